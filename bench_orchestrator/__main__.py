@@ -1,0 +1,5 @@
+"""`python -m bench_orchestrator` is the `bench` command."""
+
+from bench_orchestrator.cli import main
+
+main()

@@ -1,0 +1,44 @@
+"""The named scenarios. To add one, add an entry here: its job, its schedule and its command follow from it."""
+
+from bench_orchestrator.model import Scenario
+
+STUDY_LOCATIONS = ("a250", "a500", "a2k", "a5k", "a10k", "a1p2k", "a10p10k")
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario(
+            "quick",
+            "How long does a launch take here, and does the number of assets matter? A first answer in minutes.",
+            ("a10", "a250", "a2k"),
+            repeats=3,
+        ),
+        Scenario(
+            "assets-scaling",
+            "How does the launch lag grow with the number of assets in a code location?",
+            ("a250", "a500", "a2k", "a5k", "a10k"),
+        ),
+        Scenario(
+            "assets-vs-partitions",
+            "Do many partitions cost as much as many assets?",
+            ("a2k", "a1p2k", "a10p10k"),
+        ),
+        Scenario(
+            "all-locations",
+            "The seven locations of the study, measured on this deployment.",
+            STUDY_LOCATIONS,
+        ),
+    )
+}
+
+
+def find_scenario(name: str) -> Scenario:
+    """The scenario of that name.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    try:
+        return SCENARIOS[name]
+    except KeyError:
+        raise ValueError(f"There is no scenario {name!r}. Scenarios: {', '.join(SCENARIOS)}.") from None

@@ -1,0 +1,1 @@
+"""Synthetic code locations of any shape; knows Dagster and nothing of the bench that measures them."""
