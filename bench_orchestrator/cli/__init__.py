@@ -1,0 +1,69 @@
+"""The `bench` command: which subcommands there are, and what a failure looks like.
+
+A subcommand is the object `command` of the module of its name in this package. It is imported when it is
+used, so that `bench --help` and `bench up` do not wait for what other commands need.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+from bench_orchestrator.deployment import DeploymentError
+
+COMMANDS: Mapping[str, str] = {
+    "up": "Start the local deployment and keep it running.",
+}
+"""Each subcommand and its line in `bench --help`."""
+
+
+class UnusableDeployment(click.ClickException):
+    """There is no Dagster deployment to work with."""
+
+    exit_code = 3
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand only to run it or to show its own help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The names, in the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command; None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; turn an unusable deployment into its message and exit code."""
+        try:
+            return super().invoke(ctx)
+        except DeploymentError as error:
+            raise UnusableDeployment(str(error)) from error
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Find out how long Dagster takes from the click to the first line of your code.
+
+    \b
+    Examples:
+      bench up                        start the deployment of workspace.yaml
+      bench up --location a750        start one with 750 generated assets
+
+    \b
+    Exit codes:
+      0  done
+      1  trials failed
+      2  bad usage
+      3  the deployment cannot be used
+    """

@@ -1,0 +1,30 @@
+"""A local Dagster deployment: one code server per location, the webserver, the daemon; and who may run one.
+
+The servers are those of a deployment on Kubernetes (`dagster api grpc`, with no proxy in between), so that
+what is measured here is shaped like what runs there. Dagster is not imported here: the supervisor stays small
+beside what it measures.
+"""
+
+from bench_orchestrator.deployment.home import (
+    DeploymentError,
+    RunningDeployment,
+    find_deployment,
+    find_home,
+)
+from bench_orchestrator.deployment.local import Deployment
+from bench_orchestrator.deployment.locations import META_LOCATION, CodeLocation, read_locations
+from bench_orchestrator.deployment.status import DeploymentStatus, LocationState, LocationStatus
+
+__all__ = [
+    "META_LOCATION",
+    "CodeLocation",
+    "Deployment",
+    "DeploymentError",
+    "DeploymentStatus",
+    "LocationState",
+    "LocationStatus",
+    "RunningDeployment",
+    "find_deployment",
+    "find_home",
+    "read_locations",
+]

@@ -1,0 +1,143 @@
+"""A home, the folder of a Dagster instance, and the one deployment that it may have at a time.
+
+The supervisor holds `<home>/.bench/lock` for as long as it lives: the kernel gives it back whatever happens.
+`<home>/.bench/deployment.json` says where the deployment is.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+HOST = "127.0.0.1"
+
+
+class DeploymentError(Exception):
+    """The deployment cannot be used. The message is for the person who wanted it."""
+
+
+@dataclass(frozen=True)
+class RunningDeployment:
+    """A deployment that is up, as its state file describes it."""
+
+    url: str
+    home: Path
+    pid: int
+    """Of the supervisor."""
+    locations: tuple[str, ...]
+    started_at: float
+    """Seconds since the epoch."""
+
+
+def find_home() -> Path:
+    """DAGSTER_HOME, or the current directory if it holds a dagster.yaml.
+
+    Raises DeploymentError, saying what to do, if neither will do.
+    """
+    if configured := os.environ.get("DAGSTER_HOME"):
+        home = Path(configured).expanduser()
+        if not home.is_dir():
+            raise DeploymentError(
+                f"DAGSTER_HOME is {configured}, which is not a folder. Create it, or unset it."
+            )
+        return home.resolve()
+    if (Path.cwd() / "dagster.yaml").exists():
+        return Path.cwd()
+    raise DeploymentError(
+        f"There is no dagster.yaml in {Path.cwd()} and DAGSTER_HOME is not set. "
+        "Run this in the project's folder, or set DAGSTER_HOME to the folder of a Dagster instance."
+    )
+
+
+def find_deployment(home: Path) -> RunningDeployment | None:
+    """The deployment of this home, if its supervisor lives and its URL answers; None otherwise."""
+    state = _read_state(home)
+    if state is None or not _supervisor_lives(state) or not port_answers(state["port"]):
+        return None
+    return RunningDeployment(
+        url=state["url"],
+        home=home,
+        pid=state["pid"],
+        locations=tuple(state["locations"]),
+        started_at=state["started_at"],
+    )
+
+
+def _state_file(home: Path) -> Path:
+    return home / ".bench" / "deployment.json"
+
+
+def _read_state(home: Path) -> dict[str, Any] | None:
+    try:
+        state: dict[str, Any] = json.loads(_state_file(home).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return state
+
+
+def _supervisor_lives(state: Mapping[str, Any]) -> bool:
+    try:
+        created_at: float = psutil.Process(state["pid"]).create_time()
+    except psutil.Error:
+        return False
+    return bool(abs(created_at - state["pid_created_at"]) < 1)
+
+
+def port_answers(port: int) -> bool:
+    """Whether something listens on this local port."""
+    with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False
+
+
+class HomeLock:
+    """The right to run a deployment in a home, and the file that describes the deployment."""
+
+    def __init__(self, home: Path) -> None:
+        """Take the lock. Raises DeploymentError, saying who has it, if it is taken."""
+        (home / ".bench").mkdir(exist_ok=True)
+        self._home = home
+        self._lock: IO[str] = (home / ".bench" / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            state = _read_state(home)
+            where = f"at {state['url']}, process {state['pid']}" if state else "and is starting or stopping"
+            raise DeploymentError(
+                f"A deployment of {home} is up already, {where}. Use that one, or stop it first."
+            ) from None
+
+    def forget_leftover(self) -> Path | None:
+        """Remove the state file of a killed supervisor; the directory of sockets that it left, if it did."""
+        state = _read_state(self._home)
+        _state_file(self._home).unlink(missing_ok=True)
+        return Path(state["directory"]) if state else None
+
+    def describe(self, port: int, locations: Sequence[str], directory: Path) -> None:
+        """Write the state file for this process's deployment."""
+        state = {
+            "url": f"http://{HOST}:{port}",
+            "port": port,
+            "pid": os.getpid(),
+            "pid_created_at": psutil.Process().create_time(),
+            "locations": list(locations),
+            "started_at": time.time(),
+            "directory": str(directory),
+        }
+        beside = _state_file(self._home).with_suffix(".tmp")
+        beside.write_text(json.dumps(state, indent=2) + "\n")
+        beside.replace(_state_file(self._home))
+
+    def release(self) -> None:
+        """Remove the state file and give the lock back."""
+        _state_file(self._home).unlink(missing_ok=True)
+        self._lock.close()

@@ -1,0 +1,334 @@
+"""Starting, supervising and stopping the processes of a local deployment.
+
+The instance is created by a process of its own before any other starts: several that open a new SQLite
+instance at the same time can leave its schema with two heads. Code servers come first, a few at a time; the
+webserver and the daemon follow when all answer, because a webserver that meets a location without a server
+shows it as broken for up to ten seconds.
+"""
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from bench_orchestrator.deployment.home import HOST, DeploymentError, HomeLock, port_answers
+from bench_orchestrator.deployment.locations import CodeLocation
+from bench_orchestrator.deployment.processes import MARKER, SupervisedProcess, end_processes, processes_of
+from bench_orchestrator.deployment.status import (
+    DeploymentStatus,
+    daemon_beats,
+    location_status,
+    workspace_entries,
+)
+
+_logger = logging.getLogger(__name__)
+
+_LOADING_AT_ONCE = os.cpu_count() or 1
+_HOLD_UP_S = 300.0
+"""A code server that takes longer to load than this no longer holds up the webserver."""
+_LONGEST_SOCKET_DIRECTORY = 80
+"""A Unix socket's path fits in 104 bytes on macOS and in 108 on Linux."""
+
+
+class Deployment:
+    """A local deployment, from `start` to `stop`. As a context manager it also stops on SIGTERM and Ctrl-C.
+
+    `on_event` gets a line for everything a person should know while it runs: deaths and restarts.
+    It is called by the supervising thread.
+    """
+
+    home: Path
+    url: str
+    """Where the webserver is, without a slash at the end; known after `start`."""
+    port: int
+
+    def __init__(
+        self,
+        home: Path,
+        locations: Sequence[CodeLocation],
+        port: int | None = None,
+        on_event: Callable[[str], None] = _logger.warning,
+    ) -> None:
+        """Plan a deployment in `home`. Without a port, any free one is taken."""
+        self.home = home.resolve()
+        self.locations = tuple(locations)
+        self.id = uuid.uuid4().hex
+        self._asked_port = port
+        self._on_event = on_event
+        self._lock: HomeLock | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._directory: Path | None = None
+        self._servers: tuple[SupervisedProcess, ...] = ()
+        self._stopping = threading.Event()
+        self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
+        self._previous_sigterm: Any = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._previous_sigterm = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            self.start()
+        except BaseException:
+            self._restore_sigterm()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.stop()
+        finally:
+            self._restore_sigterm()
+
+    def _restore_sigterm(self) -> None:
+        if self._previous_sigterm is not None:
+            signal.signal(signal.SIGTERM, self._previous_sigterm)
+
+    def start(self) -> None:
+        """Create the instance and begin to start the servers; `wait_until_loaded` waits for them.
+
+        Raises DeploymentError where another deployment has this home, the port is taken, or Dagster cannot
+        open the instance. Nothing is left running then.
+        """
+        try:
+            self._lock = HomeLock(self.home)
+            self._clear_leftovers(self._lock)
+            self.port = self._asked_port or _free_port()
+            if not _can_listen(self.port):
+                raise DeploymentError(
+                    f"Port {self.port} is in use. Choose another, or end what listens there."
+                )
+            self.url = f"http://{HOST}:{self.port}"
+            self._environment = {
+                **os.environ,
+                MARKER: f"{self.id} {self.home}",
+                "DAGSTER_HOME": str(self.home),
+                "BENCH_WEBSERVER_URL": self.url,
+                "PYTHONUNBUFFERED": "1",
+            }
+            self._create_instance()
+            self._directory = _socket_directory()
+            self._guard = self._start_guard(self._directory)
+            self._plan_servers(self._directory)
+            self._lock.describe(self.port, [location.name for location in self.locations], self._directory)
+            self._supervisor.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait_until_loaded(
+        self,
+        timeout_s: float = 900.0,
+        on_progress: Callable[[DeploymentStatus], None] | None = None,
+    ) -> DeploymentStatus:
+        """Wait until every location is loaded or in error, and the webserver and the daemon do their work.
+
+        `on_progress` is called about twice a second. A location in error is a result, not an exception.
+        Raises DeploymentError when the webserver or the daemon cannot start, and after `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            status = self.status()
+            if on_progress:
+                on_progress(status)
+            if status.settled:
+                return status
+            for server in (self._webserver, self._daemon):
+                if server.is_hopeless:
+                    end = server.log_tail()
+                    raise DeploymentError(f"The {server.name} does not start. {server.log_path} ends:\n{end}")
+            if time.monotonic() > deadline:
+                raise DeploymentError(
+                    f"The deployment is not ready after {timeout_s:g} s. Still waiting for "
+                    f"{', '.join(status.missing)}. The logs are in {self._logs}"
+                )
+            time.sleep(0.5)
+
+    def status(self) -> DeploymentStatus:
+        """How far each part is, as of now."""
+        entries = workspace_entries(self.url) if self._webserver.is_up else {}
+        return DeploymentStatus(
+            locations=tuple(
+                location_status(location.name, server, entries.get(location.name))
+                for location, server in zip(self.locations, self._code_servers, strict=True)
+            ),
+            webserver_up=self._webserver.is_up,
+            daemon_up=self._daemon.is_up,
+        )
+
+    def stop(self) -> None:
+        """End every process of this deployment, runs in flight included; remove its sockets and state file.
+
+        The daemon goes first, so that nothing new is launched. Run workers get SIGTERM and so report that their
+        runs failed. Takes a few seconds, 15 at most; an interrupt on the way kills what is left. May be called again.
+        """
+        self._stopping.set()
+        try:
+            if self._supervisor.is_alive():
+                self._supervisor.join()
+                self._daemon.terminate(patience_s=4)
+        finally:
+            try:
+                end_processes(lambda: processes_of(self.id))
+            finally:
+                self._clean_up()
+
+    def _clean_up(self) -> None:
+        for server in self._servers:
+            server.reap()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+        if self._guard is not None:
+            self._guard.communicate()  # closes its standard input, which is its signal to look for leftovers
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _clear_leftovers(self, lock: HomeLock) -> None:
+        """End and remove what a killed supervisor left, should its guard have been killed as well."""
+        end_processes(lambda: processes_of(home=self.home))
+        if directory := lock.forget_leftover():
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _create_instance(self) -> None:
+        command = [sys.executable, "-m", "dagster", "instance", "info"]
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+            raise DeploymentError(f"Dagster cannot open the instance in {self.home}:\n{reason}")
+
+    def _start_guard(self, directory: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "bench_orchestrator.deployment.guard", self.id, str(directory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def _plan_servers(self, directory: Path) -> None:
+        self._logs = self.home / ".bench" / "logs"
+        self._logs.mkdir(exist_ok=True)
+        sockets = [directory / f"{number}.sock" for number in range(len(self.locations))]
+        entries = [
+            {"grpc_server": {"socket": str(path), "location_name": location.name}}
+            for location, path in zip(self.locations, sockets, strict=True)
+        ]
+        workspace_file = directory / "workspace.yaml"
+        workspace_file.write_text(yaml.safe_dump({"load_from": entries}))
+
+        self._code_servers = tuple(map(self._code_server, self.locations, sockets))
+        self._webserver = self._server(
+            "webserver",
+            ["dagster_webserver", "-h", HOST, "-p", str(self.port), "-w", str(workspace_file)],
+            answers=lambda _: port_answers(self.port),
+        )
+        self._daemon = self._server(
+            "daemon",
+            # `dagster dev` starts it by this module as well: the public `dagster-daemon` is a script only.
+            ["dagster._daemon", "run", "-w", str(workspace_file)],
+            answers=lambda since: self._webserver.is_up and daemon_beats(self.url, since),
+        )
+        self._servers = (*self._code_servers, self._webserver, self._daemon)
+
+    def _code_server(self, location: CodeLocation, socket_path: Path) -> SupervisedProcess:
+        arguments = ["dagster", "api", "grpc", "--socket", str(socket_path), "--location-name", location.name]
+        arguments += ["--module-name", location.module]
+        if location.attribute:
+            arguments += ["--attribute", location.attribute]
+        if location.working_directory:
+            arguments += ["--working-directory", str(location.working_directory)]
+        # Dagster loads the code at once even so; the flag keeps up a server that has an import error to tell.
+        arguments.append("--lazy-load-user-code")
+        server = self._server(location.name, arguments, answers=lambda _: _socket_answers(socket_path))
+        server.environment = {**self._environment, **location.environment}
+        server.working_directory = location.working_directory
+        return server
+
+    def _server(
+        self, name: str, arguments: Sequence[str], answers: Callable[[float], bool]
+    ) -> SupervisedProcess:
+        return SupervisedProcess(
+            name=name,
+            command=[sys.executable, "-m", *arguments],
+            environment=self._environment,
+            log_path=self._logs / f"{name.replace('/', '_')}.log",
+            answers=answers,
+        )
+
+    def _supervise(self) -> None:
+        while not self._stopping.wait(0.1):
+            self._start_next()
+            for server in self._servers:
+                if not self._stopping.is_set() and (line := server.poll()):
+                    self._on_event(line)
+
+    def _start_next(self) -> None:
+        """Start what may start now: as many code servers at a time as there are CPUs, then all else."""
+        loading = sum(_holds_up(server) for server in self._code_servers)
+        waiting = [server for server in self._code_servers if server.started_at is None]
+        for server in waiting[: max(0, _LOADING_AT_ONCE - loading)]:
+            server.start()
+        if not loading and not waiting and self._webserver.started_at is None:
+            self._webserver.start()
+            self._daemon.start()
+
+
+def _holds_up(server: SupervisedProcess) -> bool:
+    """Whether the webserver and further code servers should wait for this one."""
+    if server.started_at is None or server.is_up or server.is_hopeless:
+        return False
+    return time.time() - server.started_at < _HOLD_UP_S
+
+
+def _socket_directory() -> Path:
+    """A new directory of mode 700 whose path is short enough for Unix sockets."""
+    directory = Path(tempfile.mkdtemp(prefix="bench-"))
+    if len(os.fsencode(directory)) <= _LONGEST_SOCKET_DIRECTORY:
+        return directory
+    directory.rmdir()
+    return Path(tempfile.mkdtemp(prefix="bench-", dir="/tmp"))
+
+
+def _socket_answers(path: Path) -> bool:
+    """Whether something accepts connections there: Dagster binds it once the definitions are loaded."""
+    with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+        client.connect(str(path))
+        return True
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _can_listen(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the webserver does: a port whose last connections are in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,111 @@
+"""How far a deployment is: what the webserver says of its locations, and the supervisor of its servers."""
+
+import json
+import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from bench_orchestrator.deployment.processes import SupervisedProcess
+
+
+class LocationState(StrEnum):
+    """How far a code location is."""
+
+    WAITING = "waiting"
+    """Its server is not started yet: others load first."""
+    LOADING = "loading"
+    LOADED = "loaded"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class LocationStatus:
+    """A code location as the webserver and the supervisor see it."""
+
+    name: str
+    state: LocationState
+    message: str = ""
+    """What is wrong, where the state is `error`."""
+    load_s: float | None = None
+    """Seconds from the start of its server until it answered, its definitions loaded."""
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class DeploymentStatus:
+    """How far the whole deployment is."""
+
+    locations: tuple[LocationStatus, ...]
+    webserver_up: bool
+    daemon_up: bool
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing to wait for: each location is loaded or in error, and all else is up."""
+        return not self.missing
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of what is not there yet."""
+        done = (LocationState.LOADED, LocationState.ERROR)
+        names = [location.name for location in self.locations if location.state not in done]
+        names += ["webserver"] * (not self.webserver_up) + ["daemon"] * (not self.daemon_up)
+        return tuple(names)
+
+
+def location_status(name: str, server: SupervisedProcess, entry: Mapping[str, Any] | None) -> LocationStatus:
+    """Combine what the supervisor knows of the server with the webserver's entry, if it has one."""
+    message = ""
+    content = entry["locationOrLoadError"] if entry else None
+    if server.is_hopeless:
+        state, message = LocationState.ERROR, f"Its code server does not start.\n{server.log_tail()}"
+    elif server.started_at is None:
+        state = LocationState.WAITING
+    elif not server.is_up or content is None or content.get("className") == "DagsterUserCodeUnreachableError":
+        state = LocationState.LOADING
+    elif content["__typename"] == "PythonError":
+        state, message = LocationState.ERROR, content["message"].strip()
+    else:
+        state = LocationState.LOADED
+    return LocationStatus(name, state, message, server.up_after_s, server.restarts)
+
+
+def workspace_entries(url: str) -> dict[str, Mapping[str, Any]]:
+    """The webserver's entry for each location; none while it does not answer."""
+    query = """{ workspaceOrError { ... on Workspace { locationEntries {
+        name locationOrLoadError { __typename ... on PythonError { message className } }
+    } } } }"""
+    answer = _graphql(url, query)
+    entries = answer["workspaceOrError"].get("locationEntries", []) if answer else []
+    return {entry["name"]: entry for entry in entries}
+
+
+def daemon_beats(url: str, since: float) -> bool:
+    """Whether every daemon that the instance needs has sent a heartbeat since `since` (seconds since the epoch).
+
+    Dagster calls a daemon healthy for half an hour after its last heartbeat, that of an earlier process too.
+    """
+    query = "{ instance { daemonHealth { allDaemonStatuses { required lastHeartbeatTime } } } }"
+    answer = _graphql(url, query)
+    return answer is not None and all(
+        (status["lastHeartbeatTime"] or 0) > since
+        for status in answer["instance"]["daemonHealth"]["allDaemonStatuses"]
+        if status["required"]
+    )
+
+
+def _graphql(url: str, query: str) -> Any:
+    """The data that the webserver answers; None while it does not answer."""
+    request = urllib.request.Request(
+        f"{url}/graphql",
+        data=json.dumps({"query": query}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    # No proxy, whatever the environment says: this is a local address.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with suppress(OSError), opener.open(request, timeout=3) as response:
+        return json.load(response).get("data")
+    return None
