@@ -1,1 +1,1 @@
-"""The meta code location: it launches runs in other code locations and measures how long they take to start."""
+"""The meta code location: launches runs in other code locations and measures how long they take to start."""

@@ -96,6 +96,27 @@ class Outcome(StrEnum):
     """Nobody knows: planned and never launched, or launched and its events are gone."""
 
 
+class Tag(StrEnum):
+    """The run tags by which the bench knows its runs; they are also how a person filters the runs page."""
+
+    KIND = "bench/kind"
+    """`sweep`, `trial` or `harvest`."""
+    SCENARIO = "bench/scenario"
+    SWEEP = "bench/sweep"
+    VARIANT = "bench/variant"
+    TRIAL = "bench/trial"
+    WARMUP = "bench/warmup"
+    REQUESTED_AT = "bench/requested_at_us"
+    HARVEST_OF = "bench/harvest_of"
+    """The run id of the sweep that a harvest run reads."""
+
+
+SWEEPS_ASSET = "sweeps"
+"""The asset a sweep records itself under: its plan as a materialization, its trials as observations."""
+
+MEASUREMENTS_ASSET = "launch_measurements"
+
+
 @dataclass(frozen=True)
 class Scenario:
     """A named question: which code locations are launched, and how often by default."""
@@ -146,7 +167,7 @@ class SweepPlan:
     locations: tuple[Location, ...]
     trials: tuple[PlannedTrial, ...]
     settings: Mapping[str, Any]
-    """The knobs that shaped it: repeats, warmups, timeout_s, pause_s, jitter_s."""
+    """The knobs that shaped it: repeats, warmups, timeout_s, pause_s, jitter_s, and what else its job was given."""
     environment: Mapping[str, Any]
     """What the numbers depend on: versions, CPU, launcher, coordinator, storage, limits."""
 

@@ -2,6 +2,9 @@
 
 from bench_orchestrator.model import Scenario
 
+MONITOR = "monitor"
+"""The scenario of the schedule that watches from then on."""
+
 STUDY_LOCATIONS = ("a250", "a500", "a2k", "a5k", "a10k", "a1p2k", "a10p10k")
 
 SCENARIOS: dict[str, Scenario] = {
@@ -28,17 +31,22 @@ SCENARIOS: dict[str, Scenario] = {
             "The seven locations of the study, measured on this deployment.",
             STUDY_LOCATIONS,
         ),
+        Scenario(
+            MONITOR,
+            "Is launching as fast as it was? One launch in each location, for the schedule of that name.",
+            ("a10", "a250", "a2k"),
+            repeats=1,
+            warmups=0,
+        ),
     )
 }
 
 
-def find_scenario(name: str) -> Scenario:
-    """The scenario of that name.
+def sweep_job_name(scenario: str) -> str:
+    """The Dagster job that carries out a scenario."""
+    return f"sweep_{scenario.replace('-', '_')}"
 
-    Raises:
-        ValueError: there is none; the message lists those there are.
-    """
-    try:
-        return SCENARIOS[name]
-    except KeyError:
-        raise ValueError(f"There is no scenario {name!r}. Scenarios: {', '.join(SCENARIOS)}.") from None
+
+def sweep_op_name(scenario: str) -> str:
+    """The one op of that job, under which its configuration stands."""
+    return f"launch_{scenario.replace('-', '_')}"

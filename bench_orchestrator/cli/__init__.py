@@ -14,6 +14,11 @@ from bench_orchestrator.deployment import DeploymentError
 
 COMMANDS: Mapping[str, str] = {
     "up": "Start the local deployment and keep it running.",
+    "run": "Launch a scenario's trials and report what they took.",
+    "report": "Print a sweep's table and write its report.",
+    "sweeps": "List the sweeps that were measured.",
+    "locations": "List the code locations of a deployment.",
+    "shapes": "Explain the names of synthetic code locations.",
 }
 """Each subcommand and its line in `bench --help`."""
 

@@ -1,0 +1,53 @@
+"""`bench locations`: what a deployment serves, or would."""
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from bench_orchestrator import settings
+from bench_orchestrator.deployment import DeploymentError, find_deployment, find_home, read_locations
+from bench_orchestrator.launching import Webserver, WebserverError
+
+
+@click.command(name="locations")
+@click.option("--url", help="Webserver of the deployment. Default: the one that is up here.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def command(url: str | None, as_json: bool) -> None:
+    """List the code locations of a deployment and whether they are loaded.
+
+    Without a deployment that is up, lists what workspace.yaml says.
+
+    \b
+    Examples:
+      bench locations
+      bench locations --url https://dagster.example.com --json
+    """
+    running = None if url else find_deployment(find_home())
+    address = url or (running.url if running else None)
+    try:
+        rows = _served(address) if address else _declared()
+    except (WebserverError, ValueError) as error:
+        raise DeploymentError(str(error)) from error
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    table = Table("location", "state", "", box=None, header_style="dim")
+    for row in rows:
+        table.add_row(row["location"], row["state"], row["error"])
+    Console(highlight=False).print(table)
+
+
+def _served(url: str) -> list[dict[str, str]]:
+    statuses = Webserver(url, settings.webserver_authorization()).list_locations()
+    return [
+        {"location": name, "state": status.state, "error": status.error.strip()}
+        for name, status in sorted(statuses.items())
+    ]
+
+
+def _declared() -> list[dict[str, str]]:
+    locations = read_locations(Path.cwd() / "workspace.yaml")
+    return [{"location": location.name, "state": "not running", "error": ""} for location in locations]

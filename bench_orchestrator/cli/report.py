@@ -1,0 +1,50 @@
+"""`bench report`: the table, the report and the raw rows of a sweep that was harvested."""
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from bench_orchestrator import settings
+from bench_orchestrator.deployment import find_home
+from bench_orchestrator.model import Sweep
+from bench_orchestrator.report import render_table, summarize, write_report
+from bench_orchestrator.store import Store, StoreError
+
+
+@click.command(name="report")
+@click.argument("sweep_id", metavar="[SWEEP]", required=False)
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON; all else to stderr.")
+def command(sweep_id: str | None, output: Path | None, as_json: bool) -> None:
+    """Print a sweep's table and write its report: Markdown, HTML, PNG, SVG, and the raw rows as CSV and Parquet.
+
+    Without a sweep it is the latest one; `bench sweeps` lists them.
+
+    \b
+    Examples:
+      bench report
+      bench report quick-1f2e3d4c --output docs/results/quick
+    """
+    results = settings.results_directory(find_home())
+    store = Store.in_directory(results)
+    try:
+        if sweep_id is None:
+            summaries = store.list_sweeps()
+            if not summaries:
+                raise StoreError("No sweep has been measured yet. Run one: bench run quick")
+            sweep_id = summaries[0].sweep_id
+        sweep = store.load(sweep_id)
+    except StoreError as error:
+        raise click.UsageError(str(error)) from error
+    publish(sweep, results, Console(stderr=as_json, highlight=False, soft_wrap=True), output, as_json=as_json)
+
+
+def publish(sweep: Sweep, results: Path, console: Console, output: Path | None = None, *, as_json: bool) -> None:
+    """Write a sweep's report, by default into the results folder, and print its table or its JSON."""
+    files = write_report(sweep, output or results / "reports" / sweep.plan.sweep_id)
+    console.print(render_table(sweep))
+    console.print(f"Report: {files.html}", markup=False)
+    if as_json:
+        click.echo(json.dumps(summarize(sweep) | {"report": str(files.markdown), "html": str(files.html)}))

@@ -1,0 +1,145 @@
+"""`bench run`: carry out a scenario through Dagster, with live progress, and report what it measured."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench_orchestrator import remote, settings
+from bench_orchestrator.cli.report import publish
+from bench_orchestrator.deployment import (
+    Deployment,
+    DeploymentError,
+    find_deployment,
+    find_home,
+    read_locations,
+)
+from bench_orchestrator.launching import Webserver, WebserverError
+from bench_orchestrator.model import Outcome, Scenario, Sweep
+from bench_orchestrator.scenarios import SCENARIOS
+from bench_orchestrator.store import Store
+
+HARVEST_TIMEOUT_S = 300.0
+
+
+@click.command(name="run")
+@click.argument("scenario_name", metavar="SCENARIO", type=click.Choice(list(SCENARIOS)))
+@click.option("--locations", help="Code locations, with commas between. Default: the scenario's.")
+@click.option("--repeats", type=click.IntRange(min=1), help="Measured launches per location.")
+@click.option("--warmups", type=click.IntRange(min=0), help="Launches per location before those, left out.")
+@click.option("--seed", type=click.IntRange(min=1), help="Repeats the order and the assets of an earlier sweep.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds a trial may take.")
+@click.option("--pause", type=click.FloatRange(min=0), help="Seconds of rest after each trial.")
+@click.option("--jitter", type=click.FloatRange(min=0), help="Random addition to the rest, seconds at most.")
+@click.option("--url", help="Webserver of a deployment to use. Default: the one that is up, else one of its own.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; all else to stderr.")
+def command(scenario_name: str, locations: str | None, url: str | None, as_json: bool, **options: Any) -> None:
+    """Launch a scenario's trials through Dagster and report what they took.
+
+    Ctrl-C cancels the sweep; the trials measured until then are kept and reported.
+
+    \b
+    Examples:
+      bench run quick
+      bench run all-locations --repeats 5 --seed 42
+      bench run assets-scaling --locations a100,a1k --url https://dagster.example.com
+    """
+    scenario = SCENARIOS[scenario_name]
+    names = [name.strip() for name in (locations or "").split(",") if name.strip()] or list(scenario.locations)
+    config = {"locations": names} | {
+        key: options[option] for option, key in _CONFIG_FIELDS.items() if options[option] is not None
+    }
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    home = find_home()
+    with _deployment(home, names, url, console) as webserver:
+        sweep = _carry_out(webserver, scenario, config, console)
+    if url:
+        Store.in_directory(settings.results_directory(home)).save(sweep)
+    publish(sweep, settings.results_directory(home), console, as_json=as_json)
+    sys.exit(0 if all(launch.outcome is Outcome.OK for launch in sweep.launches) else 1)
+
+
+_CONFIG_FIELDS = {
+    "repeats": "repeats",
+    "warmups": "warmups",
+    "seed": "seed",
+    "timeout": "timeout_s",
+    "pause": "pause_s",
+    "jitter": "jitter_s",
+}
+"""Options and the fields of the sweep job's configuration that they set."""
+
+
+@contextmanager
+def _deployment(home: Path, names: list[str], url: str | None, console: Console) -> Iterator[Webserver]:
+    """The deployment to launch in: the one at the URL, the one that is up, or one for the time being."""
+    running = None if url else find_deployment(home)
+    if url or running:
+        url = url or running.url  # type: ignore[union-attr]
+        console.print(f"Using the deployment at {url}", markup=False)
+        yield Webserver(url, settings.webserver_authorization())
+        return
+    console.print(f"Starting a deployment with {', '.join(names)} ...", markup=False)
+    with Deployment(home, read_locations(Path.cwd() / "workspace.yaml", names), None) as own:
+        own.wait_until_loaded()
+        console.print(f"Dagster is up at {own.url}", markup=False)
+        yield Webserver(own.url)
+        console.print("Stopping the deployment ...", markup=False)
+
+
+def _carry_out(webserver: Webserver, scenario: Scenario, config: dict[str, Any], console: Console) -> Sweep:
+    """Start the sweep, show its progress, and return what was harvested of it; Ctrl-C cancels it on the way."""
+    try:
+        run_id = remote.start_sweep(webserver, scenario.name, config)
+        console.print(f"Sweep run: {webserver.url}/runs/{run_id}", markup=False)
+        try:
+            final = _show_progress(webserver, run_id, console)
+        except KeyboardInterrupt:
+            console.print("Canceling the sweep; what was measured is kept (Ctrl-C again leaves at once) ...")
+            webserver.terminate(run_id)
+            final = _show_progress(webserver, run_id, console)
+        if final.planned is None:
+            raise DeploymentError(final.failure or f"The sweep ended before its first launch ({final.status}).")
+        if final.failure:
+            console.print(final.failure, style="red", markup=False)
+        with console.status("Harvesting ..."):
+            return remote.fetch_sweep(webserver, run_id, HARVEST_TIMEOUT_S)
+    except (WebserverError, TimeoutError) as error:
+        raise DeploymentError(str(error)) from error
+
+
+def _show_progress(webserver: Webserver, run_id: str, console: Console) -> remote.Progress:
+    """Follow the sweep to its end: one line per trial, and on a terminal a bar."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+    task = bar.add_task("waiting", total=None)
+    shown = 0
+    announced = False
+    with Live(bar, console=console, refresh_per_second=2) if console.is_terminal else _nothing():
+        for progress in remote.follow(webserver, run_id):
+            for line in progress.lines[shown:]:
+                console.print(line, markup=False)
+            shown = len(progress.lines)
+            if progress.status == "QUEUED" and not announced:
+                other = remote.sweep_in_the_way(webserver, run_id)
+                if other:
+                    console.print(f"Waiting for the sweep of run {other} to end; two never run at the same time.")
+                    announced = True
+            bar.update(task, description=progress.status.lower(), total=progress.planned, completed=shown)
+    return progress
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield

@@ -1,0 +1,44 @@
+"""`bench sweeps`: what has been measured so far."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from bench_orchestrator import settings
+from bench_orchestrator.deployment import find_home
+from bench_orchestrator.model import MICROSECONDS
+from bench_orchestrator.store import Store, StoreError
+
+
+@click.command(name="sweeps")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def command(as_json: bool) -> None:
+    """List the sweeps in the results database, latest first.
+
+    \b
+    Example:
+      bench sweeps --json
+    """
+    try:
+        summaries = Store.in_directory(settings.results_directory(find_home())).list_sweeps()
+    except StoreError as error:
+        raise click.UsageError(str(error)) from error
+    if as_json:
+        click.echo(json.dumps([asdict(summary) for summary in summaries]))
+        return
+    table = Table("sweep", "started (UTC)", "status", "ok", "locations", box=None, header_style="dim")
+    for summary in summaries:
+        started = datetime.fromtimestamp(summary.created_us / MICROSECONDS, UTC)
+        table.add_row(
+            summary.sweep_id,
+            f"{started:%Y-%m-%d %H:%M}",
+            summary.status,
+            f"{summary.ok}/{summary.trials}",
+            ", ".join(summary.locations),
+        )
+    console = Console(highlight=False)
+    console.print(table if summaries else "No sweep has been measured yet. Run one: bench run quick")

@@ -1,0 +1,99 @@
+"""One asset per chart, drawn again when measurements arrive: the picture and its numbers in the asset catalog."""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from bench_orchestrator.charts import CHARTS, Chart, inline_png, save
+from bench_orchestrator.defs.harvest import OWNERS, launch_measurements
+from bench_orchestrator.defs.resources import ResultsResource
+from bench_orchestrator.model import Sweep
+from bench_orchestrator.scenarios import MONITOR
+from bench_orchestrator.store import Store
+from bench_orchestrator.tables import lag_fits, location_rows
+
+
+class ChartConfig(dg.Config):
+    """Which sweep to draw."""
+
+    sweep: str = Field(default="", description="A sweep's id. Empty: the latest that has what this chart is about.")
+
+
+def _chart_asset(chart: Chart) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=chart.stem,
+        deps=[launch_measurements],
+        description=f"{chart.caption}\n\nOf the latest sweep that has what it takes; not refreshed by one that has not.",
+        group_name="charts",
+        kinds={"matplotlib", "duckdb"},
+        owners=OWNERS,
+        output_required=False,
+    )
+    def chart_asset(
+        context: dg.AssetExecutionContext, config: ChartConfig, results: ResultsResource
+    ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+        sweep = _find_sweep(results.store, chart, config.sweep)
+        if sweep is None:
+            context.log.info(f"No sweep so far has what {chart.stem} is about; it stays as it is.")
+            return
+        figure = chart.draw(sweep)
+        files = save(figure, results.path / "charts", chart.stem)
+        image = base64.b64encode(inline_png(figure)).decode()
+        yield dg.MaterializeResult(
+            metadata={
+                "summary": dg.MetadataValue.md(_summary(sweep)),
+                "chart": dg.MetadataValue.md(f"![{chart.stem}](data:image/png;base64,{image})"),
+                "sweep": sweep.plan.sweep_id,
+                "png": dg.MetadataValue.path(files.png),
+                "svg": dg.MetadataValue.path(files.svg),
+                **_numbers(sweep),
+            }
+        )
+
+    return chart_asset
+
+
+def _find_sweep(store: Store, chart: Chart, sweep_id: str) -> Sweep | None:
+    """The sweep asked for, else the latest that the chart applies to; the monitor's only where there is no other."""
+    if sweep_id:
+        return store.load(sweep_id)
+    summaries = sorted(store.list_sweeps(), key=lambda summary: summary.scenario == MONITOR)
+    for summary in summaries:
+        sweep = store.load(summary.sweep_id)
+        if chart.applies(location_rows(sweep.launches)):
+            return sweep
+    return None
+
+
+def _summary(sweep: Sweep) -> str:
+    """Short enough (under 1,000 characters) for the UI to show it inline, with bars to compare by eye."""
+    rows = [row for row in location_rows(sweep.launches) if row.lag_s is not None]
+    longest = max((row.lag_s.value for row in rows if row.lag_s), default=0)
+    lines = ["| location | n | median lag | |", "|---|---|---|---|"]
+    for row in rows[:10]:
+        assert row.lag_s is not None
+        bar = "█" * max(1, round(20 * row.lag_s.value / longest))
+        lines.append(f"| {row.label} | {row.n} | {row.lag_s.value:.1f} s | {bar} |")
+    return "\n".join(lines)
+
+
+def _numbers(sweep: Sweep) -> dict[str, Any]:
+    """The chart's numbers as the UI plots them over time."""
+    numbers: dict[str, Any] = {}
+    for row in location_rows(sweep.launches):
+        numbers[f"n/{row.label}"] = row.n
+        for name, estimate in (("lag", row.lag_s), ("queue", row.queue_s), ("init", row.init_s)):
+            if estimate is not None:
+                numbers[f"{name}_s/{row.label}"] = round(estimate.value, 3)
+    for variant, fit in lag_fits(sweep.launches).items():
+        numbers[f"slope_ms_per_asset/{variant}"] = round(fit.slope.value, 4)
+        if fit.slope.low is not None and fit.slope.high is not None:
+            numbers[f"slope_ms_per_asset_low/{variant}"] = round(fit.slope.low, 4)
+            numbers[f"slope_ms_per_asset_high/{variant}"] = round(fit.slope.high, 4)
+    return numbers
+
+
+chart_assets = [_chart_asset(chart) for chart in CHARTS]

@@ -1,0 +1,177 @@
+"""Measurements: the sensor that notices finished sweeps, and the asset that their launches are harvested into."""
+
+from typing import Any
+
+import dagster as dg
+from pydantic import Field, TypeAdapter
+
+from bench_orchestrator.defs.resources import ResultsResource
+from bench_orchestrator.defs.sweeps import sweeps
+from bench_orchestrator.event_log import FINISHED, IN_PROGRESS, Run, find_runs, read_journal
+from bench_orchestrator.harvest import harvest_sweep, overdue
+from bench_orchestrator.model import MEASUREMENTS_ASSET, MICROSECONDS, Launch, Outcome, Sweep, Tag
+from bench_orchestrator.sweep import now_us
+
+RESULTS_POOL = "bench_results"
+"""DuckDB has one writer at a time: harvest runs queue for it."""
+
+OWNERS = ["team:platform"]
+
+_OVERLAP_US = 60 * MICROSECONDS
+"""Dagster stamps runs in several processes, so the sensor looks back a little behind the last update it saw."""
+
+_LONGEST_BACKOFF_S = 600.0
+_SWEEP = TypeAdapter(Sweep)
+
+
+class HarvestConfig(dg.Config):
+    """Which sweeps to harvest."""
+
+    sweep_runs: list[str] = Field(
+        default=[],
+        description="Run ids of sweeps. Empty: every sweep of this instance, which changes nothing known.",
+    )
+
+
+@dg.asset(
+    name=MEASUREMENTS_ASSET,
+    deps=[sweeps],
+    description="One row per planned trial in a DuckDB table: how it ended, the raw instants from the event log, "
+    "every stage of the launch, queue time, init time, launch lag, and the environment. Harvesting a sweep again "
+    "changes nothing.",
+    group_name="measurements",
+    kinds={"duckdb"},
+    owners=OWNERS,
+    pool=RESULTS_POOL,
+)
+def launch_measurements(
+    context: dg.AssetExecutionContext, config: HarvestConfig, results: ResultsResource
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Harvest finished sweeps into the results database, each in a transaction of its own."""
+    run_ids = config.sweep_runs or [
+        run.run_id for run in find_runs(context.instance, {Tag.KIND: "sweep"}, statuses=FINISHED)
+    ]
+    launches: list[Launch] = []
+    harvested: list[Sweep] = []
+    for run_id in run_ids:
+        sweep = harvest_sweep(context.instance, run_id)
+        if sweep is None:
+            context.log.warning(f"The sweep of run {run_id} ended before it had a plan; there is nothing to harvest.")
+            continue
+        results.store.save(sweep)
+        context.log.info(f"Harvested {sweep.plan.sweep_id}: {len(sweep.launches)} launches, {sweep.status}")
+        harvested.append(sweep)
+        launches.extend(sweep.launches)
+    return dg.MaterializeResult(metadata=_metadata(harvested, launches, results))
+
+
+def _metadata(harvested: list[Sweep], launches: list[Launch], results: ResultsResource) -> dict[str, Any]:
+    counts = {outcome: sum(launch.outcome is outcome for launch in launches) for outcome in Outcome}
+    metadata: dict[str, Any] = {
+        "sweeps": len(harvested),
+        "launches": len(launches),
+        **{f"launches/{outcome}": count for outcome, count in counts.items()},
+        "launches_with_warnings": sum(bool(launch.warnings) for launch in launches),
+        "database": dg.MetadataValue.path(results.store.path),
+    }
+    if len(harvested) == 1:
+        # Over GraphQL this is the only way to a sweep's rows for those who cannot reach the file.
+        metadata["sweep"] = dg.MetadataValue.json(_SWEEP.dump_python(harvested[0], mode="json"))
+    return metadata
+
+
+@dg.asset_check(
+    asset=launch_measurements,
+    description="Every trial of the latest sweep ended well. A failed launch is kept and shown, never dropped.",
+)
+def every_trial_ok(results: ResultsResource) -> dg.AssetCheckResult:
+    """Warns where the latest sweep has trials that gave no measurement."""
+    summaries = results.store.list_sweeps()
+    if not summaries:
+        return dg.AssetCheckResult(passed=True, description="No sweep has been harvested yet.")
+    latest = summaries[0]
+    return dg.AssetCheckResult(
+        passed=latest.ok == latest.trials,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{latest.ok} of {latest.trials} trials of {latest.sweep_id} ended well.",
+        metadata={"sweep": latest.sweep_id, "trials": latest.trials, "ok": latest.ok},
+    )
+
+
+harvest_job = dg.define_asset_job(
+    "harvest",
+    selection=dg.AssetSelection.assets(launch_measurements).downstream(),
+    description="Read finished sweeps from the event log into the results database and draw the charts again.",
+    tags={Tag.KIND: "harvest"},
+    executor_def=dg.in_process_executor,
+)
+
+
+@dg.sensor(
+    name="harvest_sensor",
+    job=harvest_job,
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Harvests every finished sweep once. It waits while a sweep is running, so that harvesting does not "
+    "disturb what is measured, and asks again for a harvest that failed.",
+)
+def harvest_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Ask for one harvest at a time, for the oldest finished sweep that has none.
+
+    Whether a sweep was harvested is read from the harvest runs themselves, so that no kill between a tick and its
+    cursor can lose or double one. The cursor only bounds how far back to look.
+    """
+    instance = context.instance
+    running = find_runs(instance, {Tag.KIND: "sweep"}, statuses=IN_PROGRESS)
+    if running:
+        return dg.SkipReason(f"Sweep run {running[0].run_id} is in progress; harvesting waits until it is over.")
+    since_us = int(context.cursor) if context.cursor else None
+    finished = find_runs(instance, {Tag.KIND: "sweep"}, statuses=FINISHED, updated_after_us=since_us)
+    if not finished:
+        return dg.SkipReason("No sweep has finished since the last one was harvested.")
+    cursor_us = max(run.updated_us for run in finished)
+    waiting: list[str] = []
+    request: dg.RunRequest | None = None
+    for sweep_run in sorted(finished, key=lambda run: run.updated_us):
+        attempts = find_runs(instance, {Tag.HARVEST_OF: sweep_run.run_id})
+        done = any(run.status is dg.DagsterRunStatus.SUCCESS for run in attempts)
+        if done or read_journal(instance, sweep_run.run_id) is None:
+            continue
+        cursor_us = min(cursor_us, sweep_run.updated_us)
+        reason = _why_wait(instance, sweep_run, attempts)
+        if reason:
+            waiting.append(reason)
+        else:
+            request = _harvest_request(sweep_run, len(attempts))
+            break
+    cursor = str(cursor_us - _OVERLAP_US)
+    if request:
+        return dg.SensorResult(run_requests=[request], cursor=cursor)
+    return dg.SensorResult(skip_reason=" ".join(waiting) or "Every finished sweep has been harvested.", cursor=cursor)
+
+
+def _why_wait(instance: dg.DagsterInstance, sweep_run: Run, attempts: list[Run]) -> str:
+    """Why a finished sweep is not harvested now; empty when it is."""
+    if any(not run.finished for run in attempts):
+        return f"The harvest of sweep run {sweep_run.run_id} is under way."
+    if attempts:
+        backoff_s = min(5 * 2.0 ** len(attempts), _LONGEST_BACKOFF_S)
+        if now_us() - attempts[-1].updated_us < backoff_s * MICROSECONDS:
+            return (
+                f"{len(attempts)} harvests of sweep run {sweep_run.run_id} failed; the next one waits {backoff_s:g} s."
+            )
+    if not overdue(instance, sweep_run, now_us()):
+        return f"Trials of sweep run {sweep_run.run_id} are still running."
+    return ""
+
+
+def _harvest_request(sweep_run: Run, earlier: int) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=f"{sweep_run.run_id}/{earlier}",
+        run_config=dg.RunConfig(ops={MEASUREMENTS_ASSET: HarvestConfig(sweep_runs=[sweep_run.run_id])}),
+        tags={
+            Tag.KIND: "harvest",
+            Tag.HARVEST_OF: sweep_run.run_id,
+            Tag.SCENARIO: sweep_run.tags.get(Tag.SCENARIO, ""),
+        },
+    )

@@ -1,0 +1,24 @@
+"""Watching from then on: one launch in each location, every quarter of an hour."""
+
+import dagster as dg
+
+from bench_orchestrator import settings
+from bench_orchestrator.defs.sweeps import default_config, monitor_job
+from bench_orchestrator.scenarios import MONITOR, SCENARIOS, sweep_op_name
+
+
+@dg.schedule(
+    name="monitor",
+    job=monitor_job,
+    cron_schedule="*/15 * * * *",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Launches one trial in each configured location, to see launches get slower when they do. The "
+    f"locations are those of the scenario, or {settings.MONITOR_LOCATIONS} (names with commas between).",
+)
+def monitor(_context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """One sweep of the monitor scenario per tick."""
+    config = default_config(SCENARIOS[MONITOR])
+    locations = settings.monitor_locations()
+    if locations:
+        config = config.model_copy(update={"locations": list(locations)})
+    return dg.RunRequest(run_config=dg.RunConfig(ops={sweep_op_name(MONITOR): config}))

@@ -1,0 +1,207 @@
+"""The only module that reads Dagster's run and event storage.
+
+It turns what the instance holds into the bench's own plain data: runs, the events a timeline needs, and the journal
+that a sweep keeps in its own run (its plan as an asset materialization, its trials as asset observations). The
+event log is the bench's source of truth; the results database is derived from it and can be rebuilt at any time.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLogEntry, RunRecord, RunsFilter
+from pydantic import TypeAdapter
+
+from bench_orchestrator.model import MICROSECONDS, SWEEPS_ASSET, SweepPlan, Tag, TrialNote
+from bench_orchestrator.timeline import EVENT_TYPES, Event
+
+IN_PROGRESS = (DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
+FINISHED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PAGE = 1_000
+_PLAN = TypeAdapter(SweepPlan)
+_NOTE = TypeAdapter(TrialNote)
+_DETAIL_TYPES = frozenset(
+    {
+        DagsterEventType.STEP_FAILURE,
+        DagsterEventType.RUN_FAILURE,
+        DagsterEventType.RUN_CANCELED,
+        DagsterEventType.ASSET_MATERIALIZATION,
+    }
+)
+_RUN_TYPES = frozenset(DagsterEventType(name) for name in EVENT_TYPES) | _DETAIL_TYPES
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as the run storage has it."""
+
+    run_id: str
+    status: DagsterRunStatus
+    job: str
+    tags: dict[str, str]
+    created_us: int
+    updated_us: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has reached its last status."""
+        return self.status in FINISHED
+
+    @property
+    def requested_us(self) -> int | None:
+        """When its request was sent, by the clock of whoever sent it; None where nobody said."""
+        return int(self.tags[Tag.REQUESTED_AT]) if Tag.REQUESTED_AT in self.tags else None
+
+
+@dataclass(frozen=True)
+class RunLog:
+    """What one run's event log says: the events of its timeline, why it failed, what its asset reported."""
+
+    events: tuple[Event, ...]
+    failure: str
+    step_process: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What a sweep recorded of itself: its plan, and a note for each trial it is done with."""
+
+    plan: SweepPlan
+    notes: tuple[TrialNote, ...]
+
+
+def get_run(instance: DagsterInstance, run_id: str) -> Run | None:
+    """The run of that id, None where the instance does not know it."""
+    record = instance.get_run_record_by_id(run_id)
+    return _run(record) if record else None
+
+
+def find_runs(
+    instance: DagsterInstance,
+    tags: dict[str, str],
+    *,
+    statuses: Sequence[DagsterRunStatus] = (),
+    updated_after_us: int | None = None,
+) -> list[Run]:
+    """All runs with these tags, oldest first; `updated_after_us` is exclusive, as Dagster's filter is."""
+    after = _EPOCH + timedelta(microseconds=updated_after_us) if updated_after_us is not None else None
+    filters = RunsFilter(tags=tags, statuses=list(statuses), updated_after=after)
+    return [_run(record) for record in instance.get_run_records(filters, ascending=True)]
+
+
+def find_trial_runs(instance: DagsterInstance, sweep_id: str, trial: int | None = None) -> list[Run]:
+    """The runs launched for a sweep, or for one trial of it, oldest first."""
+    tags: dict[str, str] = {Tag.KIND: "trial", Tag.SWEEP: sweep_id}
+    if trial is not None:
+        tags[Tag.TRIAL] = str(trial)
+    return find_runs(instance, tags)
+
+
+def read_run_log(instance: DagsterInstance, run_id: str) -> RunLog:
+    """The part of one run's event log that the bench needs, in one pass."""
+    events: list[Event] = []
+    failure = ""
+    step_process: dict[str, Any] = {}
+    for entry in _entries(instance, run_id, _RUN_TYPES):
+        event = entry.get_dagster_event()
+        if event.event_type_value in EVENT_TYPES:
+            events.append(Event(event.event_type_value, to_us(entry.timestamp), entry.step_key, event.message or ""))
+        # A step's own failure says more than the run's, which follows it.
+        if event.event_type in (DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE):
+            failure = failure or _failure(event)
+        if event.event_type is DagsterEventType.ASSET_MATERIALIZATION and not step_process:
+            step_process = _bench_metadata(event)
+    return RunLog(tuple(events), failure, step_process)
+
+
+def read_journal(instance: DagsterInstance, sweep_run_id: str) -> Journal | None:
+    """What a sweep recorded in its own run; None where it ended before it had a plan."""
+    plan: SweepPlan | None = None
+    notes: list[TrialNote] = []
+    types = frozenset({DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION})
+    for entry in _entries(instance, sweep_run_id, types):
+        event = entry.get_dagster_event()
+        if event.asset_key != dg.AssetKey(SWEEPS_ASSET):
+            continue
+        if event.event_type is DagsterEventType.ASSET_MATERIALIZATION:
+            data = event.step_materialization_data.materialization.metadata["plan"].value
+            plan = _PLAN.validate_python(data)
+        else:
+            data = event.asset_observation_data.asset_observation.metadata["note"].value
+            notes.append(_NOTE.validate_python(data))
+    return Journal(plan, tuple(notes)) if plan else None
+
+
+def plan_event(plan: SweepPlan) -> dg.AssetMaterialization:
+    """The journal's first entry: everything the sweep is going to do."""
+    return dg.AssetMaterialization(
+        SWEEPS_ASSET,
+        description=f"{plan.scenario}: {len(plan.trials)} trials planned",
+        metadata={
+            "sweep": plan.sweep_id,
+            "scenario": plan.scenario,
+            "trials": len(plan.trials),
+            "seed": plan.seed,
+            "plan": dg.MetadataValue.json(_PLAN.dump_python(plan, mode="json")),
+        },
+    )
+
+
+def note_event(note: TrialNote, description: str) -> dg.AssetObservation:
+    """A later entry: what the sweep knows of one trial."""
+    return dg.AssetObservation(
+        SWEEPS_ASSET,
+        description=description,
+        metadata={"note": dg.MetadataValue.json(_NOTE.dump_python(note, mode="json"))},
+    )
+
+
+def to_us(timestamp_s: float) -> int:
+    """Dagster's float seconds as integer microseconds."""
+    return round(timestamp_s * MICROSECONDS)
+
+
+def _entries(instance: DagsterInstance, run_id: str, types: frozenset[DagsterEventType]) -> Iterator[EventLogEntry]:
+    cursor: str | None = None
+    while True:
+        page = instance.get_records_for_run(run_id, cursor=cursor, of_type=set(types), limit=_PAGE)
+        for record in page.records:
+            yield record.event_log_entry
+        cursor = page.cursor
+        if not page.has_more:
+            return
+
+
+def _run(record: RunRecord) -> Run:
+    run = record.dagster_run
+    return Run(
+        run_id=run.run_id,
+        status=run.status,
+        job=run.job_name,
+        tags=dict(run.tags),
+        created_us=_datetime_us(record.create_timestamp),
+        updated_us=_datetime_us(record.update_timestamp),
+    )
+
+
+def _datetime_us(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _failure(event: dg.DagsterEvent) -> str:
+    """The innermost cause in one line; Dagster wraps what the user's code raised."""
+    data = event.event_specific_data
+    error = getattr(data, "error", None)
+    while error is not None and error.cause is not None:
+        error = error.cause
+    text = error.message if error is not None else event.message or ""
+    return " ".join(text.split())[:500]
+
+
+def _bench_metadata(event: dg.DagsterEvent) -> dict[str, Any]:
+    metadata = event.step_materialization_data.materialization.metadata
+    return {name.removeprefix("bench/"): value.value for name, value in metadata.items() if name.startswith("bench/")}

@@ -1,0 +1,233 @@
+"""The bench's way into a deployment: everything it asks of a webserver over GraphQL.
+
+Launching and terminating go through dagster-graphql's own client; the few questions that client has no method for
+(locations, assets, partitions) are asked over the same transport. Failures are sorted into the three kinds that
+callers must tell apart: the webserver cannot be reached, it refuses us, or it refuses this launch.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
+from gql import Client, gql
+from gql.transport.exceptions import TransportConnectionFailed, TransportError, TransportServerError
+from gql.transport.requests import RequestsHTTPTransport
+
+ASSET_JOB = "__ASSET_JOB"
+"""The job that Dagster makes of all assets of a code location."""
+
+_GATEWAY_ERRORS = (502, 503, 504)
+_REFUSALS = (401, 403)
+
+
+class WebserverError(Exception):
+    """The webserver could not do what it was asked; the message says what to do."""
+
+
+class WebserverUnreachableError(WebserverError):
+    """No answer: the request may or may not have been carried out."""
+
+
+class AccessDeniedError(WebserverError):
+    """The webserver wants other credentials."""
+
+
+class LaunchRejectedError(WebserverError):
+    """The deployment refused a launch; no run was made."""
+
+
+@dataclass(frozen=True)
+class LocationStatus:
+    """A code location as the webserver lists it."""
+
+    name: str
+    state: str
+    """`loaded`, `loading` or `error`."""
+    repositories: tuple[str, ...] = ()
+    error: str = ""
+
+
+class Webserver:
+    """One Dagster webserver, by its URL.
+
+    Args:
+        url: where the UI is, path prefix included: `http://127.0.0.1:3000`.
+        authorization: value of the HTTP Authorization header, where the deployment wants one.
+        timeout_s: seconds to wait for an answer.
+    """
+
+    def __init__(self, url: str, authorization: str | None = None, timeout_s: int = 120) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is not the URL of a webserver. Give one like http://127.0.0.1:3000.")
+        self.url = url.rstrip("/")
+        transport = RequestsHTTPTransport(
+            url=f"{self.url}/graphql",
+            timeout=timeout_s,
+            headers={"Authorization": authorization} if authorization else None,
+        )
+        self._gql = Client(transport=transport)
+        self._dagster = DagsterGraphQLClient(parts.hostname, transport=transport)
+
+    def list_locations(self) -> dict[str, LocationStatus]:
+        """The deployment's code locations by name."""
+        data = self.query(_LOCATIONS)
+        entries = data["workspaceOrError"].get("locationEntries")
+        if entries is None:
+            raise WebserverError(f"{self.url} cannot list its code locations: {data['workspaceOrError']}")
+        return {entry["name"]: _location_status(entry) for entry in entries}
+
+    def list_assets(self, location: str, repository: str) -> dict[str, bool]:
+        """The assets that can be launched in a location: whether each is partitioned, by its key."""
+        selector = {"repositoryLocationName": location, "repositoryName": repository}
+        answer = self.query(_ASSETS, {"selector": selector})["repositoryOrError"]
+        if "assetNodes" not in answer:
+            raise WebserverError(f"{location} cannot list its assets: {answer.get('message', answer)}")
+        return {
+            "/".join(node["assetKey"]["path"]): node["isPartitioned"]
+            for node in answer["assetNodes"]
+            if node["isMaterializable"]
+        }
+
+    def list_partitions(self, asset_key: str) -> list[str]:
+        """An asset's partition keys, oldest first; none where it is not partitioned."""
+        answer = self.query(_PARTITIONS, {"assetKey": {"path": asset_key.split("/")}})["assetNodeOrError"]
+        return list(answer.get("partitionKeys") or [])
+
+    def submit(
+        self,
+        *,
+        location: str,
+        repository: str,
+        job: str,
+        tags: Mapping[str, str],
+        asset_key: str | None = None,
+        run_config: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Launch one run, of one asset or of a whole job, and return its id.
+
+        Raises:
+            LaunchRejectedError: the deployment refused; no run exists.
+            WebserverUnreachableError: no answer came; whether a run exists must be looked up.
+            AccessDeniedError: the credentials do not do.
+        """
+        with self._errors():
+            try:
+                return self._dagster.submit_job_execution(
+                    job,
+                    repository_location_name=location,
+                    repository_name=repository,
+                    run_config=run_config,
+                    tags=dict(tags),
+                    asset_selection=[asset_key.split("/")] if asset_key else None,
+                )
+            except DagsterGraphQLClientError as error:
+                if isinstance(error.__cause__, TransportError):
+                    raise
+                raise LaunchRejectedError(_one_line(": ".join(str(part) for part in error.args))) from error
+
+    def terminate(self, run_id: str) -> None:
+        """Ask for a run to be canceled, as the UI's button does.
+
+        Raises:
+            WebserverError: it cannot be; the run may have ended in the meantime.
+        """
+        with self._errors():
+            self._dagster.terminate_run(run_id)
+
+    def force_terminate(self, run_id: str) -> None:
+        """Mark a run canceled at once, whether or not its process can be reached."""
+        self.query(_FORCE_TERMINATE, {"runId": run_id})
+
+    def query(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The answer's data to any GraphQL document.
+
+        Raises:
+            WebserverError: of the kind that fits.
+        """
+        with self._errors():
+            return dict(self._gql.execute(gql(document), variable_values=dict(variables or {})))
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except WebserverError:
+            raise
+        except (DagsterGraphQLClientError, TransportError) as error:
+            cause = error if isinstance(error, TransportError) else error.__cause__
+            code = cause.code if isinstance(cause, TransportServerError) else None
+            if code in _REFUSALS:
+                raise AccessDeniedError(
+                    f"The webserver at {self.url} refuses the credentials (HTTP {code}). "
+                    "Set BENCH_WEBSERVER_AUTHORIZATION to the value of its Authorization header."
+                ) from error
+            if isinstance(cause, TransportConnectionFailed) or code in _GATEWAY_ERRORS:
+                raise WebserverUnreachableError(
+                    f"The webserver at {self.url} does not answer. Is it up (`bench up`), and is this its URL? "
+                    "Set BENCH_WEBSERVER_URL for another."
+                ) from error
+            raise WebserverError(
+                f"The webserver at {self.url} answered with an error: {_one_line(str(cause or error))}"
+            ) from error
+
+
+def _location_status(entry: Mapping[str, Any]) -> LocationStatus:
+    location = entry["locationOrLoadError"] or {}
+    if entry["loadStatus"] == "LOADING" or not location:
+        return LocationStatus(entry["name"], "loading")
+    if location["__typename"] == "RepositoryLocation":
+        names = tuple(repository["name"] for repository in location["repositories"])
+        return LocationStatus(entry["name"], "loaded", names)
+    return LocationStatus(entry["name"], "error", error=location.get("message", ""))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:500]
+
+
+_LOCATIONS = """
+query BenchLocations {
+  workspaceOrError {
+    ... on Workspace {
+      locationEntries {
+        name
+        loadStatus
+        locationOrLoadError {
+          __typename
+          ... on RepositoryLocation { repositories { name } }
+          ... on PythonError { message }
+        }
+      }
+    }
+    ... on PythonError { message }
+  }
+}
+"""
+
+_ASSETS = """
+query BenchAssets($selector: RepositorySelector!) {
+  repositoryOrError(repositorySelector: $selector) {
+    ... on Repository { assetNodes { assetKey { path } isMaterializable isPartitioned } }
+    ... on PythonError { message }
+    ... on RepositoryNotFoundError { message }
+  }
+}
+"""
+
+_PARTITIONS = """
+query BenchPartitions($assetKey: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $assetKey) {
+    ... on AssetNode { partitionKeys }
+  }
+}
+"""
+
+_FORCE_TERMINATE = """
+mutation BenchForceTerminate($runId: String!) {
+  terminateRun(runId: $runId, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) { __typename }
+}
+"""

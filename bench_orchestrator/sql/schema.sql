@@ -1,0 +1,60 @@
+-- The results database. Derived from Dagster's event log by the harvest: it can be deleted and harvested again.
+CREATE TABLE IF NOT EXISTS sweeps (
+    sweep_id    VARCHAR PRIMARY KEY,
+    scenario    VARCHAR NOT NULL,
+    created_us  BIGINT NOT NULL,
+    status      VARCHAR NOT NULL,  -- complete, canceled, failed
+    environment JSON NOT NULL,
+    plan        JSON NOT NULL      -- the whole SweepPlan, every trial in order
+);
+
+-- One row per planned trial. Instants (_at_us) and durations (_us) are integer microseconds, so sums are exact.
+CREATE TABLE IF NOT EXISTS launches (
+    sweep_id VARCHAR NOT NULL,
+    trial BIGINT NOT NULL,
+    scenario VARCHAR NOT NULL,
+    variant VARCHAR NOT NULL,
+    location VARCHAR NOT NULL,
+    asset_count BIGINT NOT NULL,
+    partition_count BIGINT NOT NULL,
+    block BIGINT NOT NULL,
+    warmup BOOLEAN NOT NULL,
+    asset_key VARCHAR NOT NULL,
+    partition_key VARCHAR,
+    outcome VARCHAR NOT NULL,      -- ok, rejected, failed, canceled, timed_out, lost
+    reason VARCHAR NOT NULL,
+    run_id VARCHAR,
+    executor VARCHAR,              -- multiprocess, in_process
+    requested_at_us BIGINT,
+    created_at_us BIGINT,
+    enqueued_at_us BIGINT,
+    starting_at_us BIGINT,
+    worker_started_at_us BIGINT,
+    run_started_at_us BIGINT,
+    step_worker_starting_at_us BIGINT,
+    step_worker_started_at_us BIGINT,
+    resource_init_started_at_us BIGINT,
+    step_started_at_us BIGINT,
+    ended_us BIGINT,
+    submit_us BIGINT,
+    plan_events_us BIGINT,
+    queue_wait_us BIGINT,
+    worker_boot_us BIGINT,
+    worker_load_us BIGINT,
+    executor_start_us BIGINT,
+    step_boot_us BIGINT,
+    step_load_us BIGINT,
+    step_init_us BIGINT,
+    queue_us BIGINT,
+    init_us BIGINT,
+    lag_us BIGINT,
+    time_to_code_us BIGINT,
+    warnings JSON NOT NULL,
+    step_process JSON NOT NULL,    -- what the asset reported of its own process
+    PRIMARY KEY (sweep_id, trial)
+);
+
+-- What people query: every launch with the environment it was measured in.
+CREATE OR REPLACE VIEW launch_measurements AS
+SELECT launches.*, sweeps.status AS sweep_status, sweeps.created_us AS sweep_created_us, sweeps.environment
+FROM launches JOIN sweeps USING (sweep_id);

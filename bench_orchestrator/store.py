@@ -1,0 +1,155 @@
+"""The results database: a DuckDB file that holds every sweep and launch that was harvested.
+
+DuckDB lets one process write at a time and none read meanwhile, so connections are opened briefly, wait for each
+other, and write a sweep in one transaction: a reader sees all of it or nothing.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from pydantic import TypeAdapter
+
+from bench_orchestrator.model import Boundary, Launch, Outcome, Stage, Sweep, SweepPlan
+from bench_orchestrator.tables import LAUNCH_COLUMNS, launch_record
+
+LOCK_WAIT_S = 60.0
+"""How long to wait for another process to let go of the file."""
+
+_PLAN = TypeAdapter(SweepPlan)
+_SQL_TYPES = {str: "VARCHAR", int: "BIGINT", bool: "BOOLEAN"}
+_STRUCTURE = json.dumps([{name: _SQL_TYPES[kind] for name, kind in LAUNCH_COLUMNS.items()}])
+
+
+class StoreError(Exception):
+    """The results database cannot be used; the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class SweepSummary:
+    """One line of the list of sweeps."""
+
+    sweep_id: str
+    scenario: str
+    created_us: int
+    status: str
+    trials: int
+    ok: int
+    locations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Store:
+    """The results database at a path; nothing is opened until it is used."""
+
+    path: Path
+    lock_wait_s: float = LOCK_WAIT_S
+
+    @classmethod
+    def in_directory(cls, directory: Path) -> "Store":
+        """The results database of a results folder."""
+        return cls(directory / "bench.duckdb")
+
+    def save(self, sweep: Sweep) -> None:
+        """Write a sweep and its launches, replacing what was known of them, in one transaction.
+
+        Raises:
+            StoreError: another process holds the file for longer than the wait, or it is no results database.
+        """
+        rows = json.dumps([launch_record(launch) for launch in sweep.launches])
+        with self.connect(read_only=False) as connection:
+            connection.execute("BEGIN")
+            connection.execute(
+                _sql("upsert_sweep"),
+                {
+                    "sweep_id": sweep.plan.sweep_id,
+                    "scenario": sweep.plan.scenario,
+                    "created_us": sweep.plan.created_us,
+                    "status": sweep.status,
+                    "environment": json.dumps(dict(sweep.plan.environment)),
+                    "plan": _PLAN.dump_json(sweep.plan).decode(),
+                },
+            )
+            connection.execute(_sql("upsert_launches"), {"rows": rows, "structure": _STRUCTURE})
+            connection.execute("COMMIT")
+
+    def load(self, sweep_id: str) -> Sweep:
+        """A sweep with its launches in trial order.
+
+        Raises:
+            StoreError: there is none of that id, or the file cannot be read.
+        """
+        with self.connect(read_only=True) as connection:
+            found = connection.execute("SELECT status, plan FROM sweeps WHERE sweep_id = ?", [sweep_id]).fetchone()
+            if found is None:
+                raise StoreError(f"There is no sweep {sweep_id!r} in {self.path}. `bench sweeps` lists them.")
+            records = connection.execute("SELECT * FROM launches WHERE sweep_id = ? ORDER BY trial", [sweep_id])
+            names = [column[0] for column in records.description or ()]
+            launches = tuple(_launch(dict(zip(names, row, strict=True))) for row in records.fetchall())
+        return Sweep(_PLAN.validate_json(found[1]), found[0], launches)
+
+    def list_sweeps(self) -> list[SweepSummary]:
+        """Every sweep, latest first; none where nothing has been harvested yet."""
+        if not self.path.exists():
+            return []
+        with self.connect(read_only=True) as connection:
+            rows: Sequence[tuple[Any, ...]] = connection.execute(_sql("list_sweeps")).fetchall()
+        return [SweepSummary(*row[:6], locations=tuple(row[6])) for row in rows]
+
+    @contextmanager
+    def connect(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that waits for other processes to let go of the file, with the schema in place.
+
+        Raises:
+            StoreError: nothing has been harvested yet (reading), or the file is held or damaged.
+        """
+        if read_only and not self.path.exists():
+            raise StoreError(f"There are no results at {self.path} yet. Run a sweep: bench run quick")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = self._open(read_only)
+        try:
+            if not read_only:
+                connection.execute(_sql("schema"))
+            yield connection
+        finally:
+            connection.close()
+
+    def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + self.lock_wait_s
+        delay_s = 0.05
+        while True:
+            try:
+                return duckdb.connect(self.path, read_only=read_only)
+            except duckdb.IOException as error:
+                if "lock" not in str(error):
+                    raise StoreError(f"{self.path} cannot be opened: {error}") from error
+                if time.monotonic() + delay_s > deadline:
+                    raise StoreError(
+                        f"Another process has held {self.path} for {self.lock_wait_s:g} s; close it and try again. "
+                        f"DuckDB says: {error}"
+                    ) from error
+            time.sleep(delay_s)
+            delay_s = min(2 * delay_s, 1.0)
+
+
+def _launch(record: dict[str, Any]) -> Launch:
+    return Launch(
+        **{name: record[name] for name in LAUNCH_COLUMNS if name in Launch.__dataclass_fields__}
+        | {
+            "outcome": Outcome(record["outcome"]),
+            "at_us": {boundary: record[f"{boundary}_at_us"] for boundary in Boundary},
+            "stages_us": {stage: record[f"{stage}_us"] for stage in Stage},
+            "warnings": tuple(json.loads(record["warnings"])),
+            "step_process": json.loads(record["step_process"]),
+        }
+    )
+
+
+def _sql(name: str) -> str:
+    return (files("bench_orchestrator") / "sql" / f"{name}.sql").read_text()
