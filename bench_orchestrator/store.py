@@ -41,7 +41,7 @@ class SweepSummary:
     status: str
     trials: int
     ok: int
-    locations: tuple[str, ...]
+    locations: list[str]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Store:
             return []
         with self.connect(read_only=True) as connection:
             rows: Sequence[tuple[Any, ...]] = connection.execute(_sql("list_sweeps")).fetchall()
-        return [SweepSummary(*row[:6], locations=tuple(row[6])) for row in rows]
+        return [SweepSummary(*row) for row in rows]
 
     @contextmanager
     def connect(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -26,7 +26,7 @@ def _chart_asset(chart: Chart) -> dg.AssetsDefinition:
     @dg.asset(
         name=chart.stem,
         deps=[launch_measurements],
-        description=f"{chart.caption}\n\nOf the latest sweep that has what it takes; not refreshed by one that has not.",
+        description=f"{chart.caption}\n\nDrawn of the latest sweep that has what it takes.",
         group_name="charts",
         kinds={"matplotlib", "duckdb"},
         owners=OWNERS,
