@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench_orchestrator.statistics import Estimate, Fit, fit_line, median
+from bench_orchestrator.statistics import EXACT_POINTS, Estimate, Fit, fit_line, median
 
 # Whole numbers, so that shifting and scaling by whole numbers is exact.
 SAMPLES = st.lists(st.integers(-1000, 1000), min_size=1, max_size=40)
@@ -34,9 +34,7 @@ class TestMedian:
         ("n", "coverage"),
         [(2, 0.5), (3, 0.75), (4, 0.875), (5, 0.9375), (6, 0.96875), (8, 0.9921875)],
     )
-    def test_few_samples_span_the_interval_and_it_says_what_that_covers(
-        self, n: int, coverage: float
-    ) -> None:
+    def test_few_samples_span_the_interval_and_it_says_what_that_covers(self, n: int, coverage: float) -> None:
         estimate = median([float(i) for i in range(n)])
         assert (estimate.low, estimate.high) == (0.0, n - 1.0)
         assert estimate.coverage == pytest.approx(coverage, abs=1e-12)
@@ -77,9 +75,7 @@ class TestMedian:
             assert holds(higher, lower.high)
 
     @given(SAMPLES, st.integers(-50, 50), st.integers(1, 50))
-    def test_it_moves_and_stretches_with_its_samples(
-        self, samples: list[int], shift: int, scale: int
-    ) -> None:
+    def test_it_moves_and_stretches_with_its_samples(self, samples: list[int], shift: int, scale: int) -> None:
         plain, moved = median(samples), median([scale * sample + shift for sample in samples])
         assert moved.value == scale * plain.value + shift
         assert moved.coverage == plain.coverage
@@ -151,9 +147,7 @@ class TestFitLine:
         assert slope.low is None or holds(slope, slope.value)
 
     @given(POINTS, st.integers(-20, 20), st.integers(-20, 20))
-    def test_adding_a_line_adds_its_slope(
-        self, points: list[tuple[int, int]], slope: int, intercept: int
-    ) -> None:
+    def test_adding_a_line_adds_its_slope(self, points: list[tuple[int, int]], slope: int, intercept: int) -> None:
         plain, tilted = fit(points), fit([(x, y + slope * x + intercept) for x, y in points])
         assert tilted.slope.value == pytest.approx(plain.slope.value + slope)
         assert tilted.intercept == pytest.approx(plain.intercept + intercept)
@@ -162,9 +156,7 @@ class TestFitLine:
             assert tilted.slope.high == pytest.approx(plain.slope.high + slope)
 
     @given(POINTS, st.randoms(use_true_random=False))
-    def test_the_order_of_the_points_does_not_matter(
-        self, points: list[tuple[int, int]], rng: random.Random
-    ) -> None:
+    def test_the_order_of_the_points_does_not_matter(self, points: list[tuple[int, int]], rng: random.Random) -> None:
         assert fit(rng.sample(points, len(points))) == fit(points)
 
     @pytest.mark.parametrize(
@@ -180,3 +172,18 @@ class TestFitLine:
     def test_it_refuses_what_has_no_line(self, x: list[float], y: list[float], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             fit_line(x, y)
+
+
+def test_a_large_sample_takes_the_normal_distribution_for_counting_and_gets_the_same_interval() -> None:
+    rng = np.random.default_rng(5)
+    x = [float(size) for size in (250, 500, 2_000, 5_000) for _ in range(26)]
+    y = [5 + size / 500 + float(rng.lognormal(sigma=0.5)) for size in x]
+    assert len(x) > EXACT_POINTS
+    approximate = fit_line(x, y).slope
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench_orchestrator.statistics.EXACT_POINTS", len(x))
+        exact = fit_line(x, y).slope
+    assert approximate.value == exact.value
+    assert approximate.low == pytest.approx(exact.low, rel=1e-3)
+    assert approximate.high == pytest.approx(exact.high, rel=1e-3)
+    assert approximate.coverage == pytest.approx(exact.coverage, abs=2e-3)
