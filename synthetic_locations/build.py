@@ -47,8 +47,7 @@ def build_definitions(shape: Shape, location_name: str | None = None) -> dg.Defi
     """
     started_s = time.perf_counter()
     location = location_name or shape.name
-    width = max(4, len(str(shape.assets - 1)))
-    keys = [dg.AssetKey([location, f"asset_{number:0{width}}"]) for number in range(shape.assets)]
+    keys = [dg.AssetKey([location, name]) for name in _numbered("asset", shape.assets, least_width=4)]
     checks = [f"check_{number}" for number in range(shape.checks)]
     # The instance keeps the keys of dynamic partitions by name, for all locations together.
     dynamic_name = f"{location}_partitions"
@@ -97,9 +96,7 @@ def upstream_numbers(shape: Shape, number: int) -> list[int]:
             layer, place = divmod(number, layer_width)
             if layer == 0:
                 return []
-            return sorted(
-                {(layer - 1) * layer_width + (place + step) % layer_width for step in range(FAN_IN)}
-            )
+            return sorted({(layer - 1) * layer_width + (place + step) % layer_width for step in range(FAN_IN)})
 
 
 def _partitions(shape: Shape, dynamic_name: str) -> dg.PartitionsDefinition[Any] | None:
@@ -130,8 +127,8 @@ def _partitions(shape: Shape, dynamic_name: str) -> dg.PartitionsDefinition[Any]
             return dg.DynamicPartitionsDefinition(name=dynamic_name)
 
 
-def _numbered(word: str, count: int) -> list[str]:
-    width = len(str(count - 1))
+def _numbered(word: str, count: int, least_width: int = 1) -> list[str]:
+    width = max(least_width, len(str(count - 1)))
     return [f"{word}_{number:0{width}}" for number in range(count)]
 
 
@@ -150,9 +147,7 @@ def _key_sensor(dynamic_name: str, count: int) -> dg.SensorDefinition:
         if not missing:
             return dg.SkipReason(f"All {count} partition keys exist.")
         return dg.SensorResult(
-            dynamic_partitions_requests=[
-                dg.AddDynamicPartitionsRequest(dynamic_name, missing[:KEYS_PER_TICK])
-            ]
+            dynamic_partitions_requests=[dg.AddDynamicPartitionsRequest(dynamic_name, missing[:KEYS_PER_TICK])]
         )
 
     return add_partition_keys

@@ -82,9 +82,7 @@ def read_memory(status: Path = Path("/proc/self/status")) -> dict[str, float]:
         lines = status.read_text().splitlines()
     except OSError:
         return {}
-    values_kib = {
-        key: value.split()[0] for key, _, value in (line.partition(":") for line in lines) if key in names
-    }
+    values_kib = {key: value.split()[0] for key, _, value in (line.partition(":") for line in lines) if key in names}
     return {names[key]: int(kib) * 1024 for key, kib in values_kib.items()}
 
 
