@@ -1,0 +1,129 @@
+"""What every chart has in common: colours, type sizes, the frame with its title and footer.
+
+A figure is 5 inches wide, so that its 8-point text still reads at the 470 pixels of the Dagster UI's dialog.
+"""
+
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench_orchestrator.model import MICROSECONDS, Outcome, Stage, Sweep
+from bench_orchestrator.tables import LocationRow
+
+WIDTH_INCHES = 5.0
+ROW_INCHES = 0.42
+TEXT_POINTS = 8
+SMALL_POINTS = 6.8
+TITLE_POINTS = 10.5
+
+INK = "#222222"
+MUTED = "#666666"
+ALARM = "#B03A00"
+GRID = "#E3E3E3"
+QUEUE = "#3B82C4"
+INIT = "#F0A030"
+
+STAGE_COLOURS: Mapping[Stage, str] = {
+    Stage.SUBMIT: "#8C8C8C",
+    Stage.PLAN_EVENTS: "#5C5C5C",
+    Stage.QUEUE_WAIT: "#A9D3F2",
+    Stage.WORKER_BOOT: "#5AA5DA",
+    Stage.WORKER_LOAD: "#0B5A9E",
+    Stage.EXECUTOR_START: "#FBE3A1",
+    Stage.STEP_BOOT: "#F2B134",
+    Stage.STEP_LOAD: "#D5630A",
+    Stage.STEP_INIT: "#7A3303",
+}
+"""Queue stages are blues, init stages ambers, what precedes both is grey: three hues that all kinds of colour
+blindness tell apart, and within a hue the lightness does."""
+
+OUTCOME_COLOURS: Mapping[Outcome, str] = {
+    Outcome.OK: "#009E73",
+    Outcome.REJECTED: "#CC79A7",
+    Outcome.FAILED: "#D55E00",
+    Outcome.CANCELED: "#999999",
+    Outcome.TIMED_OUT: "#F0E442",
+    Outcome.LOST: "#222222",
+}
+"""From the palette of Okabe and Ito."""
+
+
+NO_BREAK_SPACE = "\u00a0"
+_ESTIMATE = re.compile(r"[\d.]+ (%|s|ms per asset) \[[^]]*\]")
+_ENVIRONMENT_TEMPLATES: Mapping[str, str] = {
+    "dagster": "Dagster {}",
+    "python": "Python {}",
+    "cpu_count": "{} CPUs",
+    "cpu_model": "{}",
+    "launcher": "{}",
+    "coordinator": "{}",
+    "dequeue_interval_s": "dequeues every {} s",
+    "storage": "{}",
+}
+
+
+def frame(sweep: Sweep, title: str, note: str, height_inches: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
+    """An empty chart: its title above and, below, a note and the circumstances of the measurement."""
+    title_lines = textwrap.wrap(_ESTIMATE.sub(_hold_together, title), 50)
+    footer_lines = [line for text in (note, _circumstances(sweep)) for line in textwrap.wrap(text, 92)]
+    text_inches = 0.18 * len(title_lines) + 0.125 * len(footer_lines)
+    figure = Figure((WIDTH_INCHES, height_inches + text_inches), layout="constrained", facecolor="white")
+    figure.suptitle("\n".join(title_lines), x=0.015, ha="left", fontsize=TITLE_POINTS, fontweight="bold", color=INK)
+    figure.supxlabel(
+        "\n".join(line.removesuffix(" ·") for line in footer_lines),
+        x=0.015,
+        ha="left",
+        fontsize=SMALL_POINTS,
+        color=MUTED,
+    )
+    axes = [figure.add_subplot(1, panels, panel + 1) for panel in range(panels)]
+    for ax in axes:
+        ax.spines[["top", "right", "left"]].set_visible(False)
+        ax.spines["bottom"].set_color(MUTED)
+        ax.tick_params(colors=INK, labelsize=TEXT_POINTS, length=0)
+        ax.set_axisbelow(True)
+    return figure, axes
+
+
+def say_nothing_measured(ax: Axes, text: str) -> None:
+    """The chart without data: a sentence in the place of axes."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=TITLE_POINTS, color=MUTED, transform=ax.transAxes)
+
+
+def sample_note(rows: Sequence[LocationRow]) -> str:
+    """How many launches each location's figures rest on, and what its interval really covers."""
+    note = f"Launches per location: n = {_span([row.n for row in rows])}"
+    coverages = [round(100 * row.coverage) for row in rows if row.coverage is not None]
+    return f"{note}; intervals cover the median with {_span(coverages)} %." if coverages else f"{note}."
+
+
+def _span(numbers: Sequence[int]) -> str:
+    """`5`, or `3` to `5` joined by a dash where they differ."""
+    low, high = min(numbers, default=0), max(numbers, default=0)
+    return str(low) if low == high else f"{low}\N{EN DASH}{high}"
+
+
+def _circumstances(sweep: Sweep) -> str:
+    """The date and, as far as they are known, versions, hardware and the way that Dagster is deployed."""
+    known = sweep.plan.environment
+    started = datetime.fromtimestamp(sweep.plan.created_us / MICROSECONDS, UTC)
+    executors = sorted({launch.executor for launch in sweep.launches if launch.executor})
+    parts = [
+        f"{started:%Y-%m-%d %H:%M} UTC",
+        *(
+            template.format(known[key])
+            for key, template in _ENVIRONMENT_TEMPLATES.items()
+            if known.get(key) is not None
+        ),
+        *(f"{executor} executor" for executor in executors),
+    ]
+    return " · ".join(part.replace(" ", NO_BREAK_SPACE) for part in parts)
+
+
+def _hold_together(words: re.Match[str]) -> str:
+    return words[0].replace(" ", NO_BREAK_SPACE)

@@ -1,0 +1,293 @@
+"""The charts. Each takes a sweep, states its finding as the title, shows every launch that it can, and never
+raises for want of data: a location without a measurement keeps its place and says how its trials ended.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from bench_orchestrator import findings
+from bench_orchestrator.charts import canvas, marks
+from bench_orchestrator.model import Outcome, Stage, Sweep
+from bench_orchestrator.tables import LocationRow, MedianLaunch, lag_fits, location_rows
+
+SERIES_COLOURS = ("#0B5A9E", "#D5630A", "#009E73", "#CC79A7")
+"""Of the variants in a scatter plot, in their order; a fifth starts over."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart that a report can hold."""
+
+    stem: str
+    """Of its files' names."""
+    caption: str
+    draw: Callable[[Sweep], Figure]
+    applies: Callable[[Sequence[LocationRow]], bool]
+    """Whether these rows have what the chart is about."""
+
+
+def all_locations(sweep: Sweep) -> Figure:
+    """Queue and init time of each location's median launch, the lag's interval, every launch as a dot."""
+    rows = location_rows(sweep.launches)
+
+    def pieces(launch: MedianLaunch) -> list[tuple[str, float]]:
+        return [(canvas.QUEUE, launch.queue_s), (canvas.INIT, launch.init_s)]
+
+    dots: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 3.4, "color": canvas.INK, "mew": 0}
+    figure, ax = _stacked_bars(sweep, rows, findings.span(rows), "launch lag, seconds", pieces)
+    for position, row in enumerate(rows):
+        if row.lag_s is None:
+            continue
+        marks.draw_interval(ax, row.lag_s, position + 0.36)
+        ax.plot(row.lags_s, [position + 0.36] * len(row.lags_s), **dots)
+        marks.label_end(ax, row.lag_s.value, position, f"{row.lag_s.value:.1f} s", row)
+    legend = [
+        Patch(color=canvas.QUEUE, label="queue time"),
+        Patch(color=canvas.INIT, label="init time"),
+        Line2D([], [], **dots, label="launches and interval"),
+    ]
+    marks.legend(ax, legend)
+    return figure
+
+
+def stage_breakdown(sweep: Sweep) -> Figure:
+    """The stages of each location's median launch, from the request to the first step."""
+    rows = location_rows(sweep.launches)
+    shown = [stage for stage in Stage if any(r.median_launch and stage in r.median_launch.stages_s for r in rows)]
+
+    def pieces(launch: MedianLaunch) -> list[tuple[str, float]]:
+        return [(canvas.STAGE_COLOURS[stage], launch.stages_s.get(stage, 0.0)) for stage in shown]
+
+    figure, ax = _stacked_bars(
+        sweep, rows, findings.dominance(rows), "seconds from the request to the first step", pieces
+    )
+    for position, row in enumerate(rows):
+        if row.median_launch is not None:
+            total_s = sum(seconds for _, seconds in pieces(row.median_launch))
+            marks.label_end(ax, total_s, position, f"{total_s:.1f} s", row)
+    marks.legend(ax, [Patch(color=canvas.STAGE_COLOURS[stage], label=stage.label) for stage in shown])
+    return figure
+
+
+def lag_vs_assets(sweep: Sweep) -> Figure:
+    """Launch lag against the number of assets, with a line; locations without partitions only."""
+    rows = [row for row in location_rows(sweep.launches) if not row.partition_count]
+    fits = lag_fits(sweep.launches)
+    note = f"Launches: n = {sum(len(row.lags_s) for row in rows)}"
+    if fits:
+        coverage = min(fit.slope.coverage for fit in fits.values())
+        note += f"; the interval covers the slope with {100 * coverage:.0f} %"
+    figure, (ax,) = canvas.frame(sweep, findings.growth(fits), note, 3.0)
+    if not any(row.lags_s for row in rows):
+        canvas.say_nothing_measured(ax, findings.NOTHING_MEASURED)
+        return figure
+    largest = max(row.asset_count for row in rows)
+    variants = sorted({row.variant for row in rows})
+    colours = dict(zip(variants, cycle(SERIES_COLOURS), strict=False))
+    for variant, colour in colours.items():
+        mine = [row for row in rows if row.variant == variant]
+        if (fit := fits.get(variant)) is not None:
+            ends = (0, max(row.asset_count for row in mine if row.lags_s))
+            ax.plot(ends, [fit.predict(x) / 1000 for x in ends], color=colour, lw=1.2, alpha=0.6)
+        for row in mine:
+            ax.plot([row.asset_count] * len(row.lags_s), row.lags_s, "o", ms=4.5, mew=0, color=colour, alpha=0.5)
+            if row.lag_s is not None:
+                ax.plot(row.asset_count, row.lag_s.value, "_", ms=13, mew=2, color=canvas.INK)
+    if len(variants) > 1:
+        marks.legend(ax, [Patch(color=colour, label=variant) for variant, colour in colours.items()])
+    _name_points(ax, rows, largest)
+    ax.set_xlim(0, largest * 1.08)
+    ax.set_ylim(0, max(lag_s for row in rows for lag_s in row.lags_s) * 1.2)
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.grid(axis="y", color=canvas.GRID, linewidth=0.8)
+    ax.set_xlabel("assets in the code location", fontsize=canvas.TEXT_POINTS, color=canvas.INK)
+    ax.set_ylabel("launch lag, seconds", fontsize=canvas.TEXT_POINTS, color=canvas.INK)
+    return figure
+
+
+def assets_vs_partitions(sweep: Sweep) -> Figure:
+    """Lag and init time of every launch, location by location: partitions against assets."""
+    rows = location_rows(sweep.launches)
+    figure, axes = canvas.frame(
+        sweep, findings.comparison(rows), canvas.sample_note(rows), marks.rows_height(rows), panels=2
+    )
+    if not any(row.lags_s for row in rows):
+        for ax in axes:
+            canvas.say_nothing_measured(ax, findings.NOTHING_MEASURED if ax is axes[0] else "")
+        return figure
+    quantities = (
+        ("launch lag, seconds", [(row.lag_s, row.lags_s) for row in rows]),
+        ("of which init time, seconds", [(row.init_s, row.inits_s) for row in rows]),
+    )
+    for ax, (unit, samples) in zip(axes, quantities, strict=True):
+        marks.lay_out_rows(ax, rows, unit, named=ax is axes[0])
+        for position, (row, (estimate, values_s)) in enumerate(zip(rows, samples, strict=True)):
+            colour = canvas.INIT if row.partition_count else canvas.QUEUE
+            ax.plot(values_s, [position + 0.18] * len(values_s), "o", ms=4.5, mew=0, color=colour, alpha=0.7)
+            if estimate is not None:
+                marks.draw_interval(ax, estimate, position - 0.1)
+                ax.plot(estimate.value, position - 0.1, "D", ms=4, color=canvas.INK)
+                marks.label_end(ax, max(*values_s, estimate.high or 0), position, f"{estimate.value:.1f} s")
+            elif ax is axes[0]:
+                marks.label_nothing(ax, position, row)
+        marks.leave_room(ax, max((value for _, values_s in samples for value in values_s), default=1.0), 1.3)
+    return figure
+
+
+def trial_outcomes(sweep: Sweep) -> Figure:
+    """How the trials of each location ended: measured, rejected, failed, canceled, timed out, lost."""
+    rows = location_rows(sweep.launches)
+    warmups = sum(row.warmups for row in rows)
+    bad_warmups = warmups - sum(row.warmup_outcomes[Outcome.OK] for row in rows)
+    note = f"Trials: n = {sum(row.trials for row in rows)}"
+    if warmups:
+        note += f"; {warmups} warm-ups are left out, {bad_warmups} of them not ok"
+    figure, (ax,) = canvas.frame(sweep, findings.tally(rows), note, marks.rows_height(rows))
+    if not rows:
+        canvas.say_nothing_measured(ax, "No trials")
+        return figure
+    marks.lay_out_rows(ax, rows, "trials")
+    for position, row in enumerate(rows):
+        left = 0
+        for outcome, count in row.outcomes.items():
+            colour = canvas.OUTCOME_COLOURS[outcome]
+            ax.barh(position, count, 0.55, left=left, color=colour, edgecolor="white", linewidth=1)
+            if count:
+                marks.label_piece(ax, left + count / 2, position, str(count), colour)
+            left += count
+    ax.set_xlim(0, max(1, *(row.trials for row in rows)) * 1.02)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    seen = [outcome for outcome in Outcome if any(row.outcomes[outcome] for row in rows)]
+    marks.legend(
+        ax,
+        [Patch(color=canvas.OUTCOME_COLOURS[outcome], label=findings.describe_outcome(outcome)) for outcome in seen],
+    )
+    return figure
+
+
+def _has_trials(rows: Sequence[LocationRow]) -> bool:
+    return bool(rows)
+
+
+def _has_sizes(rows: Sequence[LocationRow]) -> bool:
+    return len({row.asset_count for row in rows if not row.partition_count}) > 1
+
+
+def _has_both_kinds(rows: Sequence[LocationRow]) -> bool:
+    return len({bool(row.partition_count) for row in rows}) > 1
+
+
+def _has_failures(rows: Sequence[LocationRow]) -> bool:
+    return any(row.failures for row in rows)
+
+
+CHARTS: tuple[Chart, ...] = (
+    Chart(
+        "all_locations",
+        "Queue and init time of the median launch of each location (of an even number, the mean of the two "
+        "middle ones), so that the bar ends at the median lag. Below it, every dot is one launch, and the "
+        "line is the interval of the median lag.",
+        all_locations,
+        _has_trials,
+    ),
+    Chart(
+        "lag_vs_assets",
+        "Every dot is one launch in a location without partitions; dashes are medians; the line is fitted to "
+        "all launches (Theil-Sen).",
+        lag_vs_assets,
+        _has_sizes,
+    ),
+    Chart(
+        "stage_breakdown",
+        "Where the seconds of the median launch go, from the request to the first step. These are the stages "
+        "of that launch, not the median of each stage: medians do not add up. Blue is queue time, amber init "
+        "time; the grey before them precedes the launch lag.",
+        stage_breakdown,
+        _has_trials,
+    ),
+    Chart(
+        "assets_vs_partitions",
+        "Every dot is one launch: blue without partitions, amber with. Diamonds are medians, whiskers their intervals.",
+        assets_vs_partitions,
+        _has_both_kinds,
+    ),
+    Chart(
+        "trial_outcomes",
+        "How every trial ended, warm-ups left out. Only those that went well are in the figures above.",
+        trial_outcomes,
+        _has_failures,
+    ),
+)
+"""Every chart, in the order in which a report shows them."""
+
+
+def _stacked_bars(
+    sweep: Sweep,
+    rows: Sequence[LocationRow],
+    title: str,
+    unit: str,
+    pieces: Callable[[MedianLaunch], list[tuple[str, float]]],
+) -> tuple[Figure, Axes]:
+    """A bar for each location's median launch, stacked from its pieces (colour and seconds)."""
+    figure, (ax,) = canvas.frame(sweep, title, canvas.sample_note(rows), marks.rows_height(rows))
+    if not rows:
+        canvas.say_nothing_measured(ax, findings.NOTHING_MEASURED)
+        return figure, ax
+    marks.lay_out_rows(ax, rows, unit)
+    totals_s = [sum(s for _, s in pieces(row.median_launch)) for row in rows if row.median_launch]
+    longest_s = max([*totals_s, *(lag_s for row in rows for lag_s in row.lags_s)], default=1.0)
+    marks.leave_room(ax, longest_s, 1.42 if any(row.failures for row in rows) else 1.18)
+    for position, row in enumerate(rows):
+        if row.median_launch is None:
+            marks.label_nothing(ax, position, row)
+            continue
+        left_s = 0.0
+        for colour, seconds in pieces(row.median_launch):
+            ax.barh(position, seconds, 0.5, left=left_s, color=colour, edgecolor="white", linewidth=0.6)
+            if seconds > 0.065 * longest_s:
+                marks.label_piece(ax, left_s + seconds / 2, position, f"{seconds:.1f}", colour)
+            left_s += seconds
+    return figure, ax
+
+
+def _name_points(ax: Axes, rows: Sequence[LocationRow], largest: int) -> None:
+    """Names and medians above or below the launches where there is room, largest first; failures always."""
+    taken = {"bottom": float("inf"), "top": float("inf")}
+    for row in reversed(rows):
+        if row.lag_s is None:
+            ending = findings.describe_outcomes(row.failures) or "no trials"
+            ax.annotate(
+                f"\N{MULTIPLICATION SIGN} {row.label}: {ending}",
+                (row.asset_count, 0),
+                xytext=(0, 4),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                rotation=90,
+                fontsize=canvas.SMALL_POINTS,
+                color=canvas.ALARM,
+            )
+            continue
+        for side, edge, offset in (("bottom", max(row.lags_s), 5), ("top", min(row.lags_s), -5)):
+            if taken[side] - row.asset_count > 0.1 * largest:
+                ax.annotate(
+                    f"{row.label}\n{row.lag_s.value:.1f} s",
+                    (row.asset_count, edge),
+                    xytext=(0, offset),
+                    textcoords="offset points",
+                    ha="center" if row.asset_count > 0.04 * largest else "left",
+                    va=side,
+                    fontsize=canvas.SMALL_POINTS,
+                    color=canvas.INK,
+                )
+                taken[side] = row.asset_count
+                break

@@ -1,0 +1,122 @@
+"""The parts that charts are drawn from: rows of locations, intervals, labels, legends."""
+
+from collections.abc import Sequence
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.ticker import MaxNLocator
+
+from bench_orchestrator import findings
+from bench_orchestrator.charts import canvas
+from bench_orchestrator.statistics import Estimate
+from bench_orchestrator.tables import LocationRow
+
+
+def lay_out_rows(ax: Axes, rows: Sequence[LocationRow], unit: str, *, named: bool = True) -> None:
+    """One horizontal band for each location, the first on top, with its name and size on the left."""
+    ax.set_ylim(len(rows) - 0.45, -0.55)
+    ax.set_yticks(range(len(rows)), [f"{row.label}\n" if named else "" for row in rows], color=canvas.INK)
+    ax.set_xlabel(unit, fontsize=canvas.TEXT_POINTS, color=canvas.INK)
+    ax.grid(axis="x", color=canvas.GRID, linewidth=0.8)
+    if not named:
+        return
+    for position, row in enumerate(rows):
+        ax.annotate(
+            findings.describe_size(row),
+            (0, position),
+            xycoords=("axes fraction", "data"),
+            xytext=(-4, -6),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=canvas.SMALL_POINTS - 0.6,
+            color=canvas.MUTED,
+        )
+
+
+def rows_height(rows: Sequence[LocationRow]) -> float:
+    """Inches for the rows of a chart with its axis and legend."""
+    return canvas.ROW_INCHES * max(len(rows), 2) + 0.9
+
+
+def leave_room(ax: Axes, longest: float, factor: float) -> None:
+    """The x axis from zero past the longest value, so that a label fits behind it."""
+    ax.set_xlim(0, longest * factor)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def draw_interval(ax: Axes, estimate: Estimate, position: float) -> None:
+    """A line with caps from one end of the interval to the other; nothing where there is none."""
+    if estimate.low is None or estimate.high is None:
+        return
+    ax.plot([estimate.low, estimate.high], [position, position], "|-", color=canvas.INK, lw=1, ms=6)
+
+
+def label_piece(ax: Axes, x: float, position: float, text: str, colour: str) -> None:
+    """A number inside a bar, in black or white, whichever reads on its colour."""
+    red, green, blue = to_rgb(colour)
+    dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
+    ax.text(
+        x,
+        position,
+        text,
+        ha="center",
+        va="center_baseline",
+        fontsize=canvas.SMALL_POINTS,
+        color="white" if dark else canvas.INK,
+    )
+
+
+def label_end(ax: Axes, x: float, position: float, text: str, row: LocationRow | None = None) -> None:
+    """The total behind a bar and, given its row, how many of the trials it lacks, in the colour of alarm."""
+    ax.annotate(
+        text,
+        (x, position),
+        xytext=(6, 0),
+        textcoords="offset points",
+        va="center_baseline",
+        fontsize=canvas.TEXT_POINTS,
+        fontweight="bold",
+        color=canvas.INK,
+    )
+    if row is not None and row.failures:
+        ax.annotate(
+            f"{sum(row.failures.values())} of {row.trials} missing",
+            (x, position),
+            xytext=(10 + 5.4 * len(text), 0),
+            textcoords="offset points",
+            va="center_baseline",
+            fontsize=canvas.SMALL_POINTS - 0.6,
+            color=canvas.ALARM,
+        )
+
+
+def label_nothing(ax: Axes, position: float, row: LocationRow) -> None:
+    """In the place of a bar: that nothing was measured, and why."""
+    reason = findings.describe_outcomes(row.failures) or "no trials"
+    ax.annotate(
+        f"{findings.NOTHING_MEASURED.lower()}: {reason}",
+        (0, position),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center_baseline",
+        fontsize=canvas.TEXT_POINTS,
+        color=canvas.ALARM,
+    )
+
+
+def legend(ax: Axes, handles: Sequence[Artist]) -> None:
+    """The legend above the axes, where it hides nothing."""
+    ax.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=3,
+        frameon=False,
+        fontsize=canvas.TEXT_POINTS - 0.5,
+        handlelength=1,
+        handletextpad=0.5,
+        columnspacing=1.2,
+        borderaxespad=0.2,
+    )

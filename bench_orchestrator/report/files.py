@@ -1,0 +1,74 @@
+"""The files of a report, each written whole or not at all, so that a reader never meets half of one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from bench_orchestrator.charts import CHARTS, ChartFiles, save
+from bench_orchestrator.charts.output import replacing
+from bench_orchestrator.model import Sweep
+from bench_orchestrator.report.html import render_page
+from bench_orchestrator.report.markdown import Picture, render_markdown
+from bench_orchestrator.tables import LAUNCH_COLUMNS, launch_record, location_rows
+
+_SQL_TYPES: Mapping[type, str] = {str: "VARCHAR", int: "BIGINT", bool: "BOOLEAN"}
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """Where a report was written."""
+
+    markdown: Path
+    html: Path
+    """One page that needs no other file."""
+    csv: Path
+    parquet: Path
+    charts: Mapping[str, ChartFiles]
+    """Of each chart that the sweep has data for, by its name."""
+
+
+def write_report(sweep: Sweep, directory: Path) -> ReportFiles:
+    """Write a sweep's report into the directory, made if need be; files of the same name are replaced.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    rows = location_rows(sweep.launches)
+    charts: dict[str, ChartFiles] = {}
+    pictures: list[Picture] = []
+    for chart in CHARTS:
+        if chart.applies(rows):
+            figure = chart.draw(sweep)
+            charts[chart.stem] = save(figure, directory, chart.stem)
+            title = " ".join(figure.get_suptitle().split())
+            pictures.append(Picture(charts[chart.stem].svg.name, title, chart.caption))
+    files = ReportFiles(
+        markdown=directory / "report.md",
+        html=directory / "report.html",
+        csv=directory / "launches.csv",
+        parquet=directory / "launches.parquet",
+        charts=charts,
+    )
+    _write_launches(sweep, files)
+    markdown = render_markdown(sweep, pictures)
+    for path, text in ((files.markdown, markdown), (files.html, render_page(markdown, directory))):
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return files
+
+
+def _write_launches(sweep: Sweep, files: ReportFiles) -> None:
+    """The raw rows in trial order, every column of a launch, as CSV and Parquet."""
+    columns = ", ".join(f'"{name}" {_SQL_TYPES[kind]}' for name, kind in LAUNCH_COLUMNS.items())
+    rows = [list(launch_record(launch).values()) for launch in sweep.launches]
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TABLE launches ({columns})")
+        if rows:
+            places = ", ".join("?" * len(LAUNCH_COLUMNS))
+            connection.executemany(f"INSERT INTO launches VALUES ({places})", rows)
+        for path, options in ((files.csv, "FORMAT csv, HEADER"), (files.parquet, "FORMAT parquet")):
+            with replacing(path) as temporary:
+                connection.execute(f"COPY (FROM launches ORDER BY trial) TO ? ({options})", [str(temporary)])

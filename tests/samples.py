@@ -1,0 +1,208 @@
+"""Hand-made sweeps for tests of everything that reads measurements: like the study's, skewed upwards."""
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any
+
+from bench_orchestrator.model import (
+    INIT_STAGES,
+    MICROSECONDS,
+    QUEUE_STAGES,
+    Boundary,
+    Launch,
+    Location,
+    Outcome,
+    PlannedTrial,
+    Stage,
+    Sweep,
+    SweepPlan,
+)
+
+SWEEP_ID = "20260714-093000-4f2a"
+CREATED_US = 1_784_021_400 * MICROSECONDS
+"""2026-07-14 09:30 UTC."""
+
+ENVIRONMENT: Mapping[str, Any] = {
+    "python": "3.12.3",
+    "dagster": "1.13.27",
+    "bench": "0.1.0",
+    "cpu_count": 2,
+    "cpu_model": "Intel(R) Xeon(R) CPU @ 2.20GHz",
+    "launcher": "DefaultRunLauncher",
+    "coordinator": "QueuedRunCoordinator",
+    "storage": "SqliteEventLogStorage",
+    "max_concurrent_runs": 10,
+    "dequeue_interval_s": 5,
+    "platform": "Linux-6.8 x86_64",
+}
+
+SIZES: Mapping[str, tuple[int, int]] = {
+    "a10": (10, 0),
+    "a250": (250, 0),
+    "a500": (500, 0),
+    "a2k": (2_000, 0),
+    "a5k": (5_000, 0),
+    "a10k": (10_000, 0),
+    "a1p2k": (1, 2_000),
+    "a10p10k": (10, 10_000),
+}
+"""Assets and partitions of each sample location."""
+
+STUDY = ("a250", "a500", "a2k", "a5k", "a10k", "a1p2k", "a10p10k")
+
+
+def make_launch(
+    trial: int = 1,
+    location: str = "a250",
+    *,
+    stages_us: Mapping[Stage, int] | None = None,
+    outcome: Outcome = Outcome.OK,
+    reason: str = "",
+    warmup: bool = False,
+    block: int = 1,
+    variant: str = "default",
+    warnings: tuple[str, ...] = (),
+) -> Launch:
+    """A launch whose instants, queue, init and lag all follow from its stages; unmeasured if not ok."""
+    asset_count, partition_count = SIZES[location]
+    launch = Launch(
+        sweep_id=SWEEP_ID,
+        trial=trial,
+        scenario="all-locations",
+        variant=variant,
+        location=location,
+        asset_count=asset_count,
+        partition_count=partition_count,
+        block=block,
+        warmup=warmup,
+        asset_key=f"{location}/asset_0",
+        partition_key="p0" if partition_count else None,
+        outcome=outcome,
+        reason=reason,
+        run_id=None if outcome is Outcome.REJECTED else f"{trial:08x}-0000-4000-8000-000000000000",
+        executor=None,
+        at_us=dict.fromkeys(Boundary),
+        ended_us=None,
+        stages_us=dict.fromkeys(Stage),
+        queue_us=None,
+        init_us=None,
+        lag_us=None,
+        time_to_code_us=None,
+        warnings=warnings,
+    )
+    if outcome is not Outcome.OK:
+        return launch
+    stages = stages_us or make_stages(location, random.Random(trial))
+    starts = accumulate(stages.values(), initial=CREATED_US + trial * 60 * MICROSECONDS)
+    at_us = dict(zip(Boundary, starts, strict=True))
+    queue_us = sum(stages[stage] for stage in QUEUE_STAGES)
+    init_us = sum(stages[stage] for stage in INIT_STAGES)
+    return replace(
+        launch,
+        executor="multiprocess",
+        at_us=at_us,
+        ended_us=at_us[Boundary.STEP_STARTED] + 400_000,
+        stages_us=stages,
+        queue_us=queue_us,
+        init_us=init_us,
+        lag_us=queue_us + init_us,
+        time_to_code_us=sum(stages.values()),
+        step_process={"import_s": 1.5, "rss_bytes": 210_000_000, "location": location},
+    )
+
+
+def make_stages(location: str, rng: random.Random) -> dict[Stage, int]:
+    """Stages of about the size that two cores and SQLite show; now and then a launch is much slower."""
+    assets, partitions = SIZES[location]
+    slow = rng.lognormvariate(0.0, 0.08) + (0.25 if rng.random() < 0.1 else 0.0)
+    seconds = {
+        Stage.SUBMIT: 0.12 + assets * 2e-5,
+        Stage.PLAN_EVENTS: 0.02,
+        Stage.QUEUE_WAIT: rng.uniform(0.3, 4.9),
+        Stage.WORKER_BOOT: 1.6 * slow,
+        Stage.WORKER_LOAD: (1.4 + assets * 1.2e-3 + partitions * 2e-6) * slow,
+        Stage.EXECUTOR_START: 0.15 * slow,
+        Stage.STEP_BOOT: 1.7 * slow,
+        Stage.STEP_LOAD: (0.9 + assets * 6e-4) * slow,
+        Stage.STEP_INIT: 0.12 * slow,
+    }
+    return {stage: round(seconds[stage] * MICROSECONDS) for stage in Stage}
+
+
+def make_sweep(launches: Iterable[Launch], *, scenario: str = "all-locations", status: str = "complete") -> Sweep:
+    """The sweep that led to these launches, with a plan that fits them."""
+    in_order = sorted(launches, key=lambda launch: launch.trial)
+    names = dict.fromkeys(launch.location for launch in in_order)
+    plan = SweepPlan(
+        sweep_id=SWEEP_ID,
+        scenario=scenario,
+        seed=7,
+        created_us=CREATED_US,
+        locations=tuple(Location(name, "__repository__", "__ASSET_JOB", *SIZES[name]) for name in names),
+        trials=tuple(
+            PlannedTrial(
+                number=launch.trial,
+                block=launch.block,
+                location=launch.location,
+                variant=launch.variant,
+                warmup=launch.warmup,
+                asset_key=launch.asset_key,
+                partition_key=launch.partition_key,
+            )
+            for launch in in_order
+        ),
+        settings={"repeats": 5, "warmups": 1, "timeout_s": 300, "pause_s": 1.0, "jitter_s": 5.0},
+        environment=ENVIRONMENT,
+    )
+    return Sweep(plan=plan, status=status, launches=tuple(in_order))
+
+
+def measured_sweep(locations: Sequence[str] = STUDY, repeats: int = 5) -> Sweep:
+    """A sweep in which every launch went well: one warm-up block, then `repeats` blocks."""
+    launches = [
+        make_launch(block * len(locations) + position + 1, location, block=block + 1, warmup=block == 0)
+        for block in range(repeats + 1)
+        for position, location in enumerate(locations)
+    ]
+    return make_sweep(launches)
+
+
+def troubled_sweep() -> Sweep:
+    """The study's sweep on a bad day: all of a10k timed out, others failed here and there, one warns."""
+    troubles = {
+        ("a500", 3): (Outcome.FAILED, "step `asset_0` failed: ValueError: <b>boom</b> | see *log*"),
+        ("a5k", 2): (Outcome.LOST, "launched, and its events are gone"),
+        ("a5k", 4): (Outcome.CANCELED, "canceled from the UI"),
+        ("a1p2k", 5): (Outcome.REJECTED, "the webserver refused: InvalidSubsetError"),
+    }
+
+    def trouble(launch: Launch) -> Launch:
+        if launch.location == "a10k":
+            outcome, reason = Outcome.TIMED_OUT, "no STEP_START within 300 s"
+        elif (launch.location, launch.block) in troubles:
+            outcome, reason = troubles[launch.location, launch.block]
+        elif launch.trial == 20:
+            return replace(launch, warnings=("worker boot was negative by 3 ms: clocks differ; read as zero",))
+        else:
+            return launch
+        return make_launch(
+            launch.trial,
+            launch.location,
+            outcome=outcome,
+            reason=reason,
+            warmup=launch.warmup,
+            block=launch.block,
+        )
+
+    sweep = measured_sweep()
+    return replace(sweep, launches=tuple(trouble(launch) for launch in sweep.launches))
+
+
+def failed_sweep() -> Sweep:
+    """A sweep without one success."""
+    return make_sweep(
+        make_launch(number, location, outcome=Outcome.REJECTED, reason="no such job")
+        for number, location in enumerate(("a250", "a2k"), start=1)
+    )

@@ -1,0 +1,182 @@
+"""What the tables promise whatever the launches: order, counts, additivity, one flat record per launch."""
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import SIZES, STUDY, failed_sweep, make_launch, make_stages, measured_sweep, troubled_sweep
+
+from bench_orchestrator import findings
+from bench_orchestrator.model import INIT_STAGES, QUEUE_STAGES, Launch, Outcome, Stage
+from bench_orchestrator.tables import (
+    LAG_STAGES,
+    LAUNCH_COLUMNS,
+    lag_fits,
+    launch_record,
+    location_rows,
+)
+
+launches = st.lists(
+    st.builds(
+        make_launch,
+        trial=st.integers(1, 10_000),
+        location=st.sampled_from(sorted(SIZES)),
+        outcome=st.sampled_from(Outcome),
+        warmup=st.booleans(),
+        variant=st.sampled_from(["default", "split"]),
+    ),
+    max_size=30,
+    unique_by=lambda launch: launch.trial,
+)
+
+
+def test_locations_are_ordered_by_assets_then_partitions_then_name() -> None:
+    rows = location_rows(measured_sweep(["a10p10k", "a2k", "a10", "a250", "a1p2k"]).launches)
+    assert [row.location for row in rows] == ["a1p2k", "a10", "a10p10k", "a250", "a2k"]
+
+
+def test_a_location_without_a_success_keeps_its_place() -> None:
+    good = location_rows(measured_sweep().launches)
+    bad = location_rows(troubled_sweep().launches)
+    assert [row.location for row in bad] == [row.location for row in good]
+    a10k = bad[-1]
+    assert (a10k.n, a10k.lag_s, a10k.median_launch, a10k.lags_s) == (0, None, None, ())
+    assert a10k.failures == {Outcome.TIMED_OUT: 5}
+    assert (a10k.warmups, a10k.warmup_outcomes[Outcome.TIMED_OUT]) == (1, 1)
+
+
+def test_warmups_and_failures_stay_out_of_the_medians() -> None:
+    def taking(seconds: int, trial: int) -> Launch:
+        stages = dict.fromkeys(Stage, 0) | {Stage.WORKER_LOAD: seconds * 1_000_000}
+        return make_launch(trial, stages_us=stages)
+
+    failed = replace(taking(500, 4), outcome=Outcome.FAILED)
+    (row,) = location_rows([taking(10, 1), taking(12, 2), replace(taking(900, 3), warmup=True), failed, taking(17, 5)])
+    assert list(row.lags_s) == [10, 12, 17]
+    assert row.lag_s is not None
+    assert (row.lag_s.value, row.n, row.trials, row.warmups) == (12, 3, 4, 1)
+
+
+@given(launches, st.randoms(use_true_random=False))
+def test_the_order_of_launches_does_not_matter(some: list[Launch], rng: random.Random) -> None:
+    shuffled = list(some)
+    rng.shuffle(shuffled)
+    assert location_rows(shuffled) == location_rows(some)
+
+
+@given(launches)
+def test_every_launch_is_counted_exactly_once(some: list[Launch]) -> None:
+    rows = location_rows(some)
+    assert sum(row.trials + row.warmups for row in rows) == len(some)
+    assert sum(row.n + sum(row.failures.values()) for row in rows) == sum(not launch.warmup for launch in some)
+    assert sum(len(row.lags_s) for row in rows) == sum(launch.measured for launch in some)
+    assert len({row.label for row in rows}) == len(rows)
+
+
+@given(st.lists(st.integers(0, 2**32), min_size=1, max_size=9))
+def test_the_pieces_of_the_median_launch_add_up_to_the_median_lag(seeds: Sequence[int]) -> None:
+    (row,) = location_rows(
+        make_launch(trial, "a5k", stages_us=make_stages("a5k", random.Random(seed)))
+        for trial, seed in enumerate(seeds, start=1)
+    )
+    launch = row.median_launch
+    assert launch is not None
+    assert row.lag_s is not None
+    assert launch.lag_s == pytest.approx(row.lag_s.value)
+    assert launch.queue_s + launch.init_s == pytest.approx(launch.lag_s)
+    assert sum(launch.stages_s[stage] for stage in QUEUE_STAGES) == pytest.approx(launch.queue_s)
+    assert sum(launch.stages_s[stage] for stage in INIT_STAGES) == pytest.approx(launch.init_s)
+
+
+def test_the_dominant_stage_is_the_one_with_the_largest_share() -> None:
+    row = location_rows(measured_sweep().launches)[-1]
+    assert row.dominant_stage is not None
+    stage, share = row.dominant_stage
+    assert (row.location, stage) == ("a10k", Stage.WORKER_LOAD)
+    assert 40 < share.value < 60
+    assert row.dominant_stage[1].value == max(
+        estimate.value for name in LAG_STAGES if (estimate := row.shares_percent[name]) is not None
+    )
+
+
+def test_a_stage_that_no_log_shows_is_none_and_not_zero() -> None:
+    launch = make_launch()
+    unknown = replace(launch, stages_us=dict(launch.stages_us) | {Stage.SUBMIT: None})
+    (row,) = location_rows([unknown])
+    assert row.stages_s[Stage.SUBMIT] is None
+    assert row.median_launch is not None
+    assert Stage.SUBMIT not in row.median_launch.stages_s
+
+
+def test_the_line_is_in_ms_per_asset_and_leaves_partitions_out() -> None:
+    sweep = measured_sweep()
+    fit = lag_fits(sweep.launches)["default"]
+    assert 1.5 < fit.slope.value < 2.5
+    assert fit.n == 25
+    assert lag_fits(measured_sweep(["a250", "a1p2k"]).launches) == {}
+    assert lag_fits(failed_sweep().launches) == {}
+
+
+def test_each_variant_has_a_line_and_a_label_of_its_own() -> None:
+    sweep = measured_sweep(["a250", "a10k"])
+    split = [replace(launch, variant="split", trial=100 + launch.trial) for launch in sweep.launches]
+    both = [*sweep.launches, *split]
+    assert list(lag_fits(both)) == ["default", "split"]
+    labels = [row.label for row in location_rows(both)]
+    assert labels == ["a250 · default", "a250 · split", "a10k · default", "a10k · split"]
+    assert findings.growth(lag_fits(both)).count("default: ") == 1
+
+
+@given(launches)
+def test_a_record_is_flat_and_typed(some: list[Launch]) -> None:
+    for launch in some:
+        record = launch_record(launch)
+        assert list(record) == list(LAUNCH_COLUMNS)
+        assert all(value is None or type(value) is LAUNCH_COLUMNS[name] for name, value in record.items())
+
+
+def test_a_record_loses_nothing() -> None:
+    launch = replace(make_launch(3, "a1p2k"), warnings=("clocks, differ", "two"), step_process={"b": 1.5, "a": None})
+    record = launch_record(launch)
+    assert json.loads(str(record["warnings"])) == ["clocks, differ", "two"]
+    assert json.loads(str(record["step_process"])) == {"a": None, "b": 1.5}
+    assert record["worker_load_us"] == launch.stages_us[Stage.WORKER_LOAD]
+    assert record["step_started_at_us"] == max(v for v in launch.at_us.values() if v is not None)
+    assert (record["outcome"], record["partition_key"], record["lag_us"]) == ("ok", "p0", launch.lag_us)
+
+
+@given(launches)
+def test_every_sweep_has_findings(some: list[Launch]) -> None:
+    rows = location_rows(some)
+    for sentence in (
+        findings.span(rows),
+        findings.growth(lag_fits(some)),
+        findings.dominance(rows),
+        findings.comparison(rows),
+        findings.tally(rows),
+    ):
+        assert sentence
+        assert "None" not in sentence
+
+
+def test_findings_state_their_intervals() -> None:
+    sweep = measured_sweep(STUDY)
+    rows, fits = location_rows(sweep.launches), lag_fits(sweep.launches)
+    assert findings.growth(fits).startswith("Launch lag grows by 1.")
+    assert findings.comparison(rows).startswith("10,000 assets cost more than 10 assets \N{MULTIPLICATION SIGN}")
+    for sentence in (findings.span(rows), findings.growth(fits), findings.dominance(rows), findings.comparison(rows)):
+        assert "[" in sentence
+        assert "no interval" not in sentence
+    assert findings.tally(location_rows(troubled_sweep().launches)) == (
+        "9 of 35 trials gave no measurement: 1 rejected, 1 failed, 1 canceled, 5 timed out, 1 lost"
+    )
+
+
+def test_one_launch_gives_no_interval_and_no_verdict() -> None:
+    rows = location_rows([make_launch(1, "a10k"), make_launch(2, "a1p2k")])
+    assert "[no interval]" in findings.span(rows)
+    assert findings.comparison(rows).startswith("No difference shown between")
