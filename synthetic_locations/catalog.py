@@ -40,7 +40,7 @@ def _location(name: str) -> Callable[..., dg.Definitions]:
     shape = parse_shape(name)
 
     @dg.definitions
-    @cache  # A code server calls the function twice: once to resolve it and once to serve it.
+    @cache  # Code servers and run workers of Dagster 1.13 call the function twice, and would build it twice.
     def definitions() -> dg.Definitions:
         return build_definitions(shape)
 

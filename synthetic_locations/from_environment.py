@@ -30,7 +30,7 @@ def definitions_from(environment: Mapping[str, str]) -> dg.Definitions:
 
 
 @dg.definitions
-@cache  # A code server calls the function twice: once to resolve it and once to serve it.
+@cache  # Code servers and run workers of Dagster 1.13 call the function twice, and would build it twice.
 def definitions() -> dg.Definitions:
     """The location of this process's environment, which is read when Dagster asks for it."""
     return definitions_from(os.environ)
