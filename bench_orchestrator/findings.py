@@ -89,13 +89,15 @@ def describe_size(row: LocationRow) -> str:
     return " \N{MULTIPLICATION SIGN} ".join(words)
 
 
-def describe_estimate(estimate: Estimate | None, unit: str = "s", digits: int = 1) -> str:
+def describe_estimate(
+    estimate: Estimate | None, unit: str = "s", digits: int = 1, no_interval: str = "[no interval]"
+) -> str:
     """The value with its interval, `28.0 s [27.1, 31.0]`; where there is none it says so."""
     if estimate is None:
         return "not measured"
     value = f"{estimate.value:.{digits}f} {unit}".rstrip()
     if estimate.low is None or estimate.high is None:
-        return f"{value} [no interval]"
+        return f"{value} {no_interval}"
     return f"{value} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 

@@ -22,9 +22,11 @@ from bench_orchestrator.tables import LAUNCH_COLUMNS, launch_record
 LOCK_WAIT_S = 60.0
 """How long to wait for another process to let go of the file."""
 
+_HELD = "Could not set lock on file"
+"""What DuckDB says when another process has the file open."""
+
 _PLAN = TypeAdapter(SweepPlan)
-_SQL_TYPES = {str: "VARCHAR", int: "BIGINT", bool: "BOOLEAN"}
-_STRUCTURE = json.dumps([{name: _SQL_TYPES[kind] for name, kind in LAUNCH_COLUMNS.items()}])
+_STRUCTURE = json.dumps([dict(LAUNCH_COLUMNS)])
 
 
 class StoreError(Exception):
@@ -117,6 +119,8 @@ class Store:
             if not read_only:
                 connection.execute(_sql("schema"))
             yield connection
+        except duckdb.Error as error:
+            raise StoreError(f"{self.path} cannot be used as a results database: {error}") from error
         finally:
             connection.close()
 
@@ -126,8 +130,8 @@ class Store:
         while True:
             try:
                 return duckdb.connect(self.path, read_only=read_only)
-            except duckdb.IOException as error:
-                if "lock" not in str(error):
+            except duckdb.Error as error:
+                if _HELD not in str(error):
                     raise StoreError(f"{self.path} cannot be opened: {error}") from error
                 if time.monotonic() + delay_s > deadline:
                     raise StoreError(

@@ -138,33 +138,33 @@ def launch_record(launch: Launch) -> dict[str, str | int | bool | None]:
     return {column: flattened[column] if column in flattened else getattr(launch, column) for column in LAUNCH_COLUMNS}
 
 
-LAUNCH_COLUMNS: Mapping[str, type] = {
-    "sweep_id": str,
-    "trial": int,
-    "scenario": str,
-    "variant": str,
-    "location": str,
-    "asset_count": int,
-    "partition_count": int,
-    "block": int,
-    "warmup": bool,
-    "asset_key": str,
-    "partition_key": str,
-    "outcome": str,
-    "reason": str,
-    "run_id": str,
-    "executor": str,
-    **{f"{boundary}_at_us": int for boundary in Boundary},
-    "ended_us": int,
-    **{f"{stage}_us": int for stage in Stage},
-    "queue_us": int,
-    "init_us": int,
-    "lag_us": int,
-    "time_to_code_us": int,
-    "warnings": str,
-    "step_process": str,
+LAUNCH_COLUMNS: Mapping[str, str] = {
+    "sweep_id": "VARCHAR",
+    "trial": "BIGINT",
+    "scenario": "VARCHAR",
+    "variant": "VARCHAR",
+    "location": "VARCHAR",
+    "asset_count": "BIGINT",
+    "partition_count": "BIGINT",
+    "block": "BIGINT",
+    "warmup": "BOOLEAN",
+    "asset_key": "VARCHAR",
+    "partition_key": "VARCHAR",
+    "outcome": "VARCHAR",
+    "reason": "VARCHAR",
+    "run_id": "VARCHAR",
+    "executor": "VARCHAR",
+    **{f"{boundary}_at_us": "BIGINT" for boundary in Boundary},
+    "ended_us": "BIGINT",
+    **{f"{stage}_us": "BIGINT" for stage in Stage},
+    "queue_us": "BIGINT",
+    "init_us": "BIGINT",
+    "lag_us": "BIGINT",
+    "time_to_code_us": "BIGINT",
+    "warnings": "VARCHAR",
+    "step_process": "VARCHAR",
 }
-"""The columns of `launch_record`, in order, and the type of those values that are not None."""
+"""The columns of `launch_record`, in order, and their SQL types."""
 
 
 def _location_row(launches: Sequence[Launch], several_variants: bool) -> LocationRow:

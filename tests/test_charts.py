@@ -176,8 +176,8 @@ def test_a_chart_applies_where_there_is_something_to_show() -> None:
         rows = location_rows(measured_sweep(locations).launches)
         return [chart.stem for chart in CHARTS if chart.applies(rows)]
 
-    assert applying(["a250"]) == ["all_locations", "stage_breakdown"]
-    assert applying(["a250", "a2k"]) == ["all_locations", "lag_vs_assets", "stage_breakdown"]
+    assert applying(["a250"]) == ["all_locations", "stage_breakdown", "trial_outcomes"]
+    assert applying(["a250", "a2k"]) == ["all_locations", "lag_vs_assets", "stage_breakdown", "trial_outcomes"]
     assert "assets_vs_partitions" in applying(["a250", "a1p2k"])
     assert [chart.stem for chart in CHARTS if chart.applies(location_rows(troubled_sweep().launches))] == [
         chart.stem for chart in CHARTS

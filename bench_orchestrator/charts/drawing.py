@@ -186,10 +186,6 @@ def _has_both_kinds(rows: Sequence[LocationRow]) -> bool:
     return len({bool(row.partition_count) for row in rows}) > 1
 
 
-def _has_failures(rows: Sequence[LocationRow]) -> bool:
-    return any(row.failures for row in rows)
-
-
 CHARTS: tuple[Chart, ...] = (
     Chart(
         "all_locations",
@@ -224,7 +220,7 @@ CHARTS: tuple[Chart, ...] = (
         "trial_outcomes",
         "How every trial ended, warm-ups left out. Only those that went well are in the figures above.",
         trial_outcomes,
-        _has_failures,
+        _has_trials,
     ),
 )
 """Every chart, in the order in which a report shows them."""

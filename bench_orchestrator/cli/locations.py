@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from bench_orchestrator import settings
+from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.deployment import DeploymentError, find_deployment, find_home, read_locations
 from bench_orchestrator.launching import Webserver, WebserverError
 
@@ -37,7 +37,7 @@ def command(url: str | None, as_json: bool) -> None:
     table = Table("location", "state", "", box=None, header_style="dim")
     for row in rows:
         table.add_row(row["location"], row["state"], row["error"])
-    Console(highlight=False).print(table)
+    open_console().print(table)
 
 
 def _served(url: str) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 
 from bench_orchestrator import settings
+from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.deployment import find_home
 from bench_orchestrator.model import Sweep
 from bench_orchestrator.report import render_table, summarize, write_report
@@ -38,7 +39,7 @@ def command(sweep_id: str | None, output: Path | None, as_json: bool) -> None:
         sweep = store.load(sweep_id)
     except StoreError as error:
         raise click.UsageError(str(error)) from error
-    publish(sweep, results, Console(stderr=as_json, highlight=False, soft_wrap=True), output, as_json=as_json)
+    publish(sweep, results, open_console(as_json=as_json), output, as_json=as_json)
 
 
 def publish(sweep: Sweep, results: Path, console: Console, output: Path | None = None, *, as_json: bool) -> None:

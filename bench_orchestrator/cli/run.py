@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench_orchestrator import remote, settings
+from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.report import publish
 from bench_orchestrator.deployment import (
     Deployment,
@@ -55,7 +56,7 @@ def command(scenario_name: str, locations: str | None, url: str | None, as_json:
     config = {"locations": names} | {
         key: options[option] for option, key in _CONFIG_FIELDS.items() if options[option] is not None
     }
-    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    console = open_console(as_json=as_json)
     home = find_home()
     with _deployment(home, names, url, console) as webserver:
         sweep = _carry_out(webserver, scenario, config, console)

@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from bench_orchestrator.cli.console import open_console
 from synthetic_locations.catalog import LOCATIONS
 from synthetic_locations.shape import GRAMMAR, Shape, parse_shape
 
@@ -34,7 +34,7 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
     table = Table("shape", "assets", "partitions", "", box=None, header_style="dim")
     for shape in shapes:
         table.add_row(shape.name, f"{shape.assets:,}", f"{shape.partitions:,}", _options(shape))
-    console = Console(highlight=False)
+    console = open_console()
     console.print(table)
     console.print(f"\nGrammar: {GRAMMAR}", markup=False)
 

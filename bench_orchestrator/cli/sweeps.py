@@ -5,10 +5,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from bench_orchestrator import settings
+from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.deployment import find_home
 from bench_orchestrator.model import MICROSECONDS
 from bench_orchestrator.store import Store, StoreError
@@ -40,5 +40,5 @@ def command(as_json: bool) -> None:
             f"{summary.ok}/{summary.trials}",
             ", ".join(summary.locations),
         )
-    console = Console(highlight=False)
+    console = open_console()
     console.print(table if summaries else "No sweep has been measured yet. Run one: bench run quick")

@@ -1,5 +1,6 @@
 """The files of a report, each written whole or not at all, so that a reader never meets half of one."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,6 @@ from bench_orchestrator.model import Sweep
 from bench_orchestrator.report.html import render_page
 from bench_orchestrator.report.markdown import Picture, render_markdown
 from bench_orchestrator.tables import LAUNCH_COLUMNS, launch_record, location_rows
-
-_SQL_TYPES: Mapping[type, str] = {str: "VARCHAR", int: "BIGINT", bool: "BOOLEAN"}
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,12 @@ def write_report(sweep: Sweep, directory: Path) -> ReportFiles:
 
 def _write_launches(sweep: Sweep, files: ReportFiles) -> None:
     """The raw rows in trial order, every column of a launch, as CSV and Parquet."""
-    columns = ", ".join(f'"{name}" {_SQL_TYPES[kind]}' for name, kind in LAUNCH_COLUMNS.items())
-    rows = [list(launch_record(launch).values()) for launch in sweep.launches]
+    rows = json.dumps([launch_record(launch) for launch in sweep.launches])
+    structure = json.dumps([dict(LAUNCH_COLUMNS)])
     with duckdb.connect() as connection:
-        connection.execute(f"CREATE TABLE launches ({columns})")
-        if rows:
-            places = ", ".join("?" * len(LAUNCH_COLUMNS))
-            connection.executemany(f"INSERT INTO launches VALUES ({places})", rows)
+        connection.execute(
+            "CREATE TABLE launches AS SELECT unnest(from_json(?::JSON, ?), recursive := true)", [rows, structure]
+        )
         for path, options in ((files.csv, "FORMAT csv, HEADER"), (files.parquet, "FORMAT parquet")):
             with replacing(path) as temporary:
                 connection.execute(f"COPY (FROM launches ORDER BY trial) TO ? ({options})", [str(temporary)])

@@ -25,17 +25,20 @@ def render_table(sweep: Sweep) -> Table:
         show_footer=bool(rows),
     )
     n, trials = sum(row.n for row in rows), sum(row.trials for row in rows)
-    table.add_column("location", footer="total")
-    table.add_column("n", justify="right", footer=f"{n}/{trials}")
+    table.add_column("location", footer="total", no_wrap=True)
+    table.add_column("n", justify="right", footer=f"{n}/{trials}", no_wrap=True)
     for quantity in ("queue, s", "init, s", "lag, s"):
         table.add_column(quantity, justify="right", no_wrap=True)
-    table.add_column("covers", justify="right")
+    table.add_column("covers", justify="right", no_wrap=True)
     table.add_column("not ok", style="red", footer=str(trials - n) if trials > n else "")
     for row in rows:
         table.add_row(
             Text(row.label),
             f"{row.n}/{row.trials}",
-            *(Text(findings.describe_estimate(e, unit="")) for e in (row.queue_s, row.init_s, row.lag_s)),
+            *(
+                Text(findings.describe_estimate(e, unit="", no_interval="[–]"))
+                for e in (row.queue_s, row.init_s, row.lag_s)
+            ),
             "" if row.coverage is None else f"{100 * row.coverage:.0f} %",
             findings.describe_outcomes(row.failures),
         )
