@@ -58,9 +58,11 @@ def blocking_limit(instance: DagsterInstance, sweep_tags: dict[str, str], trial_
 def _runs_counted(limit: Mapping[str, Any], sweep_tags: dict[str, str], trial_tags: dict[str, str]) -> int:
     """How many of a sweep and its trial fall under one tag limit together."""
     key, value = limit["key"], limit.get("value")
-    per_value = isinstance(value, dict)
+    per_value = isinstance(value, dict) and value["applyLimitPerUniqueValue"]
     counted = [
-        tags[key] for tags in (sweep_tags, trial_tags) if key in tags and (per_value or value in (None, tags[key]))
+        tags[key]
+        for tags in (sweep_tags, trial_tags)
+        if key in tags and (value == tags[key] or not isinstance(value, str))
     ]
     if per_value:  # applyLimitPerUniqueValue: only equal values compete
         return max((counted.count(one) for one in counted), default=0)

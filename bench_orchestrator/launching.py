@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
-from gql import Client, gql
+from gql import Client, GraphQLRequest
 from gql.transport.exceptions import TransportConnectionFailed, TransportError, TransportServerError
 from gql.transport.requests import RequestsHTTPTransport
 
@@ -149,7 +149,7 @@ class Webserver:
             WebserverError: of the kind that fits.
         """
         with self._errors():
-            return dict(self._gql.execute(gql(document), variable_values=dict(variables or {})))
+            return dict(self._gql.execute(GraphQLRequest(document, variable_values=dict(variables or {}))))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

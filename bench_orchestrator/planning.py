@@ -39,7 +39,7 @@ def find_targets(webserver: Webserver, names: Sequence[str]) -> list[Target]:
         locations = webserver.list_locations()
         problems: list[str] = []
         targets: list[Target] = []
-        for name in names:
+        for name in dict.fromkeys(names):
             status = locations.get(name)
             if status is None:
                 known = ", ".join(sorted(locations)) or "none"

@@ -28,7 +28,7 @@ SWEEP_POOL = "bench_sweep"
 class SweepConfig(dg.Config):
     """What a sweep does; every field has the scenario's default."""
 
-    locations: list[str] = Field(description="Code locations to launch in, each once per block.")
+    locations: list[str] = Field(min_length=1, description="Code locations to launch in, each once per block.")
     repeats: int = Field(ge=1, description="Measured launches per location.")
     warmups: int = Field(ge=0, description="Launches per location before those, recorded and left out.")
     seed: int = Field(
@@ -71,7 +71,9 @@ def _sweep_job(scenario: Scenario) -> dg.JobDefinition:
         """The same fields with this scenario's defaults, so that the job runs without any configuration."""
 
         locations: list[str] = Field(
-            default=list(scenario.locations), description=SweepConfig.model_fields["locations"].description
+            default=list(scenario.locations),
+            min_length=1,
+            description=SweepConfig.model_fields["locations"].description,
         )
         repeats: int = Field(
             default=scenario.repeats, ge=1, description=SweepConfig.model_fields["repeats"].description
