@@ -31,9 +31,7 @@ _STYLES = {
 
 
 @click.command(name="up")
-@click.option(
-    "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Of the webserver."
-)
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Of the webserver.")
 @click.option(
     "--location",
     "names",
@@ -41,9 +39,7 @@ _STYLES = {
     metavar="NAME",
     help="A location of workspace.yaml, or a shape such as a750. Repeatable. Default: all of workspace.yaml.",
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print one line of JSON when ready; all else to stderr."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready; all else to stderr.")
 def command(port: int, names: tuple[str, ...], as_json: bool) -> None:
     """Start the local deployment and keep it running.
 

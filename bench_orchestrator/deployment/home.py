@@ -45,9 +45,7 @@ def find_home() -> Path:
     if configured := os.environ.get("DAGSTER_HOME"):
         home = Path(configured).expanduser()
         if not home.is_dir():
-            raise DeploymentError(
-                f"DAGSTER_HOME is {configured}, which is not a folder. Create it, or unset it."
-            )
+            raise DeploymentError(f"DAGSTER_HOME is {configured}, which is not a folder. Create it, or unset it.")
         return home.resolve()
     if (Path.cwd() / "dagster.yaml").exists():
         return Path.cwd()

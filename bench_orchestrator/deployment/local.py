@@ -113,9 +113,7 @@ class Deployment:
             self._clear_leftovers(self._lock)
             self.port = self._asked_port or _free_port()
             if not _can_listen(self.port):
-                raise DeploymentError(
-                    f"Port {self.port} is in use. Choose another, or end what listens there."
-                )
+                raise DeploymentError(f"Port {self.port} is in use. Choose another, or end what listens there.")
             self.url = f"http://{HOST}:{self.port}"
             self._environment = {
                 **os.environ,
@@ -177,14 +175,15 @@ class Deployment:
     def stop(self) -> None:
         """End every process of this deployment, runs in flight included; remove its sockets and state file.
 
-        The daemon goes first, so that nothing new is launched. Run workers get SIGTERM and so report that their
-        runs failed. Takes a few seconds, 15 at most; an interrupt on the way kills what is left. May be called again.
+        The daemon goes first, so that nothing new is launched. Run workers get SIGTERM, and so report that their
+        runs failed. Takes a few seconds, 15 at most; an interrupt on the way kills what is left. May be called
+        again.
         """
         self._stopping.set()
         try:
             if self._supervisor.is_alive():
                 self._supervisor.join()
-                self._daemon.terminate(patience_s=4)
+                self._daemon.end(patience_s=4)
         finally:
             try:
                 end_processes(lambda: processes_of(self.id))
@@ -263,9 +262,7 @@ class Deployment:
         server.working_directory = location.working_directory
         return server
 
-    def _server(
-        self, name: str, arguments: Sequence[str], answers: Callable[[float], bool]
-    ) -> SupervisedProcess:
+    def _server(self, name: str, arguments: Sequence[str], answers: Callable[[float], bool]) -> SupervisedProcess:
         return SupervisedProcess(
             name=name,
             command=[sys.executable, "-m", *arguments],

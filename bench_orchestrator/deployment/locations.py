@@ -60,7 +60,5 @@ def _generated_location(name: str, workspace_file: Path) -> CodeLocation:
     try:
         parse_shape(name)
     except ValueError as error:
-        raise DeploymentError(
-            f"{name} is neither a location of {workspace_file} nor a shape: {error}"
-        ) from error
+        raise DeploymentError(f"{name} is neither a location of {workspace_file} nor a shape: {error}") from error
     return CodeLocation(name, _SHAPES_MODULE, name)

@@ -2,8 +2,8 @@
 
 Every process of a deployment, run workers and step workers included, inherits one environment variable,
 `MARKER`. It finds them where a list of process ids or a process group would not: after their parent was
-killed, in a session of their own, or left behind by a supervisor that is gone. Linux and macOS both let a user
-read the environment of the user's own processes.
+killed, in a session of their own, or left behind by a supervisor that is gone. Linux and macOS both let a
+user read the environment of the user's own processes.
 """
 
 import os
@@ -98,11 +98,6 @@ class SupervisedProcess:
         """Whether its latest starts all ended before it answered."""
         return self._failed_starts >= _HOPELESS_STARTS
 
-    @property
-    def pid(self) -> int | None:
-        """Of the latest start."""
-        return self._popen.pid if self._popen else None
-
     def start(self) -> None:
         """Start it, in a session of its own: a terminal's Ctrl-C must reach the supervisor only."""
         with self.log_path.open("wb" if self.started_at is None else "ab") as log:
@@ -146,12 +141,14 @@ class SupervisedProcess:
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return f"{self.name} {how}; starting it again in {delay_s:g} s (log: {self.log_path})"
 
-    def terminate(self, patience_s: float) -> None:
-        """Ask this process alone to end, and wait for up to `patience_s` seconds."""
+    def end(self, patience_s: float) -> None:
+        """End this process alone: SIGTERM, and SIGKILL after `patience_s` seconds."""
         if self._popen is not None:
             self._popen.terminate()
-            with suppress(subprocess.TimeoutExpired):
+            try:
                 self._popen.wait(patience_s)
+            except subprocess.TimeoutExpired:
+                self._popen.kill()
 
     def reap(self) -> None:
         """Collect the exit status of a process that has been ended."""

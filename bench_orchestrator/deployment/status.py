@@ -67,7 +67,9 @@ def location_status(name: str, server: SupervisedProcess, entry: Mapping[str, An
     elif not server.is_up or content is None or content.get("className") == "DagsterUserCodeUnreachableError":
         state = LocationState.LOADING
     elif content["__typename"] == "PythonError":
-        state, message = LocationState.ERROR, content["message"].strip()
+        # The first error says that the code could not be loaded, the last cause says why.
+        reason = [content, *content["causes"]][-1]["message"].strip()
+        state, message = LocationState.ERROR, f"{reason} (log: {server.log_path})"
     else:
         state = LocationState.LOADED
     return LocationStatus(name, state, message, server.up_after_s, server.restarts)
@@ -76,7 +78,7 @@ def location_status(name: str, server: SupervisedProcess, entry: Mapping[str, An
 def workspace_entries(url: str) -> dict[str, Mapping[str, Any]]:
     """The webserver's entry for each location; none while it does not answer."""
     query = """{ workspaceOrError { ... on Workspace { locationEntries {
-        name locationOrLoadError { __typename ... on PythonError { message className } }
+        name locationOrLoadError { __typename ... on PythonError { message className causes { message } } }
     } } } }"""
     answer = _graphql(url, query)
     entries = answer["workspaceOrError"].get("locationEntries", []) if answer else []
@@ -84,7 +86,7 @@ def workspace_entries(url: str) -> dict[str, Mapping[str, Any]]:
 
 
 def daemon_beats(url: str, since: float) -> bool:
-    """Whether every daemon that the instance needs has sent a heartbeat since `since` (seconds since the epoch).
+    """Whether every daemon that the instance needs has sent a heartbeat after `since` (epoch seconds).
 
     Dagster calls a daemon healthy for half an hour after its last heartbeat, that of an earlier process too.
     """

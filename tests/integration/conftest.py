@@ -1,0 +1,97 @@
+"""Real deployments for the tests: one that they share, and a factory for those that tests break.
+
+Whatever a test does, its deployment is stopped, and no process and no socket of it may be left.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from bench_orchestrator.deployment import META_LOCATION, CodeLocation, Deployment, read_locations
+from integration.leftovers import assert_nothing_left
+
+DAGSTER_YAML = """
+telemetry: {enabled: false}
+run_coordinator:
+  module: dagster.core.run_coordinator
+  class: QueuedRunCoordinator
+  config: {dequeue_interval_seconds: 1}
+concurrency:
+  runs: {max_concurrent_runs: 10}
+  pools: {granularity: run, default_limit: 1}
+"""
+
+TINY_MODULE = """
+import dagster as dg
+
+@dg.asset(key_prefix="NAME")
+def hello() -> None: ...
+
+@dg.asset(key_prefix="NAME")
+def endless() -> None:
+    import time
+    time.sleep(600)
+
+defs = dg.Definitions(assets=[hello, endless], executor=dg.in_process_executor)
+"""
+
+StartDeployment = Callable[..., Deployment]
+NewHome = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def new_home(tmp_path_factory: pytest.TempPathFactory) -> NewHome:
+    """Make a Dagster home of its own: `new_home()` or, for a certain folder name, `new_home("a name")`."""
+
+    def make(name: str = "home") -> Path:
+        home: Path = tmp_path_factory.mktemp("deployment") / name
+        home.mkdir()
+        (home / "dagster.yaml").write_text(DAGSTER_YAML)
+        return home
+
+    return make
+
+
+@pytest.fixture
+def tiny_location(tmp_path: Path) -> Callable[[str], CodeLocation]:
+    """Make a code location of that name with the assets `<name>/hello` and, never ending, `<name>/endless`."""
+
+    def make(name: str) -> CodeLocation:
+        (tmp_path / f"{name}.py").write_text(TINY_MODULE.replace("NAME", name))
+        return CodeLocation(name, name, working_directory=tmp_path)
+
+    return make
+
+
+@pytest.fixture
+def start_deployment(new_home: NewHome) -> Iterator[StartDeployment]:
+    """Start deployments that a test may break: `start_deployment(locations, home=None, port=None, **options)`."""
+    started: list[Deployment] = []
+
+    def start(
+        locations: Sequence[CodeLocation],
+        home: Path | None = None,
+        port: int | None = None,
+        on_event: Callable[[str], None] = print,
+    ) -> Deployment:
+        deployment = Deployment(home or new_home(), locations, port, on_event=on_event)
+        started.append(deployment)
+        deployment.start()
+        return deployment
+
+    yield start
+    for deployment in started:
+        deployment.stop()
+    for deployment in started:
+        assert_nothing_left(deployment.home)
+
+
+@pytest.fixture(scope="session")
+def deployment(new_home: NewHome) -> Iterator[Deployment]:
+    """The shared deployment: the meta location, a10 and a10p10, loaded. Tests must leave it as it is."""
+    locations = read_locations(Path("workspace.yaml"), [META_LOCATION, "a10", "a10p10"])
+    with Deployment(new_home(), locations, on_event=print) as deployment:
+        deployment.wait_until_loaded(timeout_s=180)
+        yield deployment
+    assert_nothing_left(deployment.home)

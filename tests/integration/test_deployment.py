@@ -1,0 +1,205 @@
+"""A real deployment: it comes up, runs, survives what dies, and leaves nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from dagster import DagsterRunStatus
+from dagster_graphql import DagsterGraphQLClient
+
+from bench_orchestrator.deployment import (
+    CodeLocation,
+    Deployment,
+    DeploymentError,
+    LocationState,
+    find_deployment,
+)
+from bench_orchestrator.deployment.processes import processes_of
+from integration.leftovers import assert_nothing_left
+
+# dagster-graphql's client calls gql in a way that gql 4 calls deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:Using variable_values and operation_name:DeprecationWarning")
+
+TinyLocation = Callable[[str], CodeLocation]
+NewHome = Callable[..., Path]
+StartDeployment = Callable[..., Deployment]
+
+
+def launch(url: str, location: str, asset: str = "hello") -> str:
+    client = DagsterGraphQLClient("127.0.0.1", port_number=int(url.rsplit(":", 1)[1]))
+    run_id: str = client.submit_job_execution(
+        "__ASSET_JOB",
+        repository_location_name=location,
+        repository_name="__repository__",
+        asset_selection=[[location, asset]],
+    )
+    return run_id
+
+
+def wait_for_run(url: str, run_id: str, wanted: DagsterRunStatus, timeout_s: float = 60) -> None:
+    client = DagsterGraphQLClient("127.0.0.1", port_number=int(url.rsplit(":", 1)[1]))
+    wait_until(lambda: client.get_run_status(run_id) == wanted, timeout_s)
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
+def process_running(deployment: Deployment, *words: str) -> psutil.Process:
+    """The deployment's process that has these words in its command line."""
+    found = [process for process in processes_of(deployment.id) if set(words) <= set(process.cmdline())]
+    assert len(found) == 1
+    return found[0]
+
+
+def state(deployment: Deployment) -> dict[str, object]:
+    content: dict[str, object] = json.loads((deployment.home / ".bench" / "deployment.json").read_text())
+    return content
+
+
+@contextmanager
+def bench_up(home: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`bench up --json` as a process."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench_orchestrator", "up", "--json", *arguments],
+        env={**os.environ, "DAGSTER_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ready(process: subprocess.Popen[str]) -> dict[str, object]:
+    """What `bench up --json` says when everything is loaded."""
+    assert process.stdout is not None
+    line: dict[str, object] = json.loads(process.stdout.readline())
+    return line
+
+
+@pytest.fixture
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def test_code_server_and_daemon_that_are_killed_come_back(
+    start_deployment: StartDeployment, tiny_location: TinyLocation, new_home: NewHome, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.py").write_text("raise RuntimeError('no such luck')")
+    broken = CodeLocation("broken", "broken", working_directory=tmp_path)
+    events: list[str] = []
+    deployment = start_deployment(
+        [tiny_location("tiny"), broken], home=new_home("with a space"), on_event=events.append
+    )
+    status = deployment.wait_until_loaded(timeout_s=90)
+
+    by_name = {location.name: location for location in status.locations}
+    assert by_name["tiny"].state is LocationState.LOADED
+    assert by_name["tiny"].load_s is not None
+    assert by_name["broken"].state is LocationState.ERROR
+    assert "no such luck" in by_name["broken"].message
+    found = find_deployment(deployment.home)
+    assert found is not None
+    assert (found.url, found.locations) == (deployment.url, ("tiny", "broken"))
+    with pytest.raises(DeploymentError, match=f"{deployment.url}, process {os.getpid()}"):
+        start_deployment([], home=deployment.home)
+
+    wait_for_run(deployment.url, launch(deployment.url, "tiny"), DagsterRunStatus.SUCCESS)
+
+    process_running(deployment, "--location-name", "tiny").kill()
+    wait_until(lambda: len(events) == 2)
+    assert "tiny was ended by signal 9" in events[0]
+    assert "tiny is up again" in events[1]
+    assert deployment.status().locations[0].restarts == 1
+
+    process_running(deployment, "dagster._daemon").kill()
+    wait_for_run(deployment.url, launch(deployment.url, "tiny"), DagsterRunStatus.SUCCESS)
+    assert "daemon was ended by signal 9" in events[2]
+
+    endless = launch(deployment.url, "tiny", "endless")
+    wait_for_run(deployment.url, endless, DagsterRunStatus.STARTED)
+    directory = Path(str(state(deployment)["directory"]))
+    assert directory.stat().st_mode & 0o777 == 0o700
+    started = time.monotonic()
+    deployment.stop()
+    assert time.monotonic() - started < 20
+    assert not directory.exists()
+    assert not (deployment.home / ".bench" / "deployment.json").exists()
+    assert find_deployment(deployment.home) is None
+    assert_nothing_left(deployment.home)
+
+
+def test_bench_up_leaves_nothing_however_it_is_stopped(new_home: NewHome, free_port: str) -> None:
+    home = new_home()
+    arguments = ("--port", free_port, "--location", "a10")
+    with bench_up(home, *arguments) as process:
+        line = ready(process)
+        assert line["url"] == f"http://127.0.0.1:{free_port}"
+        assert line["locations"] == {"bench_orchestrator": "loaded", "a10": "loaded"}
+        process.kill()
+        process.wait()
+        assert find_deployment(home) is None
+        wait_until(lambda: not processes_of(home=home), 30)
+
+    with bench_up(home, *arguments) as process:
+        ready(process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert_nothing_left(home)
+
+    with bench_up(home, *arguments) as process:  # interrupted while loading, and again while stopping
+        wait_until((home / ".bench" / "deployment.json").exists)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert_nothing_left(home)
+
+
+def test_a_run_launched_in_the_shared_deployment_succeeds(deployment: Deployment) -> None:
+    assert {location.state for location in deployment.status().locations} == {LocationState.LOADED}
+    assert [location.name for location in deployment.locations] == ["bench_orchestrator", "a10", "a10p10"]
+    run_id = launch(deployment.url, "a10", "asset_0000")
+    wait_for_run(deployment.url, run_id, DagsterRunStatus.SUCCESS)
+
+
+def test_bench_up_says_what_is_wrong_with_the_instance_and_the_port(new_home: NewHome, tmp_path: Path) -> None:
+    def up(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "bench_orchestrator", "up", *arguments],
+            env={**os.environ, "DAGSTER_HOME": str(home)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    home = new_home()
+    (home / "dagster.yaml").write_text("nonsense: true\n")
+    done = up(home)
+    assert done.returncode == 3
+    assert "nonsense" in done.stderr
+    assert "Traceback" not in done.stderr.splitlines()[0]
+
+    done = up(tmp_path / "missing")
+    assert done.returncode == 3
+    assert "is not a folder" in done.stderr
+    assert_nothing_left(home)
