@@ -13,7 +13,7 @@ from math import factorial, prod
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, norm
+from scipy.special import bdtr, ndtr
 
 EXACT_POINTS = 100
 """Points up to which the orders behind a slope's interval are counted one by one, within 50 ms."""
@@ -63,7 +63,7 @@ def median(samples: Sequence[float], confidence: float = 0.95) -> Estimate:
     n = len(ordered)
     if n == 0:
         raise ValueError("a median needs at least one sample")
-    misses_below = binom.cdf(np.arange(max(1, n // 2)), n, 0.5)
+    misses_below = bdtr(np.arange(max(1.0, n // 2)), n, 0.5)
     return _estimate(ordered, misses_below, confidence, n)
 
 
@@ -158,5 +158,5 @@ def _misses_below_nearly(points: int, pairs: int, group_sizes: Sequence[int]) ->
     """The same from the normal distribution that the count of rising pairs approaches (Jonckheere-Terpstra)."""
     variance = (points**2 * (2 * points + 3) - sum(size**2 * (2 * size + 3) for size in group_sizes)) / 72
     fewer_than = np.arange(1, max(1, pairs // 2) + 1)
-    misses: _Floats = norm.cdf((fewer_than - 0.5 - pairs / 2) / np.sqrt(variance))
+    misses: _Floats = ndtr((fewer_than - 0.5 - pairs / 2) / np.sqrt(variance))
     return misses
