@@ -1,0 +1,367 @@
+"""How a sweep carries out its plan, with runs that Dagster really makes and executes in this process.
+
+Only the webserver between the two is a stand-in: it does what a real one would do, or fails in the ways a real one
+does, on the word of the test.
+"""
+
+import dataclasses
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+import pytest
+from recording import broken, end_run, make_plan, make_run, measured
+
+from bench_orchestrator.event_log import Run, find_trial_runs, get_run
+from bench_orchestrator.launching import (
+    AccessDeniedError,
+    LaunchRejectedError,
+    Webserver,
+    WebserverError,
+    WebserverUnreachableError,
+)
+from bench_orchestrator.model import MICROSECONDS, Outcome, SweepPlan, Tag, TrialNote
+from bench_orchestrator.sweep import Pace, SweepAbortedError, now_us, run_trials, seconds, trial_tags
+
+Action = Callable[["FakeWebserverWithRealRuns", dict[str, str]], str]
+
+PATIENT = Pace(timeout_s=60, pause_s=0, jitter_s=0)
+HASTY = Pace(timeout_s=0.2, pause_s=0, jitter_s=0)
+
+
+class FakeWebserverWithRealRuns(Webserver):
+    """Makes runs in the instance by itself; each launch follows the next action, and the last one for good."""
+
+    def __init__(self, instance: dg.DagsterInstance, *actions: Action) -> None:
+        self.instance = instance
+        self.actions = list(actions)
+        self.requests: list[dict[str, str]] = []
+        self.terminated: list[str] = []
+        self.forced: list[str] = []
+        self.obeys = True
+
+    def submit(
+        self,
+        *,
+        location: str,
+        repository: str,
+        job: str,
+        tags: Mapping[str, str],
+        asset_key: str | None = None,
+        run_config: Mapping[str, Any] | None = None,
+    ) -> str:
+        assert (repository, job) == ("__repository__", "__ASSET_JOB")
+        assert asset_key == f"{location}/asset_0"
+        assert run_config is None
+        self.requests.append(dict(tags))
+        action = self.actions.pop(0) if len(self.actions) > 1 else self.actions[0]
+        return action(self, dict(tags))
+
+    def terminate(self, run_id: str) -> None:
+        self.terminated.append(run_id)
+        if self.obeys:
+            end_run(self.instance, run_id)
+
+    def force_terminate(self, run_id: str) -> None:
+        self.forced.append(run_id)
+        end_run(self.instance, run_id)
+
+
+def succeeds(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
+    return dg.materialize([measured], instance=webserver.instance, tags=tags).run_id
+
+
+def fails(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
+    return dg.materialize([broken], instance=webserver.instance, tags=tags, raise_on_error=False).run_id
+
+
+def hangs(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
+    return make_run(webserver.instance, tags, dg.DagsterRunStatus.STARTED)
+
+
+def is_canceled(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
+    return end_run(webserver.instance, hangs(webserver, tags))
+
+
+def is_rejected(_webserver: FakeWebserverWithRealRuns, _tags: dict[str, str]) -> str:
+    raise LaunchRejectedError("InvalidSubsetError: no such asset")
+
+
+def is_denied(_webserver: FakeWebserverWithRealRuns, _tags: dict[str, str]) -> str:
+    raise AccessDeniedError("HTTP 401")
+
+
+def is_away(_webserver: FakeWebserverWithRealRuns, _tags: dict[str, str]) -> str:
+    raise WebserverUnreachableError("The webserver does not answer.")
+
+
+def launches_and_goes_away(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
+    succeeds(webserver, tags)
+    raise WebserverUnreachableError("The webserver does not answer.")
+
+
+def no_sleep(_seconds: float) -> None:
+    """Lets no time pass."""
+
+
+def carry_out(
+    instance: dg.DagsterInstance,
+    webserver: Webserver,
+    plan: SweepPlan,
+    pace: Pace = PATIENT,
+    sleep: Callable[[float], None] = no_sleep,
+) -> Iterator[TrialNote]:
+    return run_trials(plan, webserver=webserver, instance=instance, pace=pace, sleep=sleep)
+
+
+def runs_of(instance: dg.DagsterInstance, plan: SweepPlan) -> list[Run]:
+    return find_trial_runs(instance, plan.sweep_id)
+
+
+class TestOutcomes:
+    @pytest.mark.parametrize(
+        ("action", "outcome"),
+        [(succeeds, Outcome.OK), (fails, Outcome.FAILED), (is_canceled, Outcome.CANCELED)],
+    )
+    def test_a_trial_ends_as_its_run_does(self, instance: dg.DagsterInstance, action: Action, outcome: Outcome) -> None:
+        plan = make_plan(locations=("a10",))
+        notes = list(carry_out(instance, FakeWebserverWithRealRuns(instance, action), plan))
+        assert [(note.number, note.outcome) for note in notes] == [(1, outcome), (2, outcome)]
+        assert [note.run_id for note in notes] == [run.run_id for run in runs_of(instance, plan)]
+        assert [note.requested_us for note in notes] == [run.requested_us for run in runs_of(instance, plan)]
+
+    @pytest.mark.parametrize(("action", "reason"), [(is_rejected, "InvalidSubsetError"), (is_denied, "401")])
+    def test_a_refused_launch_is_rejected_and_the_sweep_goes_on(
+        self, instance: dg.DagsterInstance, action: Action, reason: str
+    ) -> None:
+        plan = make_plan(locations=("a10",))
+        webserver = FakeWebserverWithRealRuns(instance, action, succeeds)
+        first, second = carry_out(instance, webserver, plan)
+        assert (first.outcome, first.run_id) == (Outcome.REJECTED, None)
+        assert reason in first.reason
+        assert second.outcome is Outcome.OK
+
+    def test_a_run_that_vanishes_is_lost(self, instance: dg.DagsterInstance) -> None:
+        def vanishes(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
+            run_id = hangs(webserver, tags)
+            instance.delete_run(run_id)
+            return run_id
+
+        note, *_ = carry_out(instance, FakeWebserverWithRealRuns(instance, vanishes), make_plan())
+        assert note.outcome is Outcome.LOST
+
+    def test_trials_are_launched_in_the_order_of_the_plan_one_at_a_time(self, instance: dg.DagsterInstance) -> None:
+        plan = make_plan(repeats=2)
+        webserver = FakeWebserverWithRealRuns(instance, succeeds)
+        for note in carry_out(instance, webserver, plan):
+            assert len(webserver.requests) == note.number
+            assert [tags[Tag.TRIAL] for tags in webserver.requests] == [str(n + 1) for n in range(note.number)]
+        assert len(webserver.requests) == len(plan.trials)
+
+
+class TestAWebserverThatIsAway:
+    def test_when_it_is_back_the_trial_is_launched_with_the_time_of_the_request_that_worked(
+        self, instance: dg.DagsterInstance
+    ) -> None:
+        plan = make_plan()
+        webserver = FakeWebserverWithRealRuns(instance, is_away, is_away, succeeds)
+        notes = list(carry_out(instance, webserver, plan))
+        assert [note.outcome for note in notes] == [Outcome.OK] * len(plan.trials)
+        assert len(runs_of(instance, plan)) == len(plan.trials)
+        assert notes[0].requested_us == int(webserver.requests[2][Tag.REQUESTED_AT])
+
+    def test_a_request_that_was_carried_out_all_the_same_is_not_repeated(self, instance: dg.DagsterInstance) -> None:
+        plan = make_plan(locations=("a10",))
+        webserver = FakeWebserverWithRealRuns(instance, launches_and_goes_away)
+        notes = list(carry_out(instance, webserver, plan))
+        assert [note.outcome for note in notes] == [Outcome.OK, Outcome.OK]
+        assert len(webserver.requests) == len(plan.trials)
+        assert [run.run_id for run in runs_of(instance, plan)] == [note.run_id for note in notes]
+        assert [run.requested_us for run in runs_of(instance, plan)] == [note.requested_us for note in notes]
+
+    def test_a_launch_that_raced_with_a_rejection_is_the_trials_run(self, instance: dg.DagsterInstance) -> None:
+        def launches_and_errs(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
+            succeeds(webserver, tags)
+            raise WebserverError("HTTP 500")
+
+        note, *_ = carry_out(instance, FakeWebserverWithRealRuns(instance, launches_and_errs), make_plan())
+        assert note.outcome is Outcome.OK
+
+    def test_for_longer_than_a_trial_may_take_it_ends_the_sweep_after_a_note(
+        self, instance: dg.DagsterInstance
+    ) -> None:
+        plan = make_plan()
+        webserver = FakeWebserverWithRealRuns(instance, is_away)
+        trials = carry_out(instance, webserver, plan, HASTY, lambda _s: time.sleep(0.05))
+        note = next(trials)
+        assert (note.number, note.outcome) == (1, Outcome.REJECTED)
+        with pytest.raises(SweepAbortedError, match="does not answer"):
+            next(trials)
+        assert len(webserver.requests) > 1
+        assert runs_of(instance, plan) == []
+
+
+class TestATrialThatTakesTooLong:
+    def test_it_is_noted_before_it_is_terminated(self, instance: dg.DagsterInstance) -> None:
+        plan = make_plan(locations=("a10",))
+        webserver = FakeWebserverWithRealRuns(instance, hangs)
+        trials = carry_out(instance, webserver, plan, HASTY, lambda _s: time.sleep(0.05))
+        note = next(trials)
+        assert note.outcome is Outcome.TIMED_OUT
+        assert note.reason == "not over 0.2 s after its request"
+        assert webserver.terminated == []
+        next(trials)
+        assert webserver.terminated == [note.run_id]
+
+    def test_it_is_marked_canceled_where_it_does_not_stop(
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("bench_orchestrator.sweep.TERMINATION_GRACE_S", 0.2)
+        plan = make_plan(locations=("a10",))
+        webserver = FakeWebserverWithRealRuns(instance, hangs)
+        webserver.obeys = False
+        notes = list(carry_out(instance, webserver, plan, HASTY, lambda _s: time.sleep(0.05)))
+        assert [note.outcome for note in notes] == [Outcome.TIMED_OUT] * 2
+        assert webserver.forced == [note.run_id for note in notes]
+        assert all(run.finished for run in runs_of(instance, plan))
+
+    def test_the_sweep_goes_on_with_the_next_one(self, instance: dg.DagsterInstance) -> None:
+        plan = make_plan(locations=("a10",))
+        webserver = FakeWebserverWithRealRuns(instance, hangs, succeeds)
+        notes = list(carry_out(instance, webserver, plan, Pace(1.0, 0, 0), lambda _s: time.sleep(0.05)))
+        assert [note.outcome for note in notes] == [Outcome.TIMED_OUT, Outcome.OK]
+
+
+class TestAnInterruption:
+    @pytest.mark.parametrize("interruption", [KeyboardInterrupt, dg.DagsterExecutionInterruptedError])
+    def test_it_terminates_the_trial_that_is_waited_for(
+        self, instance: dg.DagsterInstance, interruption: type[BaseException]
+    ) -> None:
+        plan = make_plan()
+        webserver = FakeWebserverWithRealRuns(instance, succeeds, hangs)
+
+        def sleep(_seconds: float) -> None:
+            if any(not run.finished for run in runs_of(instance, plan)) and not webserver.terminated:
+                raise interruption
+
+        trials = carry_out(instance, webserver, plan, sleep=sleep)
+        assert next(trials).outcome is Outcome.OK
+        with pytest.raises(interruption):
+            next(trials)
+        done, interrupted = runs_of(instance, plan)
+        assert webserver.terminated == [interrupted.run_id]
+        assert interrupted.status is dg.DagsterRunStatus.CANCELED
+        assert done.status is dg.DagsterRunStatus.SUCCESS
+
+    def test_it_terminates_a_trial_whose_request_was_under_way(self, instance: dg.DagsterInstance) -> None:
+        def launches_and_is_interrupted(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
+            hangs(webserver, tags)
+            raise KeyboardInterrupt
+
+        plan = make_plan()
+        webserver = FakeWebserverWithRealRuns(instance, launches_and_is_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            next(carry_out(instance, webserver, plan))
+        assert [run.status for run in runs_of(instance, plan)] == [dg.DagsterRunStatus.CANCELED]
+
+    def test_closing_after_a_timeouts_note_still_terminates_the_run(self, instance: dg.DagsterInstance) -> None:
+        plan = make_plan()
+        webserver = FakeWebserverWithRealRuns(instance, hangs)
+        trials = run_trials(plan, webserver=webserver, instance=instance, pace=HASTY, sleep=lambda _s: time.sleep(0.05))
+        note = next(trials)
+        trials.close()  # type: ignore[attr-defined]
+        assert webserver.terminated == [note.run_id]
+
+    def test_closing_between_trials_terminates_nothing(self, instance: dg.DagsterInstance) -> None:
+        webserver = FakeWebserverWithRealRuns(instance, succeeds)
+        trials = run_trials(make_plan(), webserver=webserver, instance=instance, pace=PATIENT, sleep=no_sleep)
+        next(trials)
+        trials.close()  # type: ignore[attr-defined]
+        assert webserver.terminated == []
+        assert len(webserver.requests) == 1
+
+    def test_a_webserver_that_is_away_as_well_does_not_hide_it(self, instance: dg.DagsterInstance) -> None:
+        class GoneForGood(FakeWebserverWithRealRuns):
+            def terminate(self, run_id: str) -> None:
+                self.terminated.append(run_id)
+                raise WebserverUnreachableError("The webserver does not answer.")
+
+            def force_terminate(self, run_id: str) -> None:
+                self.forced.append(run_id)
+                raise WebserverUnreachableError("The webserver does not answer.")
+
+        webserver = GoneForGood(instance, hangs)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("bench_orchestrator.sweep.TERMINATION_GRACE_S", 0.0)
+            trials = run_trials(
+                make_plan(), webserver=webserver, instance=instance, pace=HASTY, sleep=lambda _s: time.sleep(0.05)
+            )
+            next(trials)
+            trials.close()  # type: ignore[attr-defined]
+        assert webserver.terminated == webserver.forced != []
+
+
+class TestThePace:
+    def test_rests_come_from_the_seed_and_are_within_the_bounds(self, instance: dg.DagsterInstance) -> None:
+        plan = make_plan(repeats=4)
+        pace = Pace(timeout_s=60, pause_s=1.5, jitter_s=5)
+
+        def rests(of: SweepPlan) -> list[float]:
+            slept: list[float] = []
+            list(carry_out(instance, FakeWebserverWithRealRuns(instance, succeeds), of, pace, slept.append))
+            return slept
+
+        first = rests(plan)
+        assert len(first) == len(plan.trials)
+        assert all(1.5 <= rest <= 6.5 for rest in first)
+        assert len(set(first)) == len(first)
+        assert rests(dataclasses.replace(plan, sweep_id="again")) == first
+        assert rests(dataclasses.replace(plan, sweep_id="other", seed=plan.seed + 1)) != first
+        rng = random.Random(plan.seed)
+        assert first == [1.5 + rng.uniform(0, 5) for _ in first]
+
+    def test_without_jitter_the_rest_is_the_pause(self, instance: dg.DagsterInstance) -> None:
+        slept: list[float] = []
+        webserver = FakeWebserverWithRealRuns(instance, succeeds)
+        list(carry_out(instance, webserver, make_plan(), Pace(60, 2, 0), slept.append))
+        assert set(slept) == {2.0}
+
+
+class TestTags:
+    def test_a_trials_run_can_be_found_and_filtered_by_what_it_is(self) -> None:
+        plan = make_plan("quick-7", locations=("a1p2k",))
+        assert trial_tags(plan, plan.trials[0], 1_784_021_400_123_457) == {
+            "bench/kind": "trial",
+            "bench/sweep": "quick-7",
+            "bench/scenario": "quick",
+            "bench/variant": "default",
+            "bench/trial": "1",
+            "bench/warmup": "true",
+            "bench/requested_at_us": "1784021400123457",
+            "dagster/max_retries": "0",
+            "dagster/partition": "p0",
+        }
+
+    def test_without_partitions_no_partition_is_asked_for(self) -> None:
+        plan = make_plan(locations=("a10",))
+        assert "dagster/partition" not in trial_tags(plan, plan.trials[1], 0)
+        assert trial_tags(plan, plan.trials[1], 0)[Tag.WARMUP] == "false"
+
+    def test_dagster_takes_them_all(self, instance: dg.DagsterInstance) -> None:
+        plan = make_plan(locations=("a10",))
+        tags = trial_tags(plan, plan.trials[0], now_us())
+        run = get_run(instance, make_run(instance, tags))
+        assert run is not None
+        assert tags.items() <= run.tags.items()
+
+
+def test_the_clock_is_the_wall_clock_in_microseconds() -> None:
+    before = time.time()
+    assert before - 1 <= now_us() / MICROSECONDS <= time.time() + 1
+
+
+@pytest.mark.parametrize(("duration_us", "text"), [(7_314_000, "7.31 s"), (0, "0.00 s"), (None, "–")])
+def test_a_duration_reads_as_seconds(duration_us: int | None, text: str) -> None:
+    assert seconds(duration_us) == text
