@@ -75,11 +75,16 @@ def run_sweep(
     """Execute a sweep's run, which records the plan (where it has one) and the notes and then ends; return its id."""
 
     @dg.op(out=dg.Out(dagster_type=str))
-    def launch() -> Iterator[dg.AssetMaterialization | dg.AssetObservation | dg.Output[str]]:
+    def launch(
+        context: dg.OpExecutionContext,
+    ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation | dg.Output[str]]:
         if plan:
             yield plan_event(plan)
         for note in notes:
             yield note_event(note, f"trial {note.number}: {note.outcome}")
+        if ending is KeyboardInterrupt:
+            # Without a request for its cancellation, Dagster counts an interrupted run as failed.
+            instance.report_run_canceling(context.run)
         if ending:
             raise ending("for the test")
         yield dg.Output("over")
