@@ -62,8 +62,9 @@ def main() -> None:
 
     \b
     Examples:
-      bench up                        start the deployment of workspace.yaml
-      bench up --location a750        start one with 750 generated assets
+      bench run quick                 measure this machine, and write a report
+      bench up                        start the deployment of workspace.yaml, for the UI
+      bench report                    show the latest sweep again
 
     \b
     Exit codes:

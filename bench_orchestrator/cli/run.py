@@ -1,7 +1,7 @@
 """`bench run`: carry out a scenario through Dagster, with live progress, and report what it measured."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench_orchestrator import remote, settings
 from bench_orchestrator.cli.console import open_console
+from bench_orchestrator.cli.names import Names
 from bench_orchestrator.cli.report import publish
 from bench_orchestrator.deployment import (
     Deployment,
@@ -31,7 +32,9 @@ HARVEST_TIMEOUT_S = 300.0
 
 @click.command(name="run")
 @click.argument("scenario_name", metavar="SCENARIO", type=click.Choice(list(SCENARIOS)))
-@click.option("--locations", help="Code locations, with commas between. Default: the scenario's.")
+@click.option(
+    "--locations", "names", type=Names(), help="Code locations, with commas between. Default: the scenario's."
+)
 @click.option("--repeats", type=click.IntRange(min=1), help="Measured launches per location.")
 @click.option("--warmups", type=click.IntRange(min=0), help="Launches per location before those, left out.")
 @click.option("--seed", type=click.IntRange(min=1), help="Repeats the order and the assets of an earlier sweep.")
@@ -40,7 +43,7 @@ HARVEST_TIMEOUT_S = 300.0
 @click.option("--jitter", type=click.FloatRange(min=0), help="Random addition to the rest, seconds at most.")
 @click.option("--url", help="Webserver of a deployment to use. Default: the one that is up, else one of its own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; all else to stderr.")
-def command(scenario_name: str, locations: str | None, url: str | None, as_json: bool, **options: Any) -> None:
+def command(scenario_name: str, names: tuple[str, ...] | None, url: str | None, as_json: bool, **options: Any) -> None:
     """Launch a scenario's trials through Dagster and report what they took.
 
     Ctrl-C cancels the sweep; the trials measured until then are kept and reported.
@@ -52,8 +55,8 @@ def command(scenario_name: str, locations: str | None, url: str | None, as_json:
       bench run assets-scaling --locations a100,a1k --url https://dagster.example.com
     """
     scenario = SCENARIOS[scenario_name]
-    names = [name.strip() for name in (locations or "").split(",") if name.strip()] or list(scenario.locations)
-    config = {"locations": names} | {
+    names = names or scenario.locations
+    config: dict[str, Any] = {"locations": list(names)} | {
         key: options[option] for option, key in _CONFIG_FIELDS.items() if options[option] is not None
     }
     console = open_console(as_json=as_json)
@@ -78,7 +81,7 @@ _CONFIG_FIELDS = {
 
 
 @contextmanager
-def _deployment(home: Path, names: list[str], url: str | None, console: Console) -> Iterator[Webserver]:
+def _deployment(home: Path, names: Sequence[str], url: str | None, console: Console) -> Iterator[Webserver]:
     """The deployment to launch in: the one at the URL, the one that is up, or one for the time being."""
     running = None if url else find_deployment(home)
     if url or running:

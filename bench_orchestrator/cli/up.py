@@ -12,6 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from bench_orchestrator.cli.console import open_console
+from bench_orchestrator.cli.names import Names
 from bench_orchestrator.deployment import (
     Deployment,
     DeploymentStatus,
@@ -33,11 +35,11 @@ _STYLES = {
 @click.command(name="up")
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Of the webserver.")
 @click.option(
-    "--location",
+    "--locations",
     "names",
-    multiple=True,
-    metavar="NAME",
-    help="A location of workspace.yaml, or a shape such as a750. Repeatable. Default: all of workspace.yaml.",
+    type=Names(),
+    default=(),
+    help="Locations of workspace.yaml, or shapes such as a750, with commas between. Default: all of workspace.yaml.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready; all else to stderr.")
 def command(port: int, names: tuple[str, ...], as_json: bool) -> None:
@@ -50,10 +52,10 @@ def command(port: int, names: tuple[str, ...], as_json: bool) -> None:
     \b
     Examples:
       bench up
-      bench up --port 3333 --location a250 --location a10p10k
+      bench up --port 3333 --locations a250,a10p10k
     """
     locations = read_locations(Path.cwd() / "workspace.yaml", names)
-    view = _View(Console(stderr=as_json, highlight=False, soft_wrap=True))
+    view = _View(open_console(as_json=as_json))
     deployment = Deployment(find_home(), locations, port, on_event=view.say)
     try:
         with deployment:

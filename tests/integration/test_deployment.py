@@ -26,9 +26,6 @@ from bench_orchestrator.deployment import (
 from bench_orchestrator.deployment.processes import processes_of
 from integration.leftovers import assert_nothing_left
 
-# dagster-graphql's client calls gql in a way that gql 4 calls deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:Using variable_values and operation_name:DeprecationWarning")
-
 TinyLocation = Callable[[str], CodeLocation]
 NewHome = Callable[..., Path]
 StartDeployment = Callable[..., Deployment]
@@ -149,7 +146,7 @@ def test_code_server_and_daemon_that_are_killed_come_back(
 
 def test_bench_up_leaves_nothing_however_it_is_stopped(new_home: NewHome, free_port: str) -> None:
     home = new_home()
-    arguments = ("--port", free_port, "--location", "a10")
+    arguments = ("--port", free_port, "--locations", "a10")
     with bench_up(home, *arguments) as process:
         line = ready(process)
         assert line["url"] == f"http://127.0.0.1:{free_port}"
