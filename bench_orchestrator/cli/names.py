@@ -3,7 +3,7 @@
 import click
 
 
-class Names(click.ParamType):
+class Names(click.ParamType[tuple[str, ...]]):
     """Names with commas between, as a tuple in their order."""
 
     name = "NAME,..."
