@@ -1,0 +1,61 @@
+"""Environment variables are read when they are needed, and an empty one is none."""
+
+from pathlib import Path
+
+import pytest
+
+from bench_orchestrator import settings
+
+
+@pytest.fixture(autouse=True)
+def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        settings.WEBSERVER_URL,
+        settings.WEBSERVER_AUTHORIZATION,
+        settings.RESULTS_DIR,
+        settings.MONITOR_LOCATIONS,
+        "DAGSTER_HOME",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "url"),
+    [(None, "http://127.0.0.1:3000"), ("", "http://127.0.0.1:3000"), ("https://d.io/x", "https://d.io/x")],
+)
+def test_the_webserver_is_the_local_one_unless_told(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, url: str
+) -> None:
+    if value is not None:
+        monkeypatch.setenv(settings.WEBSERVER_URL, value)
+    assert settings.webserver_url() == url
+
+
+def test_credentials_are_none_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.webserver_authorization() is None
+    monkeypatch.setenv(settings.WEBSERVER_AUTHORIZATION, "")
+    assert settings.webserver_authorization() is None
+    monkeypatch.setenv(settings.WEBSERVER_AUTHORIZATION, "Bearer 4f2a")
+    assert settings.webserver_authorization() == "Bearer 4f2a"
+
+
+def test_results_are_where_told_else_in_the_home_given_else_in_dagster_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert settings.results_directory() == Path("results")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    assert settings.results_directory() == tmp_path / "results"
+    assert settings.results_directory(Path("/elsewhere")) == Path("/elsewhere/results")
+    monkeypatch.setenv(settings.RESULTS_DIR, "/told")
+    assert settings.results_directory(Path("/elsewhere")) == Path("/told")
+
+
+@pytest.mark.parametrize(
+    ("value", "names"), [(None, ()), ("", ()), ("a10", ("a10",)), (" a10 , a2k,,", ("a10", "a2k")), (",", ())]
+)
+def test_the_monitors_locations_are_names_with_commas_between(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, names: tuple[str, ...]
+) -> None:
+    if value is not None:
+        monkeypatch.setenv(settings.MONITOR_LOCATIONS, value)
+    assert settings.monitor_locations() == names
