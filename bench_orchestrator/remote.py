@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from bench_orchestrator.deployment import META_LOCATION
-from bench_orchestrator.launching import LaunchRejectedError, Webserver, WebserverError
+from bench_orchestrator.launching import LaunchRejectedError, Webserver, WebserverError, WebserverUnreachableError
 from bench_orchestrator.model import MEASUREMENTS_ASSET, Sweep, Tag
 from bench_orchestrator.scenarios import sweep_job_name, sweep_op_name
 
@@ -20,6 +20,9 @@ FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 
 _POLL_S = 2.0
 """Rarely enough not to disturb the trials that it follows."""
+
+_PATIENCE_S = 120.0
+"""How long a webserver may be away, for instance to be restarted."""
 
 _SWEEP = TypeAdapter(Sweep)
 
@@ -80,11 +83,23 @@ def sweep_in_the_way(webserver: Webserver, own_run_id: str) -> str | None:
 
 
 def follow(webserver: Webserver, run_id: str) -> Iterator[Progress]:
-    """The sweep's progress, again and again until its run has ended."""
+    """The sweep's progress, again and again until its run has ended.
+
+    Raises:
+        WebserverError: no answer for two minutes; the sweep may go on without a webserver.
+    """
     progress = Progress()
     cursor: str | None = None
+    answered_at = time.monotonic()
     while True:
-        answer = webserver.query(_PROGRESS, {"runId": run_id, "cursor": cursor})
+        try:
+            answer = webserver.query(_PROGRESS, {"runId": run_id, "cursor": cursor})
+        except WebserverUnreachableError:
+            if time.monotonic() - answered_at > _PATIENCE_S:
+                raise
+            time.sleep(_POLL_S)
+            continue
+        answered_at = time.monotonic()
         # Status before events: what came with the last status is then in the events.
         progress.status = answer["runOrError"]["status"]
         log = answer["logsForRun"]

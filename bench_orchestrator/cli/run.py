@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench_orchestrator import remote, settings
 from bench_orchestrator.cli.console import open_console
+from bench_orchestrator.cli.loading import LoadingView
 from bench_orchestrator.cli.names import Names
 from bench_orchestrator.cli.report import publish
 from bench_orchestrator.deployment import (
@@ -38,9 +39,11 @@ HARVEST_TIMEOUT_S = 300.0
 @click.option("--repeats", type=click.IntRange(min=1), help="Measured launches per location.")
 @click.option("--warmups", type=click.IntRange(min=0), help="Launches per location before those, left out.")
 @click.option("--seed", type=click.IntRange(min=1), help="Repeats the order and the assets of an earlier sweep.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds a trial may take.")
-@click.option("--pause", type=click.FloatRange(min=0), help="Seconds of rest after each trial.")
-@click.option("--jitter", type=click.FloatRange(min=0), help="Random addition to the rest, seconds at most.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Seconds a trial may take.")
+@click.option("--pause", "pause_s", type=click.FloatRange(min=0), help="Seconds of rest after each trial.")
+@click.option(
+    "--jitter", "jitter_s", type=click.FloatRange(min=0), help="Random addition to the rest, seconds at most."
+)
 @click.option("--url", help="Webserver of a deployment to use. Default: the one that is up, else one of its own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; all else to stderr.")
 def command(scenario_name: str, names: tuple[str, ...] | None, url: str | None, as_json: bool, **options: Any) -> None:
@@ -56,9 +59,7 @@ def command(scenario_name: str, names: tuple[str, ...] | None, url: str | None, 
     """
     scenario = SCENARIOS[scenario_name]
     names = names or scenario.locations
-    config: dict[str, Any] = {"locations": list(names)} | {
-        key: options[option] for option, key in _CONFIG_FIELDS.items() if options[option] is not None
-    }
+    config = {"locations": list(names)} | {field: value for field, value in options.items() if value is not None}
     console = open_console(as_json=as_json)
     home = find_home()
     with _deployment(home, names, url, console) as webserver:
@@ -69,29 +70,24 @@ def command(scenario_name: str, names: tuple[str, ...] | None, url: str | None, 
     sys.exit(0 if all(launch.outcome is Outcome.OK for launch in sweep.launches) else 1)
 
 
-_CONFIG_FIELDS = {
-    "repeats": "repeats",
-    "warmups": "warmups",
-    "seed": "seed",
-    "timeout": "timeout_s",
-    "pause": "pause_s",
-    "jitter": "jitter_s",
-}
-"""Options and the fields of the sweep job's configuration that they set."""
-
-
 @contextmanager
 def _deployment(home: Path, names: Sequence[str], url: str | None, console: Console) -> Iterator[Webserver]:
     """The deployment to launch in: the one at the URL, the one that is up, or one for the time being."""
-    running = None if url else find_deployment(home)
-    if url or running:
-        url = url or running.url  # type: ignore[union-attr]
+    if url is None and (running := find_deployment(home)):
+        url = running.url
+    if url:
         console.print(f"Using the deployment at {url}", markup=False)
-        yield Webserver(url, settings.webserver_authorization())
+        try:
+            webserver = Webserver(url, settings.webserver_authorization())
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        yield webserver
         return
-    console.print(f"Starting a deployment with {', '.join(names)} ...", markup=False)
-    with Deployment(home, read_locations(Path.cwd() / "workspace.yaml", names), None) as own:
-        own.wait_until_loaded()
+    console.print("Starting a deployment ...", markup=False)
+    view = LoadingView(console)
+    with Deployment(home, read_locations(Path.cwd() / "workspace.yaml", names), on_event=view.say) as own:
+        with view:
+            own.wait_until_loaded(on_progress=view.update)
         console.print(f"Dagster is up at {own.url}", markup=False)
         yield Webserver(own.url)
         console.print("Stopping the deployment ...", markup=False)
