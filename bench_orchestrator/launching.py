@@ -128,6 +128,12 @@ class Webserver:
                 if isinstance(error.__cause__, TransportError):
                     raise
                 raise LaunchRejectedError(_one_line(": ".join(str(part) for part in error.args))) from error
+            except KeyError as error:
+                # The client does not ask for the message of an InvalidSubsetError, and trips over its absence.
+                raise LaunchRejectedError(
+                    f"The deployment refused to launch {asset_key or job} in {location} and its reason got lost. "
+                    "Is it still there? The webserver's log says more."
+                ) from error
 
     def terminate(self, run_id: str) -> None:
         """Ask for a run to be canceled, as the UI's button does.

@@ -142,7 +142,10 @@ def _take(progress: Progress, event: Mapping[str, Any]) -> None:
     elif event["__typename"] in ("ExecutionStepFailureEvent", "RunFailureEvent") and not progress.failure:
         described = (event.get("failureMetadata") or {}).get("description")
         error = event.get("error") or {}
-        progress.failure = described or error.get("message") or event.get("message") or ""
+        # The innermost cause: Dagster wraps what was raised.
+        causes = [link["error"] for link in error.get("errorChain", ())]
+        text = described or (causes or [error])[-1].get("message") or event.get("message") or ""
+        progress.failure = " ".join(text.split())
 
 
 def _harvested(webserver: Webserver, harvest_run_id: str) -> str:
@@ -185,8 +188,11 @@ query BenchProgress($runId: ID!, $cursor: String) {
           description
           metadataEntries { label ... on JsonMetadataEntry { jsonString } }
         }
-        ... on ExecutionStepFailureEvent { error { message } failureMetadata { description } }
-        ... on RunFailureEvent { message error { message } }
+        ... on ExecutionStepFailureEvent {
+          error { message errorChain { error { message } } }
+          failureMetadata { description }
+        }
+        ... on RunFailureEvent { message error { message errorChain { error { message } } } }
       }
     }
   }
