@@ -1,11 +1,18 @@
 """What tests of several modules share: Dagster instances that are real, and thrown away afterwards."""
 
 import shutil
+import socket
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import uvicorn
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+from dagster_webserver.app import create_app_from_workspace_process_context
 
 PROJECT = Path(__file__).parent.parent
 
@@ -35,3 +42,30 @@ def home_instance(home: Path) -> Iterator[dg.DagsterInstance]:
     assert home.is_dir()
     with dg.DagsterInstance.get() as on_disk:
         yield on_disk
+
+
+@dataclass(frozen=True)
+class Served:
+    """A Dagster webserver and the instance that it serves, to which tests add runs of their own."""
+
+    url: str
+    instance: dg.DagsterInstance
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A real webserver in this process, on a SQLite instance and without a code location."""
+    with (
+        dg.DagsterInstance.local_temp(
+            str(tmp_path_factory.mktemp("served")), overrides={"telemetry": {"enabled": False}}
+        ) as instance,
+        WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as workspace,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        app = create_app_from_workspace_process_context(workspace)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", instance)
+        server.should_exit = True
+        thread.join(timeout=30)

@@ -1,0 +1,95 @@
+"""A sweep seen from outside: its progress and its rows as a real webserver tells them of real runs."""
+
+import dagster as dg
+import pytest
+from conftest import Served
+from pydantic import TypeAdapter
+from recording import make_plan, make_run, record_sweep, run_sweep
+
+from bench_orchestrator import remote
+from bench_orchestrator.deployment import META_LOCATION
+from bench_orchestrator.harvest import harvest_sweep
+from bench_orchestrator.launching import Webserver, WebserverError
+from bench_orchestrator.model import MEASUREMENTS_ASSET, Outcome, Sweep, Tag, TrialNote
+from bench_orchestrator.remote import fetch_sweep, follow, start_sweep, sweep_in_the_way
+
+NOTES = (TrialNote(1, Outcome.OK, run_id="4f2a"), TrialNote(2, Outcome.REJECTED, reason="no"))
+
+
+@pytest.fixture
+def webserver(served: Served, monkeypatch: pytest.MonkeyPatch) -> Webserver:
+    monkeypatch.setattr(remote, "_POLL_S", 0.05)
+    return Webserver(served.url)
+
+
+def harvest_run(instance: dg.DagsterInstance, sweep_run_id: str, *, ok: bool = True) -> None:
+    """A run that records a sweep's rows as `launch_measurements` does."""
+    sweep = harvest_sweep(instance, sweep_run_id)
+    assert sweep is not None
+    rows = TypeAdapter(Sweep).dump_python(sweep, mode="json")
+
+    @dg.asset(name=MEASUREMENTS_ASSET)
+    def measurements() -> dg.MaterializeResult:  # type: ignore[type-arg]
+        if not ok:
+            raise RuntimeError("the results database is held")
+        return dg.MaterializeResult(metadata={"sweep": dg.MetadataValue.json(rows), "launches": 4})
+
+    tags: dict[str, str] = {Tag.KIND: "harvest", Tag.HARVEST_OF: sweep_run_id}
+    dg.materialize([measurements], instance=instance, tags=tags, raise_on_error=False)
+
+
+class TestFollowing:
+    def test_a_sweep_that_is_over_is_told_with_its_plan_and_a_line_per_trial(
+        self, served: Served, webserver: Webserver
+    ) -> None:
+        plan = make_plan()
+        *_, last = follow(webserver, run_sweep(served.instance, plan, NOTES))
+        assert (last.status, last.planned, last.failure) == ("SUCCESS", len(plan.trials), "")
+        assert last.lines == ["trial 1: ok", "trial 2: rejected"]
+        assert last.finished
+
+    def test_a_failure_is_told_in_its_own_words(self, served: Served, webserver: Webserver) -> None:
+        *_, last = follow(webserver, run_sweep(served.instance, make_plan(), NOTES[:1], RuntimeError))
+        assert (last.status, last.lines) == ("FAILURE", ["trial 1: ok"])
+        assert last.failure == "RuntimeError: for the test"
+
+    def test_without_a_plan_there_is_no_number_of_trials(self, served: Served, webserver: Webserver) -> None:
+        *_, last = follow(webserver, run_sweep(served.instance, None, ending=RuntimeError))
+        assert last.planned is None
+
+    def test_one_that_is_under_way_is_looked_at_again(self, served: Served, webserver: Webserver) -> None:
+        run_id = make_run(served.instance, {}, dg.DagsterRunStatus.STARTED)
+        progress = follow(webserver, run_id)
+        assert [next(progress).status for _ in range(3)] == ["STARTED"] * 3
+        run = served.instance.get_run_by_id(run_id)
+        assert run is not None
+        served.instance.report_run_canceled(run)
+        assert [update.status for update in progress][-1] == "CANCELED"
+
+
+class TestFetching:
+    def test_the_rows_are_those_of_the_harvest(self, served: Served, webserver: Webserver) -> None:
+        run_id = record_sweep(served.instance, make_plan("fetched"))
+        harvest_run(served.instance, run_id, ok=False)
+        harvest_run(served.instance, run_id)
+        assert fetch_sweep(webserver, run_id, timeout_s=60) == harvest_sweep(served.instance, run_id)
+
+    def test_one_that_is_not_harvested_in_time_says_where_to_look(self, served: Served, webserver: Webserver) -> None:
+        run_id = run_sweep(served.instance, make_plan("unharvested"))
+        with pytest.raises(TimeoutError, match="`harvest_sensor` switched on"):
+            fetch_sweep(webserver, run_id, timeout_s=0.2)
+
+
+def test_another_sweep_that_is_under_way_is_in_the_way(served: Served, webserver: Webserver) -> None:
+    assert sweep_in_the_way(webserver, "own") is None
+    other = make_run(served.instance, {Tag.KIND: "sweep"}, dg.DagsterRunStatus.STARTED)
+    try:
+        assert sweep_in_the_way(webserver, "own") == other
+        assert sweep_in_the_way(webserver, other) is None
+    finally:
+        served.instance.delete_run(other)
+
+
+def test_a_deployment_without_the_meta_location_is_told_to_add_it(webserver: Webserver) -> None:
+    with pytest.raises(WebserverError, match=rf"no usable code location '{META_LOCATION}': it has none"):
+        start_sweep(webserver, "quick", {})
