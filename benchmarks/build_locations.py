@@ -47,7 +47,7 @@ def hand_written(assets: int) -> dg.Definitions:
             name=f"asset_{number:04}",
             key_prefix=location,
             description=f"Synthetic asset {number} of {assets} in {location}.",
-            group_name=f"group_{number // 100:03}",
+            group_name=f"{location}_{number // 100:03}",
             kinds={"python"},
             tags={"bench/shape": location},
         )

@@ -48,6 +48,8 @@ def build_definitions(shape: Shape, location_name: str | None = None) -> dg.Defi
     started_s = time.perf_counter()
     location = location_name or shape.name
     keys = [dg.AssetKey([location, name]) for name in _numbered("asset", shape.assets, least_width=4)]
+    # The UI joins groups of the same name across locations, and takes no hyphen in one.
+    group = location.replace("-", "_")
     checks = [f"check_{number}" for number in range(shape.checks)]
     # The instance keeps the keys of dynamic partitions by name, for all locations together.
     dynamic_name = f"{location}_partitions"
@@ -65,7 +67,7 @@ def build_definitions(shape: Shape, location_name: str | None = None) -> dg.Defi
         dg.asset(
             key=key,
             description=f"Synthetic asset {number} of {shape.assets} in {location}.",
-            group_name=f"group_{number // ASSETS_PER_GROUP:03}",
+            group_name=f"{group}_{number // ASSETS_PER_GROUP:03}",
             kinds={"python"},
             tags={"bench/shape": shape.name},
             deps=[keys[upstream] for upstream in upstream_numbers(shape, number)],

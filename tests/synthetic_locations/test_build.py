@@ -54,7 +54,7 @@ def test_keys_begin_with_the_location_and_are_unique_in_a_deployment() -> None:
 def test_assets_look_like_a_users() -> None:
     *_, last = specs_of(definitions_of("a101"))
     assert last.description == "Synthetic asset 100 of 101 in a101."
-    assert last.group_name == "group_001"
+    assert last.group_name == "a101_001"
     assert last.kinds == {"python"}
     assert last.tags["bench/shape"] == "a101"
 
