@@ -188,7 +188,9 @@ def _location_status(entry: Mapping[str, Any]) -> LocationStatus:
     if location["__typename"] == "RepositoryLocation":
         names = tuple(repository["name"] for repository in location["repositories"])
         return LocationStatus(entry["name"], "loaded", names)
-    return LocationStatus(entry["name"], "error", error=location.get("message", ""))
+    # The first error says that the code could not be loaded, the last cause says why.
+    reason = [location, *location.get("causes", ())][-1].get("message", "")
+    return LocationStatus(entry["name"], "error", error=reason)
 
 
 def _one_line(text: str) -> str:
@@ -205,7 +207,7 @@ query BenchLocations {
         locationOrLoadError {
           __typename
           ... on RepositoryLocation { repositories { name } }
-          ... on PythonError { message }
+          ... on PythonError { message causes { message } }
         }
       }
     }

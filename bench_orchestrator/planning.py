@@ -45,9 +45,10 @@ def find_targets(webserver: Webserver, names: Sequence[str]) -> list[Target]:
                 known = ", ".join(sorted(locations)) or "none"
                 problems.append(f"There is no code location {name!r}. Add it to workspace.yaml (loaded now: {known}).")
             elif status.state != "loaded":
+                why = ": ".join(filter(None, (status.state, _last_line(status.error))))
                 problems.append(
-                    f"The code location {name!r} is not loaded ({status.state}). {_last_line(status.error)} "
-                    "Mend it and reload it on the UI's Deployment page.".replace("  ", " ")
+                    f"The code location {name!r} is not loaded ({why}). "
+                    "Mend it and reload it on the UI's Deployment page."
                 )
             else:
                 target = Target(name, status.repositories[0], webserver.list_assets(name, status.repositories[0]))

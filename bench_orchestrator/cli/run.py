@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +98,17 @@ def _carry_out(webserver: Webserver, scenario: Scenario, config: dict[str, Any],
     try:
         run_id = remote.start_sweep(webserver, scenario.name, config)
         console.print(f"Sweep run: {webserver.url}/runs/{run_id}", markup=False)
+        shown: list[str] = []
         try:
-            final = _show_progress(webserver, run_id, console)
+            final = _show_progress(webserver, run_id, console, shown)
         except KeyboardInterrupt:
             console.print("Canceling the sweep; what was measured is kept (Ctrl-C again leaves at once) ...")
-            webserver.terminate(run_id)
-            final = _show_progress(webserver, run_id, console)
+            with suppress(WebserverError):  # it may have ended meanwhile
+                webserver.terminate(run_id)
+            final = _show_progress(webserver, run_id, console, shown)
         if final.planned is None:
             raise DeploymentError(final.failure or f"The sweep ended before its first launch ({final.status}).")
-        if final.failure:
+        if final.status == "FAILURE":
             console.print(final.failure, style="red", markup=False)
         with console.status("Harvesting ..."):
             return remote.fetch_sweep(webserver, run_id, HARVEST_TIMEOUT_S)
@@ -114,8 +116,8 @@ def _carry_out(webserver: Webserver, scenario: Scenario, config: dict[str, Any],
         raise DeploymentError(str(error)) from error
 
 
-def _show_progress(webserver: Webserver, run_id: str, console: Console) -> remote.Progress:
-    """Follow the sweep to its end: one line per trial, and on a terminal a bar."""
+def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: list[str]) -> remote.Progress:
+    """Follow the sweep to its end: one line per trial that is not among those shown yet, and on a terminal a bar."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -124,19 +126,18 @@ def _show_progress(webserver: Webserver, run_id: str, console: Console) -> remot
         console=console,
     )
     task = bar.add_task("waiting", total=None)
-    shown = 0
     announced = False
     with Live(bar, console=console, refresh_per_second=2) if console.is_terminal else _nothing():
         for progress in remote.follow(webserver, run_id):
-            for line in progress.lines[shown:]:
+            for line in progress.lines[len(shown) :]:
                 console.print(line, markup=False)
-            shown = len(progress.lines)
+                shown.append(line)
             if progress.status == "QUEUED" and not announced:
                 other = remote.sweep_in_the_way(webserver, run_id)
                 if other:
                     console.print(f"Waiting for the sweep of run {other} to end; two never run at the same time.")
                     announced = True
-            bar.update(task, description=progress.status.lower(), total=progress.planned, completed=shown)
+            bar.update(task, description=progress.status.lower(), total=progress.planned, completed=len(shown))
     return progress
 
 

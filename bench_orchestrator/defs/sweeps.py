@@ -118,7 +118,6 @@ def _carry_out(
     yield plan_event(plan)
 
     counts = dict.fromkeys(Outcome, 0)
-    aborted: SweepAbortedError | None = None
     pace = Pace(config.timeout_s, config.pause_s, config.jitter_s)
     try:
         for note in run_trials(plan, webserver=client, instance=context.instance, pace=pace):
@@ -127,14 +126,13 @@ def _carry_out(
             (context.log.info if note.outcome is Outcome.OK else context.log.warning)(line)
             yield note_event(note, line)
     except SweepAbortedError as error:
-        aborted = error
-
-    launched = sum(counts.values())
-    ended = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
-    summary = f"Sweep {plan.sweep_id} is over: {launched} of {len(plan.trials)} trials done ({ended})"
-    if aborted:
-        raise dg.Failure(f"{summary}. It ended early: {aborted}", allow_retries=False) from aborted
-    context.log.info(summary)
+        summary = _summary(plan, counts, "is over")
+        raise dg.Failure(f"{summary}. It ended early: {error}", allow_retries=False) from error
+    except BaseException:
+        # Interrupted, while waiting or between two trials.
+        context.log.warning(_summary(plan, counts, "was canceled"))
+        raise
+    context.log.info(_summary(plan, counts, "is over"))
     yield dg.Output(plan.sweep_id)
 
 
@@ -180,6 +178,12 @@ def _refuse_second_sweep(context: dg.OpExecutionContext) -> None:
                 f"Wait for it; for a queue instead of this error, give the pool {SWEEP_POOL!r} a limit of 1: "
                 f"dagster instance concurrency set {SWEEP_POOL} 1"
             )
+
+
+def _summary(plan: SweepPlan, counts: dict[Outcome, int], how: str) -> str:
+    """The last line of the sweep's log."""
+    ended = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) or "none"
+    return f"Sweep {plan.sweep_id} {how}: {sum(counts.values())} of {len(plan.trials)} trials done ({ended})"
 
 
 def _trial_line(instance: dg.DagsterInstance, plan: SweepPlan, note: TrialNote) -> str:
