@@ -29,7 +29,9 @@ def command(url: str | None, as_json: bool) -> None:
     address = url or (running.url if running else None)
     try:
         rows = _served(address) if address else _declared()
-    except (WebserverError, ValueError) as error:
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except WebserverError as error:
         raise DeploymentError(str(error)) from error
     if as_json:
         click.echo(json.dumps(rows))
