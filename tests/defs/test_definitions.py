@@ -1,0 +1,86 @@
+"""The meta location as a whole: it loads, and everything in it explains itself in the UI."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from bench_orchestrator.definitions import defs
+from bench_orchestrator.model import MEASUREMENTS_ASSET, SWEEPS_ASSET, Tag
+from bench_orchestrator.scenarios import MONITOR, SCENARIOS, sweep_job_name
+
+DEFINITIONS = defs()
+REPOSITORY = DEFINITIONS.get_repository_def()
+SPECS = {spec.key.to_user_string(): spec for spec in DEFINITIONS.resolve_all_asset_specs()}
+OWN_JOBS = {name: REPOSITORY.get_job(name) for name in REPOSITORY.job_names if not name.startswith("__")}
+SWEEP_JOBS = {name: job for name, job in OWN_JOBS.items() if name != "harvest"}
+
+
+def test_everything_can_be_loaded() -> None:
+    dg.Definitions.validate_loadable(DEFINITIONS)
+
+
+def test_there_is_a_job_for_each_scenario_and_one_that_harvests() -> None:
+    assert set(OWN_JOBS) == {"harvest", *map(sweep_job_name, SCENARIOS)}
+    assert [sensor.name for sensor in REPOSITORY.sensor_defs] == ["harvest_sensor"]
+    assert [schedule.name for schedule in REPOSITORY.schedule_defs] == [MONITOR]
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_an_asset_says_what_it_is_made_with_and_belongs_to_a_group(name: str) -> None:
+    spec = SPECS[name]
+    assert spec.description
+    assert spec.group_name in ("measurements", "charts")
+    assert spec.kinds
+
+
+@pytest.mark.parametrize("name", [name for name in SPECS if name != SWEEPS_ASSET])
+def test_an_asset_that_is_made_has_an_owner(name: str) -> None:
+    assert SPECS[name].owners
+
+
+def test_the_lineage_runs_from_sweeps_over_measurements_to_charts() -> None:
+    parents = {name: {dep.asset_key.to_user_string() for dep in spec.deps} for name, spec in SPECS.items()}
+    assert parents.pop(SWEEPS_ASSET) == set()
+    assert parents.pop(MEASUREMENTS_ASSET) == {SWEEPS_ASSET}
+    assert set(map(frozenset, parents.values())) == {frozenset({MEASUREMENTS_ASSET})}
+
+
+@pytest.mark.parametrize("job", OWN_JOBS.values(), ids=list(OWN_JOBS))
+def test_a_job_says_what_it_does_and_what_kind_its_runs_are(job: dg.JobDefinition) -> None:
+    assert job.description
+    assert job.tags[Tag.KIND] == ("harvest" if job.name == "harvest" else "sweep")
+
+
+def test_sensors_schedules_and_checks_say_what_they_do() -> None:
+    assert all(sensor.description for sensor in REPOSITORY.sensor_defs)
+    assert all(schedule.description for schedule in REPOSITORY.schedule_defs)
+    checks = [spec for check in DEFINITIONS.asset_checks or () for spec in check.check_specs]
+    assert checks
+    assert all(spec.description for spec in checks)
+
+
+@pytest.mark.parametrize("job", OWN_JOBS.values(), ids=list(OWN_JOBS))
+def test_a_job_runs_without_any_configuration(job: dg.JobDefinition) -> None:
+    assert dg.validate_run_config(job, {})
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=list(SCENARIOS))
+def test_a_sweep_jobs_defaults_are_its_scenarios(scenario: Any) -> None:
+    job = SWEEP_JOBS[sweep_job_name(scenario.name)]
+    (op,) = dg.validate_run_config(job, {})["ops"].values()
+    config: Mapping[str, Any] = op["config"]
+    assert config["locations"] == list(scenario.locations)
+    assert (config["repeats"], config["warmups"]) == (scenario.repeats, scenario.warmups)
+    assert job.tags[Tag.SCENARIO] == scenario.name
+
+
+@pytest.mark.parametrize("job", SWEEP_JOBS.values(), ids=list(SWEEP_JOBS))
+def test_every_field_of_a_sweeps_configuration_is_described(job: dg.JobDefinition) -> None:
+    (op,) = job.graph.node_defs
+    assert isinstance(op, dg.OpDefinition)
+    assert op.config_schema
+    fields = op.config_schema.as_field().config_type.fields  # type: ignore[attr-defined]
+    assert len(fields) == 7
+    assert all(field.description for field in fields.values())

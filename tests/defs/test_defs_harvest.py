@@ -1,0 +1,306 @@
+"""Which sweep is harvested when, and what a harvest leaves in the database, the catalog and on disk."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+import samples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from recording import end_run, make_plan, make_run, record_sweep, run_sweep
+
+from bench_orchestrator.charts import CHARTS
+from bench_orchestrator.definitions import defs
+from bench_orchestrator.defs import harvest as harvest_module
+from bench_orchestrator.defs.harvest import every_trial_ok, harvest_sensor
+from bench_orchestrator.defs.resources import ResultsResource
+from bench_orchestrator.event_log import get_run
+from bench_orchestrator.model import MICROSECONDS, Outcome, Sweep, Tag, TrialNote
+from bench_orchestrator.store import Store
+from bench_orchestrator.sweep import now_us, trial_tags
+
+Status = dg.DagsterRunStatus
+
+
+def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
+    """One evaluation of the sensor, a skip being a result without requests."""
+    answer = harvest_sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
+    if isinstance(answer, dg.SkipReason):
+        return dg.SensorResult(skip_reason=answer, cursor=cursor)
+    assert isinstance(answer, dg.SensorResult)
+    return answer
+
+
+def reason(result: dg.SensorResult) -> str:
+    assert not result.run_requests
+    assert result.skip_reason is not None
+    return result.skip_reason.skip_message or ""
+
+
+def requested(result: dg.SensorResult) -> dg.RunRequest:
+    assert result.run_requests is not None
+    (request,) = result.run_requests
+    return request
+
+
+class TestTheSensor:
+    def test_without_a_sweep_it_skips(self, instance: dg.DagsterInstance) -> None:
+        assert "No sweep has finished" in reason(tick(instance))
+
+    @pytest.mark.parametrize("status", [Status.STARTING, Status.STARTED, Status.CANCELING])
+    def test_while_a_sweep_is_running_it_waits_even_with_another_to_harvest(
+        self, instance: dg.DagsterInstance, status: Status
+    ) -> None:
+        run_sweep(instance, make_plan())
+        running = make_run(instance, {Tag.KIND: "sweep"}, status)
+        assert f"Sweep run {running} is in progress" in reason(tick(instance))
+
+    @pytest.mark.parametrize("ending", [None, RuntimeError, KeyboardInterrupt])
+    def test_however_a_sweep_ended_it_asks_for_one_harvest_of_it(
+        self, instance: dg.DagsterInstance, ending: type[BaseException] | None
+    ) -> None:
+        run_id = run_sweep(instance, make_plan(), ending=ending)
+        request = requested(tick(instance))
+        assert request.tags[Tag.HARVEST_OF] == run_id
+        assert request.tags[Tag.KIND] == "harvest"
+        assert request.tags[Tag.SCENARIO] == "quick"
+        assert request.run_config["ops"]["launch_measurements"]["config"] == {"sweep_runs": [run_id]}
+        assert dg.validate_run_config(defs().resolve_job_def("harvest"), request.run_config)
+
+    @pytest.mark.parametrize("status", [Status.STARTING, Status.STARTED, Status.NOT_STARTED])
+    def test_while_the_harvest_is_under_way_it_waits(self, instance: dg.DagsterInstance, status: Status) -> None:
+        run_sweep(instance, make_plan())
+        make_run(instance, requested(tick(instance)).tags, status)
+        assert "is under way" in reason(tick(instance))
+
+    def test_a_sweep_that_was_harvested_is_not_harvested_again(self, instance: dg.DagsterInstance) -> None:
+        run_sweep(instance, make_plan())
+        make_run(instance, requested(tick(instance)).tags, Status.SUCCESS)
+        assert "Every finished sweep has been harvested" in reason(tick(instance))
+
+    def test_a_harvest_that_failed_is_asked_for_again_later_and_later(
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_sweep(instance, make_plan())
+        keys: list[str | None] = []
+        cursor = None
+        for attempt, backoff_s in enumerate([10, 20, 40, 80, 160, 320, 600, 600]):
+            result = tick(instance, cursor)
+            request, cursor = requested(result), result.cursor
+            keys.append(request.run_key)
+            failed = get_run(instance, end_run(instance, make_run(instance, request.tags, Status.STARTED), "held"))
+            assert failed is not None
+            # The update's time has the precision of the database: allow it a second.
+            for elapsed_s in (0, backoff_s - 1):
+                monkeypatch.setattr(
+                    harvest_module, "now_us", lambda at=failed.updated_us + elapsed_s * MICROSECONDS: at
+                )
+                assert f"{attempt + 1} harvests" in reason(tick(instance, cursor))
+            later_us = failed.updated_us + backoff_s * MICROSECONDS
+            monkeypatch.setattr(harvest_module, "now_us", lambda at=later_us: at)
+        assert len(set(keys)) == len(keys)
+
+    def test_while_trials_are_still_running_it_waits_as_long_as_one_may_take(
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plan = make_plan()
+        make_run(instance, trial_tags(plan, plan.trials[0], now_us()), Status.STARTED)
+        run_sweep(instance, plan, ending=RuntimeError)
+        assert "still running" in reason(tick(instance))
+        later_us = now_us() + (plan.settings["timeout_s"] + 60) * MICROSECONDS
+        monkeypatch.setattr(harvest_module, "now_us", lambda: later_us)
+        assert requested(tick(instance))
+
+    def test_a_sweep_that_failed_in_preflight_is_passed_over(self, instance: dg.DagsterInstance) -> None:
+        run_sweep(instance, None, ending=RuntimeError)
+        assert "Every finished sweep" in reason(tick(instance))
+        second = run_sweep(instance, make_plan())
+        assert requested(tick(instance)).tags[Tag.HARVEST_OF] == second
+
+    def test_one_that_must_wait_does_not_hold_up_the_next(
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_sweep(instance, make_plan("quick-1"))
+        first = tick(instance)
+        end_run(instance, make_run(instance, requested(first).tags, Status.STARTED), "held")
+        second = run_sweep(instance, make_plan("quick-2"))
+        result = tick(instance, first.cursor)
+        assert requested(result).tags[Tag.HARVEST_OF] == second
+        make_run(instance, requested(result).tags, Status.SUCCESS)
+        later_us = now_us() + 3_600 * MICROSECONDS
+        monkeypatch.setattr(harvest_module, "now_us", lambda: later_us)
+        assert requested(tick(instance, result.cursor)).tags == requested(first).tags
+
+    @settings(max_examples=10, deadline=None)
+    @given(
+        batches=st.lists(st.integers(0, 2), min_size=1, max_size=3),
+        overlap_us=st.sampled_from([0, 60 * MICROSECONDS]),
+    )
+    def test_every_sweep_is_harvested_exactly_once_and_the_oldest_first(
+        self, batches: list[int], overlap_us: int
+    ) -> None:
+        finished: list[str] = []
+        harvested: list[str] = []
+        cursor = None
+        with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+            patch.setattr(harvest_module, "_OVERLAP_US", overlap_us + 1)
+            for batch in batches:
+                for _ in range(batch):
+                    finished.append(run_sweep(instance, make_plan(f"quick-{len(finished)}")))
+                while True:
+                    result = tick(instance, cursor)
+                    cursor = result.cursor
+                    if not result.run_requests:
+                        break
+                    harvested.append(requested(result).tags[Tag.HARVEST_OF])
+                    make_run(instance, requested(result).tags, Status.SUCCESS)
+                    assert len(harvested) <= len(finished)
+        assert harvested == finished
+
+
+def harvest(instance: dg.DagsterInstance, request: dg.RunRequest | None = None) -> dg.ExecuteInProcessResult:
+    """The harvest job as the sensor asks for it, or as a person starts it."""
+    return (
+        defs()
+        .resolve_job_def("harvest")
+        .execute_in_process(
+            instance=instance,
+            run_config=request.run_config if request else None,
+            tags=dict(request.tags) if request else None,
+        )
+    )
+
+
+def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> Mapping[str, Any]:
+    (event,) = [event for event in result.get_asset_materialization_events() if event.asset_key == dg.AssetKey(asset)]
+    return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+def rows(path: Path) -> list[tuple[Any, ...]]:
+    with duckdb.connect(path, read_only=True) as connection:
+        return connection.execute("SELECT * FROM launch_measurements ORDER BY sweep_id, trial").fetchall()
+
+
+class TestAHarvest:
+    def test_leaves_rows_metadata_a_check_and_charts_and_again_changes_nothing(
+        self, home: Path, home_instance: dg.DagsterInstance
+    ) -> None:
+        plan = make_plan(repeats=2)
+        run_id = record_sweep(home_instance, plan)
+        result = harvest(home_instance, requested(tick(home_instance)))
+        results = home / "results"
+
+        known = rows(results / "bench.duckdb")
+        assert len(known) == len(plan.trials)
+        metadata = metadata_of(result, "launch_measurements")
+        assert metadata["launches"] == metadata["launches/ok"] == len(plan.trials)
+        assert (metadata["sweeps"], metadata["launches/failed"]) == (1, 0)
+        assert metadata["sweep"]["plan"]["sweep_id"] == plan.sweep_id
+        assert metadata["database"] == str(results / "bench.duckdb")
+
+        (check,) = result.get_asset_check_evaluations()
+        assert check.passed
+        assert f"of {plan.sweep_id} ended well" in (check.description or "")
+
+        drawn = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}  # type: ignore[union-attr]
+        drawn -= {"launch_measurements"}
+        assert {"stage_breakdown", "lag_vs_assets"} <= drawn <= {chart.stem for chart in CHARTS}
+        for stem in drawn:
+            chart = metadata_of(result, stem)
+            assert chart["sweep"] == plan.sweep_id
+            assert chart["chart"].startswith(f"![{stem}](data:image/png;base64,")
+            assert "a250" in chart["summary"]
+            assert len(chart["summary"]) < 1_000
+            assert chart["lag_s/a10"] > 0
+            assert chart["n/a10"] == 2
+            with Image.open(chart["png"]) as image:
+                assert image.format == "PNG"
+                assert image.width > 400
+            assert Path(chart["svg"]).read_text().lstrip().startswith("<?xml")
+
+        files = {path: path.read_bytes() for path in (results / "charts").iterdir()}
+        assert harvest(home_instance).success
+        assert rows(results / "bench.duckdb") == known
+        assert {path: path.read_bytes() for path in (results / "charts").iterdir()} == files
+        assert get_run(home_instance, run_id) is not None
+
+    def test_without_configuration_takes_every_finished_sweep_and_passes_over_those_without_a_plan(
+        self, home: Path, home_instance: dg.DagsterInstance
+    ) -> None:
+        for number, ending in enumerate((None, RuntimeError, KeyboardInterrupt)):
+            run_sweep(home_instance, make_plan(f"quick-{number}"), ending=ending)
+        run_sweep(home_instance, None, ending=RuntimeError)
+        result = harvest(home_instance)
+        summaries = Store.in_directory(home / "results").list_sweeps()
+        assert {summary.sweep_id: summary.status for summary in summaries} == {
+            "quick-0": "complete",
+            "quick-1": "failed",
+            "quick-2": "canceled",
+        }
+        metadata = metadata_of(result, "launch_measurements")
+        assert metadata["sweeps"] == 3
+        assert "sweep" not in metadata
+        (check,) = result.get_asset_check_evaluations()
+        assert not check.passed
+        assert check.severity is dg.AssetCheckSeverity.WARN
+
+    def test_with_nothing_to_harvest_succeeds_and_draws_nothing(
+        self, home: Path, home_instance: dg.DagsterInstance
+    ) -> None:
+        result = harvest(home_instance)
+        assert result.success
+        assert metadata_of(result, "launch_measurements")["launches"] == 0
+        assert len(result.get_asset_materialization_events()) == 1
+        assert not (home / "results").exists()
+
+    def test_of_an_unknown_run_fails_with_its_id(self, home_instance: dg.DagsterInstance) -> None:
+        config = {"ops": {"launch_measurements": {"config": {"sweep_runs": ["4f2a"]}}}}
+        job = defs().resolve_job_def("harvest")
+        with pytest.raises(ValueError, match="no run 4f2a"):
+            job.execute_in_process(instance=home_instance, run_config=config)
+
+    def test_keeps_what_was_measured_of_a_run_that_has_since_been_deleted(
+        self, home: Path, home_instance: dg.DagsterInstance
+    ) -> None:
+        plan = make_plan(locations=("a10",))
+        record_sweep(home_instance, plan)
+        harvest(home_instance)
+        known = rows(home / "results" / "bench.duckdb")
+        for run in home_instance.get_runs(dg.RunsFilter(tags={Tag.KIND: "trial"})):
+            home_instance.delete_run(run.run_id)
+        harvest(home_instance)
+        assert rows(home / "results" / "bench.duckdb") == known
+
+    def test_notes_of_trials_that_never_were_runs_become_rows(
+        self, home: Path, home_instance: dg.DagsterInstance
+    ) -> None:
+        plan = make_plan()
+        run_sweep(home_instance, plan, [TrialNote(1, Outcome.REJECTED, "InvalidSubsetError")], RuntimeError)
+        harvest(home_instance)
+        sweep = Store.in_directory(home / "results").load(plan.sweep_id)
+        assert [launch.outcome for launch in sweep.launches] == [Outcome.REJECTED, *[Outcome.LOST] * 3]
+
+
+class TestTheCheck:
+    def check(self, directory: Path, *sweeps: Sweep) -> dg.AssetCheckResult:
+        for sweep in sweeps:
+            Store.in_directory(directory).save(sweep)
+        result = every_trial_ok(ResultsResource(directory=str(directory)))
+        assert isinstance(result, dg.AssetCheckResult)
+        return result
+
+    def test_passes_before_the_first_sweep(self, tmp_path: Path) -> None:
+        assert self.check(tmp_path).passed
+
+    def test_passes_where_every_trial_ended_well(self, tmp_path: Path) -> None:
+        assert self.check(tmp_path, samples.measured_sweep()).passed
+
+    def test_warns_where_one_did_not(self, tmp_path: Path) -> None:
+        result = self.check(tmp_path, samples.troubled_sweep())
+        assert not result.passed
+        assert result.severity is dg.AssetCheckSeverity.WARN
+        assert "trials of" in (result.description or "")

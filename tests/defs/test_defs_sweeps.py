@@ -1,0 +1,188 @@
+"""The sweep job, run in this process against small synthetic locations that are real.
+
+Only the webserver in between is a stand-in, which executes each launch in this process where a real one would start
+a run worker.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pytest
+from recording import make_run
+
+from bench_orchestrator.defs.resources import WebserverResource
+from bench_orchestrator.defs.sweeps import sweep_jobs
+from bench_orchestrator.event_log import find_trial_runs, read_journal, read_run_log
+from bench_orchestrator.harvest import harvest_sweep
+from bench_orchestrator.launching import LocationStatus, Webserver, WebserverUnreachableError
+from bench_orchestrator.model import SWEEPS_ASSET, Outcome, Tag
+from synthetic_locations.build import build_definitions
+from synthetic_locations.shape import parse_shape
+
+LOCATIONS = {name: build_definitions(parse_shape(name)) for name in ("a2", "a1p3")}
+CONFIG = {"locations": ["a2", "a1p3"], "repeats": 1, "warmups": 1, "seed": 7, "pause_s": 0, "jitter_s": 0}
+
+
+class FakeWebserverOfThisProcess(Webserver):
+    """Serves small locations and executes what is launched at once."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.away = False
+
+    def list_locations(self) -> dict[str, LocationStatus]:
+        return {name: LocationStatus(name, "loaded", ("__repository__",)) for name in LOCATIONS}
+
+    def list_assets(self, location: str, repository: str) -> dict[str, bool]:
+        assert repository == "__repository__"
+        specs = LOCATIONS[location].resolve_all_asset_specs()
+        return {spec.key.to_user_string(): spec.partitions_def is not None for spec in specs}
+
+    def list_partitions(self, asset_key: str) -> list[str]:
+        specs = LOCATIONS[asset_key.split("/")[0]].resolve_all_asset_specs()
+        (partitions,) = [spec.partitions_def for spec in specs if spec.key.to_user_string() == asset_key]
+        return list(partitions.get_partition_keys()) if partitions else []
+
+    def submit(
+        self,
+        *,
+        location: str,
+        repository: str,
+        job: str,
+        tags: Mapping[str, str],
+        asset_key: str | None = None,
+        run_config: Mapping[str, Any] | None = None,
+    ) -> str:
+        if self.away:
+            raise WebserverUnreachableError("The webserver does not answer.")
+        assert (job, repository, run_config) == ("__ASSET_JOB", "__repository__", None)
+        assert asset_key is not None
+        result = (
+            LOCATIONS[location]
+            .resolve_implicit_global_asset_job_def()
+            .execute_in_process(
+                instance=self.instance,
+                asset_selection=[dg.AssetKey(asset_key.split("/"))],
+                tags=dict(tags),
+                partition_key=tags.get("dagster/partition"),
+            )
+        )
+        return result.run_id
+
+
+@pytest.fixture
+def webserver(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> FakeWebserverOfThisProcess:
+    """The stand-in, which the job finds behind its resource."""
+    fake = FakeWebserverOfThisProcess(instance)
+    monkeypatch.setattr(WebserverResource, "connect", lambda _resource: fake)
+    return fake
+
+
+def sweep(instance: dg.DagsterInstance, **config: Any) -> dg.ExecuteInProcessResult:
+    return sweep_jobs["quick"].execute_in_process(
+        instance=instance,
+        run_config={"ops": {"launch_quick": {"config": CONFIG | config}}},
+        resources={"webserver": WebserverResource()},
+        raise_on_error=False,
+    )
+
+
+def why(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> str:
+    """Why a sweep failed, in Dagster's words and its own."""
+    failures = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_FAILURE]
+    own = [failure.step_failure_data.user_failure_data for failure in failures]
+    return (
+        " ".join(filter(None, (data.description for data in own if data)))
+        or read_run_log(instance, result.run_id).failure
+    )
+
+
+@pytest.mark.usefixtures("webserver")
+class TestASweep:
+    def test_records_its_plan_launches_each_trial_and_notes_how_it_ended(self, instance: dg.DagsterInstance) -> None:
+        result = sweep(instance)
+        assert result.success
+        journal = read_journal(instance, result.run_id)
+        assert journal is not None
+        plan = journal.plan
+        assert plan.sweep_id == f"quick-{result.run_id[:8]}"
+        assert (plan.scenario, plan.seed, len(plan.trials)) == ("quick", 7, 4)
+        assert {location.name: location.partition_count for location in plan.locations} == {"a2": 0, "a1p3": 3}
+        assert plan.settings["timeout_s"] == 300
+        assert plan.environment["dagster"] == dg.__version__
+        assert [(note.number, note.outcome) for note in journal.notes] == [(n, Outcome.OK) for n in range(1, 5)]
+        assert len(find_trial_runs(instance, plan.sweep_id)) == 4
+
+    def test_can_be_harvested_into_measurements(self, instance: dg.DagsterInstance) -> None:
+        swept = harvest_sweep(instance, sweep(instance).run_id)
+        assert swept is not None
+        assert (swept.status, {launch.outcome for launch in swept.launches}) == ("complete", {Outcome.OK})
+        assert [launch.warmup for launch in swept.launches] == [True, True, False, False]
+        assert {launch.partition_key for launch in swept.launches if launch.location == "a1p3"} == {"partition_2"}
+        assert all(launch.step_process["build_s"] > 0 for launch in swept.launches)
+
+    def test_shows_its_plan_and_its_trials_in_the_asset_catalog(self, instance: dg.DagsterInstance) -> None:
+        sweep(instance)
+        key = dg.AssetKey(SWEEPS_ASSET)
+        materialization = instance.get_latest_materialization_event(key)
+        assert materialization is not None
+        assert len(instance.fetch_observations(key, limit=10).records) == 4
+
+    def test_without_a_seed_chooses_one_and_records_it(self, instance: dg.DagsterInstance) -> None:
+        journal = read_journal(instance, sweep(instance, seed=0).run_id)
+        assert journal is not None
+        assert journal.plan.seed > 0
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [("repeats", 0), ("warmups", -1), ("timeout_s", 0), ("timeout_s", -5), ("pause_s", -1), ("locations", [])],
+    )
+    def test_refuses_a_bad_configuration_by_the_fields_name(
+        self, instance: dg.DagsterInstance, field: str, value: object
+    ) -> None:
+        result = sweep(instance, **{field: value})
+        assert not result.success
+        assert field in read_run_log(instance, result.run_id).failure
+        assert read_journal(instance, result.run_id) is None
+
+    def test_launches_nothing_where_a_location_is_missing(self, instance: dg.DagsterInstance) -> None:
+        result = sweep(instance, locations=["a2", "a99"])
+        assert not result.success
+        assert "Nothing was launched. There is no code location 'a99'" in why(instance, result)
+        assert read_journal(instance, result.run_id) is None
+        assert len(instance.get_run_ids()) == 1
+
+    def test_launches_nothing_while_an_earlier_one_is_running(self, instance: dg.DagsterInstance) -> None:
+        earlier = make_run(instance, {Tag.KIND: "sweep"}, dg.DagsterRunStatus.STARTED)
+        result = sweep(instance)
+        assert f"The sweep of run {earlier} is still running" in why(instance, result)
+        assert "dagster instance concurrency set bench_sweep 1" in why(instance, result)
+        assert read_journal(instance, result.run_id) is None
+
+    @pytest.mark.parametrize("status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE])
+    def test_minds_no_sweep_that_is_over(self, instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
+        make_run(instance, {Tag.KIND: "sweep"}, status)
+        assert sweep(instance).success
+
+
+def test_a_sweep_whose_webserver_stays_away_fails_with_what_it_did(
+    instance: dg.DagsterInstance, webserver: FakeWebserverOfThisProcess
+) -> None:
+    webserver.away = True
+    result = sweep(instance, timeout_s=0.1)
+    assert not result.success
+    assert "1 of 4 trials done (1 rejected). It ended early: The webserver does not answer." in why(instance, result)
+    swept = harvest_sweep(instance, result.run_id)
+    assert swept is not None
+    assert swept.status == "failed"
+    assert [launch.outcome for launch in swept.launches] == [Outcome.REJECTED, *[Outcome.LOST] * 3]
+
+
+def test_the_webserver_resource_prefers_its_own_url_and_keeps_credentials_out_of_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BENCH_WEBSERVER_URL", "http://from-environment:3001")
+    assert WebserverResource().connect().url == "http://from-environment:3001"
+    assert WebserverResource(url="http://configured").connect().url == "http://configured"
+    assert set(WebserverResource.model_fields) == {"url"}
