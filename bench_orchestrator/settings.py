@@ -6,6 +6,7 @@ from pathlib import Path
 WEBSERVER_URL = "BENCH_WEBSERVER_URL"
 WEBSERVER_AUTHORIZATION = "BENCH_WEBSERVER_AUTHORIZATION"
 RESULTS_DIR = "BENCH_RESULTS_DIR"
+LOCK_WAIT_S = "BENCH_LOCK_WAIT_S"
 MONITOR_LOCATIONS = "BENCH_MONITOR_LOCATIONS"
 
 DEFAULT_WEBSERVER_URL = "http://127.0.0.1:3000"
@@ -26,6 +27,11 @@ def results_directory(home: Path | None = None) -> Path:
     """Where the results database, charts and reports are: `results` in the Dagster home, unless told otherwise."""
     told = os.environ.get(RESULTS_DIR)
     return Path(told) if told else (home or Path(os.environ.get("DAGSTER_HOME") or ".")) / "results"
+
+
+def lock_wait_s() -> float:
+    """How long to wait for another process to let go of the results database: a minute, unless told otherwise."""
+    return float(os.environ.get(LOCK_WAIT_S) or 60)
 
 
 def monitor_locations() -> tuple[str, ...]:

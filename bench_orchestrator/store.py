@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,9 @@ from typing import Any
 import duckdb
 from pydantic import TypeAdapter
 
+from bench_orchestrator import settings
 from bench_orchestrator.model import Boundary, Launch, Outcome, Stage, Sweep, SweepPlan
 from bench_orchestrator.tables import LAUNCH_COLUMNS, launch_record
-
-LOCK_WAIT_S = 60.0
-"""How long to wait for another process to let go of the file."""
 
 _HELD = "Could not set lock on file"
 """What DuckDB says when another process has the file open."""
@@ -51,7 +49,8 @@ class Store:
     """The results database at a path; nothing is opened until it is used."""
 
     path: Path
-    lock_wait_s: float = LOCK_WAIT_S
+    lock_wait_s: float = field(default_factory=settings.lock_wait_s)
+    """How long to wait for another process to let go of the file."""
 
     @classmethod
     def in_directory(cls, directory: Path) -> "Store":

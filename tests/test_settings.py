@@ -13,6 +13,7 @@ def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
         settings.WEBSERVER_URL,
         settings.WEBSERVER_AUTHORIZATION,
         settings.RESULTS_DIR,
+        settings.LOCK_WAIT_S,
         settings.MONITOR_LOCATIONS,
         "DAGSTER_HOME",
     ):
@@ -48,6 +49,12 @@ def test_results_are_where_told_else_in_the_home_given_else_in_dagster_home(
     assert settings.results_directory(Path("/elsewhere")) == Path("/elsewhere/results")
     monkeypatch.setenv(settings.RESULTS_DIR, "/told")
     assert settings.results_directory(Path("/elsewhere")) == Path("/told")
+
+
+def test_the_results_database_is_waited_for_a_minute_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.lock_wait_s() == 60
+    monkeypatch.setenv(settings.LOCK_WAIT_S, "2.5")
+    assert settings.lock_wait_s() == 2.5
 
 
 @pytest.mark.parametrize(
