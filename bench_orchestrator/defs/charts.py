@@ -8,8 +8,9 @@ import dagster as dg
 from pydantic import Field
 
 from bench_orchestrator.charts import CHARTS, Chart, inline_png, save
-from bench_orchestrator.defs.harvest import OWNERS, launch_measurements
+from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
+from bench_orchestrator.defs.sweeps import OWNERS
 from bench_orchestrator.model import Sweep
 from bench_orchestrator.scenarios import MONITOR
 from bench_orchestrator.store import Store

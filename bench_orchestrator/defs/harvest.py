@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field, TypeAdapter
 
 from bench_orchestrator.defs.resources import ResultsResource
-from bench_orchestrator.defs.sweeps import sweeps
+from bench_orchestrator.defs.sweeps import OWNERS, sweeps
 from bench_orchestrator.event_log import FINISHED, IN_PROGRESS, Run, find_runs, read_journal
 from bench_orchestrator.harvest import harvest_sweep, overdue
 from bench_orchestrator.model import MEASUREMENTS_ASSET, MICROSECONDS, Launch, Outcome, Sweep, Tag
@@ -14,8 +14,6 @@ from bench_orchestrator.sweep import now_us
 
 RESULTS_POOL = "bench_results"
 """DuckDB has one writer at a time: harvest runs queue for it."""
-
-OWNERS = ["team:platform"]
 
 _OVERLAP_US = 60 * MICROSECONDS
 """Dagster stamps runs in several processes, so the sensor looks back a little behind the last update it saw."""

@@ -21,6 +21,9 @@ from bench_orchestrator.scenarios import MONITOR, SCENARIOS, sweep_job_name, swe
 from bench_orchestrator.sweep import Pace, SweepAbortedError, now_us, run_trials, seconds, trial_tags
 from bench_orchestrator.timeline import timeline
 
+OWNERS = ["team:platform"]
+"""Of every asset of the meta location."""
+
 SWEEP_POOL = "bench_sweep"
 """Its limit of 1 keeps a second sweep in the queue while one runs."""
 
@@ -56,6 +59,7 @@ sweeps = dg.AssetSpec(
     "launch; one observation per trial says how it ended.",
     group_name="measurements",
     kinds={"dagster"},
+    owners=OWNERS,
 )
 
 

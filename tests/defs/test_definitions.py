@@ -28,16 +28,12 @@ def test_there_is_a_job_for_each_scenario_and_one_that_harvests() -> None:
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_an_asset_says_what_it_is_made_with_and_belongs_to_a_group(name: str) -> None:
+def test_an_asset_says_what_it_is_made_with_and_belongs_to_a_group_and_an_owner(name: str) -> None:
     spec = SPECS[name]
     assert spec.description
     assert spec.group_name in ("measurements", "charts")
     assert spec.kinds
-
-
-@pytest.mark.parametrize("name", [name for name in SPECS if name != SWEEPS_ASSET])
-def test_an_asset_that_is_made_has_an_owner(name: str) -> None:
-    assert SPECS[name].owners
+    assert spec.owners
 
 
 def test_the_lineage_runs_from_sweeps_over_measurements_to_charts() -> None:
