@@ -4,7 +4,6 @@ import shutil
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +12,7 @@ import uvicorn
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
+from recording import Served
 
 PROJECT = Path(__file__).parent.parent
 
@@ -42,14 +42,6 @@ def home_instance(home: Path) -> Iterator[dg.DagsterInstance]:
     assert home.is_dir()
     with dg.DagsterInstance.get() as on_disk:
         yield on_disk
-
-
-@dataclass(frozen=True)
-class Served:
-    """A Dagster webserver and the instance that it serves, to which tests add runs of their own."""
-
-    url: str
-    instance: dg.DagsterInstance
 
 
 @pytest.fixture(scope="session")

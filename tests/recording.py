@@ -1,7 +1,7 @@
 """Trials and sweeps that Dagster itself executes and records, in the test's own process, for tests to read back."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import dagster as dg
 import samples
@@ -12,6 +12,14 @@ from bench_orchestrator.sweep import now_us, trial_tags
 
 PROCESS: dict[str, float | str] = {"import_s": 1.25, "location": "a10"}
 """What `measured` reports of its process."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A Dagster webserver and the instance that it serves, to which tests add runs of their own."""
+
+    url: str
+    instance: dg.DagsterInstance
 
 
 @dg.asset

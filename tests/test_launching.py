@@ -12,8 +12,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from conftest import Served
-from recording import make_run
+from recording import Served, make_run
 
 from bench_orchestrator.event_log import get_run
 from bench_orchestrator.launching import (

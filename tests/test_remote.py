@@ -2,9 +2,8 @@
 
 import dagster as dg
 import pytest
-from conftest import Served
 from pydantic import TypeAdapter
-from recording import make_plan, make_run, record_sweep, run_sweep
+from recording import Served, make_plan, make_run, record_sweep, run_sweep
 
 from bench_orchestrator import remote
 from bench_orchestrator.deployment import META_LOCATION

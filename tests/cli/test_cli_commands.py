@@ -9,7 +9,7 @@ import click
 import pytest
 import samples
 from click.testing import CliRunner, Result
-from conftest import Served
+from recording import Served
 
 from bench_orchestrator.cli import COMMANDS, main
 from bench_orchestrator.store import Store
