@@ -101,6 +101,19 @@ def find_trial_runs(instance: DagsterInstance, sweep_id: str, trial: int | None 
     return find_runs(instance, tags)
 
 
+def last_sign_us(instance: DagsterInstance, run: Run) -> int:
+    """When a run last wrote to its log, or else was created."""
+    latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+    return max([run.created_us, *(to_us(record.event_log_entry.timestamp) for record in latest)])
+
+
+def end_as_failed(instance: DagsterInstance, run_id: str, reason: str) -> None:
+    """Give a run its end that has lost its process."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        instance.report_run_failed(run, reason)
+
+
 def read_run_log(instance: DagsterInstance, run_id: str) -> RunLog:
     """The part of one run's event log that the bench needs, in one pass."""
     events: list[Event] = []

@@ -13,6 +13,7 @@ from bench_orchestrator.event_log import (
     RunLog,
     find_trial_runs,
     get_run,
+    last_sign_us,
     read_journal,
     read_run_log,
 )
@@ -27,6 +28,10 @@ from bench_orchestrator.model import (
     TrialNote,
 )
 from bench_orchestrator.timeline import timeline
+
+SILENCE_US = 600 * MICROSECONDS
+"""How long a run of the bench may write nothing to its log, beside what one of its trials may take: many times what
+preflight, terminating a run, or harvesting a large sweep from slow storage takes."""
 
 _STATUS = {DagsterRunStatus.SUCCESS: "complete", DagsterRunStatus.CANCELED: "canceled"}
 
@@ -66,6 +71,25 @@ def overdue(instance: DagsterInstance, sweep_run: Run, now_us: int) -> bool:
         run.finished or now_us - run.created_us > patience_us
         for run in find_trial_runs(instance, journal.plan.sweep_id)
     )
+
+
+def given_up(instance: DagsterInstance, run: Run, now_us: int) -> str:
+    """Why a run of the bench in progress, a sweep's or a harvest's, is taken for dead; empty while it may be alive.
+
+    Dagster's default launcher reports the death of a run worker only while the code server that started it lives.
+    Where both are killed, or the machine, the run would stay in progress for ever, and all that comes after it wait.
+    A living sweep writes to its log after every trial, if not before.
+    """
+    patience_us = SILENCE_US
+    journal = read_journal(instance, run.run_id)
+    if journal is not None:
+        settings = journal.plan.settings
+        trial_s = sum(float(settings[name]) for name in ("timeout_s", "pause_s", "jitter_s"))
+        patience_us += int(trial_s * MICROSECONDS)
+    silence_us = now_us - last_sign_us(instance, run)
+    if silence_us <= patience_us:
+        return ""
+    return f"This run has written nothing to its log for {silence_us // MICROSECONDS} s: its process is taken for dead."
 
 
 def _launch(

@@ -16,6 +16,8 @@ from gql import Client, GraphQLRequest
 from gql.transport.exceptions import TransportConnectionFailed, TransportError, TransportServerError
 from gql.transport.requests import RequestsHTTPTransport
 
+from bench_orchestrator.model import UnusableError
+
 ASSET_JOB = "__ASSET_JOB"
 """The job that Dagster makes of all assets of a code location."""
 
@@ -23,7 +25,7 @@ _GATEWAY_ERRORS = (502, 503, 504)
 _REFUSALS = (401, 403)
 
 
-class WebserverError(Exception):
+class WebserverError(UnusableError):
     """The webserver could not do what it was asked; the message says what to do."""
 
 

@@ -13,6 +13,10 @@ from typing import Any
 MICROSECONDS = 1_000_000
 
 
+class UnusableError(Exception):
+    """Something that the bench needs (deployment, webserver, results) cannot be used; the message says what to do."""
+
+
 class Boundary(StrEnum):
     """The instants that bound the stages of a launch, in the order in which they happen."""
 

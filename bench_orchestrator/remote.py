@@ -118,7 +118,7 @@ def fetch_sweep(webserver: Webserver, run_id: str, timeout_s: float) -> Sweep:
     """A finished sweep's rows, from the run that harvested it; waits for that run.
 
     Raises:
-        TimeoutError: it was not harvested in time.
+        WebserverError: it was not harvested in time.
     """
     deadline = time.monotonic() + timeout_s
     tags = [{"key": Tag.HARVEST_OF, "value": run_id}]
@@ -127,7 +127,7 @@ def fetch_sweep(webserver: Webserver, run_id: str, timeout_s: float) -> Sweep:
         for run in answer["runsOrError"]["results"]:
             return _SWEEP.validate_json(_harvested(webserver, run["runId"]))
         time.sleep(_POLL_S)
-    raise TimeoutError(
+    raise WebserverError(
         f"The sweep of run {run_id} was not harvested within {timeout_s:g} s. Is `harvest_sensor` switched on? "
         "Its ticks, on the UI's Automation page, say why; `bench report` shows the sweep once it is."
     )

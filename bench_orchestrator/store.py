@@ -17,7 +17,7 @@ import duckdb
 from pydantic import TypeAdapter
 
 from bench_orchestrator import settings
-from bench_orchestrator.model import Boundary, Launch, Outcome, Stage, Sweep, SweepPlan
+from bench_orchestrator.model import Boundary, Launch, Outcome, Stage, Sweep, SweepPlan, UnusableError
 from bench_orchestrator.tables import LAUNCH_COLUMNS, launch_record
 
 _HELD = "Could not set lock on file"
@@ -27,8 +27,12 @@ _PLAN = TypeAdapter(SweepPlan)
 _STRUCTURE = json.dumps([dict(LAUNCH_COLUMNS)])
 
 
-class StoreError(Exception):
+class StoreError(UnusableError):
     """The results database cannot be used; the message names the file and what to do."""
+
+
+class UnknownSweepError(StoreError):
+    """The results database has no such sweep."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,13 @@ class Store:
         """A sweep with its launches in trial order.
 
         Raises:
-            StoreError: there is none of that id, or the file cannot be read.
+            UnknownSweepError: there is none of that id.
+            StoreError: the file cannot be read.
         """
         with self.connect(read_only=True) as connection:
             found = connection.execute("SELECT status, plan FROM sweeps WHERE sweep_id = ?", [sweep_id]).fetchone()
             if found is None:
-                raise StoreError(f"There is no sweep {sweep_id!r} in {self.path}. `bench sweeps` lists them.")
+                raise UnknownSweepError(f"There is no sweep {sweep_id!r} in {self.path}. `bench sweeps` lists them.")
             records = connection.execute("SELECT * FROM launches WHERE sweep_id = ? ORDER BY trial", [sweep_id])
             names = [column[0] for column in records.description or ()]
             launches = tuple(_launch(dict(zip(names, row, strict=True))) for row in records.fetchall())

@@ -24,9 +24,6 @@ from bench_orchestrator.launching import (
     WebserverUnreachableError,
 )
 
-# dagster-graphql's client passes the variables in the way of gql before version 4.
-pytestmark = pytest.mark.filterwarnings("ignore:Using variable_values and operation_name:DeprecationWarning")
-
 LAUNCH: dict[str, Any] = {"location": "a10", "repository": "__repository__", "job": "__ASSET_JOB", "tags": {"a": "b"}}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from bench_orchestrator.deployment import DeploymentError
+from bench_orchestrator.model import UnusableError
 
 COMMANDS: Mapping[str, str] = {
     "up": "Start the local deployment and keep it running.",
@@ -52,7 +52,7 @@ class LazyGroup(click.Group):
         """Run the command; turn an unusable deployment into its message and exit code."""
         try:
             return super().invoke(ctx)
-        except DeploymentError as error:
+        except UnusableError as error:
             raise UnusableDeployment(str(error)) from error
 
 
@@ -71,5 +71,5 @@ def main() -> None:
       0  done
       1  trials failed
       2  bad usage
-      3  the deployment cannot be used
+      3  the deployment, or its results, cannot be used
     """

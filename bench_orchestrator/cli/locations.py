@@ -8,8 +8,8 @@ from rich.table import Table
 
 from bench_orchestrator import settings
 from bench_orchestrator.cli.console import open_console
-from bench_orchestrator.deployment import DeploymentError, find_deployment, find_home, read_locations
-from bench_orchestrator.launching import Webserver, WebserverError
+from bench_orchestrator.deployment import find_deployment, find_home, read_locations
+from bench_orchestrator.launching import Webserver
 
 
 @click.command(name="locations")
@@ -31,8 +31,6 @@ def command(url: str | None, as_json: bool) -> None:
         rows = _served(address) if address else _declared()
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    except WebserverError as error:
-        raise DeploymentError(str(error)) from error
     if as_json:
         click.echo(json.dumps(rows))
         return

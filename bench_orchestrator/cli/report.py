@@ -11,7 +11,7 @@ from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.deployment import find_home
 from bench_orchestrator.model import Sweep
 from bench_orchestrator.report import render_table, summarize, write_report
-from bench_orchestrator.store import Store, StoreError
+from bench_orchestrator.store import Store, UnknownSweepError
 
 
 @click.command(name="report")
@@ -34,10 +34,10 @@ def command(sweep_id: str | None, output: Path | None, as_json: bool) -> None:
         if sweep_id is None:
             summaries = store.list_sweeps()
             if not summaries:
-                raise StoreError("No sweep has been measured yet. Run one: bench run quick")
+                raise click.UsageError("No sweep has been measured yet. Run one: bench run quick")
             sweep_id = summaries[0].sweep_id
         sweep = store.load(sweep_id)
-    except StoreError as error:
+    except UnknownSweepError as error:
         raise click.UsageError(str(error)) from error
     publish(sweep, results, open_console(as_json=as_json), output, as_json=as_json)
 

@@ -95,25 +95,22 @@ def _deployment(home: Path, names: Sequence[str], url: str | None, console: Cons
 
 def _carry_out(webserver: Webserver, scenario: Scenario, config: dict[str, Any], console: Console) -> Sweep:
     """Start the sweep, show its progress, and return what was harvested of it; Ctrl-C cancels it on the way."""
+    run_id = remote.start_sweep(webserver, scenario.name, config)
+    console.print(f"Sweep run: {webserver.url}/runs/{run_id}", markup=False)
+    shown: list[str] = []
     try:
-        run_id = remote.start_sweep(webserver, scenario.name, config)
-        console.print(f"Sweep run: {webserver.url}/runs/{run_id}", markup=False)
-        shown: list[str] = []
-        try:
-            final = _show_progress(webserver, run_id, console, shown)
-        except KeyboardInterrupt:
-            console.print("Canceling the sweep; what was measured is kept (Ctrl-C again leaves at once) ...")
-            with suppress(WebserverError):  # it may have ended meanwhile
-                webserver.terminate(run_id)
-            final = _show_progress(webserver, run_id, console, shown)
-        if final.planned is None:
-            raise DeploymentError(final.failure or f"The sweep ended before its first launch ({final.status}).")
-        if final.status == "FAILURE":
-            console.print(final.failure, style="red", markup=False)
-        with console.status("Harvesting ..."):
-            return remote.fetch_sweep(webserver, run_id, HARVEST_TIMEOUT_S)
-    except (WebserverError, TimeoutError) as error:
-        raise DeploymentError(str(error)) from error
+        final = _show_progress(webserver, run_id, console, shown)
+    except KeyboardInterrupt:
+        console.print("Canceling the sweep; what was measured is kept (Ctrl-C again leaves at once) ...")
+        with suppress(WebserverError):  # it may have ended meanwhile
+            webserver.terminate(run_id)
+        final = _show_progress(webserver, run_id, console, shown)
+    if final.planned is None:
+        raise DeploymentError(final.failure or f"The sweep ended before its first launch ({final.status}).")
+    if final.status == "FAILURE":
+        console.print(final.failure, style="red", markup=False)
+    with console.status("Harvesting ..."):
+        return remote.fetch_sweep(webserver, run_id, HARVEST_TIMEOUT_S)
 
 
 def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: list[str]) -> remote.Progress:

@@ -11,7 +11,7 @@ from bench_orchestrator import settings
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.deployment import find_home
 from bench_orchestrator.model import MICROSECONDS
-from bench_orchestrator.store import Store, StoreError
+from bench_orchestrator.store import Store
 
 
 @click.command(name="sweeps")
@@ -23,10 +23,7 @@ def command(as_json: bool) -> None:
     Example:
       bench sweeps --json
     """
-    try:
-        summaries = Store.in_directory(settings.results_directory(find_home())).list_sweeps()
-    except StoreError as error:
-        raise click.UsageError(str(error)) from error
+    summaries = Store.in_directory(settings.results_directory(find_home())).list_sweeps()
     if as_json:
         click.echo(json.dumps([asdict(summary) for summary in summaries]))
         return

@@ -7,8 +7,8 @@ from pydantic import Field, TypeAdapter
 
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.sweeps import OWNERS, sweeps
-from bench_orchestrator.event_log import FINISHED, IN_PROGRESS, Run, find_runs, read_journal
-from bench_orchestrator.harvest import harvest_sweep, overdue
+from bench_orchestrator.event_log import FINISHED, IN_PROGRESS, Run, end_as_failed, find_runs, read_journal
+from bench_orchestrator.harvest import given_up, harvest_sweep, overdue
 from bench_orchestrator.model import MEASUREMENTS_ASSET, MICROSECONDS, Launch, Outcome, Sweep, Tag
 from bench_orchestrator.sweep import now_us
 
@@ -120,6 +120,7 @@ def harvest_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     cursor can lose or double one. The cursor only bounds how far back to look.
     """
     instance = context.instance
+    _end_the_dead(context)
     running = find_runs(instance, {Tag.KIND: "sweep"}, statuses=IN_PROGRESS)
     if running:
         return dg.SkipReason(f"Sweep run {running[0].run_id} is in progress; harvesting waits until it is over.")
@@ -146,6 +147,16 @@ def harvest_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     if request:
         return dg.SensorResult(run_requests=[request], cursor=cursor)
     return dg.SensorResult(skip_reason=" ".join(waiting) or "Every finished sweep has been harvested.", cursor=cursor)
+
+
+def _end_the_dead(context: dg.SensorEvaluationContext) -> None:
+    """Report the runs of the bench as failed whose process died where nothing else could report it."""
+    for kind in ("sweep", "harvest"):
+        for run in find_runs(context.instance, {Tag.KIND: kind}, statuses=IN_PROGRESS):
+            reason = given_up(context.instance, run, now_us())
+            if reason:
+                context.log.warning(f"Run {run.run_id} is reported as failed. {reason}")
+                end_as_failed(context.instance, run.run_id, reason)
 
 
 def _why_wait(instance: dg.DagsterInstance, sweep_run: Run, attempts: list[Run]) -> str:

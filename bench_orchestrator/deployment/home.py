@@ -17,10 +17,12 @@ from typing import IO, Any
 
 import psutil
 
+from bench_orchestrator.model import UnusableError
+
 HOST = "127.0.0.1"
 
 
-class DeploymentError(Exception):
+class DeploymentError(UnusableError):
     """The deployment cannot be used. The message is for the person who wanted it."""
 
 

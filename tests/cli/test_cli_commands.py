@@ -56,7 +56,7 @@ class TestHelp:
         for name, line in COMMANDS.items():
             assert f"  {name}" in result.output
             assert line in result.output
-        assert "3  the deployment cannot be used" in result.output
+        assert "3  the deployment, or its results, cannot be used" in result.output
         assert bench("-h").output == result.output
 
     @pytest.mark.parametrize("name", COMMANDS)
@@ -194,7 +194,7 @@ class TestSweeps:
         (results / "bench.duckdb").write_text("not a database")
         for command in ("sweeps", "report"):
             result = bench(command)
-            assert result.exit_code == 2
+            assert result.exit_code == 3
             assert "bench.duckdb cannot be opened" in " ".join(result.stderr.split())
 
 
