@@ -3,7 +3,7 @@
 import dagster as dg
 
 from bench_orchestrator import settings
-from bench_orchestrator.defs.sweeps import default_config, monitor_job
+from bench_orchestrator.defs.sweeps import monitor_job, scenario_config
 from bench_orchestrator.scenarios import MONITOR, SCENARIOS, sweep_op_name
 
 
@@ -17,7 +17,7 @@ from bench_orchestrator.scenarios import MONITOR, SCENARIOS, sweep_op_name
 )
 def monitor(_context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """One sweep of the monitor scenario per tick."""
-    config = default_config(SCENARIOS[MONITOR])
+    config = scenario_config(SCENARIOS[MONITOR])()
     locations = settings.monitor_locations()
     if locations:
         config = config.model_copy(update={"locations": list(locations)})

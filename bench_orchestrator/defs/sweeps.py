@@ -1,9 +1,11 @@
 """One job per scenario: launched from the UI with a click, from a schedule, or by `bench run`."""
 
 from collections.abc import Iterator
+from copy import copy
+from typing import Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, create_model
 
 from bench_orchestrator.defs.resources import WebserverResource
 from bench_orchestrator.environment import blocking_limit, describe_environment
@@ -15,6 +17,7 @@ from bench_orchestrator.event_log import (
     plan_event,
     read_run_log,
 )
+from bench_orchestrator.launching import Webserver
 from bench_orchestrator.model import SWEEPS_ASSET, Outcome, Scenario, SweepPlan, Tag, TrialNote
 from bench_orchestrator.planning import PreflightError, find_targets, plan_trials
 from bench_orchestrator.scenarios import MONITOR, SCENARIOS, sweep_job_name, sweep_op_name
@@ -63,41 +66,35 @@ sweeps = dg.AssetSpec(
 )
 
 
-def default_config(scenario: Scenario) -> SweepConfig:
-    """The configuration that the launchpad shows for a scenario."""
-    return SweepConfig(locations=list(scenario.locations), repeats=scenario.repeats, warmups=scenario.warmups)
+def scenario_config(scenario: Scenario) -> type[Any]:
+    """The SweepConfig that has a scenario's defaults, so that its job runs without any configuration."""
+    defaults = {"locations": list(scenario.locations), "repeats": scenario.repeats, "warmups": scenario.warmups}
+    fields: dict[str, Any] = {}
+    for name, default in defaults.items():
+        field = copy(SweepConfig.model_fields[name])
+        field.default = default
+        fields[name] = (field.annotation, field)
+    return create_model("ScenarioConfig", __base__=SweepConfig, **fields)
 
 
 def _sweep_job(scenario: Scenario) -> dg.JobDefinition:
     op_name = sweep_op_name(scenario.name)
-
-    class ScenarioConfig(SweepConfig):
-        """The same fields with this scenario's defaults, so that the job runs without any configuration."""
-
-        locations: list[str] = Field(
-            default=list(scenario.locations),
-            min_length=1,
-            description=SweepConfig.model_fields["locations"].description,
-        )
-        repeats: int = Field(
-            default=scenario.repeats, ge=1, description=SweepConfig.model_fields["repeats"].description
-        )
-        warmups: int = Field(
-            default=scenario.warmups, ge=0, description=SweepConfig.model_fields["warmups"].description
-        )
+    config_class = scenario_config(scenario)
 
     @dg.op(name=op_name, description=scenario.question, pool=SWEEP_POOL, out=dg.Out(dagster_type=str))
     def sweep(
-        context: dg.OpExecutionContext, config: ScenarioConfig, webserver: WebserverResource
+        context: dg.OpExecutionContext,
+        config: config_class,  # type: ignore[valid-type]
+        webserver: WebserverResource,
     ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation | dg.Output[str]]:
-        yield from _carry_out(context, scenario, config, webserver)
+        yield from _carry_out(context, scenario, config, webserver.connect())
 
     @dg.job(
         name=sweep_job_name(scenario.name),
         description=f"{scenario.question}\n\nLaunches {', '.join(scenario.locations)}, "
         f"{scenario.repeats} times each after {scenario.warmups} warm-up, in randomised blocks, one at a time. "
         "The results appear in the asset catalog (launch_measurements and the charts) when it is over.",
-        config=dg.RunConfig(ops={op_name: default_config(scenario)}),
+        config=dg.RunConfig(ops={op_name: config_class()}),
         tags={Tag.KIND: "sweep", Tag.SCENARIO: scenario.name},
         # One process: a sweep that waits should not cost a second interpreter.
         executor_def=dg.in_process_executor,
@@ -109,9 +106,8 @@ def _sweep_job(scenario: Scenario) -> dg.JobDefinition:
 
 
 def _carry_out(
-    context: dg.OpExecutionContext, scenario: Scenario, config: SweepConfig, webserver: WebserverResource
+    context: dg.OpExecutionContext, scenario: Scenario, config: SweepConfig, webserver: Webserver
 ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation | dg.Output[str]]:
-    client = webserver.connect()
     try:
         plan = _plan(context, scenario, config, webserver)
     except PreflightError as error:
@@ -124,7 +120,7 @@ def _carry_out(
     counts = dict.fromkeys(Outcome, 0)
     pace = Pace(config.timeout_s, config.pause_s, config.jitter_s)
     try:
-        for note in run_trials(plan, webserver=client, instance=context.instance, pace=pace):
+        for note in run_trials(plan, webserver=webserver, instance=context.instance, pace=pace):
             counts[note.outcome] += 1
             line = _trial_line(context.instance, plan, note)
             (context.log.info if note.outcome is Outcome.OK else context.log.warning)(line)
@@ -132,17 +128,16 @@ def _carry_out(
     except SweepAbortedError as error:
         summary = _summary(plan, counts, "is over")
         raise dg.Failure(f"{summary}. It ended early: {error}", allow_retries=False) from error
-    except BaseException:
-        # Interrupted, while waiting or between two trials.
+    except Exception:
+        raise
+    except BaseException:  # how Dagster interrupts a run, while a trial is waited for or between two
         context.log.warning(_summary(plan, counts, "was canceled"))
         raise
     context.log.info(_summary(plan, counts, "is over"))
     yield dg.Output(plan.sweep_id)
 
 
-def _plan(
-    context: dg.OpExecutionContext, scenario: Scenario, config: SweepConfig, webserver: WebserverResource
-) -> SweepPlan:
+def _plan(context: dg.OpExecutionContext, scenario: Scenario, config: SweepConfig, webserver: Webserver) -> SweepPlan:
     """Preflight and plan.
 
     Raises:
@@ -150,11 +145,9 @@ def _plan(
     """
     instance = context.instance
     _refuse_second_sweep(context)
-    targets = find_targets(webserver.connect(), config.locations)
+    targets = find_targets(webserver, config.locations)
     seed = config.seed or now_us() % 1_000_000
-    locations, trials = plan_trials(
-        webserver.connect(), targets, repeats=config.repeats, warmups=config.warmups, seed=seed
-    )
+    locations, trials = plan_trials(webserver, targets, repeats=config.repeats, warmups=config.warmups, seed=seed)
     plan = SweepPlan(
         sweep_id=f"{scenario.name}-{context.run_id[:8]}",
         scenario=scenario.name,
