@@ -75,7 +75,7 @@ class TestFetching:
 
     def test_one_that_is_not_harvested_in_time_says_where_to_look(self, served: Served, webserver: Webserver) -> None:
         run_id = run_sweep(served.instance, make_plan("unharvested"))
-        with pytest.raises(TimeoutError, match="`harvest_sensor` switched on"):
+        with pytest.raises(WebserverError, match="`harvest_sensor` switched on"):
             fetch_sweep(webserver, run_id, timeout_s=0.2)
 
 
