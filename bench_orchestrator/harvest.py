@@ -25,6 +25,7 @@ from bench_orchestrator.model import (
     PlannedTrial,
     Sweep,
     SweepPlan,
+    Tag,
     TrialNote,
 )
 from bench_orchestrator.timeline import timeline
@@ -53,7 +54,7 @@ def harvest_sweep(instance: DagsterInstance, sweep_run_id: str) -> Sweep | None:
     notes = {note.number: note for note in journal.notes}
     runs: dict[int, list[Run]] = {}
     for run in find_trial_runs(instance, plan.sweep_id):
-        runs.setdefault(int(run.tags["bench/trial"]), []).append(run)
+        runs.setdefault(int(run.tags[Tag.TRIAL]), []).append(run)
     launches = [
         _launch(instance, plan, trial, locations[trial.location], runs.get(trial.number, []), notes, sweep_run)
         for trial in plan.trials
