@@ -20,6 +20,9 @@ from bench_orchestrator.timeline import EVENT_TYPES, Event
 IN_PROGRESS = (DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 FINISHED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 
+NO_REASON = "This run has been marked as failed from outside the execution context."
+"""What Dagster writes for a run that it found dead or could not launch; the engine event before it says why."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 1_000
 _PLAN = TypeAdapter(SweepPlan)
@@ -118,6 +121,7 @@ def read_run_log(instance: DagsterInstance, run_id: str) -> RunLog:
     """The part of one run's event log that the bench needs, in one pass."""
     events: list[Event] = []
     failure = ""
+    engine_event: dg.DagsterEvent | None = None
     step_process: dict[str, Any] = {}
     for entry in _entries(instance, run_id, _RUN_TYPES):
         event = entry.get_dagster_event()
@@ -126,6 +130,10 @@ def read_run_log(instance: DagsterInstance, run_id: str) -> RunLog:
         # A step's own failure says more than the run's, which follows it.
         if event.event_type in (DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE):
             failure = failure or _failure(event)
+            if failure == NO_REASON and engine_event is not None:
+                failure = _failure(engine_event)
+        if event.event_type is DagsterEventType.ENGINE_EVENT:
+            engine_event = event
         if event.event_type is DagsterEventType.ASSET_MATERIALIZATION and not step_process:
             step_process = _bench_metadata(event)
     return RunLog(tuple(events), failure, step_process)
@@ -209,7 +217,8 @@ def _failure(event: dg.DagsterEvent) -> str:
     """The innermost cause in one line; Dagster wraps what the user's code raised."""
     data = event.event_specific_data
     error = getattr(data, "error", None)
-    while error is not None and error.cause is not None:
+    # What gRPC says of a code server that cannot be reached is for nobody.
+    while error is not None and error.cause is not None and error.cls_name != "DagsterUserCodeUnreachableError":
         error = error.cause
     text = error.message if error is not None else event.message or ""
     return " ".join(text.split())[:500]

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from bench_orchestrator.deployment import META_LOCATION
+from bench_orchestrator.event_log import NO_REASON
 from bench_orchestrator.launching import LaunchRejectedError, Webserver, WebserverError, WebserverUnreachableError
 from bench_orchestrator.model import MEASUREMENTS_ASSET, Sweep, Tag
 from bench_orchestrator.scenarios import sweep_job_name, sweep_op_name
@@ -38,6 +39,8 @@ class Progress:
     """One per trial that is over."""
     failure: str = ""
     """Why the run failed, in one line."""
+    engine: str = ""
+    """What Dagster's engine last said of the run."""
 
     @property
     def finished(self) -> bool:
@@ -141,11 +144,18 @@ def _take(progress: Progress, event: Mapping[str, Any]) -> None:
         progress.lines.append(event["description"])
     elif event["__typename"] in ("ExecutionStepFailureEvent", "RunFailureEvent") and not progress.failure:
         described = (event.get("failureMetadata") or {}).get("description")
-        error = event.get("error") or {}
-        # The innermost cause: Dagster wraps what was raised.
-        causes = [link["error"] for link in error.get("errorChain", ())]
-        text = described or (causes or [error])[-1].get("message") or event.get("message") or ""
-        progress.failure = " ".join(text.split())
+        progress.failure = " ".join((described or _message(event)).split())
+        if progress.failure == NO_REASON and progress.engine:
+            progress.failure = progress.engine
+    elif event["__typename"] == "EngineEvent":
+        progress.engine = " ".join(_message(event).split())
+
+
+def _message(event: Mapping[str, Any]) -> str:
+    """What an event says; where it has an error the innermost cause, as Dagster wraps what was raised."""
+    error = event.get("error") or {}
+    causes = [link["error"] for link in error.get("errorChain", ())]
+    return (causes or [error])[-1].get("message") or event.get("message") or ""
 
 
 def _harvested(webserver: Webserver, harvest_run_id: str) -> str:
@@ -192,6 +202,7 @@ query BenchProgress($runId: ID!, $cursor: String) {
           error { message errorChain { error { message } } }
           failureMetadata { description }
         }
+        ... on EngineEvent { message error { message errorChain { error { message } } } }
         ... on RunFailureEvent { message error { message errorChain { error { message } } } }
       }
     }

@@ -87,7 +87,9 @@ def run_trials(
                 continue
             outcome = _await_end(instance, run_id, deadline, sleep)
             if outcome is None:
-                reason = f"not over {pace.timeout_s:g} s after its request"
+                run = event_log.get_run(instance, run_id)
+                # The status tells where it hangs: QUEUED without a slot, NOT_STARTED where the webserver died on it.
+                reason = f"not over {pace.timeout_s:g} s after its request, still {run.status.value if run else 'gone'}"
                 yield TrialNote(trial.number, Outcome.TIMED_OUT, reason, run_id, requested_us)
                 _terminate(webserver, instance, run_id, sleep)
             else:

@@ -188,9 +188,11 @@ def _trial_line(instance: dg.DagsterInstance, plan: SweepPlan, note: TrialNote) 
     trial = plan.trials[note.number - 1]
     kind = "warm-up" if trial.warmup else f"block {trial.block}"
     line = f"trial {note.number}/{len(plan.trials)} {trial.location} ({kind}): {note.outcome}"
-    if note.run_id is None or note.outcome is not Outcome.OK:
-        return f"{line}, {note.reason}" if note.reason else line
-    times = timeline(read_run_log(instance, note.run_id).events, requested_us=note.requested_us, created_us=None)
+    log = read_run_log(instance, note.run_id) if note.run_id else None
+    if log is None or note.outcome is not Outcome.OK:
+        reason = note.reason or (log.failure if log else "")
+        return f"{line}, {reason}" if reason else line
+    times = timeline(log.events, requested_us=note.requested_us, created_us=None)
     return f"{line}, queue {seconds(times.queue_us)}, init {seconds(times.init_us)}, lag {seconds(times.lag_us)}"
 
 
