@@ -1,23 +1,31 @@
 """What tests of real sweeps share: a deployment to sweep in, and what must be true after any sweep, good or bad."""
 
+import os
+import random
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 import psutil
-from leftovers import assert_nothing_left
 
 from bench_orchestrator import remote
-from bench_orchestrator.deployment import META_LOCATION, CodeLocation, Deployment, LocationState, read_locations
+from bench_orchestrator.deployment import META_LOCATION, CodeLocation, Deployment, read_locations
+from bench_orchestrator.deployment.processes import processes_of
 from bench_orchestrator.event_log import Run, find_runs, find_trial_runs, get_run, read_journal
 from bench_orchestrator.harvest import harvest_sweep
-from bench_orchestrator.launching import Webserver
-from bench_orchestrator.model import INIT_STAGES, MEASUREMENTS_ASSET, QUEUE_STAGES, Outcome, Stage, Sweep, SweepPlan, Tag
+from bench_orchestrator.launching import Webserver, WebserverError
+from bench_orchestrator.model import INIT_STAGES, MEASUREMENTS_ASSET, QUEUE_STAGES, Outcome, Sweep, Tag
 from bench_orchestrator.store import Store
+from integration.leftovers import assert_nothing_left
+
+PROJECT = Path(__file__).parent.parent.parent
 
 FAST = "a3_sleep0ms_inprocess"
 """A location whose launches are as short as launches get."""
@@ -26,6 +34,7 @@ PARTITIONED = "a2p3_sleep0ms_inprocess"
 ENDLESS = "a1_sleep600000ms_inprocess"
 """A location whose one asset takes ten minutes."""
 
+RAISING = "raising"
 RAISING_MODULE = """
 import dagster as dg
 
@@ -36,14 +45,245 @@ def table() -> None:
 defs = dg.Definitions(assets=[table], executor=dg.in_process_executor)
 """
 
-WAIT_S = 180.0
-"""For things that take a few seconds on an idle machine."""
+PATIENCE_S = 180.0
+"""For what takes a few seconds on an idle machine."""
+
+T = TypeVar("T")
 
 
-def wait_until[T](condition: Callable[[], T], what: str, timeout_s: float = WAIT_S) -> T:
-    """What the condition gives as soon as it gives something."""
+def wait_for(what: str, look: Callable[[], T | None], timeout_s: float = PATIENCE_S) -> T:
+    """What `look` finds, as soon as it finds something."""
     deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
+    while not (found := look()):
         assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
         time.sleep(0.2)
     return found
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A deployment that is up, and the three ways into it: its webserver, its instance, its results."""
+
+    deployment: Deployment
+    webserver: Webserver
+    instance: dg.DagsterInstance
+
+    @property
+    def results(self) -> Path:
+        """Where the meta location leaves what it measured."""
+        return self.deployment.home / "results"
+
+    @property
+    def store(self) -> Store:
+        """The results database."""
+        return Store.in_directory(self.results)
+
+    def start(self, locations: Sequence[str], scenario: str = "quick", **config: Any) -> str:
+        """Launch a sweep as `bench run` does, hurried unless told otherwise; its run id."""
+        hurried = {
+            "locations": list(locations),
+            "repeats": 1,
+            "warmups": 0,
+            "pause_s": 0,
+            "jitter_s": 0,
+            "timeout_s": 90,
+        }
+        return remote.start_sweep(self.webserver, scenario, hurried | config)
+
+    def run(self, run_id: str) -> Run:
+        """The run as it is now."""
+        run = get_run(self.instance, run_id)
+        assert run is not None
+        return run
+
+    def wait_for_status(self, run_id: str, *statuses: dg.DagsterRunStatus) -> None:
+        """Wait until the run has one of these statuses."""
+        wait_for(f"run {run_id} {statuses}", lambda: self.run(run_id).status in statuses)
+
+    def wait_for_end(self, run_id: str) -> dg.DagsterRunStatus:
+        """How a run ended that ends by itself."""
+        wait_for(f"the end of run {run_id}", lambda: self.run(run_id).finished)
+        return self.run(run_id).status
+
+    def wait_for_trial(self, run_id: str, number: int, *statuses: dg.DagsterRunStatus) -> Run:
+        """A sweep's trial, as soon as it was launched, or has one of these statuses."""
+
+        def look() -> Run | None:
+            journal = read_journal(self.instance, run_id)
+            runs = find_trial_runs(self.instance, journal.plan.sweep_id, number) if journal else []
+            return next((run for run in runs if not statuses or run.status in statuses), None)
+
+        return wait_for(f"trial {number} {statuses or 'launched'}", look)
+
+    def wait_for_notes(self, run_id: str, count: int) -> None:
+        """Wait until a sweep is done with that many trials."""
+
+        def look() -> bool:
+            journal = read_journal(self.instance, run_id)
+            return journal is not None and len(journal.notes) >= count
+
+        wait_for(f"{count} notes", look)
+
+    def harvests(self, run_id: str) -> list[Run]:
+        """The runs that harvest a sweep, oldest first."""
+        return find_runs(self.instance, {Tag.HARVEST_OF: run_id})
+
+    def harvest(self, run_id: str) -> Sweep:
+        """What the database holds of a sweep when its sensor has had it harvested, checked against all rules."""
+        wait_for(
+            "the harvest",
+            lambda: any(run.status is dg.DagsterRunStatus.SUCCESS for run in self.harvests(run_id)),
+        )
+        return self.recorded(run_id)
+
+    def harvest_now(self, run_id: str) -> Sweep:
+        """The same without waiting for a tick of the sensor, and without drawing charts."""
+        self.wait_until_usable()
+        submitted = self.submit(
+            "harvest",
+            asset_key=MEASUREMENTS_ASSET,
+            run_config={"ops": {MEASUREMENTS_ASSET: {"config": {"sweep_runs": [run_id]}}}},
+            tags={Tag.HARVEST_OF.value: run_id},
+        )
+        assert self.wait_for_end(submitted) is dg.DagsterRunStatus.SUCCESS
+        return self.recorded(run_id)
+
+    def submit(self, job: str, **how: Any) -> str:
+        """Launch a job of the meta location as a click in the UI does; its run id."""
+        selected = {"location": META_LOCATION, "repository": "__repository__", "job": job, "tags": {}}
+        return self.webserver.submit(**(selected | how))
+
+    def wait_until_usable(self) -> None:
+        """Wait for what was killed to be back."""
+
+        def look() -> bool:
+            try:
+                return self.webserver.list_locations()[META_LOCATION].state == "loaded"
+            except WebserverError:
+                return False
+
+        wait_for("the webserver and the meta location", look)
+
+    def recorded(self, run_id: str) -> Sweep:
+        """What the database holds of a sweep, checked against all rules."""
+        journal = read_journal(self.instance, run_id)
+        assert journal is not None
+        sweep = self.store.load(journal.plan.sweep_id)
+        self._assert_recorded_once(run_id, sweep)
+        return sweep
+
+    def _assert_recorded_once(self, run_id: str, sweep: Sweep) -> None:
+        """Every planned trial is in the database exactly once, explained, and adds up; a new harvest agrees."""
+        plan = sweep.plan
+        assert self.run(run_id).finished
+        assert [launch.trial for launch in sweep.launches] == list(range(1, len(plan.trials) + 1))
+        runs = find_trial_runs(self.instance, plan.sweep_id)
+        assert len({run.tags[Tag.TRIAL] for run in runs}) == len(runs), "a trial was launched twice"
+        assert {run.run_id for run in runs} == {launch.run_id for launch in sweep.launches} - {None}
+        for trial, launch in zip(plan.trials, sweep.launches, strict=True):
+            assert (launch.block, launch.location, launch.asset_key) == (trial.block, trial.location, trial.asset_key)
+            assert launch.partition_key == trial.partition_key
+            assert (launch.reason == "") is (launch.outcome is Outcome.OK)
+            assert "\n" not in launch.reason
+            if launch.outcome is Outcome.OK:
+                stages = {stage: us for stage, us in launch.stages_us.items() if us is not None and us >= 0}
+                assert launch.stages_us.keys() == stages.keys()
+                assert sum(stages.values()) == launch.time_to_code_us
+                assert sum(stages[stage] for stage in QUEUE_STAGES) == launch.queue_us
+                assert sum(stages[stage] for stage in INIT_STAGES) == launch.init_us
+                assert launch.queue_us + launch.init_us == launch.lag_us
+        again = harvest_sweep(self.instance, run_id)
+        assert again is not None
+        self.store.save(again)
+        assert self.store.load(plan.sweep_id) == sweep
+
+    def outcomes(self, sweep: Sweep) -> list[str]:
+        """How its trials ended, in order."""
+        return [launch.outcome.value for launch in sweep.launches]
+
+    def log(self, run_id: str) -> list[str]:
+        """What a run logged for people: its messages, and why it failed."""
+        lines = [entry.user_message for entry in self.instance.all_logs(run_id) if entry.dagster_event is None]
+        failure = "".join(progress.failure for progress in remote.follow(self.webserver, run_id))
+        return [*lines, failure] if failure else lines
+
+    def server(self, name: str) -> psutil.Process:
+        """The webserver, the daemon, or the code server of a location."""
+        words = {
+            "webserver": {"dagster_webserver"},
+            "daemon": {"dagster._daemon"},
+        }.get(name, {"grpc", "--location-name", name})
+        found = [process for process in processes_of(self.deployment.id) if words <= set(_command(process))]
+        assert len(found) == 1
+        return found[0]
+
+    def worker(self, run_id: str) -> psutil.Process:
+        """The process that executes a run, which says so in the run's log."""
+
+        def look() -> psutil.Process | None:
+            for entry in self.instance.all_logs(run_id):
+                found = re.search(r"Started process for run \(pid: (\d+)\)", entry.message)
+                if found:
+                    return psutil.Process(int(found[1]))
+            return None
+
+        return wait_for(f"the worker of run {run_id}", look)
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+@contextmanager
+def bench_in(home: Path, locations: Sequence[CodeLocation]) -> Iterator[Bench]:
+    """Start a deployment and stop it."""
+    with Deployment(home, locations, on_event=print) as deployment:
+        deployment.wait_until_loaded(timeout_s=PATIENCE_S)
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            yield Bench(deployment, Webserver(deployment.url), instance)
+    assert_nothing_left(home)
+
+
+def project_locations(*names: str, **meta_environment: str) -> list[CodeLocation]:
+    """The meta location, with variables of its own, and generated ones."""
+    meta, *others = read_locations(PROJECT / "workspace.yaml", [META_LOCATION, *names])
+    return [CodeLocation(meta.name, meta.module, environment=meta_environment), *others]
+
+
+def raising_location(directory: Path) -> CodeLocation:
+    """A location whose one asset fails."""
+    (directory / f"{RAISING}.py").write_text(RAISING_MODULE)
+    return CodeLocation(RAISING, RAISING, working_directory=directory)
+
+
+def seed_for(order: Sequence[str], locations: Sequence[str]) -> int:
+    """A seed with which the first block launches in that order."""
+    return next(
+        seed for seed in range(1, 1000) if random.Random(seed).sample(list(locations), len(locations)) == list(order)
+    )
+
+
+def bench_command(home: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+    """Start a `bench` command as a person does in the project's folder."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench_orchestrator", *arguments],
+        cwd=PROJECT,
+        env={**inherited, **environment, "DAGSTER_HOME": str(home), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def ended(process: "subprocess.Popen[str]") -> Iterator["subprocess.Popen[str]"]:
+    """A process that is killed where the test did not end it."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
