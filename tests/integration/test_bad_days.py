@@ -32,7 +32,7 @@ from integration.sweeping import (
 
 Status = dg.DagsterRunStatus
 
-LOCK_WAIT_S = 15
+LOCK_WAIT_S = 10
 
 
 @pytest.fixture(scope="module")
