@@ -81,12 +81,12 @@ def _sweep_job(scenario: Scenario) -> dg.JobDefinition:
     op_name = sweep_op_name(scenario.name)
     config_class = scenario_config(scenario)
 
-    @dg.op(name=op_name, description=scenario.question, pool=SWEEP_POOL, out=dg.Out(dagster_type=str))
+    @dg.op(name=op_name, description=scenario.question, pool=SWEEP_POOL, out=dg.Out(dg.Nothing))
     def sweep(
         context: dg.OpExecutionContext,
         config: config_class,  # type: ignore[valid-type]
         webserver: WebserverResource,
-    ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation | dg.Output[str]]:
+    ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
         yield from _carry_out(context, scenario, config, webserver.connect())
 
     @dg.job(
@@ -107,7 +107,7 @@ def _sweep_job(scenario: Scenario) -> dg.JobDefinition:
 
 def _carry_out(
     context: dg.OpExecutionContext, scenario: Scenario, config: SweepConfig, webserver: Webserver
-) -> Iterator[dg.AssetMaterialization | dg.AssetObservation | dg.Output[str]]:
+) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
     try:
         plan = _plan(context, scenario, config, webserver)
     except PreflightError as error:
@@ -134,7 +134,6 @@ def _carry_out(
         context.log.warning(_summary(plan, counts, "was canceled"))
         raise
     context.log.info(_summary(plan, counts, "is over"))
-    yield dg.Output(plan.sweep_id)
 
 
 def _plan(context: dg.OpExecutionContext, scenario: Scenario, config: SweepConfig, webserver: Webserver) -> SweepPlan:
