@@ -70,14 +70,14 @@ def _find_sweep(store: Store, chart: Chart, sweep_id: str) -> Sweep | None:
 
 
 def _summary(sweep: Sweep) -> str:
-    """Short enough (under 1,000 characters) for the UI to show it inline, with bars to compare by eye."""
+    """The median lags, short enough (under 1,000 characters) for the UI to show inline, with bars to compare by eye."""
     rows = [row for row in location_rows(sweep.launches) if row.lag_s is not None]
-    longest = max((row.lag_s.value for row in rows if row.lag_s), default=0)
-    lines = ["| location | n | median lag | |", "|---|---|---|---|"]
+    longest_s = max((row.lag_s.value for row in rows if row.lag_s), default=0)
+    lines = ["| location | n | lag, s | |", "|---|---|---|---|"]
     for row in rows[:10]:
         assert row.lag_s is not None
-        bar = "█" * max(1, round(20 * row.lag_s.value / longest))
-        lines.append(f"| {row.label} | {row.n} | {row.lag_s.value:.1f} s | {bar} |")
+        bar = "█" * max(1, round(12 * row.lag_s.value / longest_s))
+        lines.append(f"| {row.label} | {row.n} | {row.lag_s.value:.1f} | {bar} |")
     return "\n".join(lines)
 
 
