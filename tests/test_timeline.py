@@ -270,19 +270,14 @@ class TestClocksThatDisagree:
     def at(self, event_type: str, time_us: int) -> Timeline:
         """The complete log with another time for its events of one type."""
         return read(
-            [
-                Event(e.type, time_us if e.type == event_type else e.time_us, e.step_key, e.message)
-                for e in COMPLETE
-            ]
+            [Event(e.type, time_us if e.type == event_type else e.time_us, e.step_key, e.message) for e in COMPLETE]
         )
 
     def test_the_log_s_order_wins_over_its_timestamps(self) -> None:
         times = self.at("STEP_WORKER_STARTED", 9_040)
         assert times.at_us[Boundary.STEP_WORKER_STARTED] == 9_040
         assert durations(times)[5:] == [100, 0, 2_500, 30]
-        assert times.warnings == (
-            "clocks disagree: step_worker_started is 0.120 ms before step_worker_starting",
-        )
+        assert times.warnings == ("clocks disagree: step_worker_started is 0.120 ms before step_worker_starting",)
 
     @pytest.mark.parametrize("time_us", [-10_000_000, 10_000_000])
     @pytest.mark.parametrize("event_type", ["PIPELINE_STARTING", "STEP_WORKER_STARTED"])
@@ -346,9 +341,7 @@ def total(times: Timeline, stages: Sequence[Stage]) -> int:
 
 class TestAnyLog:
     @given(LOGS, OPTIONAL_TIMES, OPTIONAL_TIMES)
-    def test_the_sums_are_exact(
-        self, events: list[Event], requested_us: int | None, created_us: int | None
-    ) -> None:
+    def test_the_sums_are_exact(self, events: list[Event], requested_us: int | None, created_us: int | None) -> None:
         times = timeline(events, requested_us=requested_us, created_us=created_us)
         if times.queue_us is not None:
             assert times.queue_us == total(times, QUEUE_STAGES)
@@ -427,8 +420,7 @@ class TestAnyLog:
         marks = without(COMPLETE, "PIPELINE_SUCCESS")
         marks = [e for e in marks if e.type in EVENT_TYPES and not e.message.startswith("Executing")]
         events = [
-            Event(mark.type, us, mark.step_key, mark.message)
-            for mark, us in zip(marks, instants_us[2:], strict=True)
+            Event(mark.type, us, mark.step_key, mark.message) for mark, us in zip(marks, instants_us[2:], strict=True)
         ]
         times = timeline(events, requested_us=instants_us[0], created_us=instants_us[1])
         assert times.warnings == ()
