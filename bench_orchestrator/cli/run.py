@@ -2,13 +2,12 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench_orchestrator import remote, settings
@@ -121,10 +120,11 @@ def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: l
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=console,
+        refresh_per_second=2,
     )
     task = bar.add_task("waiting", total=None)
     announced = False
-    with Live(bar, console=console, refresh_per_second=2) if console.is_terminal else _nothing():
+    with bar if console.is_terminal else nullcontext():
         for progress in remote.follow(webserver, run_id):
             for line in progress.lines[len(shown) :]:
                 console.print(line, markup=False)
@@ -136,8 +136,3 @@ def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: l
                     announced = True
             bar.update(task, description=progress.status.lower(), total=progress.planned, completed=len(shown))
     return progress
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
