@@ -1,24 +1,30 @@
-"""From a shape to plain Dagster definitions.
+"""From a shape to plain Dagster definitions: the assets, and what stands beside them.
 
-The definitions are what a user would write by hand, one `@dg.asset` each with a description, a group, a kind
-and a tag, and cost the same to load (`benchmarks/build_locations.py` holds that to at most 1.1 times):
+The definitions are what a user would write by hand, one `@dg.asset` each unless the shape says otherwise:
 anything faster, such as one multi-asset for all, would measure a location that nobody has.
 """
 
 import math
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
-from synthetic_locations.process import Elapsed, measure_process
-from synthetic_locations.shape import Dependencies, Executor, Partitioning, Shape
+from synthetic_locations.executors import executor_of
+from synthetic_locations.imports import import_heavy
+from synthetic_locations.kinds import Dependencies, Imports, Part, Partitioning
+from synthetic_locations.process import Elapsed
+from synthetic_locations.shape import Shape
+from synthetic_locations.structures import Design, build_assets
+from synthetic_locations.triggers import launch_on_schedule, launch_on_sensor
+from synthetic_locations.work import Work
 
 LAST_PARTITION_END = datetime(2025, 1, 1)
 """UTC. Time partitions end here and not today, so that a location has the same number of them every day."""
 
-ASSETS_PER_GROUP = 100
 LAYERS = 5
 FAN_IN = 3
 """How many assets of the layer before it an asset of a layered location depends on, if it has as many."""
@@ -31,9 +37,8 @@ def build_definitions(shape: Shape, location_name: str | None = None) -> dg.Defi
     """The definitions of a synthetic code location.
 
     Asset keys are `<location name>/asset_0000` onwards, so that they are unique in a deployment. Each asset
-    sleeps as long as the shape says and reports what its own process saw as metadata: everything that
-    `measure_process` finds, and `bench/build_s`, the seconds that this function took there. Dagster's own
-    share of loading, the repository and its asset job, comes after that and is not in it.
+    does its work and reports what its own process saw as metadata (`Work.perform`). Dagster's own share of
+    loading, the repository and its asset job, comes after that and is not in `bench/build_s`.
 
     Dynamic partitions have no keys until somebody adds them: such a location has a sensor, on by default,
     that adds the missing ones, `KEYS_PER_TICK` at a time.
@@ -44,64 +49,76 @@ def build_definitions(shape: Shape, location_name: str | None = None) -> dg.Defi
 
     Raises:
         dagster.DagsterInvalidDefinitionError: Dagster does not take the location name as part of a name.
+        ValueError: a part has a name of its own, by which the next part would not find it.
     """
-    started_s = time.perf_counter()
     location = location_name or shape.name
-    keys = [dg.AssetKey([location, name]) for name in _numbered("asset", shape.assets, least_width=4)]
-    # The UI joins groups of the same name across locations, and takes no hyphen in one.
-    group = location.replace("-", "_")
-    checks = [f"check_{number}" for number in range(shape.checks)]
-    # The instance keeps the keys of dynamic partitions by name, for all locations together.
-    dynamic_name = f"{location}_partitions"
-    partitions = _partitions(shape, dynamic_name)
-
-    def compute() -> dg.MaterializeResult:  # type: ignore[type-arg]
-        measured = {**measure_process(), "build_s": built.here_s}
-        time.sleep(shape.compute_ms / 1000)
-        return dg.MaterializeResult(
-            metadata={f"bench/{name}": value for name, value in measured.items()},
-            check_results=[dg.AssetCheckResult(passed=True, check_name=check) for check in checks],
+    if shape.part and location != shape.name:
+        raise ValueError(
+            f"{shape.name} is a part of several locations and cannot be called {location!r}: "
+            "the next part names the assets that it depends on by the shape's name"
         )
+    if shape.imports is Imports.TOP:
+        import_heavy()
+    started_s = time.perf_counter()
+    keys = [dg.AssetKey([location, name]) for name in _numbered("asset", shape.assets, least_width=4)]
+    beyond = _spine_end_before(shape, keys)
 
-    assets = [
-        dg.asset(
-            key=key,
-            description=f"Synthetic asset {number} of {shape.assets} in {location}.",
-            group_name=f"{group}_{number // ASSETS_PER_GROUP:03}",
-            kinds={"python"},
-            tags={"bench/shape": shape.name},
-            deps=[keys[upstream] for upstream in upstream_numbers(shape, number)],
-            partitions_def=partitions,
-            check_specs=[dg.AssetCheckSpec(check, asset=key) for check in checks],
-        )(compute)
-        for number, key in enumerate(keys)
-    ]
-    is_dynamic = shape.partitioning is Partitioning.DYNAMIC
+    def upstream_keys(number: int) -> list[dg.AssetKey]:
+        own = [keys[upstream] for upstream in upstream_numbers(shape, number)]
+        return own if beyond is None or number else [beyond.key]
+
+    work = Work(shape)
+    design = Design(shape, location, keys, upstream_keys, _partitions(shape, location), work)
     definitions = dg.Definitions(
-        assets=assets,
-        sensors=[_key_sensor(dynamic_name, shape.partitions)] if is_dynamic else [],
-        executor=dg.in_process_executor if shape.executor is Executor.IN_PROCESS else None,
+        assets=[*build_assets(design), *([beyond] if beyond else [])],
+        schedules=[launch_on_schedule(location)] if shape.triggers else [],
+        sensors=[
+            *([_key_sensor(location, shape.partitions)] if shape.partitioning is Partitioning.DYNAMIC else []),
+            *([launch_on_sensor(location)] if shape.triggers else []),
+        ],
+        executor=executor_of(shape, location),
     )
-    built = Elapsed(time.perf_counter() - started_s)
+    work.built = Elapsed(time.perf_counter() - started_s)
     return definitions
 
 
 def upstream_numbers(shape: Shape, number: int) -> list[int]:
-    """The numbers of the assets that asset `number` depends on, ascending and smaller. Numbers start at 0."""
+    """The numbers of the assets that asset `number` depends on, ascending and smaller. Numbers start at 0.
+
+    Only those of the same location: the first asset of a later part has one in the part before it, too.
+    """
     match shape.dependencies:
         case Dependencies.NONE:
             return []
         case Dependencies.CHAIN:
             return [number - 1] if number else []
+        case Dependencies.CHAINS:
+            return [number - 1] if number % shape.span else []
         case Dependencies.LAYERED:
             layer_width = math.ceil(shape.assets / LAYERS)
             layer, place = divmod(number, layer_width)
             if layer == 0:
                 return []
             return sorted({(layer - 1) * layer_width + (place + step) % layer_width for step in range(FAN_IN)})
+        case Dependencies.SPINE:
+            return [number - shape.span] if number and number % shape.span == 0 else []
 
 
-def _partitions(shape: Shape, dynamic_name: str) -> dg.PartitionsDefinition[Any] | None:
+def _spine_end_before(shape: Shape, keys: Sequence[dg.AssetKey]) -> dg.AssetSpec | None:
+    """The last asset of the spine in the part before this one, which this location knows and cannot make."""
+    if shape.part is None or shape.part.number == 1:
+        return None
+    before = replace(shape, part=Part(shape.part.number - 1, shape.part.of))
+    # Parts are alike, so the asset has the number and the name there that it would have here.
+    name = keys[(shape.assets - 1) // shape.span * shape.span].path[-1]
+    return dg.AssetSpec(
+        dg.AssetKey([before.name, name]),
+        description=f"Made in {before.name}; {shape.name} depends on it.",
+        partitions_def=_partitions(before, before.name),
+    )
+
+
+def _partitions(shape: Shape, location: str) -> dg.PartitionsDefinition[Any] | None:
     count = shape.partitions
     if not count:
         return None
@@ -126,7 +143,12 @@ def _partitions(shape: Shape, dynamic_name: str) -> dg.PartitionsDefinition[Any]
                 }
             )
         case Partitioning.DYNAMIC:
-            return dg.DynamicPartitionsDefinition(name=dynamic_name)
+            return dg.DynamicPartitionsDefinition(name=_dynamic_name(location))
+
+
+def _dynamic_name(location: str) -> str:
+    # The instance keeps the keys of dynamic partitions by name, for all locations together.
+    return f"{location}_partitions"
 
 
 def _numbered(word: str, count: int, least_width: int = 1) -> list[str]:
@@ -134,7 +156,8 @@ def _numbered(word: str, count: int, least_width: int = 1) -> list[str]:
     return [f"{word}_{number:0{width}}" for number in range(count)]
 
 
-def _key_sensor(dynamic_name: str, count: int) -> dg.SensorDefinition:
+def _key_sensor(location: str, count: int) -> dg.SensorDefinition:
+    dynamic_name = _dynamic_name(location)
     wanted = _numbered("partition", count)
 
     @dg.sensor(

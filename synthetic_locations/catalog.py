@@ -15,7 +15,7 @@ from functools import cache
 
 import dagster as dg
 
-from synthetic_locations.build import build_definitions
+from synthetic_locations.loading import load_definitions
 from synthetic_locations.shape import parse_shape
 
 LOCATIONS = ("a10", "a250", "a500", "a2k", "a5k", "a10k", "a1p2k", "a10p10k")
@@ -40,8 +40,7 @@ def _location(name: str) -> Callable[..., dg.Definitions]:
     shape = parse_shape(name)
 
     @dg.definitions
-    @cache  # Code servers and run workers of Dagster 1.13 call the function twice, and would build it twice.
     def definitions() -> dg.Definitions:
-        return build_definitions(shape)
+        return load_definitions(shape)
 
     return definitions

@@ -9,11 +9,10 @@ environment.
 
 import os
 from collections.abc import Mapping
-from functools import cache
 
 import dagster as dg
 
-from synthetic_locations.build import build_definitions
+from synthetic_locations.loading import load_definitions
 from synthetic_locations.shape import GRAMMAR, parse_shape
 
 
@@ -26,11 +25,10 @@ def definitions_from(environment: Mapping[str, str]) -> dg.Definitions:
     name = environment.get("BENCH_SHAPE")
     if not name:
         raise ValueError(f"Set BENCH_SHAPE to what this code location contains, such as a250:\n{GRAMMAR}")
-    return build_definitions(parse_shape(name), environment.get("BENCH_LOCATION_NAME") or None)
+    return load_definitions(parse_shape(name), environment.get("BENCH_LOCATION_NAME") or None)
 
 
 @dg.definitions
-@cache  # Code servers and run workers of Dagster 1.13 call the function twice, and would build it twice.
 def definitions() -> dg.Definitions:
     """The location of this process's environment, which is read when Dagster asks for it."""
     return definitions_from(os.environ)

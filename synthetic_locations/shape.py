@@ -6,52 +6,46 @@ location is also an attribute of the module `synthetic_locations.catalog`. No Da
 """
 
 import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Any
+
+from synthetic_locations.kinds import Dependencies, Executor, Imports, Part, Partitioning, Structure
 
 GRAMMAR = """\
-a<assets>[p<partitions>][_<partitioning>][_<dependencies>][_checks<n>][_sleep<n>ms][_inprocess]
-  assets, partitions   1 to 100k; whole thousands are written with k: 10k, not 10000
+a<assets>[p<partitions>][_<partitioning>][_<structure>][_<dependencies>][_part<k>of<n>][_checks<n>]
+    [_sleep<n>ms][_<imports>][_rebuilt][_nogc][_triggers][_<executor>]
+  assets, partitions   1 to 100k; whole thousands are written with k, here and below: 10k, not 10000
   partitioning         daily, hourly, multi or dynamic; static if left out
-  dependencies         chain or layered; none if left out
+  structure            one @dg.asset for each asset, a unit of work, if left out; otherwise, with n from 2 to 1k,
+      graph<n>         each asset a graph of n ops in a chain; without dependencies and checks
+      multi<n>         functions that make n assets each
+      fused<n>         each asset a function that does n units of work
+  dependencies         none if left out; otherwise, with n from 2 and fewer than there are assets,
+      chain            each asset on the one before it
+      chains<n>        the same, in chains of n assets
+      layered          each asset on several of the layer before it
+      spine<n>         every nth asset on the one n before it
+  part<k>of<n>         the kth of n locations that a spine runs through, 2 to 1000; their names differ in k only
   checks<n>            asset checks per asset, 1 to 100; none if left out
-  sleep<n>ms           how long each asset computes, 0 to 3600000 ms; 100 ms if left out
-  inprocess            the in-process executor; Dagster's default, multiprocess, if left out
-Examples: a250, a1p2k, a10p10k, a500_chain, a100p30_daily_checks2_sleep500ms_inprocess"""
+  sleep<n>ms           how long a unit of work takes, 0 to 3600000 ms; 100 ms if left out
+  imports              importtop, heavy libraries when the definitions are built, or importlate, when an asset
+                       computes; none if left out
+  rebuilt              definitions are built each time Dagster asks, not once per process; not with forks
+  nogc                 no garbage collection until an asset computes
+  triggers             a schedule and a sensor that launch on request, and backfills in a single run
+  executor             inprocess, forkserver (steps are forks of a process that has imported the location's
+                       module) or preloaded (and has built its asset job); multiprocess if left out
+Examples: a250, a1p2k, a10p10k, a500_chain, a100p30_daily_checks2_sleep500ms_inprocess, a200_graph10,
+a3k_spine1k_part2of3, a2k_preloaded"""
 
 MAX_ASSETS = 100_000
 MAX_PARTITIONS = 100_000
 """Per asset; Dagster recommends staying at or below it."""
+MAX_PIECES = 1_000
+MAX_PARTS = 1_000
 MAX_CHECKS = 100
 MAX_COMPUTE_MS = 3_600_000
-
-
-class Partitioning(StrEnum):
-    """The kind of partitions; each kind has exactly as many keys as the shape says."""
-
-    STATIC = "static"
-    DAILY = "daily"
-    HOURLY = "hourly"
-    MULTI = "multi"
-    """Two static dimensions."""
-    DYNAMIC = "dynamic"
-
-
-class Dependencies(StrEnum):
-    """How assets depend on each other."""
-
-    NONE = "none"
-    CHAIN = "chain"
-    """Each asset on the one before it."""
-    LAYERED = "layered"
-    """A few wide layers; each asset on several of the layer before it."""
-
-
-class Executor(StrEnum):
-    """What executes the steps of a run."""
-
-    MULTIPROCESS = "multiprocess"
-    IN_PROCESS = "inprocess"
 
 
 @dataclass(frozen=True)
@@ -59,18 +53,32 @@ class Shape:
     """What a synthetic code location contains.
 
     Raises:
-        ValueError: a number is out of its range, or there is a kind of partitions and no partitions.
+        ValueError: a number is out of its range, or the options do not go together; the message says why.
     """
 
     assets: int
     partitions: int = 0
     """Per asset; 0 means not partitioned."""
     partitioning: Partitioning = Partitioning.STATIC
+    structure: Structure = Structure.PLAIN
+    pieces: int = 1
+    """Ops of a graph, outputs of a multi-asset, units of work of a fused asset; 1 for plain assets."""
     dependencies: Dependencies = Dependencies.NONE
+    span: int = 0
+    """Assets in each of several chains, or from one asset of a spine to the next; 0 for other dependencies."""
+    part: Part | None = None
+    """None: a location of its own. Of a later part, the first asset depends on the last of the spine before it."""
     checks: int = 0
     """Asset checks per asset."""
     compute_ms: int = 100
-    """How long each asset sleeps."""
+    """How long a unit of work sleeps."""
+    imports: Imports = Imports.NONE
+    rebuilt: bool = False
+    """The definitions are built anew each time Dagster asks for them, not once per process."""
+    nogc: bool = False
+    """Garbage is not collected from when the location is loaded until an asset computes."""
+    triggers: bool = False
+    """There is a schedule and a sensor that launch on request, and a backfill is a single run."""
     executor: Executor = Executor.MULTIPROCESS
 
     def __post_init__(self) -> None:
@@ -80,6 +88,11 @@ class Shape:
         _require_range("milliseconds of sleep", self.compute_ms, 0, MAX_COMPUTE_MS)
         if self.partitioning is not Partitioning.STATIC and not self.partitions:
             raise ValueError(f"{self.partitioning} partitions need a number: a{self.assets}p<partitions>_…")
+        self._check_structure()
+        self._check_dependencies()
+        self._check_part()
+        if self.rebuilt and self.executor in (Executor.FORKSERVER, Executor.PRELOADED):
+            raise ValueError(f"rebuilt definitions are kept nowhere, and {self.executor} would preload them in vain")
 
     @property
     def name(self) -> str:
@@ -89,15 +102,70 @@ class Shape:
             size += f"p{_print_count(self.partitions)}"
         options = (
             ("" if self.partitioning is Partitioning.STATIC else self.partitioning),
-            ("" if self.dependencies is Dependencies.NONE else self.dependencies),
+            ("" if self.structure is Structure.PLAIN else f"{self.structure}{_print_count(self.pieces)}"),
+            ("" if self.dependencies is Dependencies.NONE else self.dependencies + self._printed_span),
+            (f"part{self.part.number}of{self.part.of}" if self.part else ""),
             (f"checks{self.checks}" if self.checks else ""),
             ("" if self.compute_ms == Shape.compute_ms else f"sleep{self.compute_ms}ms"),
+            ("" if self.imports is Imports.NONE else self.imports),
+            ("rebuilt" if self.rebuilt else ""),
+            ("nogc" if self.nogc else ""),
+            ("triggers" if self.triggers else ""),
             ("" if self.executor is Executor.MULTIPROCESS else self.executor),
         )
         return "_".join((size, *filter(None, options)))
 
+    @property
+    def work_per_asset(self) -> int:
+        """The units of work that one materialization of an asset stands for."""
+        return self.pieces if self.structure in (Structure.GRAPH, Structure.FUSED) else 1
+
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def _printed_span(self) -> str:
+        return _print_count(self.span) if self.span else ""
+
+    def _check_structure(self) -> None:
+        if self.structure is Structure.PLAIN:
+            if self.pieces != 1:
+                raise ValueError("plain assets are not in pieces")
+            return
+        if self.pieces == 1:
+            raise ValueError(f"{self.structure} needs a number of 2 or more: {self.structure}<n>")
+        _require_range(f"pieces in {self.structure}", self.pieces, 2, MAX_PIECES)
+        if self.structure is Structure.MULTI and self.pieces > self.assets:
+            raise ValueError(f"multi{_print_count(self.pieces)} needs at least as many assets")
+        if self.structure is Structure.GRAPH and self.dependencies is not Dependencies.NONE:
+            # A graph takes what it depends on as inputs of its ops: another way to be loaded than `deps`.
+            raise ValueError("assets that are graphs are independent of each other")
+        if self.structure is Structure.GRAPH and self.checks:
+            # A graph has an op for its checks: they would be one more step of each asset.
+            raise ValueError("assets that are graphs have no checks")
+
+    def _check_dependencies(self) -> None:
+        if self.dependencies not in (Dependencies.CHAINS, Dependencies.SPINE):
+            if self.span:
+                raise ValueError(f"{self.dependencies} takes no number")
+            return
+        if self.span < 2:
+            raise ValueError(f"{self.dependencies} needs a number of 2 or more: {self.dependencies}<n>")
+        _require_range(f"assets in {self.dependencies}", self.span, 2, MAX_ASSETS)
+        if self.span >= self.assets and not self.part:
+            instead = "chain" if self.dependencies is Dependencies.CHAINS else "no dependencies"
+            raise ValueError(
+                f"{self.dependencies}{self._printed_span} of {self.assets} assets is the same as {instead}"
+            )
+
+    def _check_part(self) -> None:
+        if self.part is None:
+            return
+        _require_range("parts", self.part.of, 2, MAX_PARTS)
+        if not 1 <= self.part.number <= self.part.of:
+            raise ValueError(f"there is no part {self.part.number} of {self.part.of}")
+        if self.dependencies is not Dependencies.SPINE:
+            raise ValueError("parts hang together by a spine: spine<n>_part<k>of<n>")
 
 
 def parse_shape(name: str) -> Shape:
@@ -118,10 +186,35 @@ def parse_shape(name: str) -> Shape:
 
 # Reading is more lenient than the grammar, so that what is nearly right can be answered with what is right.
 # Nine digits are more than any limit and fewer than Python refuses to convert.
-_COUNT = r"[0-9]{1,9}k?"
-_SIZE = re.compile(rf"a({_COUNT})(?:p({_COUNT}))?")
-_CHECKS = re.compile(r"checks([0-9]{1,9})")
-_SLEEP = re.compile(r"sleep([0-9]{1,9})ms")
+_NUMBER = "[0-9]{1,9}"
+_COUNT = f"{_NUMBER}k?"
+_SIZE = re.compile(f"a({_COUNT})(?:p({_COUNT}))?")
+
+
+def _words(words: Iterable[str]) -> str:
+    return f"({'|'.join(words)})"
+
+
+_OPTIONS: Mapping[str, tuple[str, Callable[..., Mapping[str, Any]]]] = {
+    "partitioning": (_words(Partitioning), lambda word: {"partitioning": Partitioning(word)}),
+    "structure": (
+        f"{_words(Structure)}({_COUNT})?",
+        lambda word, count: {"structure": Structure(word), "pieces": _read_count(count) if count else 1},
+    ),
+    "dependencies": (
+        f"{_words(Dependencies)}({_COUNT})?",
+        lambda word, count: {"dependencies": Dependencies(word), "span": _read_count(count) if count else 0},
+    ),
+    "part": (f"part({_NUMBER})of({_NUMBER})", lambda number, of: {"part": Part(int(number), int(of))}),
+    "checks": (f"checks({_NUMBER})", lambda count: {"checks": int(count)}),
+    "sleep": (f"sleep({_NUMBER})ms", lambda count: {"compute_ms": int(count)}),
+    "imports": (_words(Imports), lambda word: {"imports": Imports(word)}),
+    "rebuilt": ("rebuilt", lambda: {"rebuilt": True}),
+    "nogc": ("nogc", lambda: {"nogc": True}),
+    "triggers": ("triggers", lambda: {"triggers": True}),
+    "executor": (_words(Executor), lambda word: {"executor": Executor(word)}),
+}
+"""Each kind of option: what it looks like, and what its groups say of the shape."""
 
 
 def _read(name: str) -> Shape:
@@ -129,27 +222,23 @@ def _read(name: str) -> Shape:
     counts = _SIZE.fullmatch(size)
     if counts is None:
         raise ValueError(f"{size!r} is not a<assets> or a<assets>p<partitions>")
-    partitioning, dependencies, executor = Partitioning.STATIC, Dependencies.NONE, Executor.MULTIPROCESS
-    checks, compute_ms = 0, Shape.compute_ms
+    fields = dict[str, Any]()
     given = set[str]()
     for option in options:
-        if option in set(Partitioning):
-            kind, partitioning = "partitioning", Partitioning(option)
-        elif option in set(Dependencies):
-            kind, dependencies = "dependencies", Dependencies(option)
-        elif option in set(Executor):
-            kind, executor = "executor", Executor(option)
-        elif match := _CHECKS.fullmatch(option):
-            kind, checks = "checks", int(match[1])
-        elif match := _SLEEP.fullmatch(option):
-            kind, compute_ms = "sleep", int(match[1])
-        else:
-            raise ValueError(f"there is no option {option!r}")
+        kind, values = _read_option(option)
         if kind in given:
             raise ValueError(f"{option!r} is a second {kind} option")
         given.add(kind)
+        fields.update(values)
     assets, partitions = (_read_count(count) if count else 0 for count in counts.groups())
-    return Shape(assets, partitions, partitioning, dependencies, checks, compute_ms, executor)
+    return Shape(assets, partitions, **fields)
+
+
+def _read_option(option: str) -> tuple[str, Mapping[str, Any]]:
+    for kind, (pattern, read) in _OPTIONS.items():
+        if match := re.fullmatch(pattern, option):
+            return kind, read(*match.groups())
+    raise ValueError(f"there is no option {option!r}")
 
 
 def _read_count(text: str) -> int:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from bench_orchestrator.cli.console import open_console
 from synthetic_locations.catalog import LOCATIONS
+from synthetic_locations.kinds import Dependencies, Imports, Structure
 from synthetic_locations.shape import GRAMMAR, Shape, parse_shape
 
 
@@ -23,6 +24,7 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
     Examples:
       bench shapes
       bench shapes a500_chain a100p30_daily_checks2
+      bench shapes a200_graph10 a3k_spine1k_part2of3
     """
     try:
         shapes = [parse_shape(name) for name in names or LOCATIONS]
@@ -42,9 +44,31 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
 def _options(shape: Shape) -> str:
     parts = [
         f"{shape.partitioning} partitions" if shape.partitions else "",
-        f"{shape.dependencies} dependencies" if shape.dependencies != "none" else "",
+        _STRUCTURES[shape.structure].format(shape.pieces),
+        _DEPENDENCIES[shape.dependencies].format(shape.span),
+        f"part {shape.part.number} of {shape.part.of}" if shape.part else "",
         f"{shape.checks} checks per asset" if shape.checks else "",
-        f"{shape.compute_ms} ms of work",
+        f"{shape.compute_ms} ms of work" + (f" × {shape.work_per_asset}" if shape.work_per_asset > 1 else ""),
+        _IMPORTS[shape.imports],
+        "definitions rebuilt each time" if shape.rebuilt else "",
+        "no garbage collection while loading" if shape.nogc else "",
+        "schedule and sensor" if shape.triggers else "",
         f"{shape.executor} executor",
     ]
     return ", ".join(filter(None, parts))
+
+
+_STRUCTURES = {
+    Structure.PLAIN: "",
+    Structure.GRAPH: "graphs of {} ops",
+    Structure.MULTI: "{} assets per function",
+    Structure.FUSED: "{} pieces per asset",
+}
+_DEPENDENCIES = {
+    Dependencies.NONE: "",
+    Dependencies.CHAIN: "chain dependencies",
+    Dependencies.CHAINS: "chains of {} assets",
+    Dependencies.LAYERED: "layered dependencies",
+    Dependencies.SPINE: "a spine through every {}th asset",
+}
+_IMPORTS = {Imports.NONE: "", Imports.TOP: "heavy imports at the top", Imports.LATE: "heavy imports in the assets"}

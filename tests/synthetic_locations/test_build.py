@@ -9,23 +9,17 @@ import dagster as dg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from materializing import definitions_of, materialize_all, reports_of, specs_of, upstream_of
 
 from synthetic_locations.build import KEYS_PER_TICK, build_definitions, upstream_numbers
-from synthetic_locations.shape import Dependencies, Partitioning, Shape, parse_shape
+from synthetic_locations.kinds import Dependencies, Partitioning
+from synthetic_locations.shape import Shape, parse_shape
 
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.instance_for_test() as instance:
         yield instance
-
-
-def definitions_of(name: str, location_name: str | None = None) -> dg.Definitions:
-    return build_definitions(parse_shape(name), location_name)
-
-
-def specs_of(definitions: dg.Definitions) -> list[dg.AssetSpec]:
-    return sorted(definitions.resolve_all_asset_specs(), key=lambda spec: spec.key)
 
 
 def asset_keys(definitions: dg.Definitions) -> list[str]:
@@ -36,13 +30,6 @@ def partitions_of(definitions: dg.Definitions) -> dg.PartitionsDefinition[Any]:
     (found,) = {spec.partitions_def for spec in specs_of(definitions)}
     assert found is not None
     return found
-
-
-def materialize_all(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, partition_key: str | None = None
-) -> dg.ExecuteInProcessResult:
-    job = definitions.resolve_implicit_global_asset_job_def()
-    return job.execute_in_process(instance=instance, partition_key=partition_key)
 
 
 def test_keys_begin_with_the_location_and_are_unique_in_a_deployment() -> None:
@@ -130,11 +117,10 @@ def test_other_locations_have_no_sensor() -> None:
 
 def test_an_asset_reports_what_its_process_saw_and_stores_nothing(instance: dg.DagsterInstance) -> None:
     result = materialize_all(definitions_of("a1_sleep0ms"), instance)
-    (materialized,) = result.get_asset_materialization_events()
-    measured: dict[str, Any] = {name: value.value for name, value in materialized.materialization.metadata.items()}
-    assert measured["bench/pid"] == os.getpid()
-    assert {"bench/build_s", "bench/cpu_s"} <= measured.keys()
-    assert measured["bench/build_s"] > 0
+    (report,) = reports_of(result)
+    assert report["pid"] == os.getpid()
+    assert {"build_s", "cpu_s"} <= report.keys()
+    assert report["build_s"] > 0
     assert not [event for event in result.all_events if event.event_type is dg.DagsterEventType.HANDLED_OUTPUT]
 
 
@@ -177,14 +163,15 @@ def test_a_chain_runs_in_order(instance: dg.DagsterInstance) -> None:
     assert order == ["asset_0000", "asset_0001", "asset_0002", "asset_0003"]
 
 
-def test_the_executor_is_dagsters_default_unless_the_name_says_in_process() -> None:
+def test_definitions_have_the_executor_of_the_shape() -> None:
     assert definitions_of("a1").executor is None
     assert definitions_of("a1_inprocess").executor is dg.in_process_executor
 
 
-@given(st.integers(1, 300), st.sampled_from(Dependencies))
+@given(st.integers(3, 300), st.sampled_from(Dependencies))
 def test_assets_depend_on_smaller_numbers(assets: int, dependencies: Dependencies) -> None:
-    shape = Shape(assets, dependencies=dependencies)
+    takes_number = dependencies in (Dependencies.CHAINS, Dependencies.SPINE)
+    shape = Shape(assets, dependencies=dependencies, span=2 if takes_number else 0)
     for number in range(assets):
         upstream = upstream_numbers(shape, number)
         assert all(0 <= other < number for other in upstream)
@@ -202,6 +189,70 @@ def test_layers_fan_in() -> None:
 
 
 def test_definitions_have_the_dependencies_of_the_shape() -> None:
-    specs = specs_of(definitions_of("a3_chain"))
-    upstream = [[dep.asset_key.path[-1] for dep in spec.deps] for spec in specs]
-    assert upstream == [[], ["asset_0000"], ["asset_0001"]]
+    assert upstream_of(definitions_of("a3_chain")) == {
+        "a3_chain/asset_0001": ["a3_chain/asset_0000"],
+        "a3_chain/asset_0002": ["a3_chain/asset_0001"],
+    }
+
+
+def test_chains_are_of_consecutive_assets_and_independent() -> None:
+    shape = parse_shape("a7_chains3")
+    assert [upstream_numbers(shape, number) for number in range(7)] == [[], [0], [1], [], [3], [4], []]
+
+
+def path_through(*names: str) -> list[str]:
+    """The path that the spine of some locations is, from its end to its beginning."""
+    upstream: dict[str, list[str]] = {}
+    for name in names:
+        upstream |= upstream_of(definitions_of(name))
+    (end,) = upstream.keys() - {key for keys in upstream.values() for key in keys}
+    path = [end]
+    while path[-1] in upstream:
+        (key,) = upstream[path[-1]]
+        path.append(key)
+    assert len(path) == len(upstream) + 1
+    return path
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a90_spine10",),
+        tuple(f"a30_spine10_part{number}of3" for number in (1, 2, 3)),
+        tuple(f"a10_spine10_part{number}of9" for number in range(1, 10)),
+    ],
+)
+def test_a_spine_is_one_path_of_the_same_length_however_it_is_split(names: tuple[str, ...]) -> None:
+    shapes = [parse_shape(name) for name in names]
+    assert sum(shape.assets for shape in shapes) == 90
+    places = [f"{shape.name}/asset_{number:04}" for shape in shapes for number in range(0, shape.assets, 10)]
+    assert path_through(*names) == places[::-1]
+
+
+def test_a_later_part_knows_the_last_asset_of_the_spine_before_it_and_cannot_make_it(
+    instance: dg.DagsterInstance,
+) -> None:
+    definitions = definitions_of("a5_spine2_part2of3_sleep0ms")
+    graph = definitions.resolve_asset_graph()
+    assert [key.to_user_string() for key in graph.external_asset_keys] == ["a5_spine2_part1of3_sleep0ms/asset_0004"]
+    assert {report["asset"] for report in reports_of(materialize_all(definitions, instance))} == {
+        f"asset_000{number}" for number in range(5)
+    }
+    assert not definitions_of("a5_spine2_part1of3").resolve_asset_graph().external_asset_keys
+
+
+@pytest.mark.parametrize(
+    ("options", "partition_key"),
+    [("", "partition_1"), ("_daily", "2024-12-31"), ("_multi", "column_1|row_0"), ("_dynamic", "partition_1")],
+)
+def test_parts_have_partitions(instance: dg.DagsterInstance, options: str, partition_key: str) -> None:
+    name = f"a4p4{options}_spine2_part2of2_sleep0ms"
+    instance.add_dynamic_partitions(f"{name}_partitions", ["partition_1"])
+    result = materialize_all(definitions_of(name), instance, partition_key)
+    assert len(reports_of(result)) == 4
+
+
+def test_a_part_cannot_have_a_name_of_its_own() -> None:
+    with pytest.raises(ValueError, match=r"cannot be called 'blue'.*by the shape's name"):
+        definitions_of("a5_spine2_part2of3", "blue")
+    assert definitions_of("a5_spine2_part2of3", "a5_spine2_part2of3")

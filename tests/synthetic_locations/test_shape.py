@@ -7,18 +7,22 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from synthetic_locations.kinds import Dependencies, Executor, Imports, Part, Partitioning, Structure
 from synthetic_locations.shape import (
     GRAMMAR,
     MAX_ASSETS,
     MAX_CHECKS,
     MAX_COMPUTE_MS,
     MAX_PARTITIONS,
-    Dependencies,
-    Executor,
-    Partitioning,
+    MAX_PARTS,
+    MAX_PIECES,
     Shape,
     parse_shape,
 )
+
+NUMBERED = (Dependencies.CHAINS, Dependencies.SPINE)
+FORKS = (Executor.FORKSERVER, Executor.PRELOADED)
+FLAGS = ("rebuilt", "nogc", "triggers")
 
 
 def counts(lowest: int, highest: int) -> st.SearchStrategy[int]:
@@ -29,15 +33,38 @@ def counts(lowest: int, highest: int) -> st.SearchStrategy[int]:
 
 @st.composite
 def shapes(draw: st.DrawFn) -> Shape:
+    assets = draw(counts(1, MAX_ASSETS))
     partitions = draw(counts(0, MAX_PARTITIONS))
+    structure = draw(st.sampled_from([kind for kind in Structure if kind is not Structure.MULTI or assets > 1]))
+    most_pieces = min(MAX_PIECES, assets) if structure is Structure.MULTI else MAX_PIECES
+    is_graph = structure is Structure.GRAPH
+    part = None
+    if not is_graph and draw(st.booleans()):
+        of = draw(counts(2, MAX_PARTS))
+        part = Part(draw(st.integers(1, of)), of)
+    dependencies = Dependencies.NONE
+    if part:
+        dependencies = Dependencies.SPINE
+    elif not is_graph:
+        wide = assets > 2
+        dependencies = draw(st.sampled_from([kind for kind in Dependencies if wide or kind not in NUMBERED]))
+    rebuilt = draw(st.booleans())
     return Shape(
-        assets=draw(counts(1, MAX_ASSETS)),
+        assets=assets,
         partitions=partitions,
         partitioning=draw(st.sampled_from(Partitioning)) if partitions else Partitioning.STATIC,
-        dependencies=draw(st.sampled_from(Dependencies)),
-        checks=draw(counts(0, MAX_CHECKS)),
+        structure=structure,
+        pieces=1 if structure is Structure.PLAIN else draw(counts(2, most_pieces)),
+        dependencies=dependencies,
+        span=draw(counts(2, MAX_ASSETS if part else assets - 1)) if dependencies in NUMBERED else 0,
+        part=part,
+        checks=0 if is_graph else draw(counts(0, MAX_CHECKS)),
         compute_ms=draw(st.one_of(st.just(Shape.compute_ms), counts(0, MAX_COMPUTE_MS))),
-        executor=draw(st.sampled_from(Executor)),
+        imports=draw(st.sampled_from(Imports)),
+        rebuilt=rebuilt,
+        nogc=draw(st.booleans()),
+        triggers=draw(st.booleans()),
+        executor=draw(st.sampled_from([kind for kind in Executor if not rebuilt or kind not in FORKS])),
     )
 
 
@@ -47,8 +74,10 @@ near_names = st.builds(
     st.from_regex(r"a0?[0-9]{1,6}k?(p0?[0-9]{1,6}k?)?", fullmatch=True),
     st.lists(
         st.one_of(
-            st.sampled_from([*Partitioning, *Dependencies, *Executor, "", "forkserver"]),
+            st.sampled_from([*Partitioning, *Structure, *Dependencies, *Imports, *Executor, *FLAGS, "", "spawn"]),
             st.from_regex(r"checks[0-9]{0,4}|sleep[0-9]{0,4}(ms|s)?", fullmatch=True),
+            st.from_regex(r"(graph|multi|fused|chain|chains|spine)[0-9]{0,4}k?", fullmatch=True),
+            st.from_regex(r"part[0-9]{0,4}of[0-9]{0,4}", fullmatch=True),
         ),
         max_size=4,
     ),
@@ -96,8 +125,30 @@ def test_different_shapes_have_different_names(one: Shape, other: Shape) -> None
         ("a10_sleep0ms", Shape(10, compute_ms=0)),
         (
             "a100p30_daily_layered_checks2_sleep500ms_inprocess",
-            Shape(100, 30, Partitioning.DAILY, Dependencies.LAYERED, 2, 500, Executor.IN_PROCESS),
+            Shape(
+                100,
+                30,
+                Partitioning.DAILY,
+                dependencies=Dependencies.LAYERED,
+                checks=2,
+                compute_ms=500,
+                executor=Executor.IN_PROCESS,
+            ),
         ),
+        ("a2k_chains10", Shape(2_000, dependencies=Dependencies.CHAINS, span=10)),
+        ("a200_graph10", Shape(200, structure=Structure.GRAPH, pieces=10)),
+        ("a2k_multi10", Shape(2_000, structure=Structure.MULTI, pieces=10)),
+        ("a200_fused10", Shape(200, structure=Structure.FUSED, pieces=10)),
+        ("a4p9_multi_multi2", Shape(4, 9, Partitioning.MULTI, Structure.MULTI, 2)),
+        ("a2k_importtop", Shape(2_000, imports=Imports.TOP)),
+        ("a2k_importlate", Shape(2_000, imports=Imports.LATE)),
+        ("a2k_forkserver", Shape(2_000, executor=Executor.FORKSERVER)),
+        ("a2k_preloaded", Shape(2_000, executor=Executor.PRELOADED)),
+        ("a9k_spine1k", Shape(9_000, dependencies=Dependencies.SPINE, span=1_000)),
+        ("a3k_spine1k_part2of3", Shape(3_000, dependencies=Dependencies.SPINE, span=1_000, part=Part(2, 3))),
+        ("a10_spine10_part9of9", Shape(10, dependencies=Dependencies.SPINE, span=10, part=Part(9, 9))),
+        ("a2k_rebuilt_nogc", Shape(2_000, rebuilt=True, nogc=True)),
+        ("a250p30_daily_triggers", Shape(250, 30, Partitioning.DAILY, triggers=True)),
     ],
 )
 def test_known_names(name: str, shape: Shape) -> None:
@@ -119,6 +170,13 @@ def test_known_names(name: str, shape: Shape) -> None:
         ("a10_sleep0500ms", "a10_sleep500ms"),
         ("a10p5_chain_daily", "a10p5_daily_chain"),
         ("a10_inprocess_checks2", "a10_checks2_inprocess"),
+        ("a10_plain", "a10"),
+        ("a10_importnone", "a10"),
+        ("a2000_chains1000", "a2k_chains1k"),
+        ("a30_part1of3_spine10", "a30_spine10_part1of3"),
+        ("a30_spine10_part01of3", "a30_spine10_part1of3"),
+        ("a10_nogc_rebuilt", "a10_rebuilt_nogc"),
+        ("a10_preloaded_triggers", "a10_triggers_preloaded"),
     ],
 )
 def test_a_second_way_to_write_a_shape_is_answered_with_the_first(name: str, instead: str) -> None:
@@ -147,6 +205,25 @@ def test_a_second_way_to_write_a_shape_is_answered_with_the_first(name: str, ins
         ("a10_daily", "daily partitions need a number"),
         ("a10p5_daily_hourly", "'hourly' is a second partitioning option"),
         ("a10_chain_chain", "'chain' is a second dependencies option"),
+        ("a10_nogc_nogc", "'nogc' is a second nogc option"),
+        ("a10_fused2_graph2", "'graph2' is a second structure option"),
+        ("a10_graph", "graph needs a number of 2 or more"),
+        ("a10_fused1", "fused needs a number of 2 or more"),
+        ("a10_fused1001", "1001 pieces in fused, where 2 to 1000 are possible"),
+        ("a10_plain2", "plain assets are not in pieces"),
+        ("a10_multi11", "multi11 needs at least as many assets"),
+        ("a10_graph2_chain", "assets that are graphs are independent of each other"),
+        ("a10_graph2_checks2", "assets that are graphs have no checks"),
+        ("a10_chain2", "chain takes no number"),
+        ("a10_chains", "chains needs a number of 2 or more"),
+        ("a10_chains10", "chains10 of 10 assets is the same as chain"),
+        ("a10_spine10", "spine10 of 10 assets is the same as no dependencies"),
+        ("a10_part1of2", "parts hang together by a spine"),
+        ("a10_spine5_part1of1", "1 parts, where 2 to 1000 are possible"),
+        ("a10_spine5_part3of2", "there is no part 3 of 2"),
+        ("a10_spine5_part0of2", "there is no part 0 of 2"),
+        ("a10_rebuilt_forkserver", "forkserver would preload them in vain"),
+        ("a10_rebuilt_preloaded", "preloaded would preload them in vain"),
     ],
 )
 def test_a_bad_name_is_answered_with_the_reason_and_the_grammar(name: str, reason: str) -> None:
@@ -163,7 +240,23 @@ def test_a_shape_out_of_range_cannot_be_made() -> None:
         Shape(1, partitioning=Partitioning.HOURLY)
 
 
+@given(shapes())
+def test_as_many_units_of_work_as_pieces_if_the_asset_does_them_all(shape: Shape) -> None:
+    whole = shape.structure in (Structure.GRAPH, Structure.FUSED)
+    assert shape.work_per_asset == (shape.pieces if whole else 1)
+
+
 def test_the_grammar_names_every_option_there_is() -> None:
-    options = [*Partitioning, *Dependencies, Executor.IN_PROCESS, "checks<n>", "sleep<n>ms"]
+    options = [
+        *Partitioning,
+        *(kind for kind in Structure if kind is not Structure.PLAIN),
+        *Dependencies,
+        *(kind for kind in Imports if kind is not Imports.NONE),
+        *Executor,
+        *FLAGS,
+        "part<k>of<n>",
+        "checks<n>",
+        "sleep<n>ms",
+    ]
     assert not [option for option in options if option not in GRAMMAR]
-    assert len(fields(Shape)) == 7
+    assert len(fields(Shape)) == 15

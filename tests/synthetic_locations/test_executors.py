@@ -1,0 +1,23 @@
+"""The executor is what the shape's name says, and preloads a module that stands for the location."""
+
+import dagster as dg
+import pytest
+
+from synthetic_locations.executors import executor_of, preload_module
+from synthetic_locations.shape import parse_shape
+
+
+def test_the_executor_is_what_the_name_says() -> None:
+    def executor(name: str) -> dg.ExecutorDefinition | None:
+        return executor_of(parse_shape(name), "location")
+
+    assert executor("a1") is None
+    assert executor("a1_inprocess") is dg.in_process_executor
+    assert executor("a1_forkserver") is not None
+
+
+@pytest.mark.parametrize(
+    ("location", "module"), [("a5_forkserver", "a5_forkserver"), ("my-blue", "a5_forkserver-my-blue")]
+)
+def test_the_module_to_preload_says_what_the_location_is_called(location: str, module: str) -> None:
+    assert preload_module(parse_shape("a5_forkserver"), location) == f"synthetic_locations.preload.{module}"

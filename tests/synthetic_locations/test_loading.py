@@ -1,0 +1,39 @@
+"""What a process does to come by a location's definitions, and how often."""
+
+import subprocess
+import sys
+
+from synthetic_locations import catalog
+from synthetic_locations.loading import load_definitions
+from synthetic_locations.shape import parse_shape
+
+
+def test_definitions_are_built_once_under_each_name() -> None:
+    shape = parse_shape("a3")
+    assert load_definitions(shape) is load_definitions(shape) is load_definitions(shape, "a3")
+    assert load_definitions(shape, "blue") is load_definitions(shape, "blue") is not load_definitions(shape)
+
+
+def test_rebuilt_definitions_are_built_each_time() -> None:
+    assert catalog.a3_rebuilt() is not catalog.a3_rebuilt()
+
+
+def test_garbage_is_collected_unless_the_name_says_not_to_and_again_once_an_asset_computes() -> None:
+    code = """
+import gc, sys
+import dagster as dg
+from synthetic_locations import catalog
+collected = []
+gc.callbacks.append(lambda phase, info: collected.append(phase))
+job = getattr(catalog, sys.argv[1])().resolve_implicit_global_asset_job_def()
+loading = len(collected)
+job.execute_in_process(instance=dg.DagsterInstance.ephemeral())
+print(loading > 0, gc.isenabled(), gc.get_freeze_count() > 0)
+"""
+
+    def seen(name: str) -> str:
+        command = [sys.executable, "-W", "error", "-c", code, name]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+    assert seen("a50_sleep0ms") == "True True False"
+    assert seen("a50_sleep0ms_nogc") == "False True True"
