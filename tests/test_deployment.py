@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench_orchestrator.deployment import (
@@ -18,6 +19,7 @@ from bench_orchestrator.deployment import (
     find_deployment,
     find_home,
     read_locations,
+    shape_location,
 )
 from bench_orchestrator.deployment.processes import MARKER, SupervisedProcess, end_processes, processes_of
 
@@ -60,6 +62,13 @@ def test_named_locations_come_with_the_meta_location_and_may_be_shapes(workspace
 def test_a_name_that_is_neither_location_nor_shape_is_refused(workspace_file: Path) -> None:
     with pytest.raises(DeploymentError, match="nonsense is neither a location of"):
         read_locations(workspace_file, ["nonsense"])
+
+
+def test_a_shape_is_a_location_with_or_without_a_limit() -> None:
+    assert shape_location("a750") == CodeLocation("a750", "synthetic_locations.catalog", "a750")
+    assert shape_location("a10", cpus=0.5).cpus == 0.5
+    with pytest.raises(DeploymentError, match="'nonsense' is not the name of a shape"):
+        shape_location("nonsense")
 
 
 def test_home_is_dagster_home_or_a_folder_with_dagster_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +125,21 @@ def test_processes_are_found_by_their_mark_and_ended_even_if_they_will_not(tmp_p
         assert processes_of("another-id", home=tmp_path / "other") == []
         end_processes(lambda: processes_of("some-id"), grace_s=0.2)
     assert processes_of("some-id") == []
+
+
+def test_a_process_whose_id_was_another_processs_before_is_found_as_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
+    environment = {**os.environ, MARKER: f"some-id {tmp_path}"}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        earlier = psutil.Process(process.pid)
+        monkeypatch.setattr(earlier, "_ident", (process.pid, 0.0))
+        monkeypatch.setattr(psutil, "process_iter", lambda: [earlier])
+        assert not earlier.is_running()
+        assert processes_of("some-id")[0].is_running()
 
 
 def test_a_server_that_never_answers_is_restarted_ever_later_and_reported(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ what is measured here is shaped like what runs there. Dagster is not imported he
 beside what it measures.
 """
 
+from bench_orchestrator.deployment.cpu_limits import why_no_cpu_limits
 from bench_orchestrator.deployment.home import (
     DeploymentError,
     RunningDeployment,
@@ -12,7 +13,7 @@ from bench_orchestrator.deployment.home import (
     find_home,
 )
 from bench_orchestrator.deployment.local import Deployment
-from bench_orchestrator.deployment.locations import META_LOCATION, CodeLocation, read_locations
+from bench_orchestrator.deployment.locations import META_LOCATION, CodeLocation, read_locations, shape_location
 from bench_orchestrator.deployment.status import DeploymentStatus, LocationState, LocationStatus
 
 __all__ = [
@@ -27,4 +28,6 @@ __all__ = [
     "find_deployment",
     "find_home",
     "read_locations",
+    "shape_location",
+    "why_no_cpu_limits",
 ]

@@ -1,17 +1,20 @@
 """The guard of a deployment: ends what is left of it when its supervisor is gone, SIGKILL included.
 
-    python -m bench_orchestrator.deployment.guard DEPLOYMENT_ID SOCKET_DIRECTORY
+    python -m bench_orchestrator.deployment.guard DEPLOYMENT_ID DIRECTORY
 
 It waits until its standard input closes. The kernel sees to that when a supervisor dies, whatever it dies of.
 """
 
 import shutil
 import sys
+from pathlib import Path
 
+from bench_orchestrator.deployment.cpu_limits import remove_recorded
 from bench_orchestrator.deployment.processes import end_processes, processes_of
 
 if __name__ == "__main__":
-    deployment_id, socket_directory = sys.argv[1:]
+    deployment_id, directory = sys.argv[1:]
     sys.stdin.read()
     end_processes(lambda: processes_of(deployment_id))
-    shutil.rmtree(socket_directory, ignore_errors=True)
+    remove_recorded(Path(directory))
+    shutil.rmtree(directory, ignore_errors=True)

@@ -25,6 +25,13 @@ from typing import Any, Self
 
 import yaml
 
+from bench_orchestrator.deployment.cpu_limits import (
+    CgroupParent,
+    create_recorded,
+    entering,
+    find_cgroup_parent,
+    remove_recorded,
+)
 from bench_orchestrator.deployment.home import HOST, DeploymentError, HomeLock, port_answers
 from bench_orchestrator.deployment.locations import CodeLocation
 from bench_orchestrator.deployment.processes import MARKER, SupervisedProcess, end_processes, processes_of
@@ -72,6 +79,7 @@ class Deployment:
         self._lock: HomeLock | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._directory: Path | None = None
+        self._cgroup_parent: CgroupParent | None = None
         self._servers: tuple[SupervisedProcess, ...] = ()
         self._stopping = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
@@ -105,8 +113,8 @@ class Deployment:
     def start(self) -> None:
         """Create the instance and begin to start the servers; `wait_until_loaded` waits for them.
 
-        Raises DeploymentError where another deployment has this home, the port is taken, or Dagster cannot
-        open the instance. Nothing is left running then.
+        Raises DeploymentError where another deployment has this home, the port is taken, Dagster cannot open the
+        instance, or a location wants a CPU limit that cannot be set. Nothing is left running then.
         """
         try:
             self._lock = HomeLock(self.home)
@@ -114,6 +122,8 @@ class Deployment:
             self.port = self._asked_port or _free_port()
             if not _can_listen(self.port):
                 raise DeploymentError(f"Port {self.port} is in use. Choose another, or end what listens there.")
+            if any(location.cpus is not None for location in self.locations):
+                self._cgroup_parent = find_cgroup_parent()
             self.url = f"http://{HOST}:{self.port}"
             self._environment = {
                 **os.environ,
@@ -173,7 +183,7 @@ class Deployment:
         )
 
     def stop(self) -> None:
-        """End every process of this deployment, runs in flight included; remove its sockets and state file.
+        """End every process of this deployment, runs in flight included; remove its sockets, cgroups and state file.
 
         The daemon goes first, so that nothing new is launched. Run workers get SIGTERM, and so report that their
         runs failed. Takes a few seconds, 15 at most; an interrupt on the way kills what is left. May be called
@@ -194,7 +204,7 @@ class Deployment:
         for server in self._servers:
             server.reap()
         if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            _remove_directory(self._directory)
         if self._guard is not None:
             self._guard.communicate()  # closes its standard input, which is its signal to look for leftovers
         if self._lock is not None:
@@ -205,7 +215,7 @@ class Deployment:
         """End and remove what a killed supervisor left, should its guard have been killed as well."""
         end_processes(lambda: processes_of(home=self.home))
         if directory := lock.forget_leftover():
-            shutil.rmtree(directory, ignore_errors=True)
+            _remove_directory(directory)
 
     def _create_instance(self) -> None:
         command = [sys.executable, "-m", "dagster", "instance", "info"]
@@ -260,7 +270,15 @@ class Deployment:
         server = self._server(location.name, arguments, answers=lambda _: _socket_answers(socket_path))
         server.environment = {**self._environment, **location.environment}
         server.working_directory = location.working_directory
+        if location.cpus is not None:
+            server.command = entering(self._cgroup(socket_path, location.cpus), server.command)
         return server
+
+    def _cgroup(self, socket_path: Path, cpus: float) -> Path:
+        """A new cgroup for the server of that socket."""
+        assert self._cgroup_parent is not None
+        name = f"bench-{self.id}-{socket_path.stem}"
+        return create_recorded(self._cgroup_parent, name, cpus, socket_path.parent)
 
     def _server(self, name: str, arguments: Sequence[str], answers: Callable[[float], bool]) -> SupervisedProcess:
         return SupervisedProcess(
@@ -303,6 +321,12 @@ def _socket_directory() -> Path:
         return directory
     directory.rmdir()
     return Path(tempfile.mkdtemp(prefix="bench-", dir="/tmp"))
+
+
+def _remove_directory(directory: Path) -> None:
+    """Remove a deployment's directory, and the cgroups that are recorded in it."""
+    remove_recorded(directory)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _socket_answers(path: Path) -> bool:

@@ -24,6 +24,8 @@ class CodeLocation:
     """The current directory, if None."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables beside those of the supervisor."""
+    cpus: float | None = None
+    """How much CPU its server may use, together with the run workers and steps that it starts; None is no limit."""
 
 
 def read_locations(workspace_file: Path, names: Sequence[str] = ()) -> list[CodeLocation]:
@@ -45,6 +47,17 @@ def read_locations(workspace_file: Path, names: Sequence[str] = ()) -> list[Code
     ]
 
 
+def shape_location(name: str, cpus: float | None = None) -> CodeLocation:
+    """The generated location of that shape. Raises DeploymentError for a name that is no shape."""
+    from synthetic_locations.shape import parse_shape  # deferred: most starts need no shape
+
+    try:
+        parse_shape(name)
+    except ValueError as error:
+        raise DeploymentError(str(error)) from error
+    return CodeLocation(name, _SHAPES_MODULE, name, cpus=cpus)
+
+
 def _declared_location(entry: str | Mapping[str, str], base: Path) -> CodeLocation:
     if isinstance(entry, str):
         entry = {"module_name": entry}
@@ -55,10 +68,7 @@ def _declared_location(entry: str | Mapping[str, str], base: Path) -> CodeLocati
 
 
 def _generated_location(name: str, workspace_file: Path) -> CodeLocation:
-    from synthetic_locations.shape import parse_shape  # deferred: most starts need no shape
-
     try:
-        parse_shape(name)
-    except ValueError as error:
+        return shape_location(name)
+    except DeploymentError as error:
         raise DeploymentError(f"{name} is neither a location of {workspace_file} nor a shape: {error}") from error
-    return CodeLocation(name, _SHAPES_MODULE, name)

@@ -34,11 +34,12 @@ def processes_of(deployment_id: str | None = None, home: Path | None = None) -> 
     for process in psutil.process_iter():
         try:
             marked_id, _, marked_home = process.environ().get(MARKER, "").partition(" ")
+            marked = marked_id == deployment_id or (home is not None and marked_home == str(home))
+            if marked and process.pid != os.getpid():
+                # Not psutil's own object, which it keeps: it may be of an earlier process of that id, and end nothing.
+                found.append(psutil.Process(process.pid))
         except (psutil.Error, OSError):
             continue  # ended meanwhile, a zombie, or another user's
-        marked = marked_id == deployment_id or (home is not None and marked_home == str(home))
-        if marked and process.pid != os.getpid():
-            found.append(process)
     return found
 
 

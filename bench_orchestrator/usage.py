@@ -1,0 +1,299 @@
+"""What the processes of a deployment use, as far as they run on this machine: CPU, memory, throttling.
+
+Everything is read from outside, from the operating system, while the deployment works on what is measured. So a look
+must cost next to nothing: the servers are searched for once, and afterwards only the few processes of a trial are
+read. What cannot be known for certain is left out, never guessed.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Self
+
+import psutil
+
+from synthetic_locations.process import read_throttling
+
+MEASURES: Mapping[str, str] = MappingProxyType(
+    {
+        "run_cpu_s": (
+            "CPU seconds of the run worker and its step processes, from their start to their end; unknown where the "
+            "steps come from a fork server"
+        ),
+        "run_peak_rss_bytes": (
+            "largest sum of the resident memory, in bytes, of the run worker and its step processes in any look; "
+            "what they share counts for each of them"
+        ),
+        "code_server_cpu_s": "CPU seconds of the location's code server itself, without the runs that it started",
+        "webserver_cpu_s": "CPU seconds of the webserver",
+        "daemon_cpu_s": "CPU seconds of the daemon",
+        "code_server_bytes": (
+            "memory of the location's code server after the run, in bytes: its proportional set size, or its resident "
+            "memory where that is unknown"
+        ),
+        "throttled_s": "seconds for which the CPU quota of the code server's cgroup held its processes back",
+        "wall_s": "seconds over which all of this was read, from before the request until after the run's end",
+    }
+)
+"""What a trial's usage may consist of, each with its unit."""
+
+_POLL_S = 0.1
+
+
+class UsageMeter:
+    """What one trial costs, read from the processes of the deployment whose instance is in `home`.
+
+    A trial is `begin`, any number of `look`s, and `end`. Other runs in the same location at the same time count as the
+    trial's.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._servers = _Servers()
+        self._trial: _Trial | None = None
+
+    def begin(self, location: str) -> None:
+        """Read where a trial in this location starts from, before its request."""
+        if not self._servers.live_for(location):
+            self._servers = _find_servers(self._home)
+        self._trial = None
+        if location in self._servers.code:
+            with suppress(psutil.Error):
+                self._trial = _Trial.begin(self._servers, location)
+
+    def look(self) -> None:
+        """Read the memory of the trial's run worker and steps, now and then while they work."""
+        if self._trial is not None:
+            self._trial.look()
+
+    def end(self, patience_s: float = 10.0, sleep: Callable[[float], None] = time.sleep) -> dict[str, float]:
+        """What the trial used, by `MEASURES`, without what is unknown; after its run's end.
+
+        Empty where the location's code server is not on this machine. Waits `patience_s` seconds at most until the
+        run's processes are gone: their CPU is known only then. A code server looks after those that ended every half
+        second.
+        """
+        trial, self._trial = self._trial, None
+        if trial is None:
+            return {}
+        for _ in range(round(patience_s / _POLL_S)):
+            if not trial.look():
+                break
+            sleep(_POLL_S)
+        return {name: round(value, 6) for name, value in trial.usage().items()}
+
+
+def server_memory(home: Path) -> dict[str, float]:
+    """The memory of each code server by its location's name, in bytes, as in `code_server_bytes`."""
+    sizes = dict[str, float]()
+    for location, server in _find_servers(home).code.items():
+        with suppress(psutil.Error):  # ended meanwhile
+            sizes[location] = _memory_bytes(server)
+    return sizes
+
+
+@dataclass(frozen=True)
+class _Servers:
+    """The servers of a deployment, those of which there is exactly one."""
+
+    code: Mapping[str, psutil.Process] = field(default_factory=dict)
+    """By the location's name."""
+    webserver: psutil.Process | None = None
+    daemon: psutil.Process | None = None
+
+    def live_for(self, location: str) -> bool:
+        """Whether all that a trial in this location needs are known and live."""
+        needed = (self.code.get(location), self.webserver, self.daemon)
+        return all(server is not None and _lives(server) for server in needed)
+
+
+@dataclass
+class _Trial:
+    """The readings of one trial."""
+
+    code_server: psutil.Process
+    cpu_s: Mapping[str, tuple[psutil.Process, float]]
+    """Of each measure of a server: its process, and the CPU it had used at the beginning."""
+    ended_cpu_s: float
+    """CPU of the processes that the code server had started, and that had ended, at the beginning."""
+    earlier: frozenset[int]
+    """Processes that the code server had started before."""
+    throttled_s: float | None
+    began_at: float
+    peak_rss_bytes: int = 0
+    seen: bool = False
+    """Whether there was a process of the run at any look."""
+    ended: bool = False
+    """Whether there was none at the latest look."""
+    loses_cpu: bool = False
+    """Whether a process was seen whose CPU is not counted when it ends."""
+
+    @classmethod
+    def begin(cls, servers: _Servers, location: str) -> Self:
+        """The first reading. Raises psutil.Error if a server dies meanwhile."""
+        code_server = servers.code[location]
+        measured = {
+            "code_server_cpu_s": code_server,
+            "webserver_cpu_s": servers.webserver,
+            "daemon_cpu_s": servers.daemon,
+        }
+        return cls(
+            code_server=code_server,
+            cpu_s={name: (server, _cpu_s(server)) for name, server in measured.items() if server is not None},
+            ended_cpu_s=_ended_cpu_s(code_server),
+            earlier=frozenset(_children(code_server.pid)),
+            throttled_s=_throttled_s(code_server),
+            began_at=time.monotonic(),
+        )
+
+    def look(self) -> bool:
+        """Read the run's processes. Whether there are any."""
+        rss_bytes, self.ended = 0, True
+        for pid, command in self._run_processes():
+            self.seen, self.ended = True, False
+            # Nobody waits for a fork server, so that nobody is charged with its CPU and that of the steps it forked.
+            self.loses_cpu |= "multiprocessing.forkserver" in command
+            with suppress(psutil.Error):
+                rss_bytes += psutil.Process(pid).memory_info().rss
+        self.peak_rss_bytes = max(self.peak_rss_bytes, rss_bytes)
+        return not self.ended
+
+    def usage(self) -> dict[str, float]:
+        """What was used until now, without what is unknown."""
+        used = {"wall_s": time.monotonic() - self.began_at}
+        for name, (server, before_s) in self.cpu_s.items():
+            with suppress(psutil.Error):
+                if _lives(server):
+                    used[name] = _cpu_s(server) - before_s
+        with suppress(psutil.Error):
+            if _lives(self.code_server):
+                used |= self._usage_of_run()
+                throttled_s = _throttled_s(self.code_server)
+                if throttled_s is not None and self.throttled_s is not None:
+                    used["throttled_s"] = throttled_s - self.throttled_s
+                used["code_server_bytes"] = _memory_bytes(self.code_server)
+        return used
+
+    def _usage_of_run(self) -> dict[str, float]:
+        """Nothing where none of its processes was seen: they ran elsewhere."""
+        used = dict[str, float]()
+        if self.peak_rss_bytes:
+            used["run_peak_rss_bytes"] = self.peak_rss_bytes
+        cpu_s = _ended_cpu_s(self.code_server) - self.ended_cpu_s
+        nothing_else_ended = self.earlier.issubset(_children(self.code_server.pid))
+        # Only Linux counts the CPU of processes that ended.
+        if cpu_s > 0 and self.seen and self.ended and nothing_else_ended and not self.loses_cpu:
+            used["run_cpu_s"] = cpu_s
+        return used
+
+    def _run_processes(self) -> Iterator[tuple[int, str]]:
+        """What the code server has started since the beginning, and their descendants, with their command lines.
+
+        Those that ended are among them until their parent takes notice: it is then that it is charged with their CPU.
+        """
+        pids = [pid for pid in _children(self.code_server.pid) if pid not in self.earlier]
+        while pids:
+            pid = pids.pop()
+            command = ""
+            with suppress(psutil.Error):
+                command = " ".join(psutil.Process(pid).cmdline())
+            if "multiprocessing.resource_tracker" not in command:  # comes with the server's first run, and stays
+                yield pid, command
+                pids += _children(pid)
+
+
+def _find_servers(home: Path) -> _Servers:
+    """Search all processes of this machine."""
+    found = defaultdict[tuple[str, str], list[psutil.Process]](list)
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            role = _role(process.cmdline())
+            if role and _is_in(home, process):
+                # Not psutil's own object, which it keeps: it may be of an earlier process of that id.
+                found[role].append(psutil.Process(process.pid))
+    only = {role: processes[0] for role, processes in found.items() if len(processes) == 1}
+    return _Servers(
+        code={location: process for (kind, location), process in only.items() if kind == "code server"},
+        webserver=only.get(("webserver", "")),
+        daemon=only.get(("daemon", "")),
+    )
+
+
+def _role(command: Sequence[str]) -> tuple[str, str] | None:
+    """Which server this is and of which location; None for other processes, and for a server of unknown location."""
+    match _program(command):
+        # `dagster dev` starts `dagster code-server start` for each location, and that in its turn this:
+        case ["dagster", "api", "grpc", *options] if "--location-name" in options[:-1]:
+            return "code server", options[options.index("--location-name") + 1]
+        case ["dagster_webserver" | "dagster-webserver", *_]:
+            return "webserver", ""
+        case ["dagster._daemon" | "dagster-daemon", *_]:
+            return "daemon", ""
+    return None
+
+
+def _program(command: Sequence[str]) -> list[str]:
+    """The module or script that a Python process runs, without its folder, and the arguments."""
+    words = iter(command[1:])
+    for word in words:
+        if word == "-m":
+            return list(words)
+        if word in ("-X", "-W"):
+            next(words, None)
+        elif not word.startswith("-"):
+            return [Path(word).name, *words]
+    return []
+
+
+def _is_in(home: Path, process: psutil.Process) -> bool:
+    configured = process.environ().get("DAGSTER_HOME", "")
+    return configured != "" and Path(configured).expanduser().resolve() == home.resolve()
+
+
+def _children(pid: int) -> list[int]:
+    """The processes that a process has started and has not taken notice of the end of."""
+    found: list[int] = []
+    with suppress(psutil.Error, OSError):
+        if not _kernel_lists_children():
+            return [child.pid for child in psutil.Process(pid).children()]  # reads every process of the machine
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                found += map(int, (thread / "children").read_text().split())
+    return found
+
+
+@cache
+def _kernel_lists_children() -> bool:
+    return Path("/proc/thread-self/children").exists()
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def _ended_cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.children_user + times.children_system
+
+
+def _throttled_s(process: psutil.Process) -> float | None:
+    return read_throttling(membership=Path(f"/proc/{process.pid}/cgroup")).get("throttled_s")
+
+
+def _memory_bytes(process: psutil.Process) -> int:
+    with suppress(psutil.AccessDenied):
+        memory = process.memory_full_info()
+        return int(getattr(memory, "pss", memory.rss))
+    return int(process.memory_info().rss)
