@@ -6,16 +6,28 @@ event log is the bench's source of truth; the results database is derived from i
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLogEntry, RunRecord, RunsFilter
 from pydantic import TypeAdapter
 
-from bench_orchestrator.model import MICROSECONDS, SWEEPS_ASSET, SweepPlan, Tag, TrialNote
-from bench_orchestrator.timeline import EVENT_TYPES, Event
+from bench_orchestrator.model import (
+    MICROSECONDS,
+    SWEEPS_ASSET,
+    Event,
+    RunLog,
+    StepSpan,
+    SweepPlan,
+    Tag,
+    TrialNote,
+    UnusableError,
+)
+from bench_orchestrator.timeline import EVENT_TYPES, without_steps_after_the_first
 
 IN_PROGRESS = (DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 FINISHED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
@@ -27,14 +39,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 1_000
 _PLAN = TypeAdapter(SweepPlan)
 _NOTE = TypeAdapter(TrialNote)
-_DETAIL_TYPES = frozenset(
-    {
-        DagsterEventType.STEP_FAILURE,
-        DagsterEventType.RUN_FAILURE,
-        DagsterEventType.RUN_CANCELED,
-        DagsterEventType.ASSET_MATERIALIZATION,
-    }
-)
+_STEP_ENDS = frozenset({DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE})
+_DETAIL_TYPES = _STEP_ENDS | {
+    DagsterEventType.RUN_FAILURE,
+    DagsterEventType.RUN_CANCELED,
+    DagsterEventType.ASSET_MATERIALIZATION,
+}
 _RUN_TYPES = frozenset(DagsterEventType(name) for name in EVENT_TYPES) | _DETAIL_TYPES
 
 
@@ -61,20 +71,33 @@ class Run:
 
 
 @dataclass(frozen=True)
-class RunLog:
-    """What one run's event log says: the events of its timeline, why it failed, what its asset reported."""
-
-    events: tuple[Event, ...]
-    failure: str
-    step_process: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Journal:
     """What a sweep recorded of itself: its plan, and a note for each trial it is done with."""
 
     plan: SweepPlan
     notes: tuple[TrialNote, ...]
+
+
+@contextmanager
+def open_instance(home: Path) -> Iterator[DagsterInstance]:
+    """The Dagster instance of a home, for the time being.
+
+    Raises UnusableError where there is none, or where its configuration or its storage cannot be used.
+    """
+    # Dagster would make an instance of any folder.
+    if not any((home / name).exists() for name in ("dagster.yaml", "history")):
+        raise UnusableError(f"There is no Dagster instance in {home}: set DAGSTER_HOME to the folder of one.")
+    try:
+        instance = DagsterInstance.from_config(str(home))
+    except Exception as error:  # whatever its YAML and the storage that it names may raise
+        raise UnusableError(f"The Dagster instance in {home} cannot be opened: {_one_line(str(error))}") from error
+    with instance:
+        yield instance
+
+
+def find_run_ids(instance: DagsterInstance, prefix: str) -> list[str]:
+    """The ids of all runs that begin so. Storages know no prefixes: a whole id is better looked up by `get_run`."""
+    return [run_id for run_id in instance.get_run_ids() if run_id.startswith(prefix)]
 
 
 def get_run(instance: DagsterInstance, run_id: str) -> Run | None:
@@ -122,11 +145,15 @@ def read_run_log(instance: DagsterInstance, run_id: str) -> RunLog:
     events: list[Event] = []
     failure = ""
     engine_event: dg.DagsterEvent | None = None
-    step_process: dict[str, Any] = {}
+    steps: dict[str, StepSpan] = {}
+    materialized: list[dict[str, Any]] = []
+    materialized_us: int | None = None
     for entry in _entries(instance, run_id, _RUN_TYPES):
-        event = entry.get_dagster_event()
+        event, time_us = entry.get_dagster_event(), to_us(entry.timestamp)
         if event.event_type_value in EVENT_TYPES:
-            events.append(Event(event.event_type_value, to_us(entry.timestamp), entry.step_key, event.message or ""))
+            events.append(Event(event.event_type_value, time_us, entry.step_key, event.message or ""))
+        if entry.step_key is not None:
+            _follow_step(steps, entry.step_key, event.event_type, time_us)
         # A step's own failure says more than the run's, which follows it.
         if event.event_type in (DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE):
             failure = failure or _failure(event)
@@ -134,13 +161,25 @@ def read_run_log(instance: DagsterInstance, run_id: str) -> RunLog:
                 failure = _failure(engine_event)
         if event.event_type is DagsterEventType.ENGINE_EVENT:
             engine_event = event
-        if event.event_type is DagsterEventType.ASSET_MATERIALIZATION and not step_process:
-            step_process = _bench_metadata(event)
-    return RunLog(tuple(events), failure, step_process)
+        if event.event_type is DagsterEventType.ASSET_MATERIALIZATION:
+            materialized.append(_bench_metadata(event))
+            materialized_us = time_us
+    return RunLog(
+        events=without_steps_after_the_first(events),
+        failure=failure,
+        step_process=materialized[0] if materialized else {},
+        steps=tuple(steps.values()),
+        materializations=len(materialized),
+        work=sum(int(metadata.get("work", 1)) for metadata in materialized),
+        materialized_us=materialized_us,
+    )
 
 
 def read_journal(instance: DagsterInstance, sweep_run_id: str) -> Journal | None:
-    """What a sweep recorded in its own run; None where it ended before it had a plan."""
+    """What a sweep recorded in its own run; None where it ended before it had a plan.
+
+    Where it continues an interrupted sweep, that one's notes come first.
+    """
     plan: SweepPlan | None = None
     notes: list[TrialNote] = []
     types = frozenset({DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION})
@@ -154,7 +193,10 @@ def read_journal(instance: DagsterInstance, sweep_run_id: str) -> Journal | None
         else:
             data = event.asset_observation_data.asset_observation.metadata["note"].value
             notes.append(_NOTE.validate_python(data))
-    return Journal(plan, tuple(notes)) if plan else None
+    if plan is None:
+        return None
+    earlier = read_journal(instance, plan.resumes) if plan.resumes else None
+    return Journal(plan, (*(earlier.notes if earlier else ()), *notes))
 
 
 def plan_event(plan: SweepPlan) -> dg.AssetMaterialization:
@@ -197,6 +239,20 @@ def _entries(instance: DagsterInstance, run_id: str, types: frozenset[DagsterEve
             return
 
 
+def _follow_step(steps: dict[str, StepSpan], key: str, event_type: DagsterEventType, time_us: int) -> None:
+    """Take one event of a step into its span. A step that is retried counts from its first attempt to its last end."""
+    step = steps.get(key, StepSpan(key, None, None, None))
+    if event_type is DagsterEventType.STEP_WORKER_STARTING and step.launched_us is None:
+        step = replace(step, launched_us=time_us)
+    elif event_type is DagsterEventType.STEP_START and step.started_us is None:
+        step = replace(step, started_us=time_us)
+    elif event_type in _STEP_ENDS:
+        step = replace(step, ended_us=time_us)
+    else:
+        return
+    steps[key] = step
+
+
 def _run(record: RunRecord) -> Run:
     run = record.dagster_run
     return Run(
@@ -221,6 +277,10 @@ def _failure(event: dg.DagsterEvent) -> str:
     while error is not None and error.cause is not None and error.cls_name != "DagsterUserCodeUnreachableError":
         error = error.cause
     text = error.message if error is not None else event.message or ""
+    return _one_line(text)
+
+
+def _one_line(text: str) -> str:
     return " ".join(text.split())[:500]
 
 

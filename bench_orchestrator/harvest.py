@@ -5,12 +5,14 @@ between costs nothing but time.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from dagster import DagsterInstance, DagsterRunStatus
 
 from bench_orchestrator.event_log import (
+    FINISHED,
     Run,
-    RunLog,
+    find_runs,
     find_trial_runs,
     get_run,
     last_sign_us,
@@ -19,10 +21,13 @@ from bench_orchestrator.event_log import (
 )
 from bench_orchestrator.model import (
     MICROSECONDS,
+    Boundary,
     Launch,
     Location,
     Outcome,
     PlannedTrial,
+    PreflightError,
+    RunLog,
     Sweep,
     SweepPlan,
     Tag,
@@ -33,6 +38,14 @@ from bench_orchestrator.timeline import timeline
 SILENCE_US = 600 * MICROSECONDS
 """How long a run of the bench may write nothing to its log, beside what one of its trials may take: many times what
 preflight, terminating a run, or harvesting a large sweep from slow storage takes."""
+
+_STATUS_OF = {
+    Outcome.OK: DagsterRunStatus.SUCCESS,
+    Outcome.FAILED: DagsterRunStatus.FAILURE,
+    Outcome.CANCELED: DagsterRunStatus.CANCELED,
+    Outcome.TIMED_OUT: DagsterRunStatus.STARTED,
+}
+"""The status of a run that only the sweep's note remembers."""
 
 _STATUS = {DagsterRunStatus.SUCCESS: "complete", DagsterRunStatus.CANCELED: "canceled"}
 
@@ -50,16 +63,46 @@ def harvest_sweep(instance: DagsterInstance, sweep_run_id: str) -> Sweep | None:
     if journal is None:
         return None
     plan = journal.plan
-    locations = {location.name: location for location in plan.locations}
+    locations = {(location.deployment, location.name): location for location in plan.locations}
     notes = {note.number: note for note in journal.notes}
     runs: dict[int, list[Run]] = {}
     for run in find_trial_runs(instance, plan.sweep_id):
         runs.setdefault(int(run.tags[Tag.TRIAL]), []).append(run)
-    launches = [
-        _launch(instance, plan, trial, locations[trial.location], runs.get(trial.number, []), notes, sweep_run)
-        for trial in plan.trials
-    ]
+    launches = []
+    for trial in plan.trials:
+        note = notes.get(trial.number)
+        trace = _trace(instance, plan, note, runs.get(trial.number, []))
+        location = locations[trial.deployment, trial.location]
+        launches.append(_launch(plan, trial, location, trace, note, sweep_run))
     return Sweep(plan, _STATUS.get(sweep_run.status, "failed"), tuple(launches))
+
+
+def find_interrupted(instance: DagsterInstance, scenario: str, sweep_id: str) -> Sweep:
+    """A sweep that was interrupted, as far as it came, with a plan for the run that is to continue it.
+
+    Raises:
+        PreflightError: there is none, it is of another scenario, or it owes nothing.
+    """
+    runs = find_runs(instance, {Tag.KIND: "sweep", Tag.SCENARIO: scenario}, statuses=FINISHED)
+    for run in reversed(runs):  # of those that continued one another, the latest knows the most
+        journal = read_journal(instance, run.run_id)
+        if journal is not None and journal.plan.sweep_id == sweep_id:
+            sweep = harvest_sweep(instance, run.run_id)
+            assert sweep is not None
+            if not missing_trials(sweep):
+                raise PreflightError(f"The sweep {sweep_id} is complete: there is nothing to resume.")
+            return replace(sweep, plan=replace(sweep.plan, resumes=run.run_id))
+    raise PreflightError(
+        f"This deployment has no interrupted sweep {sweep_id!r} of {scenario}. `bench sweeps` lists the sweeps."
+    )
+
+
+def missing_trials(sweep: Sweep) -> frozenset[int]:
+    """The numbers of the trials that an interrupted sweep still owes: never launched, canceled, or lost.
+
+    What failed, was refused or took too long is a result and is not tried again.
+    """
+    return frozenset(launch.trial for launch in sweep.launches if launch.outcome in (Outcome.LOST, Outcome.CANCELED))
 
 
 def overdue(instance: DagsterInstance, sweep_run: Run, now_us: int) -> bool:
@@ -93,27 +136,54 @@ def given_up(instance: DagsterInstance, run: Run, now_us: int) -> str:
     return f"This run has written nothing to its log for {silence_us // MICROSECONDS} s: its process is taken for dead."
 
 
+@dataclass(frozen=True)
+class _Trace:
+    """What is left of a trial's run: in the instance, or in the sweep's note on it."""
+
+    run_id: str
+    status: DagsterRunStatus
+    requested_us: int | None
+    created_us: int | None
+    log: RunLog
+    warnings: tuple[str, ...] = ()
+
+
+def _trace(instance: DagsterInstance, plan: SweepPlan, note: TrialNote | None, runs: Sequence[Run]) -> _Trace | None:
+    """A trial's run, None where there is none."""
+    if note is not None and note.log is not None and note.run_id is not None:
+        return _Trace(note.run_id, _STATUS_OF[note.outcome], note.requested_us, note.created_us, note.log)
+    if not runs:
+        return None
+    noted = next((run for run in runs if note is not None and run.run_id == note.run_id), None)
+    # A trial of an interrupted sweep may have left a run before it was launched again.
+    run = noted or (runs[-1] if plan.resumes else runs[0])
+    several = len(runs) > 1 and plan.resumes is None
+    return _Trace(
+        run.run_id,
+        run.status,
+        note.requested_us if note is not None and note.requested_us else run.requested_us,
+        run.created_us,
+        read_run_log(instance, run.run_id),
+        (f"{len(runs)} runs carry this trial's tags; the first is measured",) if several else (),
+    )
+
+
 def _launch(
-    instance: DagsterInstance,
     plan: SweepPlan,
     trial: PlannedTrial,
     location: Location,
-    runs: Sequence[Run],
-    notes: dict[int, TrialNote],
+    trace: _Trace | None,
+    note: TrialNote | None,
     sweep_run: Run,
 ) -> Launch:
-    note = notes.get(trial.number)
-    run = runs[0] if runs else None
-    log = read_run_log(instance, run.run_id) if run else RunLog((), "", {})
+    log = trace.log if trace else RunLog()
     times = timeline(
         log.events,
-        requested_us=run.requested_us if run else None,
-        created_us=run.created_us if run else None,
+        requested_us=trace.requested_us if trace else None,
+        created_us=trace.created_us if trace else None,
     )
-    warnings = times.warnings if run else ()
-    if len(runs) > 1:
-        warnings += (f"{len(runs)} runs carry this trial's tags; the first is measured",)
-    outcome, reason = _outcome(run, log, note, sweep_run, has_lag=times.lag_us is not None)
+    outcome, reason = _outcome(trace, trial, note, sweep_run, has_lag=times.lag_us is not None)
+    requested_us = times.at_us[Boundary.REQUESTED]
     return Launch(
         sweep_id=plan.sweep_id,
         trial=trial.number,
@@ -124,11 +194,11 @@ def _launch(
         partition_count=location.partition_count,
         block=trial.block,
         warmup=trial.warmup,
-        asset_key=trial.asset_key,
+        asset_key=trial.asset_keys[0],
         partition_key=trial.partition_key,
         outcome=outcome,
         reason=reason,
-        run_id=run.run_id if run else None,
+        run_id=trace.run_id if trace else None,
         executor=times.executor,
         at_us=times.at_us,
         ended_us=times.ended_us,
@@ -137,29 +207,41 @@ def _launch(
         init_us=times.init_us,
         lag_us=times.lag_us,
         time_to_code_us=times.time_to_code_us,
-        warnings=warnings,
+        warnings=(*times.warnings, *trace.warnings) if trace else (),
         step_process=log.step_process,
+        deployment=trial.deployment,
+        path=trial.path,
+        assets=len(trial.asset_keys),
+        work=log.work,
+        materialized_us=log.materialized_us,
+        work_us=log.materialized_us - requested_us if log.materialized_us and requested_us else None,
+        steps=log.steps,
+        usage=note.usage if note else {},
     )
 
 
 def _outcome(
-    run: Run | None, log: RunLog, note: TrialNote | None, sweep_run: Run, *, has_lag: bool
+    trace: _Trace | None, trial: PlannedTrial, note: TrialNote | None, sweep_run: Run, *, has_lag: bool
 ) -> tuple[Outcome, str]:
     """The run's own log first, the sweep's note where the log cannot tell."""
-    if run is None:
+    if trace is None:
         if note is not None and note.outcome is not Outcome.OK:
             return note.outcome, note.reason
         if note is not None:
             return Outcome.LOST, f"its run {note.run_id} is no longer in the instance"
+        # Runs in a deployment of the sweep's own are gone with it; elsewhere, no run means no launch.
+        when = "over" if trial.deployment else "launched"
         if sweep_run.status is DagsterRunStatus.CANCELED:
-            return Outcome.CANCELED, "the sweep was canceled before this trial was launched"
-        return Outcome.LOST, "the sweep ended before this trial was launched"
+            return Outcome.CANCELED, f"the sweep was canceled before this trial was {when}"
+        return Outcome.LOST, f"the sweep ended before this trial was {when}"
     if note is not None and note.outcome is Outcome.TIMED_OUT:
         return Outcome.TIMED_OUT, note.reason
-    if run.status is DagsterRunStatus.SUCCESS:
+    if trace.status is DagsterRunStatus.SUCCESS:
+        if trial.work is not None and trace.log.work != trial.work:
+            return Outcome.FAILED, f"it succeeded, but did {trace.log.work} of {trial.work} units of work"
         return (Outcome.OK, "") if has_lag else (Outcome.LOST, "it succeeded, but its log lacks events")
-    if run.status is DagsterRunStatus.FAILURE:
-        return Outcome.FAILED, log.failure or "the run failed and its log does not say why"
-    if run.status is DagsterRunStatus.CANCELED:
+    if trace.status is DagsterRunStatus.FAILURE:
+        return Outcome.FAILED, trace.log.failure or "the run failed and its log does not say why"
+    if trace.status is DagsterRunStatus.CANCELED:
         return Outcome.CANCELED, "the run was canceled"
-    return Outcome.TIMED_OUT, f"still {run.status.value} after the sweep was over"
+    return Outcome.TIMED_OUT, f"still {trace.status.value} after the sweep was over"

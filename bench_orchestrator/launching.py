@@ -5,7 +5,7 @@ Launching and terminating go through dagster-graphql's own client; the few quest
 callers must tell apart: the webserver cannot be reached, it refuses us, or it refuses this launch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -106,10 +106,10 @@ class Webserver:
         repository: str,
         job: str,
         tags: Mapping[str, str],
-        asset_key: str | None = None,
+        asset_keys: Sequence[str] = (),
         run_config: Mapping[str, Any] | None = None,
     ) -> str:
-        """Launch one run, of one asset or of a whole job, and return its id.
+        """Launch one run, of these assets or of a whole job, and return its id.
 
         Raises:
             LaunchRejectedError: the deployment refused; no run exists.
@@ -124,7 +124,7 @@ class Webserver:
                     repository_name=repository,
                     run_config=run_config,
                     tags=dict(tags),
-                    asset_selection=[asset_key.split("/")] if asset_key else None,
+                    asset_selection=[key.split("/") for key in asset_keys] or None,
                 )
             except DagsterGraphQLClientError as error:
                 if isinstance(error.__cause__, TransportError):
@@ -133,9 +133,42 @@ class Webserver:
             except KeyError as error:
                 # The client does not ask for the message of an InvalidSubsetError, and trips over its absence.
                 raise LaunchRejectedError(
-                    f"The deployment refused to launch {asset_key or job} in {location} and its reason got lost. "
-                    "Is it still there? The webserver's log says more."
+                    f"The deployment refused to launch {', '.join(asset_keys) or job} in {location} and its reason got "
+                    "lost. Is it still there? The webserver's log says more."
                 ) from error
+
+    def submit_backfill(self, *, asset_keys: Sequence[str], partitions: Sequence[str], tags: Mapping[str, str]) -> None:
+        """Ask for a backfill of these partitions; the daemon launches its runs, with these tags, when it gets to it.
+
+        Raises:
+            LaunchRejectedError: the deployment refused.
+            WebserverError: of the kind that fits.
+        """
+        parameters = {
+            "assetSelection": [{"path": key.split("/")} for key in asset_keys],
+            "partitionNames": list(partitions),
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        }
+        answer = self.query(_BACKFILL, {"parameters": parameters})["launchPartitionBackfill"]
+        if "backfillId" not in answer:
+            raise LaunchRejectedError(_one_line(answer.get("message") or str(answer)))
+
+    def tick_times_s(self, *, location: str, repository: str, name: str, kind: str) -> dict[str, float]:
+        """When the latest ticks of a schedule or a sensor (`kind`) were, in seconds, by the id of each run they made.
+
+        Raises:
+            WebserverError: there is none of that name.
+        """
+        selector = {
+            f"{kind}Name": name,
+            "repositoryName": repository,
+            "repositoryLocationName": location,
+        }
+        answer = self.query(_TICKS[kind], {"selector": selector})["instigator"]
+        if "state" not in answer:
+            raise WebserverError(f"There is no {kind} {name} in {location}: {answer}")
+        ticks = answer["state"]["ticks"]
+        return {run_id: float(tick["timestamp"]) for tick in ticks for run_id in tick["runIds"]}
 
     def terminate(self, run_id: str) -> None:
         """Ask for a run to be canceled, as the UI's button does.
@@ -235,6 +268,36 @@ query BenchPartitions($assetKey: AssetKeyInput!) {
   }
 }
 """
+
+_BACKFILL = """
+mutation BenchBackfill($parameters: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $parameters) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+    ... on UnauthorizedError { message }
+    ... on PartitionSetNotFoundError { message }
+    ... on PartitionKeysNotFoundError { message }
+  }
+}
+"""
+
+_TICKS = {
+    "schedule": """
+query BenchScheduleTicks($selector: ScheduleSelector!) {
+  instigator: scheduleOrError(scheduleSelector: $selector) {
+    ... on Schedule { state: scheduleState { ticks(limit: 10) { timestamp runIds } } }
+  }
+}
+""",
+    "sensor": """
+query BenchSensorTicks($selector: SensorSelector!) {
+  instigator: sensorOrError(sensorSelector: $selector) {
+    ... on Sensor { state: sensorState { ticks(limit: 10) { timestamp runIds } } }
+  }
+}
+""",
+}
 
 _FORCE_TERMINATE = """
 mutation BenchForceTerminate($runId: String!) {

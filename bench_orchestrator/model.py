@@ -5,6 +5,7 @@ All instants are integer microseconds since the epoch and all durations integer 
 of stages are exact; seconds appear only where a person reads them.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,8 +14,17 @@ from typing import Any
 MICROSECONDS = 1_000_000
 
 
+def now_us() -> int:
+    """The wall clock in microseconds since the epoch, which is what Dagster's processes stamp events with."""
+    return time.time_ns() // 1_000
+
+
 class UnusableError(Exception):
     """Something that the bench needs (deployment, webserver, results) cannot be used; the message says what to do."""
+
+
+class PreflightError(Exception):
+    """A sweep cannot begin; the message lists why, and what to do."""
 
 
 class Boundary(StrEnum):
@@ -115,6 +125,11 @@ class Tag(StrEnum):
     """The run id of the sweep that a harvest run reads."""
 
 
+def again(baseline: str) -> str:
+    """The name of the variant that launches a baseline a second time: the A/A arm, whose difference is the noise."""
+    return f"{baseline}, again"
+
+
 SWEEPS_ASSET = "sweeps"
 """The asset a sweep records itself under: its plan as a materialization, its trials as observations."""
 
@@ -122,14 +137,70 @@ MEASUREMENTS_ASSET = "launch_measurements"
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """A value that was expected before it was measured, with its interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+    basis: str
+    """What it was predicted from, in words."""
+
+
+class LaunchPath(StrEnum):
+    """How a trial's run comes to be launched."""
+
+    GRAPHQL = "graphql"
+    """As by the button in the UI."""
+    SCHEDULE = "schedule"
+    SENSOR = "sensor"
+    BACKFILL = "backfill"
+    """A backfill whose partitions are one run."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One side of a comparison: what each of its trials asks for, and of what deployment."""
+
+    name: str
+    locations: tuple[str, ...]
+    """Each trial launches in one of them, chosen at random."""
+    assets: int = 1
+    """How many assets a trial selects."""
+    stride: int = 1
+    """From one selected asset to the next: 1 for neighbours; beyond that, the first asset is the location's first."""
+    partitions: int = 1
+    """How many of the latest partitions a trial launches as one range, where there are partitions."""
+    work: int | None = None
+    """Units of work that a trial has to materialize, so that sides can be held to the same; None: not checked."""
+    path: LaunchPath = LaunchPath.GRAPHQL
+    instance: Mapping[str, Any] = field(default_factory=dict)
+    """Entries of dagster.yaml that this side needs: it then runs in a deployment of its own."""
+    cpus: float | None = None
+    """CPUs that its code servers, with their runs, may use: a deployment of its own again. None: all."""
+    against: str = ""
+    """The variant that it is compared with, which is a baseline and names itself; empty: the experiment's first."""
+    in_turn: bool = False
+    """Launched once in each of its locations, in their order, after all blocks; not compared."""
+
+
+@dataclass(frozen=True)
 class Scenario:
-    """A named question: which code locations are launched, and how often by default."""
+    """A named question: which code locations are launched, and how often by default.
+
+    An experiment has variants in place of locations, the first of which is its baseline.
+    """
 
     name: str
     question: str
-    locations: tuple[str, ...]
+    locations: tuple[str, ...] = ()
     repeats: int = 5
     warmups: int = 1
+    variants: tuple[Variant, ...] = ()
+    quick_variants: tuple[Variant, ...] = ()
+    """The same experiment at a size for laptops and tests."""
+    holds_equal: str = ""
+    """What the sides of an experiment have in common, in words."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +213,10 @@ class Location:
     asset_count: int
     partition_count: int
     """Partitions of the chosen assets; 0 where they have none."""
+    deployment: str = ""
+    """The deployment that serves it, by its name in the plan; empty: the one that the sweep itself runs in."""
+    load_s: float | None = None
+    """How long its code server took to start until it answered, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -151,13 +226,20 @@ class PlannedTrial:
     number: int
     """1 for the first launch of the sweep; unique in it."""
     block: int
-    """Blocks launch each location once, in shuffled order; counted from 1, warm-up blocks first."""
+    """Blocks launch each variant once, in shuffled order; counted from 1, warm-up blocks first."""
     location: str
     variant: str
     warmup: bool
-    asset_key: str
-    """As Dagster prints it to users: parts joined with `/`."""
+    asset_keys: tuple[str, ...]
+    """As Dagster prints them to users: parts joined with `/`."""
     partition_key: str | None = None
+    """The partition, or the first of a range."""
+    last_partition_key: str | None = None
+    """The last of a range; None where it is one partition."""
+    work: int | None = None
+    """Units of work that it has to materialize; None where nobody counts."""
+    deployment: str = ""
+    path: LaunchPath = LaunchPath.GRAPHQL
 
 
 @dataclass(frozen=True)
@@ -174,6 +256,54 @@ class SweepPlan:
     """The knobs that shaped it: repeats, warmups, timeout_s, pause_s, jitter_s, and what else its job was given."""
     environment: Mapping[str, Any]
     """What the numbers depend on: versions, CPU, launcher, coordinator, storage, limits."""
+    variants: tuple[Variant, ...] = ()
+    """An experiment's sides, its baseline first, each baseline followed by its A/A arm; empty for other sweeps."""
+    environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of each deployment of the plan's own, by its name: the environment, and its dagster.yaml."""
+    predictions_s: Mapping[str, Prediction] = field(default_factory=dict)
+    """What each variant's lag was expected to be, before its first launch, from an earlier fit."""
+    resumes: str | None = None
+    """The run id of the interrupted sweep that this one continues: the same plan, and its notes count."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a run's log, as far as a timeline needs it."""
+
+    type: str
+    """A DagsterEventType's value; runs are still called pipelines there: `PIPELINE_START`."""
+    time_us: int
+    step_key: str | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class StepSpan:
+    """When one step of a run was launched, ran, and ended; None for what the log does not have."""
+
+    key: str
+    launched_us: int | None
+    """When the executor began to make its process; None in the run worker's own process."""
+    started_us: int | None
+    ended_us: int | None
+
+
+@dataclass(frozen=True)
+class RunLog:
+    """What one run's event log says: its timeline's events, why it failed, what it materialized."""
+
+    events: tuple[Event, ...] = ()
+    """Up to the first line of user code, and the run's end."""
+    failure: str = ""
+    step_process: Mapping[str, Any] = field(default_factory=dict)
+    """What the first asset to be materialized reported of its process."""
+    steps: tuple[StepSpan, ...] = ()
+    """In the order in which they were launched."""
+    materializations: int = 0
+    work: int = 0
+    """Units of work materialized: as many as the assets report of themselves, else one each."""
+    materialized_us: int | None = None
+    """When the last asset was materialized."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +315,12 @@ class TrialNote:
     reason: str = ""
     run_id: str | None = None
     requested_us: int | None = None
+    created_us: int | None = None
+    """When its run was created, by a deployment that is gone once the sweep is over."""
+    log: RunLog | None = None
+    """Its run's log, likewise; None where the run stays in the instance of the sweep."""
+    usage: Mapping[str, float] = field(default_factory=dict)
+    """What the trial cost, by `usage.MEASURES`; empty where the processes are not on the sweep's machine."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +337,7 @@ class Launch:
     block: int
     warmup: bool
     asset_key: str
+    """The first of the assets selected."""
     partition_key: str | None
     outcome: Outcome
     reason: str
@@ -219,6 +356,23 @@ class Launch:
     warnings: tuple[str, ...] = ()
     step_process: Mapping[str, Any] = field(default_factory=dict)
     """What the asset reported of its own process: import and build seconds, CPU, memory, throttling."""
+    deployment: str = ""
+    path: LaunchPath = LaunchPath.GRAPHQL
+    assets: int = 1
+    """How many were selected."""
+    work: int = 0
+    """Units of work materialized."""
+    materialized_us: int | None = None
+    """When the last asset was materialized."""
+    work_us: int | None = None
+    """From the request until then: the whole of what was asked for is there."""
+    steps: tuple[StepSpan, ...] = ()
+    usage: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def processes(self) -> int:
+        """How many processes the run had: its worker, and one for each step that was given its own."""
+        return 1 + sum(step.launched_us is not None for step in self.steps)
 
     @property
     def measured(self) -> bool:

@@ -35,8 +35,10 @@ class Progress:
     status: str = "QUEUED"
     planned: int | None = None
     """Trials in its plan; None before there is one."""
+    done: int = 0
+    """Trials that are over."""
     lines: list[str] = field(default_factory=list)
-    """One per trial that is over."""
+    """What a person should see: what it does before it has a plan, then one per trial that is over."""
     failure: str = ""
     """Why the run failed, in one line."""
     engine: str = ""
@@ -141,7 +143,10 @@ def _take(progress: Progress, event: Mapping[str, Any]) -> None:
     if "plan" in metadata:
         progress.planned = len(json.loads(metadata["plan"]["jsonString"])["trials"])
     elif "note" in metadata:
+        progress.done += 1
         progress.lines.append(event["description"])
+    elif event["__typename"] == "LogMessageEvent" and progress.planned is None:
+        progress.lines.append(event["message"])
     elif event["__typename"] in ("ExecutionStepFailureEvent", "RunFailureEvent") and not progress.failure:
         described = (event.get("failureMetadata") or {}).get("description")
         progress.failure = " ".join((described or _message(event)).split())
@@ -202,6 +207,7 @@ query BenchProgress($runId: ID!, $cursor: String) {
           error { message errorChain { error { message } } }
           failureMetadata { description }
         }
+        ... on LogMessageEvent { message }
         ... on EngineEvent { message error { message errorChain { error { message } } } }
         ... on RunFailureEvent { message error { message errorChain { error { message } } } }
       }

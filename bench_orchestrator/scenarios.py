@@ -1,5 +1,9 @@
-"""The named scenarios. To add one, add an entry here: its job, its schedule and its command follow from it."""
+"""The named scenarios: questions about code locations as they are, and the experiments.
 
+To add one of the former, add an entry here: its job and its command follow from it.
+"""
+
+from bench_orchestrator.experiments import EXPERIMENTS
 from bench_orchestrator.model import Scenario
 
 MONITOR = "monitor"
@@ -38,6 +42,7 @@ SCENARIOS: dict[str, Scenario] = {
             repeats=1,
             warmups=0,
         ),
+        *(experiment.scenario for experiment in EXPERIMENTS.values()),
     )
 }
 

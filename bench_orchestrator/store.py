@@ -17,8 +17,18 @@ import duckdb
 from pydantic import TypeAdapter
 
 from bench_orchestrator import settings
-from bench_orchestrator.model import Boundary, Launch, Outcome, Stage, Sweep, SweepPlan, UnusableError
-from bench_orchestrator.tables import LAUNCH_COLUMNS, launch_record
+from bench_orchestrator.model import (
+    Boundary,
+    Launch,
+    LaunchPath,
+    Outcome,
+    Stage,
+    StepSpan,
+    Sweep,
+    SweepPlan,
+    UnusableError,
+)
+from bench_orchestrator.records import LAUNCH_COLUMNS, launch_record
 
 _HELD = "Could not set lock on file"
 """What DuckDB says when another process has the file open."""
@@ -108,6 +118,13 @@ class Store:
             rows: Sequence[tuple[Any, ...]] = connection.execute(_sql("list_sweeps")).fetchall()
         return [SweepSummary(*row) for row in rows]
 
+    def find_runs(self, prefix: str) -> dict[str, str]:
+        """The runs whose id begins so, each with its sweep; none where nothing has been harvested yet."""
+        if not self.path.exists():
+            return {}
+        with self.connect(read_only=True) as connection:
+            return dict(connection.execute(_sql("find_runs"), [prefix]).fetchall())
+
     @contextmanager
     def connect(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection that waits for other processes to let go of the file, with the schema in place.
@@ -122,11 +139,21 @@ class Store:
         try:
             if not read_only:
                 connection.execute(_sql("schema"))
+            self._check_columns(connection)
             yield connection
         except duckdb.Error as error:
             raise StoreError(f"{self.path} cannot be used as a results database: {error}") from error
         finally:
             connection.close()
+
+    def _check_columns(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Refuse a file of another version of the bench: it is derived, and is better made anew than mended."""
+        columns = {name for (name,) in connection.execute(_sql("launch_columns")).fetchall()}
+        if columns and columns != LAUNCH_COLUMNS.keys():
+            raise StoreError(
+                f"{self.path} was written by another version of the bench. Move it away and run the job `harvest` "
+                "without configuration: it reads every sweep again from the event log."
+            )
 
     def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + self.lock_wait_s
@@ -155,6 +182,9 @@ def _launch(record: dict[str, Any]) -> Launch:
             "stages_us": {stage: record[f"{stage}_us"] for stage in Stage},
             "warnings": tuple(json.loads(record["warnings"])),
             "step_process": json.loads(record["step_process"]),
+            "path": LaunchPath(record["path"]),
+            "steps": tuple(StepSpan(**step) for step in json.loads(record["steps"])),
+            "usage": json.loads(record["usage"]),
         }
     )
 

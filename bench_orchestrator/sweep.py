@@ -6,23 +6,27 @@ memory only: what the run's own log cannot tell is yielded as a note as soon as 
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterRunStatus
 
 from bench_orchestrator import event_log
-from bench_orchestrator.launching import Webserver, WebserverError, WebserverUnreachableError
+from bench_orchestrator.launching import WebserverError, WebserverUnreachableError
 from bench_orchestrator.model import (
     MICROSECONDS,
+    LaunchPath,
     Location,
     Outcome,
     PlannedTrial,
     SweepPlan,
     Tag,
     TrialNote,
+    now_us,
 )
+from bench_orchestrator.sites import Site
+from synthetic_locations.triggers import LaunchRequest, Trigger, clear_request, write_request
 
 POLL_S = 0.5
 """Between two looks at a trial's status."""
@@ -35,6 +39,9 @@ _OUTCOMES = {
     DagsterRunStatus.FAILURE: Outcome.FAILED,
     DagsterRunStatus.CANCELED: Outcome.CANCELED,
 }
+
+
+_TRIGGERS = {LaunchPath.SCHEDULE: Trigger.SCHEDULE, LaunchPath.SENSOR: Trigger.SENSOR}
 
 
 class SweepAbortedError(Exception):
@@ -56,10 +63,10 @@ class Pace:
 
 def run_trials(
     plan: SweepPlan,
+    sites: Mapping[str, Site],
     *,
-    webserver: Webserver,
-    instance: DagsterInstance,
     pace: Pace,
+    trials: Sequence[PlannedTrial] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[TrialNote]:
     """Launch the plan's trials in order, one at a time, and yield a note on each when it is over.
@@ -67,40 +74,49 @@ def run_trials(
     A trial that exceeds its time is noted *before* it is terminated, so that a kill in between cannot turn it into a
     canceled one. When this generator is interrupted, the trial it waits for is canceled.
 
+    Args:
+        sites: the deployments of the plan, by the names that its trials have for them.
+        trials: those of the plan that are still to be launched; all of them where nothing is said.
+
     Raises:
         SweepAbortedError: the webserver stayed away for as long as a trial may take.
     """
-    locations = {location.name: location for location in plan.locations}
+    locations = {(location.deployment, location.name): location for location in plan.locations}
     rng = random.Random(plan.seed)
-    for trial in plan.trials:
+    for trial in plan.trials if trials is None else trials:
         sleep(pace.pause_s + rng.uniform(0, pace.jitter_s))
+        site = sites[trial.deployment]
+        launch = _LaunchOfTrial(plan, trial, locations[trial.deployment, trial.location], site, sleep)
         deadline = time.monotonic() + pace.timeout_s
         try:
+            site.meter.begin(trial.location)
             try:
-                run_id, requested_us = _launch(
-                    plan, trial, locations[trial.location], webserver, instance, deadline, sleep
-                )
+                run_id, requested_us = launch.request(deadline)
             except WebserverError as error:
                 yield TrialNote(trial.number, Outcome.REJECTED, reason=str(error))
                 if isinstance(error, WebserverUnreachableError):
                     raise SweepAbortedError(str(error)) from error
                 continue
-            outcome = _await_end(instance, run_id, deadline, sleep)
+            except _NotLaunchedError as error:
+                yield TrialNote(trial.number, Outcome.TIMED_OUT, reason=str(error))
+                continue
+            outcome = _await_end(site, run_id, deadline, sleep)
             if outcome is None:
-                run = event_log.get_run(instance, run_id)
+                run = event_log.get_run(site.instance, run_id)
                 # The status tells where it hangs: QUEUED without a slot, NOT_STARTED where the webserver died on it.
                 reason = f"not over {pace.timeout_s:g} s after its request, still {run.status.value if run else 'gone'}"
-                yield TrialNote(trial.number, Outcome.TIMED_OUT, reason, run_id, requested_us)
-                _terminate(webserver, instance, run_id, sleep)
+                yield launch.note(Outcome.TIMED_OUT, run_id, requested_us, reason)
+                _terminate(site, run_id, sleep)
             else:
-                yield TrialNote(trial.number, outcome, "", run_id, requested_us)
+                usage = site.meter.end(sleep=sleep)
+                yield launch.note(outcome, run_id, requested_us, usage=usage)
         except SweepAbortedError:
             raise
         except BaseException:
             # Interrupted: whatever was launched for this trial must not outlive the sweep.
-            for run in event_log.find_trial_runs(instance, plan.sweep_id, trial.number):
+            for run in event_log.find_trial_runs(site.instance, plan.sweep_id, trial.number):
                 if not run.finished:
-                    _terminate(webserver, instance, run.run_id, sleep)
+                    _terminate(site, run.run_id, sleep)
             raise
 
 
@@ -117,68 +133,153 @@ def trial_tags(plan: SweepPlan, trial: PlannedTrial, requested_us: int) -> dict[
         # A run that Dagster retries by itself would be a second launch of the same trial.
         "dagster/max_retries": "0",
     }
-    if trial.partition_key is not None:
+    if trial.last_partition_key is not None and trial.partition_key is not None:
+        tags["dagster/asset_partition_range_start"] = trial.partition_key
+        tags["dagster/asset_partition_range_end"] = trial.last_partition_key
+    elif trial.partition_key is not None:
         tags["dagster/partition"] = trial.partition_key
     return {str(name): value for name, value in tags.items()}
 
 
-def now_us() -> int:
-    """The wall clock in microseconds since the epoch, which is what Dagster's processes stamp events with."""
-    return time.time_ns() // 1_000
+class _NotLaunchedError(Exception):
+    """What was to launch a trial's run, a schedule or a daemon, did not do so in time."""
 
 
-def _launch(
-    plan: SweepPlan,
-    trial: PlannedTrial,
-    location: Location,
-    webserver: Webserver,
-    instance: DagsterInstance,
-    deadline: float,
-    sleep: Callable[[float], None],
-) -> tuple[str, int]:
-    """Request one run, and wait for a webserver that is away; never launch the same trial twice."""
-    while True:
-        requested_us = now_us()
+@dataclass(frozen=True)
+class _LaunchOfTrial:
+    """One trial on its way: asks for its run, by the path that it is about, and never for two."""
+
+    plan: SweepPlan
+    trial: PlannedTrial
+    location: Location
+    site: Site
+    sleep: Callable[[float], None]
+
+    def request(self, deadline: float) -> tuple[str, int]:
+        """The trial's run, and when it was asked for; a webserver that is away is waited for.
+
+        Raises:
+            WebserverError: it refuses the launch, or it stayed away until the deadline.
+            _NotLaunchedError: nothing launched the run until the deadline.
+        """
+        first_us = now_us()
+        while True:
+            requested_us = now_us()
+            tags = trial_tags(self.plan, self.trial, requested_us)
+            try:
+                match self.trial.path:
+                    case LaunchPath.GRAPHQL:
+                        return self._submit(tags), requested_us
+                    case LaunchPath.BACKFILL:
+                        self._submit_backfill(tags)
+                        return self._await_run(first_us, deadline).run_id, requested_us
+                    case LaunchPath.SCHEDULE | LaunchPath.SENSOR:
+                        return self._await_tick(tags, first_us, deadline)
+            except WebserverError as error:
+                # Whatever went wrong, the request may have been carried out: a run that it made is this trial's run.
+                self.sleep(2 * POLL_S)
+                for run in self._runs(first_us):
+                    return run.run_id, run.requested_us or requested_us
+                if not isinstance(error, WebserverUnreachableError) or time.monotonic() >= deadline:
+                    raise
+
+    def note(
+        self,
+        outcome: Outcome,
+        run_id: str,
+        requested_us: int,
+        reason: str = "",
+        usage: Mapping[str, float] | None = None,
+    ) -> TrialNote:
+        """What is known of the trial; with its run's log, where the instance that holds it ends with the sweep."""
+        note = TrialNote(self.trial.number, outcome, reason, run_id, requested_us, usage=usage or {})
+        if not self.site.name:
+            return note
+        run = event_log.get_run(self.site.instance, run_id)
+        log = event_log.read_run_log(self.site.instance, run_id)
+        return replace(note, created_us=run.created_us if run else None, log=log)
+
+    def _submit(self, tags: dict[str, str]) -> str:
+        return self.site.webserver.submit(
+            location=self.location.name,
+            repository=self.location.repository,
+            job=self.location.job,
+            asset_keys=self.trial.asset_keys,
+            tags=tags,
+        )
+
+    def _submit_backfill(self, tags: dict[str, str]) -> None:
+        partitions = [key for key in (self.trial.partition_key,) if key is not None]
+        self.site.webserver.submit_backfill(
+            asset_keys=self.trial.asset_keys, partitions=partitions, tags=_without_partition(tags)
+        )
+
+    def _await_tick(self, tags: dict[str, str], first_us: int, deadline: float) -> tuple[str, int]:
+        """Have the location's schedule or sensor launch the run; it was asked for when that ticked."""
+        request = LaunchRequest(
+            run_key=f"{self.plan.sweep_id}/{self.trial.number}/{first_us}",
+            asset_keys=self.trial.asset_keys,
+            tags=_without_partition(tags),
+            partition_key=self.trial.partition_key,
+        )
+        trigger = _TRIGGERS[self.trial.path]
+        write_request(self.site.instance, self.location.name, trigger, request)
         try:
-            run_id = webserver.submit(
-                location=location.name,
-                repository=location.repository,
-                job=location.job,
-                asset_key=trial.asset_key,
-                tags=trial_tags(plan, trial, requested_us),
+            run = self._await_run(first_us, deadline)
+        finally:
+            clear_request(self.site.instance, self.location.name, trigger)
+        while time.monotonic() < deadline:
+            times_s = self.site.webserver.tick_times_s(
+                location=self.location.name,
+                repository=self.location.repository,
+                name=trigger,
+                kind=self.trial.path,
             )
-            return run_id, requested_us
-        except WebserverError as error:
-            # Whatever went wrong, the request may have been carried out: a run that it made is this trial's run.
-            sleep(2 * POLL_S)
-            for run in event_log.find_trial_runs(instance, plan.sweep_id, trial.number):
-                return run.run_id, run.requested_us or requested_us
-            if not isinstance(error, WebserverUnreachableError) or time.monotonic() >= deadline:
-                raise
+            if run.run_id in times_s:
+                return run.run_id, event_log.to_us(times_s[run.run_id])
+            self.sleep(POLL_S)  # a tick is written down when it is over
+        raise _NotLaunchedError(f"the tick of the {self.trial.path} that launched run {run.run_id} is not known")
+
+    def _await_run(self, first_us: int, deadline: float) -> event_log.Run:
+        while True:
+            for run in self._runs(first_us):
+                return run
+            if time.monotonic() >= deadline:
+                raise _NotLaunchedError(f"the {self.trial.path} launched no run in time")
+            self.sleep(POLL_S)
+
+    def _runs(self, since_us: int) -> list[event_log.Run]:
+        """What was launched for this trial since then: an interrupted sweep may have left older runs."""
+        runs = event_log.find_trial_runs(self.site.instance, self.plan.sweep_id, self.trial.number)
+        return [run for run in runs if run.requested_us is None or run.requested_us >= since_us]
 
 
-def _await_end(
-    instance: DagsterInstance, run_id: str, deadline: float, sleep: Callable[[float], None]
-) -> Outcome | None:
+def _without_partition(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags of a run whose partition is set by what launches it."""
+    return {key: value for key, value in tags.items() if key != "dagster/partition"}
+
+
+def _await_end(site: Site, run_id: str, deadline: float, sleep: Callable[[float], None]) -> Outcome | None:
     """How the run ended by its status; None when the deadline came first."""
     while True:
-        run = event_log.get_run(instance, run_id)
+        run = event_log.get_run(site.instance, run_id)
         if run is None:
             return Outcome.LOST
         if run.finished:
             return _OUTCOMES[run.status]
         if time.monotonic() >= deadline:
             return None
+        site.meter.look()
         sleep(POLL_S)
 
 
-def _terminate(webserver: Webserver, instance: DagsterInstance, run_id: str, sleep: Callable[[float], None]) -> None:
+def _terminate(site: Site, run_id: str, sleep: Callable[[float], None]) -> None:
     """Stop a run: ask, wait, then mark it canceled. A webserver that is away is left alone."""
     with suppress(WebserverError):
-        webserver.terminate(run_id)
-    if _await_end(instance, run_id, time.monotonic() + TERMINATION_GRACE_S, sleep) is None:
+        site.webserver.terminate(run_id)
+    if _await_end(site, run_id, time.monotonic() + TERMINATION_GRACE_S, sleep) is None:
         with suppress(WebserverError):
-            webserver.force_terminate(run_id)
+            site.webserver.force_terminate(run_id)
 
 
 def seconds(duration_us: int | None) -> str:

@@ -1,22 +1,24 @@
 """Launches -> the numbers that charts, reports, the terminal and asset metadata all show.
 
-Owned here so that they cannot disagree: which launches count, how locations are ordered, what a stacked bar
-stands for. Pure functions over rows; seconds come out (`_s`), because from here on a person reads them.
+Owned here so that they cannot disagree: which launches count, how locations and variants are ordered, what a
+stacked bar stands for. Pure functions over rows; seconds come out (`_s`), because from here on a person reads them.
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
 
 from bench_orchestrator.model import (
     INIT_STAGES,
     MICROSECONDS,
     QUEUE_STAGES,
-    Boundary,
     Launch,
     Outcome,
     Stage,
+    Sweep,
+    SweepPlan,
 )
 from bench_orchestrator.statistics import Estimate, Fit, fit_line, median
 
@@ -41,16 +43,19 @@ class MedianLaunch:
 
 
 @dataclass(frozen=True)
-class LocationRow:
-    """What a sweep says about one code location under one variant; durations in seconds.
+class Row:
+    """What a sweep says about one code location, or about one variant of an experiment; durations in seconds.
 
     A figure that no launch showed is None. A location without a single success is a row like any other.
     """
 
     location: str
+    """Where it was launched; several, of an experiment's variant, with commas between."""
     variant: str
     label: str
-    """The location's name, with the variant where the rows have several."""
+    """An experiment's variant; else the location's name, with the variant where the rows have several."""
+    size: str
+    """A location's size in words: `2,000 assets`; empty for a variant, whose locations the experiment names."""
     asset_count: int
     partition_count: int
     warmups: int
@@ -99,14 +104,58 @@ class LocationRow:
         return max(shares, key=lambda pair: pair[1].value, default=None)
 
 
-def location_rows(launches: Iterable[Launch]) -> tuple[LocationRow, ...]:
+def sweep_rows(sweep: Sweep, *, in_turn: bool = True) -> tuple[Row, ...]:
+    """One row for each variant of an experiment, in the plan's order; for each location of any other sweep.
+
+    Args:
+        in_turn: whether to include the variants that are launched in turn, and not compared.
+    """
+    if not sweep.plan.variants:
+        return location_rows(sweep.launches)
+    sizes = {location.name: location.asset_count for location in sweep.plan.locations}
+    groups: defaultdict[str, list[Launch]] = defaultdict(list)
+    for launch in sweep.launches:
+        groups[launch.variant].append(launch)
+    return tuple(
+        _row(
+            groups[variant.name],
+            location=", ".join(variant.locations),
+            variant=variant.name,
+            label=variant.name,
+            size="",
+            asset_count=sum(sizes.get(location, 0) for location in variant.locations),
+            partition_count=max((launch.partition_count for launch in groups[variant.name]), default=0),
+        )
+        for variant in sweep.plan.variants
+        if in_turn or not variant.in_turn
+    )
+
+
+def location_rows(launches: Iterable[Launch]) -> tuple[Row, ...]:
     """One row for each location and variant, ordered by assets, then partitions, then name, then variant."""
     groups: defaultdict[tuple[int, int, str, str], list[Launch]] = defaultdict(list)
     for launch in launches:
         key = (launch.asset_count, launch.partition_count, launch.location, launch.variant)
         groups[key].append(launch)
     several_variants = len({variant for *_, variant in groups}) > 1
-    return tuple(_location_row(groups[key], several_variants) for key in sorted(groups))
+    return tuple(
+        _row(
+            group,
+            location=location,
+            variant=variant,
+            label=f"{location} · {variant}" if several_variants else location,
+            size=_describe_size(asset_count, partition_count),
+            asset_count=asset_count,
+            partition_count=partition_count,
+        )
+        for (asset_count, partition_count, location, variant), group in sorted(groups.items(), key=itemgetter(0))
+    )
+
+
+def shared_environment(plan: SweepPlan) -> dict[str, Any]:
+    """What the deployments of a sweep have in common."""
+    others = plan.environments.values()
+    return {name: value for name, value in plan.environment.items() if all(e.get(name) == value for e in others)}
 
 
 def lag_fits(launches: Iterable[Launch]) -> dict[str, Fit]:
@@ -126,49 +175,16 @@ def lag_fits(launches: Iterable[Launch]) -> dict[str, Fit]:
     }
 
 
-def launch_record(launch: Launch) -> dict[str, str | int | bool | None]:
-    """The launch as one flat row, keyed by `LAUNCH_COLUMNS`; `warnings` and `step_process` are JSON text."""
-    flattened: dict[str, str | int | None] = {
-        "outcome": launch.outcome.value,
-        **{f"{boundary}_at_us": launch.at_us.get(boundary) for boundary in Boundary},
-        **{f"{stage}_us": launch.stages_us.get(stage) for stage in Stage},
-        "warnings": json.dumps(launch.warnings),
-        "step_process": json.dumps(dict(launch.step_process), sort_keys=True),
-    }
-    return {column: flattened[column] if column in flattened else getattr(launch, column) for column in LAUNCH_COLUMNS}
-
-
-LAUNCH_COLUMNS: Mapping[str, str] = {
-    "sweep_id": "VARCHAR",
-    "trial": "BIGINT",
-    "scenario": "VARCHAR",
-    "variant": "VARCHAR",
-    "location": "VARCHAR",
-    "asset_count": "BIGINT",
-    "partition_count": "BIGINT",
-    "block": "BIGINT",
-    "warmup": "BOOLEAN",
-    "asset_key": "VARCHAR",
-    "partition_key": "VARCHAR",
-    "outcome": "VARCHAR",
-    "reason": "VARCHAR",
-    "run_id": "VARCHAR",
-    "executor": "VARCHAR",
-    **{f"{boundary}_at_us": "BIGINT" for boundary in Boundary},
-    "ended_us": "BIGINT",
-    **{f"{stage}_us": "BIGINT" for stage in Stage},
-    "queue_us": "BIGINT",
-    "init_us": "BIGINT",
-    "lag_us": "BIGINT",
-    "time_to_code_us": "BIGINT",
-    "warnings": "VARCHAR",
-    "step_process": "VARCHAR",
-}
-"""The columns of `launch_record`, in order, and their SQL types."""
-
-
-def _location_row(launches: Sequence[Launch], several_variants: bool) -> LocationRow:
-    first = launches[0]
+def _row(
+    launches: Sequence[Launch],
+    *,
+    location: str,
+    variant: str,
+    label: str,
+    size: str,
+    asset_count: int,
+    partition_count: int,
+) -> Row:
     measured = [launch for launch in launches if launch.measured]
     warmups = [launch for launch in launches if launch.warmup]
     trials = [launch for launch in launches if not launch.warmup]
@@ -176,12 +192,13 @@ def _location_row(launches: Sequence[Launch], several_variants: bool) -> Locatio
         (launch for launch in measured if launch.lag_us is not None),
         key=lambda launch: (launch.lag_us, launch.trial),
     )
-    return LocationRow(
-        location=first.location,
-        variant=first.variant,
-        label=f"{first.location} · {first.variant}" if several_variants else first.location,
-        asset_count=first.asset_count,
-        partition_count=first.partition_count,
+    return Row(
+        location=location,
+        variant=variant,
+        label=label,
+        size=size,
+        asset_count=asset_count,
+        partition_count=partition_count,
         warmups=len(warmups),
         outcomes=_count_outcomes(trials),
         warmup_outcomes=_count_outcomes(warmups),
@@ -195,6 +212,13 @@ def _location_row(launches: Sequence[Launch], several_variants: bool) -> Locatio
         inits_s=_samples_s(launch.init_us for launch in measured),
         median_launch=_median_launch(with_lag),
     )
+
+
+def _describe_size(asset_count: int, partition_count: int) -> str:
+    """`2,000 assets`, `10 assets` times `10,000 partitions`."""
+    counts = [(asset_count, "asset"), (partition_count, "partition")]
+    words = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
+    return " \N{MULTIPLICATION SIGN} ".join(words)
 
 
 def _count_outcomes(launches: Iterable[Launch]) -> dict[Outcome, int]:

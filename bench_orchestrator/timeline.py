@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from bench_orchestrator.model import QUEUE_STAGES, Boundary, Stage
+from bench_orchestrator.model import QUEUE_STAGES, Boundary, Event, Stage
 
 _BOUNDARY_OF_TYPE: Mapping[str, Boundary] = {
     "PIPELINE_ENQUEUED": Boundary.ENQUEUED,
@@ -52,17 +52,6 @@ _STEP_ATTEMPT = (
 )
 _BEFORE_THE_LOG = (Boundary.REQUESTED, Boundary.CREATED)
 _QUEUE_ENDS = frozenset(stage.end for stage in QUEUE_STAGES)
-
-
-@dataclass(frozen=True)
-class Event:
-    """One event of a run's log, as far as a timeline needs it."""
-
-    type: str
-    """A DagsterEventType's value; runs are still called pipelines there: `PIPELINE_START`."""
-    time_us: int
-    step_key: str | None = None
-    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,6 +132,15 @@ def timeline(events: Sequence[Event], *, requested_us: int | None, created_us: i
         ended_us=next((event.time_us for event in events if event.type in _TERMINAL_TYPES), None),
         warnings=tuple(warnings),
     )
+
+
+def without_steps_after_the_first(events: Sequence[Event]) -> tuple[Event, ...]:
+    """The events up to the first STEP_START and the run's end: they give the same timeline, however long the run."""
+    step_start = _first(events, "STEP_START")
+    if step_start is None:
+        return tuple(events)
+    after = events[step_start + 1 :]
+    return (*events[: step_start + 1], *(event for event in after if event.type in _TERMINAL_TYPES))
 
 
 def _first(events: Sequence[Event], event_type: str) -> int | None:

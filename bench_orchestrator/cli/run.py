@@ -16,6 +16,7 @@ from bench_orchestrator.cli.loading import LoadingView
 from bench_orchestrator.cli.names import Names
 from bench_orchestrator.cli.report import publish
 from bench_orchestrator.deployment import (
+    META_LOCATION,
     Deployment,
     DeploymentError,
     find_deployment,
@@ -25,7 +26,7 @@ from bench_orchestrator.deployment import (
 from bench_orchestrator.launching import Webserver, WebserverError
 from bench_orchestrator.model import Outcome, Scenario, Sweep
 from bench_orchestrator.scenarios import SCENARIOS
-from bench_orchestrator.store import Store
+from bench_orchestrator.store import Store, StoreError
 
 HARVEST_TIMEOUT_S = 300.0
 
@@ -35,38 +36,70 @@ HARVEST_TIMEOUT_S = 300.0
 @click.option(
     "--locations", "names", type=Names(), help="Code locations, with commas between. Default: the scenario's."
 )
-@click.option("--repeats", type=click.IntRange(min=1), help="Measured launches per location.")
-@click.option("--warmups", type=click.IntRange(min=0), help="Launches per location before those, left out.")
+@click.option("--quick", is_flag=True, help="An experiment at a size for laptops.")
+@click.option("--only", type=Names(), help="Just these variants of an experiment, beside its baseline.")
+@click.option("--repeats", type=click.IntRange(min=1), help="Measured launches per location or variant.")
+@click.option("--warmups", type=click.IntRange(min=0), help="Launches before those, left out.")
 @click.option("--seed", type=click.IntRange(min=1), help="Repeats the order and the assets of an earlier sweep.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Seconds a trial may take.")
 @click.option("--pause", "pause_s", type=click.FloatRange(min=0), help="Seconds of rest after each trial.")
 @click.option(
     "--jitter", "jitter_s", type=click.FloatRange(min=0), help="Random addition to the rest, seconds at most."
 )
+@click.option("--resume", metavar="SWEEP", help="Launch only what an interrupted sweep still owes, by its own plan.")
 @click.option("--url", help="Webserver of a deployment to use. Default: the one that is up, else one of its own.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; all else to stderr.")
-def command(scenario_name: str, names: tuple[str, ...] | None, url: str | None, as_json: bool, **options: Any) -> None:
+def command(
+    scenario_name: str,
+    names: tuple[str, ...] | None,
+    quick: bool,
+    only: tuple[str, ...] | None,
+    url: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Launch a scenario's trials through Dagster and report what they took.
 
-    Ctrl-C cancels the sweep; the trials measured until then are kept and reported.
+    Ctrl-C cancels the sweep; the trials measured until then are kept and reported, and --resume launches the rest.
 
     \b
     Examples:
       bench run quick
       bench run all-locations --repeats 5 --seed 42
       bench run assets-scaling --locations a100,a1k --url https://dagster.example.com
+      bench run split-definitions --quick
+      bench run executors --resume executors-1f2e3d4c
     """
     scenario = SCENARIOS[scenario_name]
-    names = names or scenario.locations
-    config = {"locations": list(names)} | {field: value for field, value in options.items() if value is not None}
+    config = {field: value for field, value in options.items() if value is not None}
+    if scenario.variants:
+        if names:
+            raise click.UsageError(f"{scenario_name} is an experiment: it has variants (--only) and no --locations.")
+        config |= {"quick": quick, "only": list(only or ())}
+    else:
+        if quick or only:
+            raise click.UsageError(f"{scenario_name} is no experiment: it has --locations, no --quick and no --only.")
+        names = names or _planned_locations(options["resume"]) or scenario.locations
+        config |= {"locations": list(names)}
     console = open_console(as_json=as_json)
     home = find_home()
-    with _deployment(home, names, url, console) as webserver:
+    with _deployment(home, names or (), url, console) as webserver:
         sweep = _carry_out(webserver, scenario, config, console)
     if url:
         Store.in_directory(settings.results_directory(home)).save(sweep)
     publish(sweep, settings.results_directory(home), console, as_json=as_json)
     sys.exit(0 if all(launch.outcome is Outcome.OK for launch in sweep.launches) else 1)
+
+
+def _planned_locations(sweep_id: str | None) -> tuple[str, ...]:
+    """The locations of the sweep to resume, which a deployment of its own has to serve; none where it is unknown."""
+    if sweep_id is None:
+        return ()
+    try:
+        plan = Store.in_directory(settings.results_directory(find_home())).load(sweep_id).plan
+    except StoreError:
+        return ()
+    return tuple(location.name for location in plan.locations)
 
 
 @contextmanager
@@ -84,7 +117,9 @@ def _deployment(home: Path, names: Sequence[str], url: str | None, console: Cons
         return
     console.print("Starting a deployment ...", markup=False)
     view = LoadingView(console)
-    with Deployment(home, read_locations(Path.cwd() / "workspace.yaml", names), on_event=view.say) as own:
+    with Deployment(
+        home, read_locations(Path.cwd() / "workspace.yaml", names or [META_LOCATION]), on_event=view.say
+    ) as own:
         with view:
             own.wait_until_loaded(on_progress=view.update)
         console.print(f"Dagster is up at {own.url}", markup=False)
@@ -134,5 +169,5 @@ def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: l
                 if other:
                     console.print(f"Waiting for the sweep of run {other} to end; two never run at the same time.")
                     announced = True
-            bar.update(task, description=progress.status.lower(), total=progress.planned, completed=len(shown))
+            bar.update(task, description=progress.status.lower(), total=progress.planned, completed=progress.done)
     return progress

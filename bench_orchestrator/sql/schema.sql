@@ -51,6 +51,14 @@ CREATE TABLE IF NOT EXISTS launches (
     time_to_code_us BIGINT,
     warnings JSON NOT NULL,
     step_process JSON NOT NULL,    -- what the asset reported of its own process
+    deployment VARCHAR NOT NULL,   -- empty: the one that the sweep ran in
+    path VARCHAR NOT NULL,         -- graphql, schedule, sensor, backfill
+    assets BIGINT NOT NULL,        -- how many were selected
+    work BIGINT NOT NULL,          -- units of work materialized
+    materialized_us BIGINT,        -- when the last asset was
+    work_us BIGINT,                -- from the request until then
+    steps JSON NOT NULL,           -- when each was launched, started and ended
+    usage JSON NOT NULL,           -- CPU and memory of the deployment's processes
     PRIMARY KEY (sweep_id, trial)
 );
 
