@@ -6,14 +6,14 @@ without an interval: where there is none, the sentence says so.
 
 from collections.abc import Mapping, Sequence
 
-from bench_orchestrator.model import Outcome
+from bench_orchestrator.model import Outcome, Prediction
 from bench_orchestrator.statistics import Estimate, Fit
-from bench_orchestrator.tables import LocationRow
+from bench_orchestrator.tables import Row
 
 NOTHING_MEASURED = "No measured launches"
 
 
-def span(rows: Sequence[LocationRow]) -> str:
+def span(rows: Sequence[Row]) -> str:
     """The median launch lag of the first and the last location that have one."""
     measured = [row for row in rows if row.lag_s is not None]
     if not measured:
@@ -32,17 +32,27 @@ def growth(fits: Mapping[str, Fit]) -> str:
     return "; ".join(f"{variant}: {sentence}" for variant, sentence in zip(fits, sentences, strict=True))
 
 
-def dominance(rows: Sequence[LocationRow]) -> str:
-    """The stage that takes most of the launch lag at the largest location measured."""
+def dominance(rows: Sequence[Row]) -> str:
+    """The stage that takes most of the launch lag where the most assets were measured."""
     largest = largest_measured(rows)
     if largest is None or largest.dominant_stage is None:
         return NOTHING_MEASURED
     stage, percent = largest.dominant_stage
     share = describe_estimate(percent, "%", digits=0)
-    return f"{stage.label.capitalize()} takes {share} of the launch lag at {largest.label}"
+    where = f"at {largest.label}" if largest.size else f"with {quote(largest.label)}"
+    return f"{stage.label.capitalize()} takes {share} of the launch lag {where}"
 
 
-def comparison(rows: Sequence[LocationRow]) -> str:
+def dominance_in_seconds(rows: Sequence[Row]) -> str:
+    """The same, and how long that stage takes there."""
+    largest = largest_measured(rows)
+    if largest is None or largest.dominant_stage is None:
+        return NOTHING_MEASURED
+    stage, _ = largest.dominant_stage
+    return f"{dominance(rows)}: {describe_estimate(largest.stages_s[stage])}"
+
+
+def comparison(rows: Sequence[Row]) -> str:
     """The most assets against the most partitions: which costs more, if their intervals lie apart."""
     measured = [row for row in rows if row.lag_s is not None]
     plain = [row for row in measured if not row.partition_count]
@@ -50,7 +60,7 @@ def comparison(rows: Sequence[LocationRow]) -> str:
     if not plain or not partitioned:
         return "Nothing to compare: launches of partitioned and of unpartitioned assets are needed"
     sides = [
-        (row.lag_s, describe_size(row))
+        (row.lag_s, row.size)
         for row in (
             max(plain, key=lambda row: row.asset_count),
             max(partitioned, key=lambda row: row.asset_count * row.partition_count),
@@ -65,7 +75,7 @@ def comparison(rows: Sequence[LocationRow]) -> str:
     return f"{verdict}: launch lag {describe_estimate(more)} against {describe_estimate(less)}"
 
 
-def tally(rows: Sequence[LocationRow]) -> str:
+def tally(rows: Sequence[Row]) -> str:
     """How many trials ended well, and how the others ended; warm-ups left out."""
     trials = sum(row.trials for row in rows)
     failures = {outcome: sum(row.failures.get(outcome, 0) for row in rows) for outcome in Outcome}
@@ -77,28 +87,52 @@ def tally(rows: Sequence[LocationRow]) -> str:
     return f"{failed} of {trials} trials gave no measurement: {describe_outcomes(failures)}"
 
 
-def largest_measured(rows: Sequence[LocationRow]) -> LocationRow | None:
+def largest_measured(rows: Sequence[Row]) -> Row | None:
     """The measured location with the most assets."""
     return max((row for row in rows if row.lag_s is not None), key=lambda row: row.asset_count, default=None)
 
 
-def describe_size(row: LocationRow) -> str:
-    """A location's size in words: `2,000 assets`, `10 assets` times `10,000 partitions`."""
-    counts = [(row.asset_count, "asset"), (row.partition_count, "partition")]
-    words = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
-    return " \N{MULTIPLICATION SIGN} ".join(words)
+def quote(name: str) -> str:
+    """The name of an experiment's side in a sentence: some would be taken for words of it."""
+    return f"\N{LEFT SINGLE QUOTATION MARK}{name}\N{RIGHT SINGLE QUOTATION MARK}"
 
 
 def describe_estimate(
-    estimate: Estimate | None, unit: str = "s", digits: int = 1, no_interval: str = "[no interval]"
+    estimate: Estimate | Prediction | None,
+    unit: str = "s",
+    digits: int | None = 1,
+    no_interval: str = "[no interval]",
+    *,
+    signed: bool = False,
 ) -> str:
-    """The value with its interval, `28.0 s [27.1, 31.0]`; where there is none it says so."""
+    """The value with its interval, `28.0 s [27.1, 31.0]`; where there is none it says so.
+
+    Args:
+        digits: behind the point; None for as many as make three figures.
+        signed: whether it is a difference, whose sign is always shown.
+    """
     if estimate is None:
         return "not measured"
-    value = f"{estimate.value:.{digits}f} {unit}".rstrip()
-    if estimate.low is None or estimate.high is None:
-        return f"{value} {no_interval}"
-    return f"{value} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+    numbers = [number for number in (estimate.value, estimate.low, estimate.high) if number is not None]
+    if digits is None:
+        digits = digits_of(numbers)
+    shown = [f"{number:{'+' if signed else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}") for number in numbers]
+    interval = f"[{', '.join(shown[1:])}]" if len(shown) > 1 else no_interval
+    return " ".join(filter(None, (shown[0], unit, interval)))
+
+
+def digits_of(numbers: Sequence[float]) -> int:
+    """How many digits behind the point make three figures of the largest of them; none for whole numbers."""
+    if all(number == int(number) for number in numbers):
+        return 0
+    largest = max(abs(number) for number in numbers)
+    return 0 if largest >= 100 else 1 if largest >= 10 else 2
+
+
+def span_of(numbers: Sequence[int]) -> str:
+    """`5`, or `3` to `5` joined by a dash where they differ."""
+    low, high = min(numbers, default=0), max(numbers, default=0)
+    return str(low) if low == high else f"{low}\N{EN DASH}{high}"
 
 
 def describe_outcomes(outcomes: Mapping[Outcome, int]) -> str:

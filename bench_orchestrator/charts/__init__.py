@@ -3,6 +3,7 @@
 Figures use matplotlib's object API alone: no pyplot, hence no state shared between charts or threads.
 """
 
+from bench_orchestrator.charts.comparing import COMPARISON_CHARTS, charts_for, comparison, costs
 from bench_orchestrator.charts.drawing import (
     CHARTS,
     Chart,
@@ -13,16 +14,22 @@ from bench_orchestrator.charts.drawing import (
     trial_outcomes,
 )
 from bench_orchestrator.charts.output import ChartFiles, inline_png, save
+from bench_orchestrator.charts.waterfall import waterfall
 
 __all__ = [
     "CHARTS",
+    "COMPARISON_CHARTS",
     "Chart",
     "ChartFiles",
     "all_locations",
     "assets_vs_partitions",
+    "charts_for",
+    "comparison",
+    "costs",
     "inline_png",
     "lag_vs_assets",
     "save",
     "stage_breakdown",
     "trial_outcomes",
+    "waterfall",
 ]

@@ -5,14 +5,17 @@ A figure is 5 inches wide, so that its 8-point text still reads at the 470 pixel
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from math import ceil
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench_orchestrator import findings
 from bench_orchestrator.model import MICROSECONDS, Outcome, Stage, Sweep
-from bench_orchestrator.tables import LocationRow
+from bench_orchestrator.tables import Row, shared_environment
 
 WIDTH_INCHES = 5.0
 ROW_INCHES = 0.42
@@ -53,7 +56,7 @@ OUTCOME_COLOURS: Mapping[Outcome, str] = {
 
 
 NO_BREAK_SPACE = "\u00a0"
-_ESTIMATE = re.compile(r"[\d.]+ (%|s|ms per asset) \[[^]]*\]")
+_ESTIMATE = re.compile(r"[\d.]+ (%|s|\N{MULTIPLICATION SIGN}|ms per asset) \[[^]]*\]")
 _ENVIRONMENT_TEMPLATES: Mapping[str, str] = {
     "dagster": "Dagster {}",
     "python": "Python {}",
@@ -66,10 +69,24 @@ _ENVIRONMENT_TEMPLATES: Mapping[str, str] = {
 }
 
 
-def frame(sweep: Sweep, title: str, note: str, height_inches: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty chart: its title above and, below, a note and the circumstances of the measurement."""
+def frame(
+    sweep: Sweep, title: str, note: str, height_inches: float, panels: int = 1, columns: int | None = None
+) -> tuple[Figure, list[Axes]]:
+    """An empty chart of a sweep: its title above and, below, a note and the circumstances of the measurement."""
+    executors = {launch.executor for launch in sweep.launches if launch.executor}
+    circumstances = describe_circumstances(sweep.plan.created_us, shared_environment(sweep.plan), executors)
+    figure = sheet(title, [note, circumstances], height_inches)
+    columns = columns or panels
+    axes = [figure.add_subplot(ceil(panels / columns), columns, panel + 1) for panel in range(panels)]
+    for ax in axes:
+        style(ax)
+    return figure, axes
+
+
+def sheet(title: str, footer: Sequence[str], height_inches: float) -> Figure:
+    """A figure without axes, with this height left for them between the title and the footer's paragraphs."""
     title_lines = textwrap.wrap(_ESTIMATE.sub(_hold_together, title), 50)
-    footer_lines = [line for text in (note, _circumstances(sweep)) for line in textwrap.wrap(text, 92)]
+    footer_lines = [line for text in footer for line in textwrap.wrap(text, 86)]
     text_inches = 0.18 * len(title_lines) + 0.125 * len(footer_lines)
     figure = Figure((WIDTH_INCHES, height_inches + text_inches), layout="constrained", facecolor="white")
     figure.suptitle("\n".join(title_lines), x=0.015, ha="left", fontsize=TITLE_POINTS, fontweight="bold", color=INK)
@@ -80,13 +97,15 @@ def frame(sweep: Sweep, title: str, note: str, height_inches: float, panels: int
         fontsize=SMALL_POINTS,
         color=MUTED,
     )
-    axes = [figure.add_subplot(1, panels, panel + 1) for panel in range(panels)]
-    for ax in axes:
-        ax.spines[["top", "right", "left"]].set_visible(False)
-        ax.spines["bottom"].set_color(MUTED)
-        ax.tick_params(colors=INK, labelsize=TEXT_POINTS, length=0)
-        ax.set_axisbelow(True)
-    return figure, axes
+    return figure
+
+
+def style(ax: Axes) -> None:
+    """What all axes look like."""
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.spines["bottom"].set_color(MUTED)
+    ax.tick_params(colors=INK, labelsize=TEXT_POINTS, length=0)
+    ax.set_axisbelow(True)
 
 
 def say_nothing_measured(ax: Axes, text: str) -> None:
@@ -95,32 +114,25 @@ def say_nothing_measured(ax: Axes, text: str) -> None:
     ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=TITLE_POINTS, color=MUTED, transform=ax.transAxes)
 
 
-def sample_note(rows: Sequence[LocationRow]) -> str:
-    """How many launches each location's figures rest on, and what its interval really covers."""
-    note = f"Launches per location: n = {_span([row.n for row in rows])}"
+def sample_note(rows: Sequence[Row]) -> str:
+    """How many launches each location's or side's figures rest on, and what its interval really covers."""
+    kind = "location" if any(row.size for row in rows) else "side"
+    note = f"Launches per {kind}: n = {findings.span_of([row.n for row in rows])}"
     coverages = [round(100 * row.coverage) for row in rows if row.coverage is not None]
-    return f"{note}; intervals cover the median with {_span(coverages)} %." if coverages else f"{note}."
+    return f"{note}; intervals cover the median with {findings.span_of(coverages)} %." if coverages else f"{note}."
 
 
-def _span(numbers: Sequence[int]) -> str:
-    """`5`, or `3` to `5` joined by a dash where they differ."""
-    low, high = min(numbers, default=0), max(numbers, default=0)
-    return str(low) if low == high else f"{low}\N{EN DASH}{high}"
-
-
-def _circumstances(sweep: Sweep) -> str:
+def describe_circumstances(started_us: int, environment: Mapping[str, Any], executors: Iterable[str]) -> str:
     """The date and, as far as they are known, versions, hardware and the way that Dagster is deployed."""
-    known = sweep.plan.environment
-    started = datetime.fromtimestamp(sweep.plan.created_us / MICROSECONDS, UTC)
-    executors = sorted({launch.executor for launch in sweep.launches if launch.executor})
+    started = datetime.fromtimestamp(started_us / MICROSECONDS, UTC)
     parts = [
         f"{started:%Y-%m-%d %H:%M} UTC",
         *(
-            template.format(known[key])
+            template.format(environment[key])
             for key, template in _ENVIRONMENT_TEMPLATES.items()
-            if known.get(key) is not None
+            if environment.get(key) is not None
         ),
-        *(f"{executor} executor" for executor in executors),
+        *(f"{executor} executor" for executor in sorted(executors)),
     ]
     return " · ".join(part.replace(" ", NO_BREAK_SPACE) for part in parts)
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from bench_orchestrator import findings
 from bench_orchestrator.charts import canvas, marks
 from bench_orchestrator.model import Outcome, Stage, Sweep
-from bench_orchestrator.tables import LocationRow, MedianLaunch, lag_fits, location_rows
+from bench_orchestrator.tables import MedianLaunch, Row, lag_fits, location_rows, sweep_rows
 
 SERIES_COLOURS = ("#0B5A9E", "#D5630A", "#009E73", "#CC79A7")
 """Of the variants in a scatter plot, in their order; a fifth starts over."""
@@ -30,8 +30,8 @@ class Chart:
     """Of its files' names."""
     caption: str
     draw: Callable[[Sweep], Figure]
-    applies: Callable[[Sequence[LocationRow]], bool]
-    """Whether these rows have what the chart is about."""
+    applies: Callable[[Sweep], bool]
+    """Whether a sweep has what the chart is about."""
 
 
 def all_locations(sweep: Sweep) -> Figure:
@@ -59,8 +59,8 @@ def all_locations(sweep: Sweep) -> Figure:
 
 
 def stage_breakdown(sweep: Sweep) -> Figure:
-    """The stages of each location's median launch, from the request to the first step."""
-    rows = location_rows(sweep.launches)
+    """The stages of each location's or variant's median launch, from the request to the first step."""
+    rows = sweep_rows(sweep, in_turn=False)
     shown = [stage for stage in Stage if any(r.median_launch and stage in r.median_launch.stages_s for r in rows)]
 
     def pieces(launch: MedianLaunch) -> list[tuple[str, float]]:
@@ -96,7 +96,7 @@ def lag_vs_assets(sweep: Sweep) -> Figure:
         mine = [row for row in rows if row.variant == variant]
         if (fit := fits.get(variant)) is not None:
             ends = (0, max(row.asset_count for row in mine if row.lags_s))
-            ax.plot(ends, [fit.predict(x) / 1000 for x in ends], color=colour, lw=1.2, alpha=0.6)
+            ax.plot(ends, [fit.predict(x).value / 1000 for x in ends], color=colour, lw=1.2, alpha=0.6)
         for row in mine:
             ax.plot([row.asset_count] * len(row.lags_s), row.lags_s, "o", ms=4.5, mew=0, color=colour, alpha=0.5)
             if row.lag_s is not None:
@@ -144,8 +144,8 @@ def assets_vs_partitions(sweep: Sweep) -> Figure:
 
 
 def trial_outcomes(sweep: Sweep) -> Figure:
-    """How the trials of each location ended: measured, rejected, failed, canceled, timed out, lost."""
-    rows = location_rows(sweep.launches)
+    """How the trials of each location or variant ended: measured, rejected, failed, canceled, timed out, lost."""
+    rows = sweep_rows(sweep)
     warmups = sum(row.warmups for row in rows)
     bad_warmups = warmups - sum(row.warmup_outcomes[Outcome.OK] for row in rows)
     note = f"Trials: n = {sum(row.trials for row in rows)}"
@@ -174,16 +174,21 @@ def trial_outcomes(sweep: Sweep) -> Figure:
     return figure
 
 
-def _has_trials(rows: Sequence[LocationRow]) -> bool:
-    return bool(rows)
+def _has_trials(sweep: Sweep) -> bool:
+    return bool(sweep.launches)
 
 
-def _has_sizes(rows: Sequence[LocationRow]) -> bool:
-    return len({row.asset_count for row in rows if not row.partition_count}) > 1
+def _compares_locations(sweep: Sweep) -> bool:
+    return _has_trials(sweep) and not sweep.plan.variants
 
 
-def _has_both_kinds(rows: Sequence[LocationRow]) -> bool:
-    return len({bool(row.partition_count) for row in rows}) > 1
+def _has_sizes(sweep: Sweep) -> bool:
+    sizes = {launch.asset_count for launch in sweep.launches if not launch.partition_count}
+    return _compares_locations(sweep) and len(sizes) > 1
+
+
+def _has_both_kinds(sweep: Sweep) -> bool:
+    return _compares_locations(sweep) and len({bool(launch.partition_count) for launch in sweep.launches}) > 1
 
 
 CHARTS: tuple[Chart, ...] = (
@@ -193,7 +198,7 @@ CHARTS: tuple[Chart, ...] = (
         "middle ones), so that the bar ends at the median lag. Below it, every dot is one launch, and the "
         "line is the interval of the median lag.",
         all_locations,
-        _has_trials,
+        _compares_locations,
     ),
     Chart(
         "lag_vs_assets",
@@ -228,7 +233,7 @@ CHARTS: tuple[Chart, ...] = (
 
 def _stacked_bars(
     sweep: Sweep,
-    rows: Sequence[LocationRow],
+    rows: Sequence[Row],
     title: str,
     unit: str,
     pieces: Callable[[MedianLaunch], list[tuple[str, float]]],
@@ -255,7 +260,7 @@ def _stacked_bars(
     return figure, ax
 
 
-def _name_points(ax: Axes, rows: Sequence[LocationRow], largest: int) -> None:
+def _name_points(ax: Axes, rows: Sequence[Row], largest: int) -> None:
     """Names and medians above or below the launches where there is room, largest first; failures always."""
     taken = {"bottom": float("inf"), "top": float("inf")}
     for row in reversed(rows):

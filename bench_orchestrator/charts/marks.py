@@ -1,5 +1,6 @@
 """The parts that charts are drawn from: rows of locations, intervals, labels, legends."""
 
+import textwrap
 from collections.abc import Sequence
 
 from matplotlib.artist import Artist
@@ -10,20 +11,28 @@ from matplotlib.ticker import MaxNLocator
 from bench_orchestrator import findings
 from bench_orchestrator.charts import canvas
 from bench_orchestrator.statistics import Estimate
-from bench_orchestrator.tables import LocationRow
+from bench_orchestrator.tables import Row
+
+_NAME_LETTERS = 20
+"""That fit on a line beside a chart."""
 
 
-def lay_out_rows(ax: Axes, rows: Sequence[LocationRow], unit: str, *, named: bool = True) -> None:
+def lay_out_rows(ax: Axes, rows: Sequence[Row], unit: str, *, named: bool = True) -> None:
     """One horizontal band for each location, the first on top, with its name and size on the left."""
-    ax.set_ylim(len(rows) - 0.45, -0.55)
-    ax.set_yticks(range(len(rows)), [f"{row.label}\n" if named else "" for row in rows], color=canvas.INK)
+    lay_out_bands(ax, [(row.label, row.size) if named else ("", "") for row in rows], unit)
+
+
+def lay_out_bands(ax: Axes, names: Sequence[tuple[str, str]], unit: str) -> None:
+    """One horizontal band for each name, the first on top, with what is said of it in small type below."""
+    ax.set_ylim(len(names) - 0.45, -0.55)
+    ax.set_yticks(
+        range(len(names)), [f"{name}\n" if below else wrap_name(name) for name, below in names], color=canvas.INK
+    )
     ax.set_xlabel(unit, fontsize=canvas.TEXT_POINTS, color=canvas.INK)
     ax.grid(axis="x", color=canvas.GRID, linewidth=0.8)
-    if not named:
-        return
-    for position, row in enumerate(rows):
+    for position, (_, below) in enumerate(names):
         ax.annotate(
-            findings.describe_size(row),
+            below,
             (0, position),
             xycoords=("axes fraction", "data"),
             xytext=(-4, -6),
@@ -35,7 +44,15 @@ def lay_out_rows(ax: Axes, rows: Sequence[LocationRow], unit: str, *, named: boo
         )
 
 
-def rows_height(rows: Sequence[LocationRow]) -> float:
+def wrap_name(name: str) -> str:
+    """A name on two lines if it is long, divided at its last comma if it has one."""
+    head, comma, tail = name.rpartition(", ")
+    if len(name) <= _NAME_LETTERS or not comma:
+        return textwrap.fill(name, _NAME_LETTERS, break_on_hyphens=False)
+    return f"{head},\n{tail}"
+
+
+def rows_height(rows: Sequence[Row]) -> float:
     """Inches for the rows of a chart with its axis and legend."""
     return canvas.ROW_INCHES * max(len(rows), 2) + 0.9
 
@@ -68,7 +85,7 @@ def label_piece(ax: Axes, x: float, position: float, text: str, colour: str) -> 
     )
 
 
-def label_end(ax: Axes, x: float, position: float, text: str, row: LocationRow | None = None) -> None:
+def label_end(ax: Axes, x: float, position: float, text: str, row: Row | None = None) -> None:
     """The total behind a bar and, given its row, how many of the trials it lacks, in the colour of alarm."""
     ax.annotate(
         text,
@@ -92,7 +109,7 @@ def label_end(ax: Axes, x: float, position: float, text: str, row: LocationRow |
         )
 
 
-def label_nothing(ax: Axes, position: float, row: LocationRow) -> None:
+def label_nothing(ax: Axes, position: float, row: Row) -> None:
     """In the place of a bar: that nothing was measured, and why."""
     reason = findings.describe_outcomes(row.failures) or "no trials"
     ax.annotate(

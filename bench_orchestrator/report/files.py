@@ -1,18 +1,18 @@
 """The files of a report, each written whole or not at all, so that a reader never meets half of one."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
-from bench_orchestrator.charts import CHARTS, ChartFiles, save
+from bench_orchestrator.charts import ChartFiles, charts_for, save
 from bench_orchestrator.charts.output import replacing
 from bench_orchestrator.model import Sweep
+from bench_orchestrator.records import LAUNCH_COLUMNS, launch_record
 from bench_orchestrator.report.html import render_page
 from bench_orchestrator.report.markdown import Picture, render_markdown
-from bench_orchestrator.tables import LAUNCH_COLUMNS, launch_record, location_rows
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,23 @@ class ReportFiles:
     """Of each chart that the sweep has data for, by its name."""
 
 
-def write_report(sweep: Sweep, directory: Path) -> ReportFiles:
+def write_report(sweep: Sweep, directory: Path, advice: Sequence[str] = ()) -> ReportFiles:
     """Write a sweep's report into the directory, made if need be; files of the same name are replaced.
+
+    Args:
+        advice: what to do first, in Markdown, where that is known.
 
     Raises:
         OSError: a file cannot be written.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    rows = location_rows(sweep.launches)
     charts: dict[str, ChartFiles] = {}
     pictures: list[Picture] = []
-    for chart in CHARTS:
-        if chart.applies(rows):
-            figure = chart.draw(sweep)
-            charts[chart.stem] = save(figure, directory, chart.stem)
-            title = " ".join(figure.get_suptitle().split())
-            pictures.append(Picture(charts[chart.stem].svg.name, title, chart.caption))
+    for chart in charts_for(sweep):
+        figure = chart.draw(sweep)
+        charts[chart.stem] = save(figure, directory, chart.stem)
+        title = " ".join(figure.get_suptitle().split())
+        pictures.append(Picture(charts[chart.stem].svg.name, title, chart.caption))
     files = ReportFiles(
         markdown=directory / "report.md",
         html=directory / "report.html",
@@ -52,7 +53,7 @@ def write_report(sweep: Sweep, directory: Path) -> ReportFiles:
         charts=charts,
     )
     _write_launches(sweep, files)
-    markdown = render_markdown(sweep, pictures)
+    markdown = render_markdown(sweep, pictures, advice)
     for path, text in ((files.markdown, markdown), (files.html, render_page(markdown, directory))):
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")

@@ -1,16 +1,18 @@
 """A report's text. Markdown is the source; the HTML page is made from it."""
 
-import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bench_orchestrator import findings
+from bench_orchestrator.evaluation import Evaluation, evaluate, is_experiment
 from bench_orchestrator.model import MICROSECONDS, Launch, Outcome, Stage, Sweep, SweepPlan
+from bench_orchestrator.report import experiment
+from bench_orchestrator.report.text import escape, table
 from bench_orchestrator.scenarios import SCENARIOS
 from bench_orchestrator.statistics import Fit
-from bench_orchestrator.tables import LocationRow, lag_fits, location_rows
+from bench_orchestrator.tables import Row, lag_fits, shared_environment, sweep_rows
 
 
 @dataclass(frozen=True)
@@ -22,36 +24,55 @@ class Picture:
     caption: str
 
 
-def render_markdown(sweep: Sweep, pictures: Sequence[Picture]) -> str:
-    """The whole report, its pictures referred to by file name."""
-    rows = location_rows(sweep.launches)
+def render_markdown(sweep: Sweep, pictures: Sequence[Picture], advice: Sequence[str] = ()) -> str:
+    """The whole report, its pictures referred to by file name.
+
+    Args:
+        advice: what to do first, and what it gains, in Markdown; nothing where that is not known.
+    """
+    rows = sweep_rows(sweep, in_turn=False)
+    evaluation = evaluate(sweep) if is_experiment(sweep) else None
     sections = [
-        *_answer(sweep, rows),
+        *_answer(sweep, rows, evaluation, advice),
         *(f"![{picture.title}]({picture.file_name})\n\n*{picture.caption}*" for picture in pictures),
+        *(experiment.render_evidence(evaluation) if evaluation else ()),
         *_stages(rows),
-        *_failures(sweep.launches),
+        *_failures(sweep),
         *_warnings(sweep.launches),
-        *_environment(sweep.plan.environment),
+        *_environment(sweep.plan),
         *_method(sweep),
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _answer(sweep: Sweep, rows: Sequence[LocationRow]) -> Iterator[str]:
-    """The first screen: the finding in sentences, then in numbers."""
+def _answer(sweep: Sweep, rows: Sequence[Row], evaluation: Evaluation | None, advice: Sequence[str]) -> Iterator[str]:
+    """The first screen: the answer, what to do first, the other findings, and all of it in numbers."""
     scenario = SCENARIOS.get(sweep.plan.scenario)
-    yield f"# {_escape(scenario.question if scenario else sweep.plan.scenario)}"
+    yield f"# {escape(scenario.question if scenario else sweep.plan.scenario)}"
     fits = lag_fits(sweep.launches)
-    yield f"**{findings.span(rows)}.**"
-    yield "\n".join(f"- {sentence}." for sentence in _details(rows, fits))
-    if sweep.status != "complete":
-        yield f"**The sweep did not run to its end ({_escape(sweep.status)}).** What it measured is below."
-    yield _table(
+    yield f"**{evaluation.answer if evaluation else findings.dominance_in_seconds(rows)}.**"
+    if advice:
+        yield "What to do first:"
+        yield "\n".join(f"- {line}" for line in advice)
+    if evaluation:
+        yield from evaluation.caveats
+    elif sweep.status != "complete":
+        yield f"**The sweep did not run to its end ({escape(sweep.status)}).** What it measured is below."
+    yield "\n".join(f"- {sentence}." for sentence in (evaluation.sentences if evaluation else _details(rows, fits)))
+    if evaluation:
+        yield experiment.render_sides(evaluation)
+        yield experiment.explain_sides(evaluation)
+    else:
+        yield from _locations(rows, fits)
+
+
+def _locations(rows: Sequence[Row], fits: Mapping[str, Fit]) -> Iterator[str]:
+    yield table(
         ["location", "size", "n", "queue, s", "init, s", "lag, s", "interval covers", "not ok"],
         (
             [
-                _escape(row.label),
-                findings.describe_size(row),
+                escape(row.label),
+                row.size,
                 str(row.n),
                 *(findings.describe_estimate(e, unit="") for e in (row.queue_s, row.init_s, row.lag_s)),
                 "none" if row.coverage is None else f"{100 * row.coverage:.0f} %",
@@ -68,26 +89,24 @@ def _answer(sweep: Sweep, rows: Sequence[LocationRow]) -> Iterator[str]:
     )
 
 
-def _details(rows: Sequence[LocationRow], fits: Mapping[str, Fit]) -> Iterator[str]:
+def _details(rows: Sequence[Row], fits: Mapping[str, Fit]) -> Iterator[str]:
+    if any(row.lag_s for row in rows):
+        yield findings.span(rows)
     if fits:
         yield findings.growth(fits)
-    largest = findings.largest_measured(rows)
-    if largest is not None and largest.dominant_stage is not None:
-        stage, _ = largest.dominant_stage
-        yield f"{findings.dominance(rows)}: {findings.describe_estimate(largest.stages_s[stage])}"
     if len({bool(row.partition_count) for row in rows if row.lag_s}) > 1:
         yield findings.comparison(rows)
     yield findings.tally(rows)
 
 
-def _stages(rows: Sequence[LocationRow]) -> Iterator[str]:
+def _stages(rows: Sequence[Row]) -> Iterator[str]:
     measured = [row for row in rows if row.n]
     if not measured:
         return
     yield "## Where the seconds go"
     yield "The median of each stage, in seconds, with its interval, in the order in which the stages happen."
-    yield _table(
-        ["stage", "runs in", *(_escape(row.label) for row in measured)],
+    yield table(
+        ["stage", "runs in", *(escape(row.label) for row in measured)],
         (
             [
                 stage.label,
@@ -99,21 +118,21 @@ def _stages(rows: Sequence[LocationRow]) -> Iterator[str]:
     )
 
 
-def _failures(launches: Sequence[Launch]) -> Iterator[str]:
-    failed = [launch for launch in launches if launch.outcome is not Outcome.OK]
+def _failures(sweep: Sweep) -> Iterator[str]:
+    failed = [launch for launch in sweep.launches if launch.outcome is not Outcome.OK]
     yield "## Trials without a measurement"
     if not failed:
         yield "None."
         return
-    yield _table(
-        ["trial", "location", "outcome", "reason", "run"],
+    yield table(
+        ["trial", "launched", "outcome", "reason", "run"],
         (
             [
                 f"{launch.trial}{' (warm-up)' if launch.warmup else ''}",
-                _escape(launch.location),
+                escape(f"{launch.variant}: {launch.location}" if sweep.plan.variants else launch.location),
                 findings.describe_outcome(launch.outcome),
-                _escape(launch.reason),
-                _escape(launch.run_id or "none"),
+                escape(launch.reason),
+                escape(launch.run_id or "none"),
             ]
             for launch in failed
         ),
@@ -122,7 +141,7 @@ def _failures(launches: Sequence[Launch]) -> Iterator[str]:
 
 def _warnings(launches: Sequence[Launch]) -> Iterator[str]:
     doubts = [
-        f"- trial {launch.trial} ({_escape(launch.location)}): {_escape(warning)}"
+        f"- trial {launch.trial} ({escape(launch.location)}): {escape(warning)}"
         for launch in launches
         for warning in launch.warnings
     ]
@@ -132,31 +151,41 @@ def _warnings(launches: Sequence[Launch]) -> Iterator[str]:
         yield "\n".join(doubts)
 
 
-def _environment(environment: Mapping[str, object]) -> Iterator[str]:
-    if environment:
-        yield "## Environment"
-        yield _table(
-            ["", ""],
-            ([_escape(key.replace("_", " ")), _escape(str(environment[key]))] for key in sorted(environment)),
-        )
+def _environment(plan: SweepPlan) -> Iterator[str]:
+    shared = shared_environment(plan)
+    if not shared:
+        return
+    yield "## Environment"
+    yield table(["", ""], ([escape(key.replace("_", " ")), escape(str(shared[key]))] for key in sorted(shared)))
+    own = [
+        [escape(deployment), escape(key.replace("_", " ")), escape(str(environment[key]))]
+        for deployment, environment in plan.environments.items()
+        for key in sorted(environment.keys() - shared.keys())
+    ]
+    if own:
+        yield "Of the sweep's own deployments, each named for its first variant:"
+        yield table(["deployment", "", ""], own)
 
 
 def _method(sweep: Sweep) -> Iterator[str]:
     plan = sweep.plan
     started = datetime.fromtimestamp(plan.created_us / MICROSECONDS, UTC)
     warmups = sum(trial.warmup for trial in plan.trials)
-    blocks = len({trial.block for trial in plan.trials})
+    in_turn = {variant.name for variant in plan.variants if variant.in_turn}
+    blocks = len({trial.block for trial in plan.trials if trial.variant not in in_turn})
+    kind = "side" if plan.variants else "location"
     yield "## How it was measured"
     yield (
         f"Sweep `{plan.sweep_id}` of the scenario `{plan.scenario}`, begun {started:%Y-%m-%d %H:%M} UTC. "
-        f"{len(plan.trials)} trials in {blocks} blocks; each block launches every location once, in an order "
+        f"{len(plan.trials)} trials in {blocks} blocks; each block launches every {kind} once, in an order "
         f"shuffled with seed {plan.seed}. {warmups} of the trials are warm-ups, recorded and left out of the "
-        "statistics. One launch at a time; each is exactly one run of one asset."
+        "statistics. One launch at a time; each is exactly one run."
+        f"{' What is launched in turn comes after the blocks.' if in_turn else ''}"
     )
     if plan.settings:
         yield (
             "Settings: "
-            + ", ".join(f"{_escape(key)} = {_escape(str(value))}" for key, value in sorted(plan.settings.items()))
+            + ", ".join(f"{escape(key)} = {escape(str(value))}" for key, value in sorted(plan.settings.items()))
             + "."
         )
     yield "To repeat it:"
@@ -169,20 +198,13 @@ def _command(plan: SweepPlan) -> str:
     scenario = SCENARIOS.get(plan.scenario)
     words = ["bench", "run", plan.scenario]
     names = tuple(location.name for location in plan.locations)
-    if scenario is None or names != scenario.locations:
+    if plan.variants:
+        words += ["--quick"] if plan.settings.get("quick") else []
+        words += [word for name in plan.settings.get("only", ()) for word in ("--only", name)]
+    elif scenario is None or names != scenario.locations:
         words += ["--locations", ",".join(names)]
     if "repeats" in plan.settings:
         words += ["--repeats", str(plan.settings["repeats"])]
     if "warmups" in plan.settings and (scenario is None or plan.settings["warmups"] != scenario.warmups):
         words += ["--warmups", str(plan.settings["warmups"])]
     return shlex.join([*words, "--seed", str(plan.seed)])
-
-
-def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def _escape(text: str) -> str:
-    """Text from outside as Markdown that shows exactly it, on one line: no markup, no links."""
-    return re.sub(r"([\\`*_\[\]<>|~&#])", r"\\\1", " ".join(text.split()))

@@ -1,6 +1,7 @@
 """A sweep in brief: the table for the terminal, and the same numbers for a program."""
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,21 +10,47 @@ from rich.table import Table
 from rich.text import Text
 
 from bench_orchestrator import findings
-from bench_orchestrator.model import Outcome, Stage, Sweep
+from bench_orchestrator.evaluation import Evaluation, Side, evaluate, is_experiment
+from bench_orchestrator.model import Outcome, Prediction, Stage, Sweep
+from bench_orchestrator.report.experiment import compare_side
 from bench_orchestrator.statistics import Estimate
-from bench_orchestrator.tables import LocationRow, lag_fits, location_rows
+from bench_orchestrator.tables import Row, lag_fits, sweep_rows
 
 
 def render_table(sweep: Sweep) -> Table:
-    """Medians with their intervals by location, totals, the finding, and below it what went wrong and why."""
-    rows = location_rows(sweep.launches)
+    """Medians with their intervals by location or by side, the findings, and below it what went wrong and why."""
+    evaluation = evaluate(sweep) if is_experiment(sweep) else None
+    rows = sweep_rows(sweep)
     table = Table(
         title=Text(f"{sweep.plan.scenario}  {sweep.plan.sweep_id}"),
-        caption=_caption(sweep, rows),
+        caption=Text(
+            "\n".join((*(_say_sides(evaluation) if evaluation else _say_rows(sweep, rows)), *_failures(sweep)))
+        ),
         caption_justify="left",
         box=box.SIMPLE,
-        show_footer=bool(rows),
+        show_footer=bool(rows) and evaluation is None,
     )
+    if evaluation:
+        _fill_sides(table, evaluation)
+    else:
+        _fill_rows(table, rows)
+    return table
+
+
+def _fill_sides(table: Table, evaluation: Evaluation) -> None:
+    for group in evaluation.groups:
+        for side in group:
+            cells = compare_side(evaluation, group, side)
+            del cells["ratio"]  # one column less fits a terminal
+            if not table.columns:
+                for head in (*cells, "not ok"):
+                    numeric = head not in ("side", "verdict", "not ok")
+                    table.add_column(head, justify="right" if numeric else "left")
+            table.add_row(*map(Text, cells.values()), Text(findings.describe_outcomes(side.failures), style="red"))
+        table.add_section()
+
+
+def _fill_rows(table: Table, rows: Sequence[Row]) -> None:
     n, trials = sum(row.n for row in rows), sum(row.trials for row in rows)
     table.add_column("location", footer="total", no_wrap=True)
     table.add_column("n", justify="right", footer=f"{n}/{trials}", no_wrap=True)
@@ -42,28 +69,65 @@ def render_table(sweep: Sweep) -> Table:
             "" if row.coverage is None else f"{100 * row.coverage:.0f} %",
             findings.describe_outcomes(row.failures),
         )
-    return table
 
 
 def summarize(sweep: Sweep) -> dict[str, Any]:
     """The sweep's numbers as plain data for JSON: durations in seconds, slopes in ms per asset."""
-    rows = location_rows(sweep.launches)
+    rows = sweep_rows(sweep)
+    evaluation = evaluate(sweep) if is_experiment(sweep) else None
     return {
         "sweep_id": sweep.plan.sweep_id,
         "scenario": sweep.plan.scenario,
         "status": sweep.status,
-        "finding": findings.span(rows),
+        "finding": evaluation.answer if evaluation else findings.dominance_in_seconds(rows),
         "trials": sum(row.trials for row in rows),
         "measured": sum(row.n for row in rows),
+        **(_summarize_evaluation(evaluation) if evaluation else _summarize_locations(sweep, rows)),
+    }
+
+
+def _summarize_locations(sweep: Sweep, rows: Sequence[Row]) -> dict[str, Any]:
+    return {
         "locations": [_summarize_row(row) for row in rows],
         "lag_ms_per_asset": {variant: asdict(fit.slope) for variant, fit in lag_fits(sweep.launches).items()},
     }
 
 
-def _summarize_row(row: LocationRow) -> dict[str, Any]:
-    def plain(estimate: Estimate | None) -> dict[str, Any] | None:
-        return None if estimate is None else asdict(estimate)
+def _summarize_evaluation(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "sentences": list(evaluation.sentences),
+        "headline": evaluation.experiment.headline.name,
+        "units": {measure.name: measure.unit for measure in evaluation.measures},
+        "same_work": evaluation.same_work,
+        "sides": [_summarize_side(evaluation, side) for side in evaluation.sides],
+        "paths": {name: asdict(path) for name, path in evaluation.paths.items()},
+    }
 
+
+def _summarize_side(evaluation: Evaluation, side: Side) -> dict[str, Any]:
+    return {
+        "side": side.name,
+        "against": side.baseline,
+        "noise": side.is_again,
+        "n": side.n,
+        "outcomes": {outcome.value: count for outcome, count in side.outcomes.items()},
+        "measures": {name: _plain(estimate) for name, estimate in side.measures.items()},
+        "stages_s": {stage.value: _plain(estimate) for stage, estimate in side.stages_s.items()},
+        "code_servers_load_s": side.load_s,
+        "code_servers_bytes": side.server_bytes,
+        "prediction": _plain(side.prediction),
+        "prediction_error": side.prediction_error,
+        "against_baseline": {
+            name: asdict(found) for (variant, name), found in evaluation.comparisons.items() if variant == side.name
+        },
+    }
+
+
+def _plain(value: Estimate | Prediction | None) -> dict[str, Any] | None:
+    return None if value is None else asdict(value)
+
+
+def _summarize_row(row: Row) -> dict[str, Any]:
     return {
         "location": row.location,
         "variant": row.variant,
@@ -72,27 +136,41 @@ def _summarize_row(row: LocationRow) -> dict[str, Any]:
         "n": row.n,
         "warmups": row.warmups,
         "outcomes": {outcome.value: row.outcomes[outcome] for outcome in Outcome},
-        "queue_s": plain(row.queue_s),
-        "init_s": plain(row.init_s),
-        "lag_s": plain(row.lag_s),
-        "time_to_code_s": plain(row.time_to_code_s),
-        "stages_s": {stage.value: plain(row.stages_s[stage]) for stage in Stage},
+        "queue_s": _plain(row.queue_s),
+        "init_s": _plain(row.init_s),
+        "lag_s": _plain(row.lag_s),
+        "time_to_code_s": _plain(row.time_to_code_s),
+        "stages_s": {stage.value: _plain(row.stages_s[stage]) for stage in Stage},
     }
 
 
-def _caption(sweep: Sweep, rows: tuple[LocationRow, ...]) -> Text:
-    """The finding, then the trials that failed, equal ones together."""
+def _say_sides(evaluation: Evaluation) -> Iterator[str]:
+    yield f"{evaluation.answer}."
+    yield from evaluation.caveats
+    yield f"{evaluation.basis}."
+    yield from (f"{sentence}." for sentence in evaluation.sentences)
+
+
+def _say_rows(sweep: Sweep, rows: Sequence[Row]) -> Iterator[str]:
     fits = lag_fits(sweep.launches)
-    lines = ["Medians with the interval that covers the true median as often as stated."]
+    yield "Medians with the interval that covers the true median as often as stated."
     if fits:
-        lines.append(f"{findings.growth(fits)}.")
-    lines += [f"{findings.dominance(rows)}.", f"{findings.tally(rows)}."]
+        yield f"{findings.growth(fits)}."
+    yield f"{findings.dominance(rows)}."
+    yield f"{findings.tally(rows)}."
+
+
+def _failures(sweep: Sweep) -> Iterator[str]:
+    """The trials that gave no measurement, equal ones together."""
     failed = Counter(
-        (launch.location, launch.outcome, launch.reason, launch.warmup)
+        (
+            launch.variant if sweep.plan.variants else launch.location,
+            launch.outcome,
+            launch.reason,
+            launch.warmup,
+        )
         for launch in sweep.launches
         if launch.outcome is not Outcome.OK
     )
-    for (location, outcome, reason, warmup), count in failed.items():
-        who = f"{location}{' (warm-up)' if warmup else ''}"
-        lines.append(f"{who}: {count} {findings.describe_outcome(outcome)}: {reason}")
-    return Text("\n".join(lines))
+    for (where, outcome, reason, warmup), count in failed.items():
+        yield f"{where}{' (warm-up)' if warmup else ''}: {count} {findings.describe_outcome(outcome)}: {reason}"

@@ -1,0 +1,157 @@
+"""The picture of one run: its stages as a waterfall, and below them its steps as in a Gantt chart.
+
+Both parts begin at the same zero. They share one scale, unless the steps take so much longer than the launch that its
+stages would shrink to nothing: then each part has its own.
+"""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from bench_orchestrator.charts import canvas, marks
+from bench_orchestrator.model import MICROSECONDS, StepSpan
+from bench_orchestrator.waterfall import Sample, Waterfall, describe_us, excerpt, headline, remarks
+
+LAUNCHING = "#BFE3D8"
+RUNNING = "#0F8A6B"
+"""Of steps: a hue that no stage has."""
+
+_STAGE_INCHES = 0.34
+_STEP_INCHES = 0.17
+_AXIS_INCHES = 0.5
+_LEGEND_INCHES = 0.2
+_SHARED_SCALE = 1.6
+"""How many times as long as the launch the first steps may take for both to share one scale."""
+_ROOM = 0.25
+"""Of a scale's length, for the label behind the last bar."""
+_ROOM_FOR_A_WORD = 0.1
+"""Of an axis' length, for a word inside a bar."""
+_NAME_LETTERS = 24
+
+
+def waterfall(shown: Waterfall, sample: Sample | None = None) -> Figure:
+    """A launch laid out in time, by itself or as the one with the median lag of a sample."""
+    groups = excerpt(shown.steps)
+    heights = [_STAGE_INCHES * (len(shown.rows) + 1), *(_STEP_INCHES * len(group) for group in groups)]
+    executors = [shown.executor] if shown.executor else []
+    circumstances = canvas.describe_circumstances(shown.zero_us, shown.environment, executors)
+    figure = canvas.sheet(
+        headline(shown, sample),
+        [*remarks(shown, sample), circumstances],
+        sum(heights) + _AXIS_INCHES * len(heights) + _LEGEND_INCHES * len(groups),
+    )
+    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+    axes = [figure.add_subplot(grid[row]) for row in range(len(heights))]
+    for ax, (start_us, end_us) in zip(axes, _scales(shown, groups), strict=True):
+        canvas.style(ax)
+        ax.grid(axis="x", color=canvas.GRID, linewidth=0.8)
+        ax.set_xlim(start_us / MICROSECONDS, (end_us + _ROOM * (end_us - start_us)) / MICROSECONDS)
+        ax.xaxis.set_major_locator(MaxNLocator(6))
+        ax.set_xlabel(f"seconds since {shown.zero_words}", fontsize=canvas.TEXT_POINTS, color=canvas.INK)
+    _draw_stages(axes[0], shown)
+    for ax, group in zip(axes[1:], groups, strict=True):
+        _draw_steps(ax, group, shown)
+    if groups:
+        marks.legend(
+            axes[1], [Patch(color=LAUNCHING, label="launch to start"), Patch(color=RUNNING, label="start to end")]
+        )
+    if len(groups) > 1:
+        left_out = len(shown.steps) - sum(map(len, groups))
+        marks.legend(axes[2], [Patch(alpha=0, label=f"{left_out:,} steps are left out")])
+    return figure
+
+
+def _scales(shown: Waterfall, groups: Sequence[Sequence[StepSpan]]) -> list[tuple[int, int]]:
+    """From where to where each part of the picture goes; the last steps, if they can, as many seconds as the first."""
+    start_us = min(0, *(bar.start_us for bar in shown.rows))
+    launched_us = max(bar.end_us for bar in shown.rows)
+    if launched_us == start_us:
+        launched_us += MICROSECONDS  # an axis needs a length
+    scales = [(start_us, launched_us)]
+    for group in groups:
+        edges_us = [shown.edges_us(step) for step in group]
+        end_us = max(launched_us, *(ended_us for _, _, ended_us in edges_us))
+        if group is groups[0]:
+            if end_us <= _SHARED_SCALE * launched_us:
+                scales = [(start_us, end_us)]
+            scales.append((start_us, end_us))
+        else:
+            first_us = scales[1][1] - start_us
+            scales.append((min(end_us - first_us, *(begin_us for begin_us, _, _ in edges_us)), end_us))
+    return scales
+
+
+def _draw_stages(ax: Axes, shown: Waterfall) -> None:
+    """The lag in its two pieces, and a band for each stage with the process it ran in and its seconds."""
+    names = [(bar.stage.label, shown.process(bar.stage)) for bar in shown.rows]
+    if shown.queue_us is not None and shown.init_us is not None:
+        names.insert(0, ("launch lag", f"queue {describe_us(shown.queue_us)} + init {describe_us(shown.init_us)}"))
+        _draw_lag(ax, shown.bars[-1].end_us, shown.queue_us, shown.init_us)
+    marks.lay_out_bands(ax, names, ax.get_xlabel())
+    for position, bar in enumerate(shown.rows, start=len(names) - len(shown.rows)):
+        finished = bar is not shown.unfinished
+        _draw_bar(ax, position, bar.start_us, bar.end_us, canvas.STAGE_COLOURS[bar.stage], finished=finished)
+        seconds = describe_us(bar.duration_us)
+        label = seconds if finished else shown.outcome if shown.ended_us is None else f"{shown.outcome} after {seconds}"
+        marks.label_end(ax, bar.end_us / MICROSECONDS, position, label)
+
+
+def _draw_lag(ax: Axes, end_us: int, queue_us: int, init_us: int) -> None:
+    """The first band: queue and init time, named where there is room."""
+    left, right = ax.get_xlim()
+    for word, from_us, to_us, colour in (
+        ("queue", end_us - init_us - queue_us, end_us - init_us, canvas.QUEUE),
+        ("init", end_us - init_us, end_us, canvas.INIT),
+    ):
+        _draw_bar(ax, 0, from_us, to_us, colour)
+        if (to_us - from_us) / MICROSECONDS > _ROOM_FOR_A_WORD * (right - left):
+            marks.label_piece(ax, (from_us + to_us) / 2 / MICROSECONDS, 0, word, colour)
+    marks.label_end(ax, end_us / MICROSECONDS, 0, describe_us(queue_us + init_us))
+
+
+def _draw_steps(ax: Axes, steps: Sequence[StepSpan], shown: Waterfall) -> None:
+    """A thin row for each step: light from its launch to its start, solid from there to its end; hatched without."""
+    ax.set_ylim(len(steps) - 0.4, -0.6)
+    names = [_shorten(step.key) for step in steps]
+    ax.set_yticks(range(len(steps)), names, fontsize=canvas.SMALL_POINTS, color=canvas.INK)
+    for position, step in enumerate(steps):
+        launched_us, started_us, ended_us = shown.edges_us(step)
+        words = []
+        if step.launched_us is not None:
+            _draw_bar(ax, position, launched_us, started_us, LAUNCHING, finished=step.started_us is not None)
+            words.append(describe_us(started_us - launched_us))
+        if step.started_us is not None:
+            _draw_bar(ax, position, started_us, ended_us, RUNNING, finished=step.ended_us is not None)
+            words.append(describe_us(ended_us - started_us))
+        ax.annotate(
+            " + ".join(words),
+            (ended_us / MICROSECONDS, position),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            fontsize=canvas.SMALL_POINTS,
+            color=canvas.INK,
+        )
+
+
+def _draw_bar(ax: Axes, position: int, start_us: int, end_us: int, colour: str, *, finished: bool = True) -> None:
+    """A bar with an outline of its own colour, so that the shortest still is a line; hatched if it has no end."""
+    ax.barh(
+        position,
+        (end_us - start_us) / MICROSECONDS,
+        0.6,
+        left=start_us / MICROSECONDS,
+        color=colour if finished else "white",
+        edgecolor=colour,
+        linewidth=0.8,
+        hatch=None if finished else "////",
+    )
+
+
+def _shorten(name: str) -> str:
+    """The name, without its middle where it is too long: keys often differ at their end."""
+    half = _NAME_LETTERS // 2
+    return name if len(name) <= _NAME_LETTERS else f"{name[: half - 1]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
