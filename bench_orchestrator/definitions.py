@@ -3,17 +3,20 @@
 import dagster as dg
 
 from bench_orchestrator.defs.charts import chart_assets
+from bench_orchestrator.defs.evaluations import evaluations
 from bench_orchestrator.defs.harvest import every_trial_ok, harvest_job, harvest_sensor, launch_measurements
 from bench_orchestrator.defs.monitor import monitor
+from bench_orchestrator.defs.remedies import conclusions
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
 from bench_orchestrator.defs.sweeps import sweep_jobs, sweeps
+from bench_orchestrator.defs.timelines import launch_timeline
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """Sweep jobs, the harvest, its charts, and the schedule that watches."""
     return dg.Definitions(
-        assets=[sweeps, launch_measurements, *chart_assets],
+        assets=[sweeps, launch_measurements, *chart_assets, evaluations, launch_timeline, conclusions],
         asset_checks=[every_trial_ok],
         jobs=[*sweep_jobs.values(), harvest_job],
         sensors=[harvest_sensor],

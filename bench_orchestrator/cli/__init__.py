@@ -16,6 +16,8 @@ COMMANDS: Mapping[str, str] = {
     "up": "Start the local deployment and keep it running.",
     "run": "Launch a scenario's trials and report what they took.",
     "report": "Print a sweep's table and write its report.",
+    "timeline": "Show one run's launch, stage by stage.",
+    "advise": "Predict the launch lag at a size, and rank what would shorten it.",
     "sweeps": "List the sweeps that were measured.",
     "locations": "List the code locations of a deployment.",
     "shapes": "Explain the names of synthetic code locations.",

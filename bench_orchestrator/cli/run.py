@@ -37,7 +37,7 @@ HARVEST_TIMEOUT_S = 300.0
     "--locations", "names", type=Names(), help="Code locations, with commas between. Default: the scenario's."
 )
 @click.option("--quick", is_flag=True, help="An experiment at a size for laptops.")
-@click.option("--only", type=Names(), help="Just these variants of an experiment, beside its baseline.")
+@click.option("--only", multiple=True, metavar="VARIANT", help="Just this variant, and its baseline; repeatable.")
 @click.option("--repeats", type=click.IntRange(min=1), help="Measured launches per location or variant.")
 @click.option("--warmups", type=click.IntRange(min=0), help="Launches before those, left out.")
 @click.option("--seed", type=click.IntRange(min=1), help="Repeats the order and the assets of an earlier sweep.")
@@ -53,7 +53,7 @@ def command(
     scenario_name: str,
     names: tuple[str, ...] | None,
     quick: bool,
-    only: tuple[str, ...] | None,
+    only: tuple[str, ...],
     url: str | None,
     as_json: bool,
     **options: Any,
@@ -75,7 +75,7 @@ def command(
     if scenario.variants:
         if names:
             raise click.UsageError(f"{scenario_name} is an experiment: it has variants (--only) and no --locations.")
-        config |= {"quick": quick, "only": list(only or ())}
+        config |= {"quick": quick, "only": list(only)}
     else:
         if quick or only:
             raise click.UsageError(f"{scenario_name} is no experiment: it has --locations, no --quick and no --only.")

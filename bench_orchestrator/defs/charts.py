@@ -2,18 +2,19 @@
 
 import base64
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import dagster as dg
+from matplotlib.figure import Figure
 from pydantic import Field
 
 from bench_orchestrator.charts import CHARTS, Chart, inline_png, save
 from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.sweeps import OWNERS
+from bench_orchestrator.lookup import latest_sweep
 from bench_orchestrator.model import Sweep
-from bench_orchestrator.scenarios import MONITOR
-from bench_orchestrator.store import Store
 from bench_orchestrator.tables import lag_fits, location_rows
 
 
@@ -36,20 +37,16 @@ def _chart_asset(chart: Chart) -> dg.AssetsDefinition:
     def chart_asset(
         context: dg.AssetExecutionContext, config: ChartConfig, results: ResultsResource
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-        sweep = _find_sweep(results.store, chart, config.sweep)
+        store = results.store
+        sweep = store.load(config.sweep) if config.sweep else latest_sweep(store, partial(_shows, chart))
         if sweep is None:
             context.log.info(f"No sweep so far has what {chart.stem} is about; it stays as it is.")
             return
-        figure = chart.draw(sweep)
-        files = save(figure, results.path / "charts", chart.stem)
-        image = base64.b64encode(inline_png(figure)).decode()
         yield dg.MaterializeResult(
             metadata={
                 "summary": dg.MetadataValue.md(_summary(sweep)),
-                "chart": dg.MetadataValue.md(f"![{chart.stem}](data:image/png;base64,{image})"),
+                **publish(chart.draw(sweep), results, chart.stem),
                 "sweep": sweep.plan.sweep_id,
-                "png": dg.MetadataValue.path(files.png),
-                "svg": dg.MetadataValue.path(files.svg),
                 **_numbers(sweep),
             }
         )
@@ -57,16 +54,20 @@ def _chart_asset(chart: Chart) -> dg.AssetsDefinition:
     return chart_asset
 
 
-def _find_sweep(store: Store, chart: Chart, sweep_id: str) -> Sweep | None:
-    """The sweep asked for, else the latest that the chart applies to; the monitor's only where there is no other."""
-    if sweep_id:
-        return store.load(sweep_id)
-    summaries = sorted(store.list_sweeps(), key=lambda summary: summary.scenario == MONITOR)
-    for summary in summaries:
-        sweep = store.load(summary.sweep_id)
-        if chart.applies(location_rows(sweep.launches)):
-            return sweep
-    return None
+def _shows(chart: Chart, sweep: Sweep) -> bool:
+    """Whether it is about such a sweep. Those of experiments have assets of their own."""
+    return not sweep.plan.variants and chart.applies(sweep)
+
+
+def publish(figure: Figure, results: ResultsResource, stem: str) -> dict[str, dg.MetadataValue]:
+    """Write a chart's files; its metadata is where they are, and the chart itself for the asset's page."""
+    files = save(figure, results.path / "charts", stem)
+    image = base64.b64encode(inline_png(figure)).decode()
+    return {
+        "chart": dg.MetadataValue.md(f"![{stem}](data:image/png;base64,{image})"),
+        "png": dg.MetadataValue.path(files.png),
+        "svg": dg.MetadataValue.path(files.svg),
+    }
 
 
 def _summary(sweep: Sweep) -> str:

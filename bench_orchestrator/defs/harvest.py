@@ -9,8 +9,7 @@ from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.sweeps import OWNERS, sweeps
 from bench_orchestrator.event_log import FINISHED, IN_PROGRESS, Run, end_as_failed, find_runs, read_journal
 from bench_orchestrator.harvest import given_up, harvest_sweep, overdue
-from bench_orchestrator.model import MEASUREMENTS_ASSET, MICROSECONDS, Launch, Outcome, Sweep, Tag
-from bench_orchestrator.sweep import now_us
+from bench_orchestrator.model import MEASUREMENTS_ASSET, MICROSECONDS, Launch, Outcome, Sweep, Tag, now_us
 
 RESULTS_POOL = "bench_results"
 """DuckDB has one writer at a time: harvest runs queue for it."""

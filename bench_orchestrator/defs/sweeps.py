@@ -1,13 +1,16 @@
 """One job per scenario: launched from the UI with a click, from a schedule, or by `bench run`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from copy import copy
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import Field, create_model
 
-from bench_orchestrator.defs.resources import WebserverResource
+from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
 from bench_orchestrator.environment import blocking_limit, describe_environment
 from bench_orchestrator.event_log import (
     IN_PROGRESS,
@@ -17,12 +20,30 @@ from bench_orchestrator.event_log import (
     plan_event,
     read_run_log,
 )
-from bench_orchestrator.launching import Webserver
-from bench_orchestrator.model import SWEEPS_ASSET, Outcome, Scenario, SweepPlan, Tag, TrialNote
-from bench_orchestrator.planning import PreflightError, find_targets, plan_trials
+from bench_orchestrator.evidence import location_sweeps
+from bench_orchestrator.harvest import find_interrupted, missing_trials
+from bench_orchestrator.launching import Webserver, WebserverError
+from bench_orchestrator.model import (
+    SWEEPS_ASSET,
+    Outcome,
+    PlannedTrial,
+    Prediction,
+    PreflightError,
+    Scenario,
+    SweepPlan,
+    Tag,
+    TrialNote,
+    Variant,
+    now_us,
+)
+from bench_orchestrator.planning import location_variants, plan_sweep, with_baselines_again
+from bench_orchestrator.predictions import comparable_sizes, predict_lags
 from bench_orchestrator.scenarios import MONITOR, SCENARIOS, sweep_job_name, sweep_op_name
-from bench_orchestrator.sweep import Pace, SweepAbortedError, now_us, run_trials, seconds, trial_tags
+from bench_orchestrator.sites import Site, open_sites
+from bench_orchestrator.store import StoreError
+from bench_orchestrator.sweep import Pace, SweepAbortedError, run_trials, seconds, trial_tags
 from bench_orchestrator.timeline import timeline
+from bench_orchestrator.usage import UsageMeter
 
 OWNERS = ["team:platform"]
 """Of every asset of the meta location."""
@@ -32,11 +53,10 @@ SWEEP_POOL = "bench_sweep"
 
 
 class SweepConfig(dg.Config):
-    """What a sweep does; every field has the scenario's default."""
+    """What any sweep does; every field has the scenario's default."""
 
-    locations: list[str] = Field(min_length=1, description="Code locations to launch in, each once per block.")
-    repeats: int = Field(ge=1, description="Measured launches per location.")
-    warmups: int = Field(ge=0, description="Launches per location before those, recorded and left out.")
+    repeats: int = Field(ge=1, description="Measured launches per location, or per variant of an experiment.")
+    warmups: int = Field(ge=0, description="Launches before those, recorded and left out.")
     seed: int = Field(
         default=0,
         ge=0,
@@ -54,6 +74,51 @@ class SweepConfig(dg.Config):
         description="Random addition to the rest, up to this many seconds. Keep it at the daemon's dequeue interval "
         "or above, so that requests do not fall into step with it.",
     )
+    resume: str = Field(
+        default="",
+        description="The id of an interrupted sweep of this scenario: launches only the trials that it still owes, "
+        "by its own plan; all else here is ignored.",
+    )
+
+    def variants(self, scenario: Scenario) -> tuple[Variant, ...]:
+        """What every block launches.
+
+        Raises:
+            PreflightError: the scenario does not have what is asked for.
+        """
+        raise NotImplementedError
+
+
+class LocationSweepConfig(SweepConfig):
+    """A sweep that compares code locations as they are."""
+
+    locations: list[str] = Field(min_length=1, description="Code locations to launch in, each once per block.")
+
+    def variants(self, scenario: Scenario) -> tuple[Variant, ...]:  # noqa: ARG002
+        """One per location."""
+        return location_variants(self.locations)
+
+
+class ExperimentConfig(SweepConfig):
+    """A sweep that compares the sides of an experiment."""
+
+    quick: bool = Field(default=False, description="At a size for laptops: small locations, the same question.")
+    only: list[str] = Field(
+        default=[],
+        description="Launch just these variants, beside the baseline. Empty: all of them.",
+    )
+
+    def variants(self, scenario: Scenario) -> tuple[Variant, ...]:
+        """The experiment's sides and its A/A arm."""
+        sides = scenario.quick_variants if self.quick else scenario.variants
+        unknown = set(self.only) - {side.name for side in sides}
+        if unknown:
+            known = ", ".join(side.name for side in sides)
+            raise PreflightError(f"{scenario.name} has no variant {', '.join(sorted(unknown))}; it has {known}.")
+        wanted = {side.name for side in sides if not self.only or side.name in self.only}
+        baselines = {sides[0].name} | {side.against for side in sides if side.name in wanted}
+        chosen = [side for side in sides if side.name in wanted | baselines]
+        return with_baselines_again(chosen)
 
 
 sweeps = dg.AssetSpec(
@@ -67,14 +132,17 @@ sweeps = dg.AssetSpec(
 
 
 def scenario_config(scenario: Scenario) -> type[Any]:
-    """The SweepConfig that has a scenario's defaults, so that its job runs without any configuration."""
-    defaults = {"locations": list(scenario.locations), "repeats": scenario.repeats, "warmups": scenario.warmups}
+    """The configuration class that has a scenario's defaults, so that its job runs without any configuration."""
+    base: type[SweepConfig] = ExperimentConfig if scenario.variants else LocationSweepConfig
+    defaults: dict[str, Any] = {"repeats": scenario.repeats, "warmups": scenario.warmups}
+    if scenario.locations:
+        defaults["locations"] = list(scenario.locations)
     fields: dict[str, Any] = {}
     for name, default in defaults.items():
-        field = copy(SweepConfig.model_fields[name])
+        field = copy(base.model_fields[name])
         field.default = default
         fields[name] = (field.annotation, field)
-    return create_model("ScenarioConfig", __base__=SweepConfig, **fields)
+    return create_model("ScenarioConfig", __base__=base, **fields)
 
 
 def _sweep_job(scenario: Scenario) -> dg.JobDefinition:
@@ -86,14 +154,13 @@ def _sweep_job(scenario: Scenario) -> dg.JobDefinition:
         context: dg.OpExecutionContext,
         config: config_class,  # type: ignore[valid-type]
         webserver: WebserverResource,
+        results: ResultsResource,
     ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
-        yield from _carry_out(context, scenario, config, webserver.connect())
+        yield from _carry_out(context, scenario, config, webserver.connect(), results)
 
     @dg.job(
         name=sweep_job_name(scenario.name),
-        description=f"{scenario.question}\n\nLaunches {', '.join(scenario.locations)}, "
-        f"{scenario.repeats} times each after {scenario.warmups} warm-up, in randomised blocks, one at a time. "
-        "The results appear in the asset catalog (launch_measurements and the charts) when it is over.",
+        description=_describe(scenario),
         config=dg.RunConfig(ops={op_name: config_class()}),
         tags={Tag.KIND: "sweep", Tag.SCENARIO: scenario.name},
         # One process: a sweep that waits should not cost a second interpreter.
@@ -105,62 +172,140 @@ def _sweep_job(scenario: Scenario) -> dg.JobDefinition:
     return sweep_job
 
 
-def _carry_out(
-    context: dg.OpExecutionContext, scenario: Scenario, config: SweepConfig, webserver: Webserver
-) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
-    try:
-        plan = _plan(context, scenario, config, webserver)
-    except PreflightError as error:
-        raise dg.Failure(f"Nothing was launched. {error}", allow_retries=False) from error
-    context.log.info(
-        f"Sweep {plan.sweep_id}: {len(plan.trials)} trials in {len(plan.locations)} locations, seed {plan.seed}"
+def _describe(scenario: Scenario) -> str:
+    """What a stranger reads of the job before clicking it."""
+    sides = [side.name for side in scenario.variants] or scenario.locations
+    text = (
+        f"{scenario.question}\n\nLaunches {', '.join(sides)}, {scenario.repeats} times each after {scenario.warmups} "
+        "warm-up, in randomised blocks, one at a time. "
     )
-    yield plan_event(plan)
+    if scenario.variants:
+        text += (
+            f"{sides[0]} is the baseline and is launched twice per block, to show the noise. "
+            f"Held equal: {scenario.holds_equal} What the deployment does not serve runs in one of the sweep's own. "
+        )
+    return text + "The results appear in the asset catalog (launch_measurements and what follows it) when it is over."
 
+
+def _carry_out(
+    context: dg.OpExecutionContext,
+    scenario: Scenario,
+    config: SweepConfig,
+    webserver: Webserver,
+    results: ResultsResource,
+) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+    instance = context.instance
+    home = Path(instance.root_directory)
+    here = Site("", webserver, instance, UsageMeter(home), describe_environment(instance))
+    say = context.log.info
+    with ExitStack() as stack:
+        try:
+            _refuse_second_sweep(context)
+            earlier = find_interrupted(instance, scenario.name, config.resume) if config.resume else None
+            variants = _planned_variants(earlier.plan) if earlier else config.variants(scenario)
+            sites = {variant.name: here for variant in variants}
+            if scenario.variants:
+                sites = stack.enter_context(open_sites(variants, here, home / ".bench" / "experiments", say))
+            if earlier:
+                plan = _resume(context, earlier.plan, sites)
+                trials = [trial for trial in plan.trials if trial.number in missing_trials(earlier)]
+            else:
+                plan = plan_sweep(
+                    f"{scenario.name}-{context.run_id[:8]}",
+                    scenario,
+                    variants,
+                    sites,
+                    repeats=config.repeats,
+                    warmups=config.warmups,
+                    seed=config.seed or now_us() % 1_000_000,
+                    settings=config.model_dump(exclude={"seed", "resume"}),
+                )
+                plan = replace(plan, predictions_s=_predict(context, plan, results))
+                trials = list(plan.trials)
+            _refuse_limits(context, plan)
+        except (PreflightError, WebserverError) as error:
+            raise dg.Failure(f"Nothing was launched. {error}", allow_retries=False) from error
+        say(f"Sweep {plan.sweep_id}: {len(trials)} trials in {len(plan.locations)} locations, seed {plan.seed}")
+        yield plan_event(plan)
+        yield from _launch_trials(context, plan, trials, {site.name: site for site in sites.values()})
+
+
+def _launch_trials(
+    context: dg.OpExecutionContext, plan: SweepPlan, trials: Sequence[PlannedTrial], sites: Mapping[str, Site]
+) -> Iterator[dg.AssetObservation]:
     counts = dict.fromkeys(Outcome, 0)
-    pace = Pace(config.timeout_s, config.pause_s, config.jitter_s)
+    knobs = plan.settings
+    pace = Pace(knobs["timeout_s"], knobs["pause_s"], knobs["jitter_s"])
+
+    def summary(how: str) -> str:
+        """The last line of the sweep's log."""
+        ended = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) or "none"
+        return f"Sweep {plan.sweep_id} {how}: {sum(counts.values())} of {len(trials)} trials done ({ended})"
+
     try:
-        for note in run_trials(plan, webserver=webserver, instance=context.instance, pace=pace):
+        for note in run_trials(plan, sites, pace=pace, trials=trials):
             counts[note.outcome] += 1
             line = _trial_line(context.instance, plan, note)
             (context.log.info if note.outcome is Outcome.OK else context.log.warning)(line)
             yield note_event(note, line)
     except SweepAbortedError as error:
-        summary = _summary(plan, counts, "is over")
-        raise dg.Failure(f"{summary}. It ended early: {error}", allow_retries=False) from error
+        raise dg.Failure(f"{summary('is over')}. It ended early: {error}", allow_retries=False) from error
     except Exception:
         raise
     except BaseException:  # how Dagster interrupts a run, while a trial is waited for or between two
-        context.log.warning(_summary(plan, counts, "was canceled"))
+        context.log.warning(summary("was canceled"))
         raise
-    context.log.info(_summary(plan, counts, "is over"))
+    context.log.info(summary("is over"))
 
 
-def _plan(context: dg.OpExecutionContext, scenario: Scenario, config: SweepConfig, webserver: Webserver) -> SweepPlan:
-    """Preflight and plan.
+def _predict(context: dg.OpExecutionContext, plan: SweepPlan, results: ResultsResource) -> dict[str, Prediction]:
+    """What an earlier sweep lets expect of an experiment's sides, before any of them is launched."""
+    sizes = comparable_sizes(plan.variants)
+    if len(set(sizes.values())) < 2:  # there is nothing to predict where size makes no difference
+        return {}
+    try:
+        return predict_lags(location_sweeps(results.store), sizes, plan.environment["dequeue_interval_s"])
+    except StoreError as error:
+        context.log.warning(f"Nothing is predicted: {error}")
+        return {}
+
+
+def _planned_variants(plan: SweepPlan) -> tuple[Variant, ...]:
+    """What a recorded plan launches: its variants, or its locations as they are."""
+    return plan.variants or location_variants([location.name for location in plan.locations])
+
+
+def _resume(context: dg.OpExecutionContext, plan: SweepPlan, sites: Mapping[str, Site]) -> SweepPlan:
+    """The plan of an interrupted sweep, if it can be continued here; says what has changed since.
 
     Raises:
-        PreflightError: with all that stands in the way.
+        PreflightError: its trials are not launched where they were.
     """
-    instance = context.instance
-    _refuse_second_sweep(context)
-    targets = find_targets(webserver, config.locations)
-    seed = config.seed or now_us() % 1_000_000
-    locations, trials = plan_trials(webserver, targets, repeats=config.repeats, warmups=config.warmups, seed=seed)
-    plan = SweepPlan(
-        sweep_id=f"{scenario.name}-{context.run_id[:8]}",
-        scenario=scenario.name,
-        seed=seed,
-        created_us=now_us(),
-        locations=locations,
-        trials=trials,
-        settings=config.model_dump(exclude={"seed"}),
-        environment=describe_environment(instance),
-    )
-    blocked = blocking_limit(instance, dict(context.run.tags), trial_tags(plan, trials[0], 0))
-    if blocked:
-        raise PreflightError(f"The run limits cannot let the sweep and a trial run together: {blocked}")
+    here = {site.name for site in sites.values()}
+    if not here.issuperset(trial.deployment for trial in plan.trials):
+        raise PreflightError(
+            f"The sweep {plan.sweep_id} had deployments of its own, for locations that this deployment serves now. "
+            "Resume it where these are not served."
+        )
+    now = describe_environment(context.instance)
+    for name in ("dagster", "python", "bench", "cpu_model", "cpu_count"):
+        if plan.environment[name] != now[name]:
+            context.log.warning(f"{name} was {plan.environment[name]} when this sweep began and is {now[name]} now.")
     return plan
+
+
+def _refuse_limits(context: dg.OpExecutionContext, plan: SweepPlan) -> None:
+    """A trial beside the sweep needs a slot beside its own; those in the sweep's own deployments do not.
+
+    Raises:
+        PreflightError: the limits cannot let both run.
+    """
+    for trial in plan.trials:
+        if not trial.deployment:
+            blocked = blocking_limit(context.instance, dict(context.run.tags), trial_tags(plan, trial, 0))
+            if blocked:
+                raise PreflightError(f"The run limits cannot let the sweep and a trial run together: {blocked}")
+            return
 
 
 def _refuse_second_sweep(context: dg.OpExecutionContext) -> None:
@@ -176,18 +321,13 @@ def _refuse_second_sweep(context: dg.OpExecutionContext) -> None:
             )
 
 
-def _summary(plan: SweepPlan, counts: dict[Outcome, int], how: str) -> str:
-    """The last line of the sweep's log."""
-    ended = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) or "none"
-    return f"Sweep {plan.sweep_id} {how}: {sum(counts.values())} of {len(plan.trials)} trials done ({ended})"
-
-
 def _trial_line(instance: dg.DagsterInstance, plan: SweepPlan, note: TrialNote) -> str:
     """One line of the sweep's log: which trial, how it ended, and what it took."""
     trial = plan.trials[note.number - 1]
     kind = "warm-up" if trial.warmup else f"block {trial.block}"
-    line = f"trial {note.number}/{len(plan.trials)} {trial.location} ({kind}): {note.outcome}"
-    log = read_run_log(instance, note.run_id) if note.run_id else None
+    side = f"{trial.variant}, " if plan.variants else ""
+    line = f"trial {note.number}/{len(plan.trials)} {side}{trial.location} ({kind}): {note.outcome}"
+    log = note.log or (read_run_log(instance, note.run_id) if note.run_id else None)
     if log is None or note.outcome is not Outcome.OK:
         reason = note.reason or (log.failure if log else "")
         return f"{line}, {reason}" if reason else line

@@ -33,7 +33,7 @@ EXPERIMENT = Experiment(
             "python",
         ),
         Remedy(
-            "Load the definitions without collecting garbage",
+            "Memoise it, and collect no garbage while it builds them",
             "memoised, no garbage collection",
             "Cyclic garbage is not collected in run workers and code servers, which execute no asset; step processes "
             "keep that of the loading for good.",

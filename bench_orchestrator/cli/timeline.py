@@ -1,0 +1,70 @@
+"""`bench timeline`: one run's launch laid out in time, or the median one of several."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import click
+
+from bench_orchestrator import settings
+from bench_orchestrator.charts import save, waterfall
+from bench_orchestrator.cli.console import open_console
+from bench_orchestrator.deployment import find_home
+from bench_orchestrator.event_log import open_instance
+from bench_orchestrator.lookup import SHORTEST_PREFIX, find_median, find_runs, has_measurements, latest_sweep
+from bench_orchestrator.report.waterfall import render_waterfall, summarize_waterfall
+from bench_orchestrator.store import Store, UnknownSweepError
+from bench_orchestrator.waterfall import Sample, UnknownLaunchError, Waterfall
+
+
+@click.command(name="timeline")
+@click.argument("run_ids", metavar="[RUN_ID]...", nargs=-1)
+@click.option("--sweep", "sweep_id", metavar="SWEEP", help="The median launch of this sweep. Default: the latest one.")
+@click.option("--location", default="", help="Of the sweep. Default: the measured one with the most assets.")
+@click.option("--variant", default="", help="Of an experiment. Default: its baseline.")
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for the picture.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON; all else to stderr.")
+def command(
+    run_ids: tuple[str, ...], sweep_id: str | None, location: str, variant: str, output: Path | None, as_json: bool
+) -> None:
+    """Show the launch of a run stage by stage, each with its seconds and the process it ran in, and the steps after it.
+
+    Any run of the Dagster instance will do, by its id or the beginning of it. Of several runs, and of a sweep, it is
+    the launch with the median lag. The picture is written as PNG and SVG.
+
+    \b
+    Examples:
+      bench timeline 4f2a1b2c
+      bench timeline 4f2a1b2c 9d03e6aa 51c77f10
+      bench timeline --sweep all-locations-1139f2f3 --location a10k
+    """
+    if run_ids and (sweep_id or location or variant):
+        raise click.UsageError("Give either run ids, or a sweep with --location and --variant.")
+    home = find_home()
+    results = settings.results_directory(home)
+    store = Store.in_directory(results)
+    try:
+        shown, sample = _of_runs(run_ids, store, home) if run_ids else _of_sweep(sweep_id, location, variant, store)
+    except (UnknownLaunchError, UnknownSweepError) as error:
+        raise click.UsageError(str(error)) from error
+    files = save(waterfall(shown, sample), output or results / "timelines" / shown.run_id, "timeline")
+    console = open_console(as_json=as_json)
+    console.print(render_waterfall(shown, sample))
+    console.print(f"Picture: {files.png} and {files.svg.name}", markup=False)
+    if as_json:
+        numbers = summarize_waterfall(shown, sample)
+        click.echo(json.dumps(numbers | {"png": str(files.png), "svg": str(files.svg)}))
+
+
+def _of_runs(run_ids: tuple[str, ...], store: Store, home: Path) -> tuple[Waterfall, Sample | None]:
+    for run_id in run_ids:
+        if len(run_id) < SHORTEST_PREFIX:
+            raise click.UsageError(f"{run_id!r} is too short: give at least {SHORTEST_PREFIX} letters of a run's id.")
+    return find_runs(run_ids, store, partial(open_instance, home))
+
+
+def _of_sweep(sweep_id: str | None, location: str, variant: str, store: Store) -> tuple[Waterfall, Sample]:
+    sweep = store.load(sweep_id) if sweep_id else latest_sweep(store, has_measurements)
+    if sweep is None:
+        raise click.UsageError("Nothing has been measured yet. Give a run's id, or run a sweep: bench run quick")
+    return find_median(sweep, location, variant)

@@ -1,0 +1,173 @@
+"""One asset per experiment: the verdict in words and in numbers, what it costs, its chart, and its whole report.
+
+One step makes them all, as a step with nothing to do still costs a harvest its share of the machine.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from bench_orchestrator.charts import comparison
+from bench_orchestrator.defs.charts import publish
+from bench_orchestrator.defs.harvest import launch_measurements
+from bench_orchestrator.defs.resources import ResultsResource
+from bench_orchestrator.defs.sweeps import OWNERS
+from bench_orchestrator.evaluation import Evaluation, choose_sweep, evaluate, is_experiment
+from bench_orchestrator.experiments import COMMON_MEASURES, EXPERIMENTS, LAG, Experiment
+from bench_orchestrator.model import Sweep, Tag
+from bench_orchestrator.report import write_report
+from bench_orchestrator.report.experiment import compare_side, render_costs, render_sides
+from bench_orchestrator.report.text import escape, table
+from bench_orchestrator.store import Store
+
+WORK_CHECK = "every_side_did_its_work"
+
+INLINE_LETTERS = 1_000
+"""Above which the UI hides a text behind a button."""
+
+
+class EvaluationConfig(dg.Config):
+    """Which sweep to evaluate."""
+
+    sweep: str = Field(
+        default="",
+        description="The id of an experiment's sweep. Empty: of each experiment the sweep that says most, complete, at "
+        "full size and with the most blocks.",
+    )
+
+
+def evaluation_name(experiment: str) -> str:
+    """The asset that an experiment's evaluation is."""
+    return f"{experiment.replace('-', '_')}_evaluation"
+
+
+def _describe(experiment: Experiment) -> str:
+    measures = ", ".join(measure.label for measure in (LAG, *COMMON_MEASURES, *experiment.measures))
+    sides = ", ".join(variant.name for variant in experiment.scenario.variants)
+    return (
+        f"{experiment.scenario.question}\n\nCompared: {sides}. Held equal: {experiment.scenario.holds_equal} Measured "
+        f"of every launch: {measures}.\n\nWritten again when a sweep of `{experiment.name}` is harvested, from the one "
+        "that says most: complete, at full size, with the most blocks."
+    )
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            evaluation_name(experiment.name),
+            deps=[launch_measurements],
+            description=_describe(experiment),
+            group_name="evaluations",
+            kinds={"matplotlib", "duckdb"},
+            owners=OWNERS,
+            skippable=True,
+        )
+        for experiment in EXPERIMENTS.values()
+    ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            WORK_CHECK,
+            asset=evaluation_name(name),
+            description="Every side has launches that count, and each of them materialized the work it was to do.",
+        )
+        for name in EXPERIMENTS
+    ],
+    can_subset=True,
+)
+def evaluations(
+    context: dg.AssetExecutionContext, config: EvaluationConfig, results: ResultsResource
+) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+    """Evaluate the sweeps asked for; in a harvest run, only the experiment that was harvested."""
+    for sweep in _find_sweeps(results.store, config.sweep, context.run.tags.get(Tag.SCENARIO)):
+        name = evaluation_name(sweep.plan.scenario)
+        if dg.AssetKey(name) not in context.selected_asset_keys:
+            continue
+        evaluation = evaluate(sweep)
+        context.log.info(f"{sweep.plan.sweep_id}: {evaluation.answer}")
+        yield dg.MaterializeResult(
+            asset_key=name,
+            metadata=_metadata(evaluation, results, name),
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=WORK_CHECK,
+                    asset_key=name,
+                    passed=not evaluation.shortfalls,
+                    description=f"{'; '.join((*evaluation.shortfalls, evaluation.work))}.",
+                    metadata={"sweep": sweep.plan.sweep_id},
+                )
+            ],
+        )
+
+
+def _find_sweeps(store: Store, sweep_id: str, harvested: str | None) -> Iterator[Sweep]:
+    """The sweep asked for; else of the experiment harvested, or of every one, the sweep that says most.
+
+    Raises:
+        ValueError: the sweep asked for is not an experiment's.
+    """
+    if sweep_id:
+        sweep = store.load(sweep_id)
+        if not is_experiment(sweep):
+            raise ValueError(f"{sweep_id} is a sweep of {sweep.plan.scenario}, which is no experiment.")
+        yield sweep
+        return
+    summaries = store.list_sweeps()
+    for name in EXPERIMENTS.keys() if harvested is None else EXPERIMENTS.keys() & {harvested}:
+        sweeps = (store.load(summary.sweep_id) for summary in summaries if summary.scenario == name)
+        chosen = choose_sweep(sweeps)
+        if chosen is not None:
+            yield chosen
+
+
+def _metadata(evaluation: Evaluation, results: ResultsResource, name: str) -> dict[str, Any]:
+    sweep = evaluation.sweep
+    report = write_report(sweep, results.path / "reports" / sweep.plan.sweep_id)
+    return {
+        "summary": dg.MetadataValue.md(summarize_inline(evaluation)),
+        "verdict": evaluation.answer,
+        **publish(comparison(sweep), results, name),
+        "sides": dg.MetadataValue.md(render_sides(evaluation)),
+        "costs": dg.MetadataValue.md(render_costs(evaluation)),
+        "report": dg.MetadataValue.path(report.html),
+        "sweep": sweep.plan.sweep_id,
+        **_numbers(evaluation),
+    }
+
+
+def summarize_inline(evaluation: Evaluation) -> str:
+    """The verdict and the sides, in as many lines of a table as stand inline."""
+    lead = evaluation.lead(evaluation.experiment.headline) or evaluation.answer
+    sides = [(group, side) for group in evaluation.groups for side in group if not side.is_again]
+    lines = [compare_side(evaluation, group, side) for group, side in sides]
+    for line in lines:
+        del line["ratio"]
+    verdict = " ".join((f"**{lead}.**", *evaluation.caveats))
+    text = verdict[: INLINE_LETTERS - 1]
+    for count in range(1, len(lines) + 1):
+        shown = table(list(lines[0]), ([*map(escape, line.values())] for line in lines[:count]))
+        if len(longer := f"{verdict}\n\n{shown}") >= INLINE_LETTERS:
+            break
+        text = longer
+    return text
+
+
+def _numbers(evaluation: Evaluation) -> dict[str, int | float]:
+    """The effects as the UI plots them over time: of the headline, in its unit."""
+    headline = evaluation.experiment.headline
+    numbers: dict[str, int | float] = {}
+    for side in evaluation.sides:
+        numbers[f"n/{side.name}"] = side.n
+        if (median := side.measures[headline.name]) is not None:
+            numbers[f"{headline.name}/{side.name}"] = round(median.value, 3)
+        found = evaluation.comparisons.get((side.name, headline.name))
+        if found is None:
+            continue
+        numbers[f"difference_{headline.unit}/{side.name}"] = round(found.difference.value, 3)
+        if found.difference.low is not None and found.difference.high is not None:
+            numbers[f"difference_low_{headline.unit}/{side.name}"] = round(found.difference.low, 3)
+            numbers[f"difference_high_{headline.unit}/{side.name}"] = round(found.difference.high, 3)
+        if found.ratio is not None:
+            numbers[f"ratio/{side.name}"] = round(found.ratio.value, 3)
+    return numbers

@@ -1,0 +1,135 @@
+"""What all evaluations come to: the remedies in one order, and what became of the study's claims.
+
+One step makes both, as reading what was measured is most of what they cost a harvest.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from bench_orchestrator.advice import Advice, advise, describe_saving, explain_errors, headline
+from bench_orchestrator.charts.output import replacing
+from bench_orchestrator.charts.remedies import remedies_chart
+from bench_orchestrator.claims import JudgedClaim, Judgement, judge_claims
+from bench_orchestrator.defs.charts import publish
+from bench_orchestrator.defs.harvest import launch_measurements
+from bench_orchestrator.defs.resources import ResultsResource
+from bench_orchestrator.defs.sweeps import OWNERS
+from bench_orchestrator.evidence import LOCATION_SCENARIOS, Evidence, gather
+from bench_orchestrator.experiments import EXPERIMENTS
+from bench_orchestrator.model import Tag
+from bench_orchestrator.report.advice import render_claims, render_remedies, table_of_claims, table_of_remedies
+
+
+class ConclusionsConfig(dg.Config):
+    """Whom to advise."""
+
+    assets: int = Field(default=10_000, ge=1, description="Assets in the code location that remedies are ranked for.")
+    steps: int = Field(default=1, ge=1, description="Processes that its runs start one after the other.")
+
+
+def _spec(name: str, description: str, kinds: set[str]) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        name,
+        # Not the evaluations: a harvest draws the one that it is about, and Dagster skips what waits for the others.
+        deps=[launch_measurements],
+        description=description,
+        group_name="evaluations",
+        kinds=kinds,
+        owners=OWNERS,
+        skippable=True,
+    )
+
+
+@dg.multi_asset(
+    specs=[
+        _spec(
+            "remedies",
+            "Every remedy that an experiment here has measured, best first: the seconds that it saves per launch in a "
+            "code location of the size that the configuration names, with their interval, what it costs, and how to "
+            "apply it.",
+            {"matplotlib", "duckdb"},
+        ),
+        _spec(
+            "study_claims",
+            "The nine claims of the study that this project repeats, each confirmed, refuted or undecided on this "
+            "deployment, by a rule that was written down before anything was measured.",
+            {"duckdb"},
+        ),
+    ],
+    can_subset=True,
+)
+def conclusions(
+    context: dg.AssetExecutionContext, config: ConclusionsConfig, results: ResultsResource
+) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+    """Conclude from all that was measured; nothing in a harvest that brought no evidence, or where there is none."""
+    harvested = context.run.tags.get(Tag.SCENARIO)
+    if harvested is not None and harvested not in {*LOCATION_SCENARIOS, *EXPERIMENTS}:
+        context.log.info(f"A sweep of {harvested} is evidence of nothing; the conclusions stay as they are.")
+        return
+    evidence = gather(results.store)
+    advice = advise(evidence, config.assets, config.steps)
+    judged = judge_claims(evidence)
+    wanted = {key.to_user_string() for key in context.selected_asset_keys}
+    if "remedies" in wanted and advice.measured:
+        yield dg.MaterializeResult(asset_key="remedies", metadata=_remedies(advice, evidence, results))
+    if "study_claims" in wanted and any(one.finding.sweeps for one in judged):
+        yield dg.MaterializeResult(asset_key="study_claims", metadata=_study_claims(judged, results))
+
+
+def _remedies(advice: Advice, evidence: Evidence, results: ResultsResource) -> dict[str, Any]:
+    chart = publish(remedies_chart(advice), results, "remedies")
+    text = render_remedies(advice, "../charts/remedies.svg", list(explain_errors(evidence)))
+    return {
+        "summary": dg.MetadataValue.md(_summary(advice)),
+        **chart,
+        "table": dg.MetadataValue.md(table_of_remedies(advice)),
+        "report": dg.MetadataValue.path(_write(results, "remedies", text)),
+        **_numbers(advice),
+    }
+
+
+def _study_claims(judged: Sequence[JudgedClaim], results: ResultsResource) -> dict[str, Any]:
+    return {
+        "summary": dg.MetadataValue.md(_claims_summary(judged)),
+        "table": dg.MetadataValue.md(table_of_claims(judged)),
+        "report": dg.MetadataValue.path(_write(results, "study_claims", render_claims(judged))),
+        **{judgement.value: sum(one.finding.judgement is judgement for one in judged) for judgement in Judgement},
+        **{f"claim_{one.claim.number}": one.finding.judgement.value for one in judged},
+    }
+
+
+def _write(results: ResultsResource, name: str, markdown: str) -> Path:
+    """Beside the reports of sweeps."""
+    path = results.path / "reports" / f"{name}.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(markdown, encoding="utf-8")
+    return path
+
+
+def _summary(advice: Advice) -> str:
+    """The best remedies, short enough (under 1,000 characters) for the UI to show inline."""
+    lines = [f"{headline(advice)}.", "", "| remedy | saves, s | of |", "|---|---|---|"]
+    for ranked in advice.measured[:6]:
+        lines.append(f"| {ranked.remedy.name} | {describe_saving(advice, ranked, '')} | {ranked.quantity} |")
+    return "\n".join(lines)
+
+
+def _claims_summary(judged: Sequence[JudgedClaim]) -> str:
+    lines = ["| claim | here |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {one.claim.text} | {one.finding.judgement} |" for one in judged)])
+
+
+def _numbers(advice: Advice) -> dict[str, Any]:
+    """The seconds as the UI plots them over time."""
+    numbers: dict[str, Any] = {"assets": advice.assets, "steps": advice.steps}
+    estimates = {f"saved_s/{one.experiment}/{one.remedy.variant}": one.saved_s for one in advice.measured}
+    for name, estimate in {"lag_s": advice.lag_s, **estimates}.items():
+        if estimate is not None:
+            ends = {"": estimate.value, "/low": estimate.low, "/high": estimate.high}
+            numbers |= {f"{name}{end}": round(value, 3) for end, value in ends.items() if value is not None}
+    return numbers

@@ -1,0 +1,80 @@
+"""The timeline of one launch, drawn again when measurements arrive, or of any run that somebody asks for."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from bench_orchestrator.charts import waterfall
+from bench_orchestrator.defs.charts import publish
+from bench_orchestrator.defs.harvest import launch_measurements
+from bench_orchestrator.defs.resources import ResultsResource
+from bench_orchestrator.defs.sweeps import OWNERS
+from bench_orchestrator.event_log import get_run
+from bench_orchestrator.lookup import find_median, find_runs, has_measurements, latest_sweep
+from bench_orchestrator.model import MICROSECONDS
+from bench_orchestrator.waterfall import Sample, Waterfall, describe_us, headline
+
+_NAME = "launch_timeline"
+
+
+class TimelineConfig(dg.Config):
+    """Which launch to draw."""
+
+    run_ids: list[str] = Field(
+        default=[],
+        description="Ids of runs, or their beginnings: of several, the launch with the median lag is drawn. Empty: the "
+        "launch with the median lag at the largest location of the latest sweep.",
+    )
+
+
+@dg.asset(
+    name=_NAME,
+    deps=[launch_measurements],
+    description="One launch laid out in time: each stage with its seconds and the process it ran in, and below the "
+    "run's steps, light from launch to start and solid from there to the end. Without configuration, the launch with "
+    "the median lag at the largest location of the latest sweep; with `run_ids`, any run of this instance.",
+    group_name="charts",
+    kinds={"matplotlib", "duckdb"},
+    owners=OWNERS,
+    output_required=False,
+)
+def launch_timeline(
+    context: dg.AssetExecutionContext, config: TimelineConfig, results: ResultsResource
+) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+    """Draw the launch asked for, else the latest sweep's; nothing where there is none yet."""
+    if config.run_ids:
+        shown, sample = find_runs(config.run_ids, results.store, lambda: nullcontext(context.instance))
+    elif (sweep := latest_sweep(results.store, has_measurements)) is not None:
+        shown, sample = find_median(sweep)
+    else:
+        context.log.info(f"Nothing has been measured so far; {_NAME} stays as it is.")
+        return
+    known = get_run(context.instance, shown.run_id) is not None
+    yield dg.MaterializeResult(
+        metadata={
+            "summary": dg.MetadataValue.md(_summary(shown, sample)),
+            **publish(waterfall(shown, sample), results, _NAME),
+            "run": dg.MetadataValue.dagster_run(shown.run_id) if known else shown.run_id,
+            **_numbers(shown),
+        }
+    )
+
+
+def _summary(shown: Waterfall, sample: Sample | None) -> str:
+    """The stages as bars, short enough (under 1,000 characters) for the UI to show inline."""
+    longest_us = max(bar.duration_us for bar in shown.rows)
+    lines = [f"{headline(shown, sample)}.", "", "| stage | runs in | took | |", "|---|---|---|---|"]
+    for bar in shown.rows:
+        drawn = "█" * max(1, round(12 * bar.duration_us / max(longest_us, 1)))
+        lines.append(f"| {bar.stage.label} | {shown.process(bar.stage)} | {describe_us(bar.duration_us)} | {drawn} |")
+    return "\n".join(lines)
+
+
+def _numbers(shown: Waterfall) -> dict[str, Any]:
+    """The seconds as the UI plots them over time."""
+    totals_us = {"lag": shown.lag_us, "queue": shown.queue_us, "init": shown.init_us}
+    stages_us = {bar.stage.value: bar.duration_us for bar in shown.bars}
+    return {f"{name}_s": us / MICROSECONDS for name, us in (totals_us | stages_us).items() if us is not None}
