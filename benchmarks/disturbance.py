@@ -28,9 +28,9 @@ from bench_orchestrator import remote
 from bench_orchestrator.deployment import META_LOCATION, Deployment, read_locations
 from bench_orchestrator.event_log import find_trial_runs, get_run, read_run_log
 from bench_orchestrator.launching import ASSET_JOB, Webserver
-from bench_orchestrator.model import MICROSECONDS, Stage, Tag
+from bench_orchestrator.model import MICROSECONDS, Stage, Tag, now_us
 from bench_orchestrator.statistics import Estimate, fit_line, median
-from bench_orchestrator.sweep import POLL_S, now_us
+from bench_orchestrator.sweep import POLL_S
 from bench_orchestrator.timeline import Timeline, timeline
 
 LIMIT = 0.1
@@ -72,7 +72,7 @@ def launch_bare(
             location=location,
             repository=repository,
             job=ASSET_JOB,
-            asset_key=rng.choice(assets),
+            asset_keys=[rng.choice(assets)],
             tags={Tag.KIND: "bare", Tag.REQUESTED_AT: str(now_us())},
         )
         while not (run := get_run(instance, run_id)) or not run.finished:

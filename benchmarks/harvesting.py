@@ -25,10 +25,10 @@ from bench_orchestrator.charts import CHARTS, save
 from bench_orchestrator.environment import describe_environment
 from bench_orchestrator.event_log import plan_event
 from bench_orchestrator.harvest import harvest_sweep
-from bench_orchestrator.model import Location, PlannedTrial, Sweep, SweepPlan, Tag
+from bench_orchestrator.model import Location, PlannedTrial, Sweep, SweepPlan, Tag, now_us
 from bench_orchestrator.statistics import median
 from bench_orchestrator.store import Store
-from bench_orchestrator.sweep import now_us, trial_tags
+from bench_orchestrator.sweep import trial_tags
 
 LIMIT = 1.5
 """How many times the small sweep's cost per launch the large one's may be."""
@@ -54,7 +54,7 @@ def make_sweep(instance: dg.DagsterInstance, trials: int) -> str:
         created_us=now_us(),
         locations=tuple(Location(name, "__repository__", "__ASSET_JOB", size, 0) for name, size in LOCATIONS.items()),
         trials=tuple(
-            PlannedTrial(number, 1 + number // len(names), names[number % len(names)], "default", False, "launched")
+            PlannedTrial(number, 1 + number // len(names), names[number % len(names)], "default", False, ("launched",))
             for number in range(1, trials + 1)
         ),
         settings={"timeout_s": 300, "repeats": trials // len(names), "warmups": 0},

@@ -7,8 +7,8 @@ import dagster as dg
 import samples
 
 from bench_orchestrator.event_log import note_event, plan_event
-from bench_orchestrator.model import Outcome, SweepPlan, Tag, TrialNote
-from bench_orchestrator.sweep import now_us, trial_tags
+from bench_orchestrator.model import Outcome, SweepPlan, Tag, TrialNote, now_us
+from bench_orchestrator.sweep import trial_tags
 
 PROCESS: dict[str, float | str] = {"import_s": 1.25, "location": "a10"}
 """What `measured` reports of its process."""

@@ -64,9 +64,10 @@ def make_launch(
     block: int = 1,
     variant: str = "default",
     warnings: tuple[str, ...] = (),
+    size: tuple[int, int] | None = None,
 ) -> Launch:
     """A launch whose instants, queue, init and lag all follow from its stages; unmeasured if not ok."""
-    asset_count, partition_count = SIZES[location]
+    asset_count, partition_count = size or SIZES[location]
     launch = Launch(
         sweep_id=SWEEP_ID,
         trial=trial,
@@ -113,6 +114,21 @@ def make_launch(
     )
 
 
+def unmeasured(launch: Launch, outcome: Outcome, reason: str) -> Launch:
+    """The same trial, had it ended like that."""
+    bare = make_launch(
+        launch.trial,
+        launch.location,
+        outcome=outcome,
+        reason=reason,
+        warmup=launch.warmup,
+        block=launch.block,
+        variant=launch.variant,
+        size=(launch.asset_count, launch.partition_count),
+    )
+    return replace(bare, sweep_id=launch.sweep_id, scenario=launch.scenario, deployment=launch.deployment)
+
+
 def make_stages(location: str, rng: random.Random) -> dict[Stage, int]:
     """Stages of about the size that two cores and SQLite show; now and then a launch is much slower."""
     assets, partitions = SIZES[location]
@@ -134,13 +150,13 @@ def make_stages(location: str, rng: random.Random) -> dict[Stage, int]:
 def make_sweep(launches: Iterable[Launch], *, scenario: str = "all-locations", status: str = "complete") -> Sweep:
     """The sweep that led to these launches, with a plan that fits them."""
     in_order = sorted(launches, key=lambda launch: launch.trial)
-    names = dict.fromkeys(launch.location for launch in in_order)
+    sizes = {launch.location: (launch.asset_count, launch.partition_count) for launch in in_order}
     plan = SweepPlan(
         sweep_id=SWEEP_ID,
         scenario=scenario,
         seed=7,
         created_us=CREATED_US,
-        locations=tuple(Location(name, "__repository__", "__ASSET_JOB", *SIZES[name]) for name in names),
+        locations=tuple(Location(name, "__repository__", "__ASSET_JOB", *size) for name, size in sizes.items()),
         trials=tuple(
             PlannedTrial(
                 number=launch.trial,
@@ -148,8 +164,10 @@ def make_sweep(launches: Iterable[Launch], *, scenario: str = "all-locations", s
                 location=launch.location,
                 variant=launch.variant,
                 warmup=launch.warmup,
-                asset_key=launch.asset_key,
+                asset_keys=(launch.asset_key,),
                 partition_key=launch.partition_key,
+                work=launch.work or None,
+                deployment=launch.deployment,
             )
             for launch in in_order
         ),
@@ -187,14 +205,7 @@ def troubled_sweep() -> Sweep:
             return replace(launch, warnings=("worker boot was negative by 3 ms: clocks differ; read as zero",))
         else:
             return launch
-        return make_launch(
-            launch.trial,
-            launch.location,
-            outcome=outcome,
-            reason=reason,
-            warmup=launch.warmup,
-            block=launch.block,
-        )
+        return unmeasured(launch, outcome, reason)
 
     sweep = measured_sweep()
     return replace(sweep, launches=tuple(trouble(launch) for launch in sweep.launches))

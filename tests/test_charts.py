@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from experiment_samples import experiment_sweep, troubled_experiment
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -19,14 +21,21 @@ from bench_orchestrator.charts import (
     Chart,
     all_locations,
     assets_vs_partitions,
+    charts_for,
+    comparison,
+    costs,
     inline_png,
     lag_vs_assets,
     save,
     stage_breakdown,
     trial_outcomes,
 )
+from bench_orchestrator.charts.comparing import NOISE, VERDICT_COLOURS
 from bench_orchestrator.charts.output import replacing
+from bench_orchestrator.evaluation import evaluate
+from bench_orchestrator.experiments import EXPERIMENTS
 from bench_orchestrator.model import Sweep
+from bench_orchestrator.statistics import Verdict
 from bench_orchestrator.tables import location_rows
 
 each_chart = pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.stem)
@@ -40,6 +49,16 @@ each_sweep = pytest.mark.parametrize(
         pytest.param(make_sweep([make_launch(1, "a10k"), make_launch(2, "a1p2k")]), id="one launch each"),
         pytest.param(make_sweep([make_launch(warmup=True)]), id="one warm-up"),
         pytest.param(make_sweep([]), id="none"),
+    ],
+)
+each_experiment = pytest.mark.parametrize(
+    "sweep",
+    [
+        *(pytest.param(experiment_sweep(name), id=name) for name in EXPERIMENTS),
+        pytest.param(experiment_sweep(quick=True), id="quick"),
+        pytest.param(troubled_experiment(), id="troubled"),
+        pytest.param(experiment_sweep("executors", repeats=1), id="one launch each"),
+        pytest.param(replace(experiment_sweep(), launches=()), id="none"),
     ],
 )
 
@@ -66,6 +85,19 @@ def test_every_chart_draws_every_sweep(chart: Chart, sweep: Sweep) -> None:
         assert len(np.unique(np.asarray(image.convert("L")))) > 10
     assert "2026-07-14 09:30 UTC" in words(figure)
     assert title(figure)
+
+
+@pytest.mark.parametrize("chart", charts_for(experiment_sweep()), ids=lambda chart: chart.stem)
+@each_experiment
+def test_every_chart_of_an_experiment_draws_every_sweep_within_its_edges(chart: Chart, sweep: Sweep) -> None:
+    figure = chart.draw(sweep)
+    content = inline_png(figure)
+    assert len(content) < 60_000
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.width == 470
+        assert image.height < 1_100
+    assert title(figure)
+    check_text_stays_on(figure, chart.stem)
 
 
 @each_chart
@@ -147,19 +179,22 @@ def test_bars_start_at_zero_and_end_at_the_median_lag() -> None:
 def test_text_stays_on_the_figure() -> None:
     for sweep in (measured_sweep(), troubled_sweep()):
         for chart in CHARTS:
-            figure = chart.draw(sweep)
-            figure.draw_without_rendering()
-            box = figure.bbox
-            legends = [legend for ax in figure.axes if (legend := ax.get_legend()) is not None]
-            texts = [
-                *figure.texts,
-                *(text for ax in figure.axes for text in ax.texts),
-                *(text for legend in legends for text in legend.get_texts()),
-            ]
-            for text in texts:
-                extent = text.get_window_extent()
-                assert extent.x0 >= box.x0 - 1, (chart.stem, text.get_text())
-                assert extent.x1 <= box.x1 + 1, (chart.stem, text.get_text())
+            check_text_stays_on(chart.draw(sweep), chart.stem)
+
+
+def check_text_stays_on(figure: Figure, stem: str) -> None:
+    figure.draw_without_rendering()
+    box = figure.bbox
+    legends = [legend for ax in figure.axes if (legend := ax.get_legend()) is not None]
+    texts = [
+        *figure.texts,
+        *(text for ax in figure.axes for text in (*ax.texts, *(ax.get_yticklabels() if ax.axison else ()))),
+        *(text for legend in legends for text in legend.get_texts()),
+    ]
+    for text in texts:
+        extent = text.get_window_extent()
+        assert extent.x0 >= box.x0 - 1, (stem, text.get_text())
+        assert extent.x1 <= box.x1 + 1, (stem, text.get_text())
 
 
 def test_two_variants_are_told_apart() -> None:
@@ -173,15 +208,75 @@ def test_two_variants_are_told_apart() -> None:
 
 def test_a_chart_applies_where_there_is_something_to_show() -> None:
     def applying(locations: Sequence[str]) -> list[str]:
-        rows = location_rows(measured_sweep(locations).launches)
-        return [chart.stem for chart in CHARTS if chart.applies(rows)]
+        return [chart.stem for chart in charts_for(measured_sweep(locations))]
 
     assert applying(["a250"]) == ["all_locations", "stage_breakdown", "trial_outcomes"]
     assert applying(["a250", "a2k"]) == ["all_locations", "lag_vs_assets", "stage_breakdown", "trial_outcomes"]
     assert "assets_vs_partitions" in applying(["a250", "a1p2k"])
-    assert [chart.stem for chart in CHARTS if chart.applies(location_rows(troubled_sweep().launches))] == [
-        chart.stem for chart in CHARTS
+    assert charts_for(troubled_sweep()) == list(CHARTS)
+
+
+@each_experiment
+def test_an_experiment_has_the_charts_of_its_sides_and_none_of_locations(sweep: Sweep) -> None:
+    expected = ["comparison", "costs", *(["stage_breakdown", "trial_outcomes"] if sweep.launches else [])]
+    assert [chart.stem for chart in charts_for(sweep)] == expected
+
+
+def test_the_comparison_shows_every_launch_that_counts_of_every_side_and_of_the_arm() -> None:
+    sweep = troubled_experiment()
+    drawn = [
+        value
+        for line in comparison(sweep).axes[0].lines
+        if line.get_marker() == "o"
+        for value in _floats(line.get_xdata())
     ]
+    expected = [value for side in evaluate(sweep).sides for value in side.samples["lag_s"].values()]
+    assert sorted(drawn) == sorted(expected)
+
+
+def test_the_noise_is_a_band_around_the_median_of_each_baseline() -> None:
+    sweep = experiment_sweep("executors")
+    evaluation = evaluate(sweep)
+    bands = [
+        band
+        for band in comparison(sweep).axes[0].collections
+        if to_hex(tuple(np.asarray(band.get_facecolor())[0])) == NOISE.lower()
+    ]
+    assert len(bands) == 2
+    for band, (baseline, arm, *_) in zip(bands, evaluation.groups, strict=True):
+        noise = evaluation.comparisons[arm.name, "lag_s"].difference
+        assert baseline.lag_s is not None
+        assert noise.low is not None
+        assert noise.high is not None
+        corners = np.asarray(band.get_paths()[0].vertices)
+        assert corners[:, 0].min() == pytest.approx(baseline.lag_s.value + noise.low)
+        assert corners[:, 0].max() == pytest.approx(baseline.lag_s.value + noise.high)
+
+
+def test_a_side_says_by_how_much_it_differs_and_whether_that_counts() -> None:
+    ax = comparison(troubled_experiment()).axes[0]
+    labels = {text.get_text(): text.get_color() for text in ax.texts}
+    (faster,) = [label for label in labels if label.startswith("faster, 0.")]
+    assert labels[faster] == VERDICT_COLOURS[Verdict.FASTER]
+    assert any(re.fullmatch(r"−[\d.]+ s \[−[\d.]+, −[\d.]+\]", label) for label in labels)
+    assert "8 of 8 missing" in labels
+    assert "not measured" in labels
+
+
+def test_costs_that_do_not_differ_take_no_room() -> None:
+    figure = costs(experiment_sweep())
+    panels = [ax.get_title(loc="left") for ax in figure.axes]
+    assert "until all work is done, s" in panels
+    assert not any("processes of the run" in panel for panel in panels)
+    assert "within 5 %: processes of the run" in words(figure)
+
+
+def test_deployments_that_differ_do_not_share_a_footer() -> None:
+    sweep = experiment_sweep("dequeue-interval")
+    other = dict(sweep.plan.environment) | {"dequeue_interval_s": 1}
+    differing = replace(sweep, plan=replace(sweep.plan, environments={"own": sweep.plan.environment, "1 s": other}))
+    assert "dequeues" in words(comparison(sweep))
+    assert "dequeues" not in words(comparison(differing))
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

@@ -10,18 +10,20 @@ from hypothesis import strategies as st
 from recording import PROCESS, end_run, make_plan, make_run, record_sweep, run_sweep, run_trial
 
 from bench_orchestrator.event_log import find_trial_runs, get_run
-from bench_orchestrator.harvest import harvest_sweep, overdue
+from bench_orchestrator.harvest import find_interrupted, harvest_sweep, missing_trials, overdue
 from bench_orchestrator.model import (
     INIT_STAGES,
     MICROSECONDS,
     QUEUE_STAGES,
     Launch,
     Outcome,
+    PreflightError,
     SweepPlan,
     Tag,
     TrialNote,
+    now_us,
 )
-from bench_orchestrator.sweep import now_us, trial_tags
+from bench_orchestrator.sweep import trial_tags
 
 Status = dg.DagsterRunStatus
 MakeRun = Callable[[dg.DagsterInstance, SweepPlan], str | None]
@@ -72,6 +74,78 @@ def harvest(instance: dg.DagsterInstance, run_id: str) -> tuple[Launch, ...]:
     sweep = harvest_sweep(instance, run_id)
     assert sweep is not None
     return sweep.launches
+
+
+class TestWork:
+    @pytest.mark.parametrize(("asked", "outcome"), [(None, Outcome.OK), (1, Outcome.OK), (2, Outcome.FAILED)])
+    def test_a_trial_that_did_not_do_its_work_is_not_ok(
+        self, instance: dg.DagsterInstance, asked: int | None, outcome: Outcome
+    ) -> None:
+        plan = replace(ONE_TRIAL, trials=(replace(ONE_TRIAL.trials[0], work=asked),))
+        run_trial(instance, plan, 1)
+        (launch,) = harvest(instance, run_sweep(instance, plan))
+        assert (launch.outcome, launch.work) == (outcome, 1)
+        assert launch.reason == ("" if outcome is Outcome.OK else "it succeeded, but did 1 of 2 units of work")
+
+    def test_a_step_is_launched_started_and_ended(self, instance: dg.DagsterInstance) -> None:
+        run_trial(instance, ONE_TRIAL, 1)
+        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
+        (step,) = launch.steps
+        assert step.key == "measured"
+        assert step.launched_us is None  # it ran in the run's own process
+        assert step.started_us is not None
+        assert step.ended_us is not None
+        assert launch.materialized_us is not None
+        assert step.started_us <= launch.materialized_us <= step.ended_us
+        assert launch.processes == 1
+
+
+class TestResuming:
+    PLAN = make_plan(locations=("a10", "a250"), repeats=1)
+
+    def interrupt(self, instance: dg.DagsterInstance, done: int, *notes: TrialNote) -> None:
+        """A sweep that was killed when it had launched so many trials."""
+        for number in range(1, done + 1):
+            run_trial(instance, self.PLAN, number)
+        run_sweep(instance, self.PLAN, notes, RuntimeError)
+
+    def test_what_it_owes_is_what_was_never_launched_lost_or_canceled(self, instance: dg.DagsterInstance) -> None:
+        canceled = make_run(instance, trial_tags(self.PLAN, self.PLAN.trials[2], now_us()), Status.CANCELED)
+        self.interrupt(instance, 1, TrialNote(2, Outcome.REJECTED, "no"), TrialNote(3, Outcome.CANCELED, "", canceled))
+        sweep = find_interrupted(instance, "quick", self.PLAN.sweep_id)
+        assert missing_trials(sweep) == {3, 4}
+        assert sweep.plan.resumes is not None
+
+    def test_together_they_are_one_sweep_with_every_trial_once(self, instance: dg.DagsterInstance) -> None:
+        self.interrupt(instance, 1, TrialNote(2, Outcome.TIMED_OUT, "too long", "4f2a"))
+        old = make_run(instance, trial_tags(self.PLAN, self.PLAN.trials[2], now_us()), Status.CANCELED)
+        plan = find_interrupted(instance, "quick", self.PLAN.sweep_id).plan
+        new = [run_trial(instance, plan, number) for number in (3, 4)]
+        notes = [TrialNote(number, Outcome.OK, run_id=run) for number, run in zip((3, 4), new, strict=True)]
+        launches = harvest(instance, run_sweep(instance, plan, notes))
+        assert [launch.outcome for launch in launches] == [Outcome.OK, Outcome.TIMED_OUT, Outcome.OK, Outcome.OK]
+        assert [launch.run_id for launch in launches[2:]] == new
+        assert old not in new
+        assert not any(launch.warnings for launch in launches if "runs carry" in "".join(launch.warnings))
+
+    def test_a_sweep_that_was_continued_in_vain_can_be_continued_again(self, instance: dg.DagsterInstance) -> None:
+        self.interrupt(instance, 1)
+        second = find_interrupted(instance, "quick", self.PLAN.sweep_id).plan
+        run_trial(instance, second, 2)
+        second_run = run_sweep(instance, second, (), RuntimeError)
+        third = find_interrupted(instance, "quick", self.PLAN.sweep_id)
+        assert third.plan.resumes == second_run
+        assert missing_trials(third) == {3, 4}
+
+    def test_what_cannot_be_resumed_is_refused(self, instance: dg.DagsterInstance) -> None:
+        with pytest.raises(PreflightError, match="no interrupted sweep 'quick-9' of quick"):
+            find_interrupted(instance, "quick", "quick-9")
+        run_id = record_sweep(instance, self.PLAN)
+        assert harvest(instance, run_id)
+        with pytest.raises(PreflightError, match="is complete: there is nothing to resume"):
+            find_interrupted(instance, "quick", self.PLAN.sweep_id)
+        with pytest.raises(PreflightError, match="no interrupted sweep"):
+            find_interrupted(instance, "all-locations", self.PLAN.sweep_id)
 
 
 class TestOutcomes:
@@ -141,7 +215,7 @@ class TestALaunch:
         trial = plan.trials[1]
         assert (launch.sweep_id, launch.scenario, launch.trial) == (plan.sweep_id, plan.scenario, trial.number)
         assert (launch.location, launch.asset_count, launch.partition_count) == ("a1p2k", 1, 2_000)
-        assert (launch.block, launch.warmup, launch.asset_key) == (trial.block, False, trial.asset_key)
+        assert (launch.block, launch.warmup, launch.asset_key) == (trial.block, False, trial.asset_keys[0])
         assert launch.measured
         assert launch.executor == "in_process"
         assert launch.step_process == PROCESS
@@ -213,7 +287,7 @@ class TestHarvesting:
             ]
             launches = harvest(instance, run_sweep(instance, plan, notes, ending))
         assert [launch.trial for launch in launches] == [trial.number for trial in plan.trials]
-        assert [launch.asset_key for launch in launches] == [trial.asset_key for trial in plan.trials]
+        assert [launch.asset_key for launch in launches] == [trial.asset_keys[0] for trial in plan.trials]
         # None of these runs has events: no trial may pass for measured, and each must say why it is not.
         assert all(launch.outcome is not Outcome.OK and launch.reason for launch in launches)
 

@@ -78,7 +78,7 @@ class TestARealWebserver:
 
     def test_rejects_the_launch_of_one_asset_likewise(self, served: Served) -> None:
         with pytest.raises(LaunchRejectedError, match="refused to launch a10/asset_0 in a10"):
-            Webserver(served.url).submit(**LAUNCH, asset_key="a10/asset_0")
+            Webserver(served.url).submit(**LAUNCH, asset_keys=["a10/asset_0"])
 
     def test_cannot_list_the_assets_of_a_location_that_it_does_not_have(self, served: Served) -> None:
         with pytest.raises(WebserverError, match="a10 cannot list its assets"):
@@ -182,7 +182,7 @@ class TestWhatIsSentToASmallHttpServer:
     def test_a_launch_names_the_location_the_asset_and_the_tags(self) -> None:
         answer = {"__typename": "LaunchRunSuccess", "run": {"runId": "4f2a"}}
         with small_server(200, json.dumps({"data": {"launchPipelineExecution": answer}})) as (url, requests):
-            assert Webserver(url).submit(**LAUNCH, asset_key="a10/asset_0") == "4f2a"
+            assert Webserver(url).submit(**LAUNCH, asset_keys=["a10/asset_0"]) == "4f2a"
         (request,) = requests
         parameters = request["variables"]["executionParams"]
         assert parameters["selector"]["repositoryLocationName"] == "a10"

@@ -10,19 +10,26 @@ from xml.etree import ElementTree
 
 import duckdb
 import pytest
+from experiment_samples import experiment_sweep, only_variants, troubled_experiment
 from rich.console import Console
 from samples import failed_sweep, make_launch, make_sweep, measured_sweep, troubled_sweep
 
-from bench_orchestrator.charts import CHARTS
+from bench_orchestrator.charts import CHARTS, charts_for
+from bench_orchestrator.evaluation import evaluate
 from bench_orchestrator.model import Outcome, Sweep
+from bench_orchestrator.records import launch_record
 from bench_orchestrator.report import ReportFiles, render_table, summarize, write_report
 from bench_orchestrator.report.markdown import render_markdown
-from bench_orchestrator.tables import launch_record
 
 
 @pytest.fixture(scope="module")
 def troubled(tmp_path_factory: pytest.TempPathFactory) -> ReportFiles:
     return write_report(troubled_sweep(), tmp_path_factory.mktemp("reports") / "troubled")
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> ReportFiles:
+    return write_report(experiment_sweep(predicted=True), tmp_path_factory.mktemp("reports") / "split")
 
 
 class Page(HTMLParser):
@@ -78,8 +85,9 @@ def test_pictures_of_the_markdown_are_beside_it(troubled: ReportFiles) -> None:
 
 def test_the_answer_comes_first(troubled: ReportFiles) -> None:
     first_screen = troubled.markdown.read_text(encoding="utf-8").partition("| location |")[0]
+    dominant = r"# .*\n\n\*\*Worker load takes \d+ % \[\d+, \d+\] of the launch lag at a5k: [\d.]+ s \[.*\]\.\*\*\n"
+    assert re.match(dominant, first_screen)
     assert re.search(r"Launch lag grows by [\d.]+ ms per asset \[[\d.]+, [\d.]+\]", first_screen)
-    assert re.search(r"Worker load takes \d+ % \[\d+, \d+\] of the launch lag at a5k: [\d.]+ s \[", first_screen)
     assert "9 of 35 trials gave no measurement" in first_screen
 
 
@@ -166,10 +174,109 @@ def test_the_command_repeats_the_sweep() -> None:
     fewer = measured_sweep(["a250", "a2k"])
     changed = replace(fewer, plan=replace(fewer.plan, settings={"repeats": 2, "warmups": 0}))
     assert command(changed) == "bench run all-locations --locations a250,a2k --repeats 2 --warmups 0 --seed 7"
+    assert command(experiment_sweep(quick=True)) == "bench run split-definitions --quick --repeats 8 --seed 7"
+    few = only_variants(experiment_sweep("executors"), ["spawn, 1 step"])
+    assert command(few) == "bench run executors --only 'spawn, 1 step' --repeats 8 --seed 7"
 
 
-def _printed(sweep: Sweep) -> str:
-    console = Console(width=140, color_system=None)
+def test_what_to_do_first_follows_the_answer_where_it_is_known() -> None:
+    advised = render_markdown(measured_sweep(), [], ["Split the location: −5.9 s \\[−6.8, −5.2\\]."])
+    assert re.match(r"# .*\n\n\*\*.*\*\*\n\nWhat to do first:\n\n- Split the location: −5.9 s", advised)
+    assert "What to do first" not in render_markdown(measured_sweep(), [])
+
+
+def test_an_experiments_report_begins_with_its_answer_in_words_and_numbers(split: ReportFiles) -> None:
+    markdown = split.markdown.read_text(encoding="utf-8")
+    evaluation = evaluate(experiment_sweep(predicted=True))
+    heading, answer, sentences, table, *_ = markdown.split("\n\n")
+    assert heading == "# What does it gain to split a code location into three or nine, and what does it cost?"
+    assert answer == f"**{evaluation.answer}.**"
+    assert sentences == "\n".join(f"- {sentence}." for sentence in evaluation.sentences)
+    assert re.search(
+        r"\| nine locations \| 8/8 \| 7\.11 \\\[.*\| −11\.6 \\\[.*\| 0\.38 × .* \| faster \| one location \| none \|",
+        table,
+    )
+    assert re.search(r"\| one location, again \| .* \| the noise \| one location \| none \|", table)
+    assert list(split.charts) == ["comparison", "costs", "stage_breakdown", "trial_outcomes"]
+
+
+def test_an_experiments_report_holds_all_the_evidence(split: ReportFiles) -> None:
+    markdown = split.markdown.read_text(encoding="utf-8")
+    evaluation = evaluate(experiment_sweep(predicted=True))
+    for section in ("What it costs", "The path through the parts", "Predicted and measured", "What is compared"):
+        assert f"\n## {section}\n" in markdown
+    for cost in evaluation.costs:
+        assert re.search(rf"\| {cost.label}.* \|.*\|.*\|", markdown)
+    assert "| path through nine | 9 of 9 | 66.0 |" in markdown
+    assert re.search(r"\| nine locations \| 4\.60 \[4\.20, 5\.10\] \| 7\.11 .* \| \+35 % \|", markdown)
+    assert "Held equal: 9,000 assets in all" in markdown
+    assert "Every launch that counts materialized 1 unit of work." in markdown
+    assert "each block launches every side once" in markdown
+    page = Page(split.html.read_text(encoding="utf-8"))
+    assert all(reference.startswith("data:") for reference in page.references)
+
+
+def test_a_side_that_never_succeeded_is_in_every_account(tmp_path: Path) -> None:
+    sweep = troubled_experiment()
+    markdown = write_report(sweep, tmp_path).markdown.read_text(encoding="utf-8")
+    assert re.search(r"\| three locations \| 0/8 \| not measured \|.*\| not compared \|.*\| 8 rejected \|", markdown)
+    assert re.search(r"\| three locations: a3k\\_spine1k\\_part.of3 \| rejected \|", markdown)
+    assert "| path through nine | 0 of 9 | not to its end |" in markdown
+    printed = _printed(sweep)
+    assert re.search(r"three locations +0/8 +not measured +not compared +8 rejected", printed)
+    assert "three locations: 8 rejected: the webserver refused" in printed
+    sides = {side["side"]: side for side in summarize(sweep)["sides"]}
+    assert sides["three locations"]["n"] == 0
+    assert sides["three locations"]["outcomes"]["rejected"] == 8
+
+
+@pytest.mark.parametrize("width", [70, 80, 100, 120])
+def test_the_table_of_an_experiment_shows_every_side_and_the_answer_at_any_width(width: int) -> None:
+    sweep = experiment_sweep("executors")
+    printed = "".join(_printed(sweep, width).split())
+    for side in evaluate(sweep).sides:
+        assert f"{side.n}/{side.trials}" in printed
+    assert "".join(evaluate(sweep).answer.split()) in printed
+    assert "baseline" in printed
+    assert "thenoise" in printed
+
+
+def test_an_experiment_as_json_has_every_comparison() -> None:
+    sweep = experiment_sweep(predicted=True)
+    evaluation = evaluate(sweep)
+    summary = json.loads(json.dumps(summarize(sweep)))
+    assert summary["finding"] == evaluation.answer
+    assert (summary["trials"], summary["measured"]) == (45, 45)
+    nine = summary["sides"][-1]
+    assert (nine["side"], nine["against"], nine["n"]) == ("nine locations", "one location", 8)
+    assert nine["against_baseline"]["lag_s"]["verdict"] == "faster"
+    assert nine["measures"].keys() == summary["units"].keys()
+    # It has nine code servers; one of them is not compared with the baseline's only one.
+    assert nine["against_baseline"].keys() == nine["measures"].keys() - {"code_server_bytes"}
+    assert nine["prediction"]["value"] == 4.6
+    assert summary["sides"][1]["noise"] is True
+    assert summary["paths"]["path through nine"]["of"] == 9
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        pytest.param(experiment_sweep("selection-size", repeats=1, quick=True), id="one launch each"),
+        pytest.param(replace(experiment_sweep(), launches=(), status="canceled"), id="none"),
+    ],
+)
+def test_a_poor_experiment_still_has_a_report(sweep: Sweep, tmp_path: Path) -> None:
+    files = write_report(sweep, tmp_path)
+    assert list(files.charts) == [chart.stem for chart in charts_for(sweep)]
+    markdown = files.markdown.read_text(encoding="utf-8")
+    assert ("at the size for laptops" in markdown) == bool(sweep.plan.settings["quick"])
+    assert ("did not run to its end (canceled)" in markdown) == (sweep.status != "complete")
+    assert _printed(sweep)
+    json.dumps(summarize(sweep))
+
+
+def _printed(sweep: Sweep, width: int = 140) -> str:
+    console = Console(width=width, color_system=None)
     with console.capture() as capture:
         console.print(render_table(sweep))
     return capture.get()

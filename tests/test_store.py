@@ -19,14 +19,36 @@ import samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench_orchestrator.model import Boundary, Launch, Location, Outcome, PlannedTrial, Stage, Sweep, SweepPlan
+from bench_orchestrator.model import (
+    Boundary,
+    Launch,
+    LaunchPath,
+    Location,
+    Outcome,
+    PlannedTrial,
+    Prediction,
+    Stage,
+    StepSpan,
+    Sweep,
+    SweepPlan,
+    Variant,
+)
+from bench_orchestrator.records import LAUNCH_COLUMNS
 from bench_orchestrator.store import Store, StoreError
-from bench_orchestrator.tables import LAUNCH_COLUMNS
 
 BIGINT = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
-JSON = st.dictionaries(
-    TEXT, st.none() | st.booleans() | BIGINT | TEXT | st.floats(allow_nan=False, allow_infinity=False)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+JSON = st.dictionaries(TEXT, st.none() | st.booleans() | BIGINT | TEXT | FLOATS)
+VARIANTS = st.builds(
+    Variant,
+    TEXT,
+    st.lists(TEXT, max_size=2).map(tuple),
+    work=st.none() | BIGINT,
+    path=st.sampled_from(LaunchPath),
+    instance=JSON,
+    cpus=st.none() | FLOATS,
+    in_turn=st.booleans(),
 )
 
 
@@ -45,13 +67,28 @@ def sweeps(draw: st.DrawFn) -> Sweep:
             location=draw(st.sampled_from(locations)).name,
             variant=draw(TEXT),
             warmup=draw(st.booleans()),
-            asset_key=draw(TEXT),
+            asset_keys=tuple(draw(st.lists(TEXT, min_size=1, max_size=3))),
             partition_key=draw(st.none() | TEXT),
+            last_partition_key=draw(st.none() | TEXT),
+            work=draw(st.none() | BIGINT),
+            deployment=draw(TEXT),
+            path=draw(st.sampled_from(LaunchPath)),
         )
         for number in range(1, draw(st.integers(1, 4)) + 1)
     )
     plan = SweepPlan(
-        draw(TEXT), draw(TEXT), draw(BIGINT), draw(BIGINT), tuple(locations), trials, draw(JSON), draw(JSON)
+        draw(TEXT),
+        draw(TEXT),
+        draw(BIGINT),
+        draw(BIGINT),
+        tuple(locations),
+        trials,
+        draw(JSON),
+        draw(JSON),
+        variants=tuple(draw(st.lists(VARIANTS, max_size=2))),
+        environments=draw(st.dictionaries(TEXT, JSON, max_size=2)),
+        predictions_s=draw(st.dictionaries(TEXT, st.builds(Prediction, FLOATS, st.none() | FLOATS, FLOATS, TEXT))),
+        resumes=draw(st.none() | TEXT),
     )
     maybe_us = st.none() | BIGINT
     launches = tuple(
@@ -67,7 +104,7 @@ def sweeps(draw: st.DrawFn) -> Sweep:
                 partition_count=BIGINT,
                 block=st.just(trial.block),
                 warmup=st.just(trial.warmup),
-                asset_key=st.just(trial.asset_key),
+                asset_key=st.just(trial.asset_keys[0]),
                 partition_key=st.just(trial.partition_key),
                 outcome=st.sampled_from(Outcome),
                 reason=TEXT,
@@ -82,6 +119,14 @@ def sweeps(draw: st.DrawFn) -> Sweep:
                 time_to_code_us=maybe_us,
                 warnings=st.lists(TEXT, max_size=2).map(tuple),
                 step_process=JSON,
+                deployment=st.just(trial.deployment),
+                path=st.just(trial.path),
+                assets=BIGINT,
+                work=BIGINT,
+                materialized_us=maybe_us,
+                work_us=maybe_us,
+                steps=st.lists(st.builds(StepSpan, TEXT, maybe_us, maybe_us, maybe_us), max_size=3).map(tuple),
+                usage=st.dictionaries(TEXT, FLOATS),
             )
         )
         for trial in trials
@@ -340,6 +385,13 @@ class TestADamagedFile:
         path.write_bytes(content)
         with pytest.raises(StoreError, match=rf"{path} cannot be opened"):
             Store(path).list_sweeps()
+
+    def test_a_file_of_another_version_is_refused_and_says_how_to_make_it_anew(self, path: Path) -> None:
+        with duckdb.connect(path) as connection:
+            connection.execute("CREATE TABLE launches (sweep_id VARCHAR)")
+        for use in (Store(path).list_sweeps, lambda: Store(path).save(samples.measured_sweep())):
+            with pytest.raises(StoreError, match=rf"{path} .*(another version of the bench|cannot be used)"):
+                use()
 
     def test_a_database_without_the_tables_is_refused_by_name_and_can_be_saved_into(self, path: Path) -> None:
         duckdb.connect(path).close()

@@ -7,14 +7,16 @@ does, on the word of the test.
 import dataclasses
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from recording import broken, end_run, make_plan, make_run, measured
+from recording import broken, end_run, make_plan, make_run, measured, run_sweep
 
-from bench_orchestrator.event_log import Run, find_trial_runs, get_run
+from bench_orchestrator.event_log import Run, find_trial_runs, get_run, read_run_log
+from bench_orchestrator.harvest import harvest_sweep
 from bench_orchestrator.launching import (
     AccessDeniedError,
     LaunchRejectedError,
@@ -22,8 +24,10 @@ from bench_orchestrator.launching import (
     WebserverError,
     WebserverUnreachableError,
 )
-from bench_orchestrator.model import MICROSECONDS, Outcome, SweepPlan, Tag, TrialNote
-from bench_orchestrator.sweep import Pace, SweepAbortedError, now_us, run_trials, seconds, trial_tags
+from bench_orchestrator.model import MICROSECONDS, Outcome, SweepPlan, Tag, TrialNote, now_us
+from bench_orchestrator.sites import Site
+from bench_orchestrator.sweep import Pace, SweepAbortedError, run_trials, seconds, trial_tags
+from bench_orchestrator.usage import UsageMeter
 
 Action = Callable[["FakeWebserverWithRealRuns", dict[str, str]], str]
 
@@ -49,11 +53,11 @@ class FakeWebserverWithRealRuns(Webserver):
         repository: str,
         job: str,
         tags: Mapping[str, str],
-        asset_key: str | None = None,
+        asset_keys: Sequence[str] = (),
         run_config: Mapping[str, Any] | None = None,
     ) -> str:
         assert (repository, job) == ("__repository__", "__ASSET_JOB")
-        assert asset_key == f"{location}/asset_0"
+        assert list(asset_keys) == [f"{location}/asset_0"]
         assert run_config is None
         self.requests.append(dict(tags))
         action = self.actions.pop(0) if len(self.actions) > 1 else self.actions[0]
@@ -113,7 +117,8 @@ def carry_out(
     pace: Pace = PATIENT,
     sleep: Callable[[float], None] = no_sleep,
 ) -> Iterator[TrialNote]:
-    return run_trials(plan, webserver=webserver, instance=instance, pace=pace, sleep=sleep)
+    site = Site("", webserver, instance, UsageMeter(Path(instance.root_directory)), {})
+    return run_trials(plan, {"": site}, pace=pace, sleep=sleep)
 
 
 def runs_of(instance: dg.DagsterInstance, plan: SweepPlan) -> list[Run]:
@@ -269,14 +274,14 @@ class TestAnInterruption:
     def test_closing_after_a_timeouts_note_still_terminates_the_run(self, instance: dg.DagsterInstance) -> None:
         plan = make_plan()
         webserver = FakeWebserverWithRealRuns(instance, hangs)
-        trials = run_trials(plan, webserver=webserver, instance=instance, pace=HASTY, sleep=lambda _s: time.sleep(0.05))
+        trials = carry_out(instance, webserver, plan, HASTY, lambda _s: time.sleep(0.05))
         note = next(trials)
         trials.close()  # type: ignore[attr-defined]
         assert webserver.terminated == [note.run_id]
 
     def test_closing_between_trials_terminates_nothing(self, instance: dg.DagsterInstance) -> None:
         webserver = FakeWebserverWithRealRuns(instance, succeeds)
-        trials = run_trials(make_plan(), webserver=webserver, instance=instance, pace=PATIENT, sleep=no_sleep)
+        trials = carry_out(instance, webserver, make_plan())
         next(trials)
         trials.close()  # type: ignore[attr-defined]
         assert webserver.terminated == []
@@ -295,9 +300,7 @@ class TestAnInterruption:
         webserver = GoneForGood(instance, hangs)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("bench_orchestrator.sweep.TERMINATION_GRACE_S", 0.0)
-            trials = run_trials(
-                make_plan(), webserver=webserver, instance=instance, pace=HASTY, sleep=lambda _s: time.sleep(0.05)
-            )
+            trials = carry_out(instance, webserver, make_plan(), HASTY, lambda _s: time.sleep(0.05))
             next(trials)
             trials.close()  # type: ignore[attr-defined]
         assert webserver.terminated == webserver.forced != []
@@ -355,6 +358,51 @@ class TestTags:
         run = get_run(instance, make_run(instance, tags))
         assert run is not None
         assert tags.items() <= run.tags.items()
+
+    def test_a_range_of_partitions_is_launched_as_one_run(self) -> None:
+        plan = make_plan(locations=("a1p2k",))
+        trial = dataclasses.replace(plan.trials[0], partition_key="p0", last_partition_key="p9")
+        tags = trial_tags(plan, trial, 0)
+        assert "dagster/partition" not in tags
+        assert tags["dagster/asset_partition_range_start"] == "p0"
+        assert tags["dagster/asset_partition_range_end"] == "p9"
+
+
+class TestTheSweepsOwnDeployment:
+    def carry_out(self, own: dg.DagsterInstance, action: Action) -> tuple[SweepPlan, list[TrialNote]]:
+        """A sweep whose trials are all in a deployment with an instance of its own."""
+        plan = make_plan(locations=("a10",))
+        plan = dataclasses.replace(
+            plan,
+            locations=tuple(dataclasses.replace(location, deployment="own") for location in plan.locations),
+            trials=tuple(dataclasses.replace(trial, deployment="own") for trial in plan.trials),
+        )
+        webserver = FakeWebserverWithRealRuns(own, action)
+        site = Site("own", webserver, own, UsageMeter(Path(own.root_directory)), {})
+        return plan, list(run_trials(plan, {"own": site}, pace=PATIENT, sleep=no_sleep))
+
+    @pytest.mark.parametrize(("action", "outcome"), [(succeeds, Outcome.OK), (fails, Outcome.FAILED)])
+    def test_a_note_holds_all_that_is_to_be_known_of_its_run(
+        self, instance: dg.DagsterInstance, action: Action, outcome: Outcome
+    ) -> None:
+        plan, (first, _) = self.carry_out(instance, action)
+        (run, *_) = runs_of(instance, plan)
+        assert first.outcome is outcome
+        assert (first.run_id, first.created_us) == (run.run_id, run.created_us)
+        assert first.log == read_run_log(instance, run.run_id)
+
+    def test_the_harvest_needs_nothing_but_the_notes(self, instance: dg.DagsterInstance) -> None:
+        with dg.DagsterInstance.ephemeral() as own:
+            plan, notes = self.carry_out(own, succeeds)
+        sweep = harvest_sweep(instance, run_sweep(instance, plan, notes))
+        assert sweep is not None
+        assert [launch.outcome for launch in sweep.launches] == [Outcome.OK, Outcome.OK]
+        for launch, note in zip(sweep.launches, notes, strict=True):
+            assert (launch.run_id, launch.deployment) == (note.run_id, "own")
+            assert launch.time_to_code_us == sum(us for us in launch.stages_us.values() if us is not None)
+            assert (launch.work, len(launch.steps)) == (1, 1)
+            assert launch.work_us is not None
+            assert launch.work_us >= launch.time_to_code_us
 
 
 def test_the_clock_is_the_wall_clock_in_microseconds() -> None:

@@ -1,11 +1,11 @@
 """What the tables promise whatever the launches: order, counts, additivity, one flat record per launch."""
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from experiment_samples import experiment_sweep, troubled_experiment
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import SIZES, STUDY, failed_sweep, make_launch, make_stages, measured_sweep, troubled_sweep
@@ -14,10 +14,10 @@ from bench_orchestrator import findings
 from bench_orchestrator.model import INIT_STAGES, QUEUE_STAGES, Launch, Outcome, Stage
 from bench_orchestrator.tables import (
     LAG_STAGES,
-    LAUNCH_COLUMNS,
     lag_fits,
-    launch_record,
     location_rows,
+    shared_environment,
+    sweep_rows,
 )
 
 launches = st.lists(
@@ -131,23 +131,30 @@ def test_each_variant_has_a_line_and_a_label_of_its_own() -> None:
     assert findings.growth(lag_fits(both)).count("default: ") == 1
 
 
-@given(launches)
-def test_a_record_is_flat_and_typed(some: list[Launch]) -> None:
-    for launch in some:
-        record = launch_record(launch)
-        assert list(record) == list(LAUNCH_COLUMNS)
-        sql_types = {str: "VARCHAR", int: "BIGINT", bool: "BOOLEAN"}
-        assert all(value is None or sql_types[type(value)] == LAUNCH_COLUMNS[name] for name, value in record.items())
+def test_an_experiment_has_a_row_for_each_variant_however_many_locations_it_has() -> None:
+    sweep = troubled_experiment()
+    rows = sweep_rows(sweep)
+    assert [row.label for row in rows] == [variant.name for variant in sweep.plan.variants]
+    assert sum(row.trials + row.warmups for row in rows) == len(sweep.launches)
+    nine = rows[3]
+    assert (nine.n, nine.trials, nine.asset_count, nine.size) == (7, 8, 9_000, "")
+    assert len(nine.location.split(", ")) == 9
+    assert rows[2].failures == {Outcome.REJECTED: 8}
+    assert [row.label for row in sweep_rows(sweep, in_turn=False)] == [row.label for row in rows[:4]]
 
 
-def test_a_record_loses_nothing() -> None:
-    launch = replace(make_launch(3, "a1p2k"), warnings=("clocks, differ", "two"), step_process={"b": 1.5, "a": None})
-    record = launch_record(launch)
-    assert json.loads(str(record["warnings"])) == ["clocks, differ", "two"]
-    assert json.loads(str(record["step_process"])) == {"a": None, "b": 1.5}
-    assert record["worker_load_us"] == launch.stages_us[Stage.WORKER_LOAD]
-    assert record["step_started_at_us"] == max(v for v in launch.at_us.values() if v is not None)
-    assert (record["outcome"], record["partition_key"], record["lag_us"]) == ("ok", "p0", launch.lag_us)
+def test_other_sweeps_have_a_row_for_each_location() -> None:
+    sweep = measured_sweep()
+    assert sweep_rows(sweep) == location_rows(sweep.launches)
+    assert {row.label: row.size for row in sweep_rows(sweep)}["a10p10k"] == "10 assets × 10,000 partitions"
+
+
+def test_what_deployments_do_not_have_in_common_is_not_shared() -> None:
+    plan = experiment_sweep(repeats=1).plan
+    assert shared_environment(plan) == plan.environment
+    other = {**plan.environment, "dequeue_interval_s": 1, "dagster_yaml": {}}
+    shared = shared_environment(replace(plan, environments={**plan.environments, "1 s": other}))
+    assert shared.keys() == plan.environment.keys() - {"dequeue_interval_s"}
 
 
 @given(launches)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench_orchestrator.model import INIT_STAGES, QUEUE_STAGES, Boundary, Stage
-from bench_orchestrator.timeline import EVENT_TYPES, Event, Timeline, timeline
+from bench_orchestrator.model import INIT_STAGES, QUEUE_STAGES, Boundary, Event, Stage
+from bench_orchestrator.timeline import EVENT_TYPES, Timeline, timeline, without_steps_after_the_first
 
 WORKER_STARTED = "Started process for run (pid: 3130)."
 
@@ -356,6 +356,16 @@ class TestAnyLog:
             assert times.time_to_code_us == total(times, list(Stage))
             assert times.lag_us is not None
             assert times.time_to_code_us == total(times, [Stage.SUBMIT, Stage.PLAN_EVENTS]) + times.lag_us
+
+    @given(LOGS, OPTIONAL_TIMES, OPTIONAL_TIMES)
+    def test_later_steps_are_not_needed(
+        self, events: list[Event], requested_us: int | None, created_us: int | None
+    ) -> None:
+        kept = without_steps_after_the_first(events)
+        assert len(kept) <= len(events)
+        assert timeline(kept, requested_us=requested_us, created_us=created_us) == timeline(
+            events, requested_us=requested_us, created_us=created_us
+        )
 
     @given(LOGS, OPTIONAL_TIMES, OPTIONAL_TIMES)
     def test_no_stage_is_negative_and_the_unknown_ones_are_at_the_ends(

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import click
+import dagster as dg
 import pytest
 import samples
 from click.testing import CliRunner, Result
-from recording import Served
+from recording import Served, measured
 
 from bench_orchestrator.cli import COMMANDS, main
+from bench_orchestrator.model import Stage
+from bench_orchestrator.records import LAUNCH_COLUMNS
 from bench_orchestrator.store import Store
-from bench_orchestrator.tables import LAUNCH_COLUMNS
 from synthetic_locations.catalog import LOCATIONS
 
 
@@ -126,7 +128,7 @@ class TestBadUsage:
 
 class TestWithoutADeployment:
     @pytest.mark.parametrize(
-        "command", [("sweeps",), ("report",), ("locations",), ("run", "quick"), ("up",)], ids=" ".join
+        "command", [("sweeps",), ("report",), ("timeline",), ("locations",), ("run", "quick"), ("up",)], ids=" ".join
     )
     def test_outside_a_project_it_exits_with_3_and_says_what_to_do(
         self, nowhere: Path, command: tuple[str, ...]
@@ -255,3 +257,70 @@ class TestLocations:
     def test_a_deployment_by_its_url_lists_what_it_has_loaded(self, home: Path, served: Served) -> None:
         assert home.is_dir()
         assert printed_json(bench("locations", "--url", served.url, "--json")) == []
+
+
+class TestTimeline:
+    def test_a_launch_is_laid_out_and_drawn_into_a_folder_of_its_own(self, results: Path) -> None:
+        launch = samples.troubled_sweep().launches[-1]
+        assert launch.run_id is not None
+        result = bench("timeline", launch.run_id[:8])
+        assert result.exit_code == 0
+        assert result.stdout.startswith("Launch lag ")
+        assert "worker load" in result.stdout
+        folder = results / "timelines" / launch.run_id
+        assert f"Picture: {folder / 'timeline.png'}" in result.stdout
+        assert sorted(path.name for path in folder.iterdir()) == ["timeline.png", "timeline.svg"]
+
+    def test_as_json_only_the_numbers_are_on_stdout(self, results: Path, tmp_path: Path) -> None:
+        assert results.is_dir()
+        result = bench("timeline", "--location", "a250", "--json", "--output", str(tmp_path / "here"))
+        numbers = printed_json(result)
+        assert numbers["median_of"]["lag_s"]["n"] == 5
+        assert [stage["stage"] for stage in numbers["stages"]] == list(Stage)
+        assert Path(numbers["png"]).parent == tmp_path / "here"
+        assert Path(numbers["svg"]).exists()
+        assert "worker load" in result.stderr
+
+    def test_a_sweep_may_be_named_and_the_latest_is_the_default(self, results: Path) -> None:
+        assert results.is_dir()
+        named = bench("timeline", "--sweep", samples.SWEEP_ID)
+        assert named.exit_code == 0
+        assert "in a5k, trial" in named.stdout
+        assert bench("timeline").stdout == named.stdout
+
+    def test_any_run_of_the_instance_will_do(self, home: Path, home_instance: dg.DagsterInstance) -> None:
+        run_id = dg.materialize([measured], instance=home_instance).run_id
+        result = bench("timeline", run_id[:8], "--json")
+        assert printed_json(result)["run_id"] == run_id
+        assert (home / "results" / "timelines" / run_id / "timeline.svg").exists()
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["4f2a1"], "'4f2a1' is too short"),
+            (["4f2a1b2c"], "There is no run 4f2a1b2c"),
+            (["000000"], "runs begin with 000000, such as"),
+            (["4f2a1b2c", "--location", "a10"], "Give either run ids, or a sweep"),
+            (["--sweep", "quick-9"], "There is no sweep 'quick-9'"),
+            (["--location", "a10k"], "Nothing was measured of a10k"),
+        ],
+        ids=str,
+    )
+    def test_what_cannot_be_meant_exits_with_2(self, results: Path, arguments: list[str], message: str) -> None:
+        result = bench("timeline", *arguments)
+        assert result.exit_code == 2
+        assert message in result.stderr
+        assert not (results / "timelines").exists()
+
+    def test_before_the_first_sweep_it_says_how_to_get_one(self, home: Path) -> None:
+        assert home.is_dir()
+        result = bench("timeline")
+        assert result.exit_code == 2
+        assert "bench run quick" in result.stderr
+
+    def test_a_home_without_an_instance_exits_with_3(self, home: Path) -> None:
+        (home / "dagster.yaml").unlink()
+        result = bench("timeline", "4f2a1b2c")
+        assert result.exit_code == 3
+        assert f"no Dagster instance in {home}" in result.stderr
+        assert list(home.iterdir()) == []

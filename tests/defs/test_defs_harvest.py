@@ -19,9 +19,9 @@ from bench_orchestrator.defs import harvest as harvest_module
 from bench_orchestrator.defs.harvest import every_trial_ok, harvest_sensor
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.event_log import get_run
-from bench_orchestrator.model import MICROSECONDS, Outcome, Sweep, Tag, TrialNote
+from bench_orchestrator.model import MICROSECONDS, Outcome, Sweep, Tag, TrialNote, now_us
 from bench_orchestrator.store import Store
-from bench_orchestrator.sweep import now_us, trial_tags
+from bench_orchestrator.sweep import trial_tags
 
 Status = dg.DagsterRunStatus
 
@@ -207,7 +207,7 @@ class TestAHarvest:
         assert f"of {plan.sweep_id} ended well" in (check.description or "")
 
         drawn = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}  # type: ignore[union-attr]
-        drawn -= {"launch_measurements"}
+        drawn -= {"launch_measurements", "launch_timeline"}
         assert {"stage_breakdown", "lag_vs_assets"} <= drawn <= {chart.stem for chart in CHARTS}
         for stem in drawn:
             chart = metadata_of(result, stem)

@@ -4,14 +4,14 @@ Only the webserver in between is a stand-in, which executes each launch in this 
 a run worker.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import pytest
 from recording import make_run
 
-from bench_orchestrator.defs.resources import WebserverResource
+from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
 from bench_orchestrator.defs.sweeps import sweep_jobs
 from bench_orchestrator.event_log import find_trial_runs, read_journal, read_run_log
 from bench_orchestrator.harvest import harvest_sweep
@@ -51,13 +51,13 @@ class FakeWebserverOfThisProcess(Webserver):
         repository: str,
         job: str,
         tags: Mapping[str, str],
-        asset_key: str | None = None,
+        asset_keys: Sequence[str] = (),
         run_config: Mapping[str, Any] | None = None,
     ) -> str:
         if self.away:
             raise WebserverUnreachableError("The webserver does not answer.")
         assert (job, repository, run_config) == ("__ASSET_JOB", "__repository__", None)
-        assert asset_key is not None
+        (asset_key,) = asset_keys
         result = (
             LOCATIONS[location]
             .resolve_implicit_global_asset_job_def()
@@ -83,7 +83,7 @@ def sweep(instance: dg.DagsterInstance, **config: Any) -> dg.ExecuteInProcessRes
     return sweep_jobs["quick"].execute_in_process(
         instance=instance,
         run_config={"ops": {"launch_quick": {"config": CONFIG | config}}},
-        resources={"webserver": WebserverResource()},
+        resources={"webserver": WebserverResource(), "results": ResultsResource()},
         raise_on_error=False,
     )
 

@@ -15,9 +15,8 @@ import pytest
 from bench_orchestrator.defs import harvest
 from bench_orchestrator.deployment import META_LOCATION
 from bench_orchestrator.event_log import Run
-from bench_orchestrator.model import MICROSECONDS, Outcome
+from bench_orchestrator.model import MICROSECONDS, Outcome, now_us
 from bench_orchestrator.scenarios import sweep_job_name, sweep_op_name
-from bench_orchestrator.sweep import now_us
 from integration.sweeping import (
     ENDLESS,
     FAST,

@@ -106,7 +106,7 @@ def test_a_sweep_gives_rows_charts_and_a_check(bench: Bench) -> None:
     assert {"stage_breakdown", "trial_outcomes"} <= set(charted)
     assert [check.passed for check in checks] == [True]
 
-    again = bench.submit("harvest", asset_key=MEASUREMENTS_ASSET)
+    again = bench.submit("harvest", asset_keys=[MEASUREMENTS_ASSET])
     assert bench.wait_for_end(again) is Status.SUCCESS
     assert bench.recorded(run_id) == sweep
 

@@ -1,0 +1,129 @@
+"""Evidence for tests of remedies, claims and advice: experiments whose sides differ about as they do on two cores."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from experiment_samples import experiment_sweep
+from samples import CREATED_US, ENVIRONMENT, make_launch, make_sweep, measured_sweep
+
+from bench_orchestrator.evaluation import evaluate
+from bench_orchestrator.evidence import Evidence
+from bench_orchestrator.experiments import EXPERIMENTS
+from bench_orchestrator.model import INIT_STAGES, MICROSECONDS, QUEUE_STAGES, Launch, Stage, Sweep
+from bench_orchestrator.predictions import LagModel, fit_lags
+from synthetic_locations.shape import Shape
+
+FITTED_SIZES = (250, 500, 2_000, 5_000, 10_000)
+STAGES_S: Mapping[Stage, tuple[float, float]] = {
+    Stage.SUBMIT: (0.1, 0.0),
+    Stage.PLAN_EVENTS: (0.1, 0.0),
+    Stage.QUEUE_WAIT: (0.0, 0.0),
+    Stage.WORKER_BOOT: (1.5, 0.0),
+    Stage.WORKER_LOAD: (0.2, 0.001),
+    Stage.EXECUTOR_START: (0.1, 0.0),
+    Stage.STEP_BOOT: (1.2, 0.0),
+    Stage.STEP_LOAD: (0.2, 0.0005),
+    Stage.STEP_INIT: (0.0, 0.0),
+}
+"""Seconds without assets, and per asset: without the queue, 3.2 s and 1.5 ms per asset."""
+
+EFFECTS: Mapping[str, Mapping[str, Mapping[Stage, float]]] = {
+    "executors": {
+        "forkserver, module, 1 step": {Stage.STEP_BOOT: 1.1, Stage.STEP_LOAD: 0.45},
+        "forkserver, job, 1 step": {Stage.STEP_BOOT: 1.6, Stage.STEP_LOAD: 0.08},
+    },
+    "imports": {
+        "at the top": {Stage.WORKER_LOAD: 2.4, Stage.STEP_LOAD: 2.4},
+    },
+    "loading": {
+        "a plain function": {Stage.WORKER_LOAD: 2.0},
+        "memoised, no garbage collection": {Stage.WORKER_LOAD: 0.7, Stage.STEP_LOAD: 0.7},
+    },
+}
+"""What a side's stages take in parts of what `experiment_samples` makes of them."""
+
+
+def sample_experiment(name: str, *, quick: bool = False) -> Sweep:
+    """A sweep of an experiment whose sides differ; a baseline's A/A arm as the baseline."""
+    sweep = experiment_sweep(name, quick=quick)
+    effects = EFFECTS.get(name, {})
+    return replace(
+        sweep,
+        launches=tuple(
+            with_stages(
+                replace(launch, sweep_id=sweep.plan.sweep_id), effects.get(launch.variant.removesuffix(", again"), {})
+            )
+            for launch in sweep.launches
+        ),
+    )
+
+
+def sample_evidence(*experiments: str, sized: bool = True) -> Evidence:
+    """The study's sweep (not if not `sized`) and these experiments; all of them if none is named."""
+    sweeps = (measured_sweep(),) if sized else ()
+    return Evidence(sweeps, tuple(evaluate(sample_experiment(name)) for name in experiments or EXPERIMENTS))
+
+
+def with_stages(launch: Launch, factors: Mapping[Stage, float]) -> Launch:
+    """The same launch, had these stages taken so many times as long."""
+    if launch.lag_us is None:
+        return launch
+    stages_us = {stage: round((us or 0) * factors.get(stage, 1)) for stage, us in launch.stages_us.items()}
+    longer_us = sum(stages_us.values()) - sum(us or 0 for us in launch.stages_us.values())
+    queue_us, init_us = (sum(stages_us[stage] for stage in stages) for stages in (QUEUE_STAGES, INIT_STAGES))
+    return replace(
+        launch,
+        stages_us=stages_us,
+        queue_us=queue_us,
+        init_us=init_us,
+        lag_us=queue_us + init_us,
+        time_to_code_us=sum(stages_us.values()),
+        work_us=None if launch.work_us is None else launch.work_us + longer_us,
+    )
+
+
+def sized_sweep(
+    sizes: Sequence[int] = FITTED_SIZES,
+    *,
+    noise: float = 0.0,
+    seed: int = 1,
+    scenario: str = "assets-scaling",
+    environment: Mapping[str, Any] | None = None,
+    day: int = 0,
+    repeats: int = 5,
+) -> Sweep:
+    """A sweep of locations of these sizes that takes what `STAGES_S` says, and as much longer as the noise makes it."""
+    rng = random.Random(seed)
+    circumstances = {**ENVIRONMENT, **(environment or {})}
+    interval_s = circumstances["dequeue_interval_s"] or 0
+    sweep_id = f"{scenario}-{day}"
+    launches = tuple(
+        replace(
+            _sized_launch(block * len(sizes) + position, size, rng, noise, interval_s), sweep_id=sweep_id, block=block
+        )
+        for block in range(1, repeats + 1)
+        for position, size in enumerate(sizes)
+    )
+    plan = replace(
+        make_sweep([]).plan,
+        sweep_id=sweep_id,
+        scenario=scenario,
+        environment=circumstances,
+        created_us=CREATED_US + day * 86_400 * MICROSECONDS,
+    )
+    return Sweep(plan, "complete", launches)
+
+
+def fitted(*sweeps: Sweep) -> LagModel:
+    model = fit_lags(sweeps)
+    assert model is not None
+    return model
+
+
+def _sized_launch(trial: int, assets: int, rng: random.Random, noise: float, interval_s: float) -> Launch:
+    slow = rng.lognormvariate(0, noise) if noise else 1.0
+    stages_us = {stage: round((a + b * assets) * slow * MICROSECONDS) for stage, (a, b) in STAGES_S.items()}
+    stages_us[Stage.QUEUE_WAIT] = round((0.1 + rng.random() * interval_s) * MICROSECONDS)
+    return make_launch(trial, Shape(assets).name, stages_us=stages_us, size=(assets, 0))

@@ -1,0 +1,80 @@
+"""`bench advise` as a person or a script meets it: a prediction, the remedies, and an honest answer to a limit."""
+
+from pathlib import Path
+
+import pytest
+from advice_samples import sample_experiment, sized_sweep
+from test_cli_commands import bench, printed_json
+
+from bench_orchestrator.store import Store
+
+
+@pytest.fixture
+def measured(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A results folder with locations of five sizes and two experiments in it."""
+    assert home.is_dir()
+    folder = tmp_path / "measured"
+    monkeypatch.setenv("BENCH_RESULTS_DIR", str(folder))
+    store = Store.in_directory(folder)
+    for sweep in (sized_sweep(noise=0.02), sample_experiment("split-definitions"), sample_experiment("executors")):
+        store.save(sweep)
+    return folder
+
+
+@pytest.mark.usefixtures("measured")
+class TestAdvise:
+    def test_it_predicts_the_lag_with_its_stages_and_ranks_the_remedies(self) -> None:
+        result = bench("advise", "--assets", "10000")
+        assert result.exit_code == 0
+        assert result.stdout.startswith("10,000 assets: launch lag 2")
+        assert "from 25 launches in locations of 250 to 10,000 assets (assets-scaling-0)" in result.stdout
+        assert "  worker load     1" in result.stdout
+        assert "saves, s" in result.stdout
+        assert "defs = dg.Definitions(assets=assets, executor=dg.in_process_executor)" in result.stdout
+        assert "not measured here: bench run graph-asset" in result.stdout
+
+    def test_several_steps_are_told_apart_from_the_lag(self) -> None:
+        output = bench("advise", "--assets", "10000", "--steps", "6").stdout
+        assert "and the starts of 5 more steps: " in output
+        assert "launch lag, 6" in output
+
+    def test_a_limit_is_answered_for_each_remedy(self) -> None:
+        output = bench("advise", "--assets", "10000", "--max-lag", "12").stdout
+        assert "stay under 12 s as things are." in output
+        assert "under 12 s" in output
+        assert " yes " in output
+        assert " no " in output
+        assert "Split the code location into nine\n  costs: " in output
+
+    def test_a_limit_that_none_keeps_is_said_so_without_promises(self) -> None:
+        output = bench("advise", "--assets", "10000", "--max-lag", "2").stdout
+        assert "None of them alone is sure to stay under 2 s." in output
+        assert "What two save together was not measured" in output
+        assert "Up to 0 assets" in output
+
+    def test_as_json_every_number_is_there(self) -> None:
+        numbers = printed_json(bench("advise", "--assets", "10000", "--max-lag", "12", "--json"))
+        assert numbers["lag_s"]["low"] < numbers["lag_s"]["value"] < numbers["lag_s"]["high"]
+        assert numbers["largest_assets"]["value"] < 10_000
+        assert sum(stage["value"] for stage in numbers["stages_s"].values()) == pytest.approx(
+            numbers["lag_s"]["value"], rel=0.05
+        )
+        first, *_, last = numbers["remedies"]
+        assert first["saved_s"]["low"] > 0
+        assert isinstance(first["within"], bool)
+        assert last["saved_s"] is None
+        assert last["missing"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--assets", "0"), ("--assets", "9", "--max-lag", "0"), ("--assets", "x")])
+def test_bad_usage_exits_with_2(home: Path, arguments: tuple[str, ...]) -> None:
+    assert home.is_dir()
+    assert bench("advise", *arguments).exit_code == 2
+
+
+def test_before_anything_was_measured_it_exits_with_3_and_says_what_to_run(home: Path) -> None:
+    assert home.is_dir()
+    result = bench("advise", "--assets", "10000")
+    assert result.exit_code == 3
+    assert "bench run assets-scaling" in result.stderr
+    assert result.stdout == ""

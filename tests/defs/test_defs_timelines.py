@@ -1,0 +1,70 @@
+"""The timeline in the asset catalog: of the latest sweep, or of the runs that somebody names."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import samples
+from PIL import Image
+from recording import measured
+
+from bench_orchestrator.defs.resources import ResultsResource
+from bench_orchestrator.defs.timelines import launch_timeline
+from bench_orchestrator.store import Store
+from bench_orchestrator.waterfall import UnknownLaunchError
+
+
+def draw(instance: dg.DagsterInstance, results: Path, run_ids: Sequence[str] = ()) -> Mapping[str, Any] | None:
+    """What the asset's metadata says once it was drawn; None where it was not."""
+    result = dg.materialize(
+        [launch_timeline.with_attributes()],
+        instance=instance,
+        resources={"results": ResultsResource(directory=str(results))},
+        run_config={"ops": {"launch_timeline": {"config": {"run_ids": list(run_ids)}}}},
+    )
+    events = result.get_asset_materialization_events()
+    return {name: value.value for name, value in events[0].materialization.metadata.items()} if events else None
+
+
+def test_before_anything_is_measured_it_stays_as_it_is(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    assert draw(instance, tmp_path) is None
+    Store.in_directory(tmp_path).save(samples.failed_sweep())
+    assert draw(instance, tmp_path) is None
+    assert not (tmp_path / "charts").exists()
+
+
+def test_it_is_the_median_launch_at_the_largest_location_of_the_latest_sweep(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    sweep = samples.measured_sweep()
+    Store.in_directory(tmp_path).save(sweep)
+    metadata = draw(instance, tmp_path)
+    assert metadata is not None
+    lags_us = sorted(launch.lag_us or 0 for launch in sweep.launches if launch.measured and launch.location == "a10k")
+    assert metadata["lag_s"] == lags_us[2] / 1e6 == pytest.approx(metadata["queue_s"] + metadata["init_s"])
+    (shown,) = [launch for launch in sweep.launches if launch.lag_us == lags_us[2]]
+    assert metadata["run"] == shown.run_id
+    assert metadata["worker_load_s"] > 0
+
+    assert metadata["summary"].startswith("Median launch lag ")
+    assert "| worker load | run worker |" in metadata["summary"]
+    assert len(metadata["summary"]) < 1_000
+    assert metadata["chart"].startswith("![launch_timeline](data:image/png;base64,")
+    with Image.open(metadata["png"]) as image:
+        assert image.width == 1_100
+    assert Path(metadata["svg"]).read_text().lstrip().startswith("<?xml")
+
+
+def test_it_is_any_run_of_the_instance_that_is_named(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    run_id = dg.materialize([measured], instance=instance).run_id
+    metadata = draw(instance, tmp_path, [run_id[:8]])
+    assert metadata is not None
+    assert metadata["run"] == run_id
+    assert metadata["summary"].startswith("Launch lag ")
+
+
+def test_a_run_that_nobody_knows_is_named(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    with pytest.raises(UnknownLaunchError, match="no run 4f2a1b2c"):
+        draw(instance, tmp_path, ["4f2a1b2c"])

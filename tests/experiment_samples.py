@@ -1,0 +1,174 @@
+"""Hand-made sweeps of experiments, for tests of everything that compares sides: about as large as two cores show.
+
+What a launch takes follows from its variant: the size of the location, the work, the executor, the limits.
+"""
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from samples import CREATED_US, ENVIRONMENT, make_launch, make_sweep, unmeasured
+
+from bench_orchestrator.experiments import EXPERIMENTS
+from bench_orchestrator.model import (
+    MICROSECONDS,
+    Launch,
+    Outcome,
+    Prediction,
+    Stage,
+    StepSpan,
+    Sweep,
+    Variant,
+)
+from bench_orchestrator.planning import with_baselines_again
+
+SUFFIX = "4f2a91c3"
+"""Of the sweeps' ids."""
+
+
+def experiment_sweep(
+    name: str = "split-definitions", *, repeats: int = 8, quick: bool = False, predicted: bool = False, seed: int = 1
+) -> Sweep:
+    """A sweep of an experiment in which every launch went well: one warm-up block, then the others."""
+    rng = random.Random(seed)
+    scenario = EXPERIMENTS[name].scenario
+    variants = with_baselines_again(scenario.quick_variants if quick else scenario.variants)
+    shuffled = [variant for variant in variants if not variant.in_turn]
+    planned = [
+        (block, variant, rng.choice(variant.locations))
+        for block in range(1, repeats + 2)
+        for variant in rng.sample(shuffled, len(shuffled))
+    ]
+    in_turn = [(repeats + 2, v, location) for v in variants if v.in_turn for location in v.locations]
+    launches = [
+        make_side_launch(variant, location, trial, block, rng, scenario=name, warmup=block == 1)
+        for trial, (block, variant, location) in enumerate([*planned, *in_turn], start=1)
+    ]
+    sweep = make_sweep(launches, scenario=name)
+    plan = replace(
+        sweep.plan,
+        sweep_id=f"{name}-{SUFFIX}",
+        locations=tuple(
+            replace(location, deployment="own", load_s=2.0 + location.asset_count * 1e-3)
+            for location in sweep.plan.locations
+        ),
+        settings={"repeats": repeats, "warmups": 1, "timeout_s": 300, "quick": quick, "only": []},
+        variants=variants,
+        environments={"own": ENVIRONMENT},
+        predictions_s={"nine locations": Prediction(4.6, 4.2, 5.1, "the fit of assets-scaling")} if predicted else {},
+    )
+    return replace(sweep, plan=plan)
+
+
+def make_side_launch(
+    variant: Variant,
+    location: str,
+    trial: int,
+    block: int,
+    rng: random.Random,
+    *,
+    scenario: str,
+    warmup: bool = False,
+) -> Launch:
+    """A launch that did its work."""
+    assets, work = asset_count(location), variant.work or 1
+    in_process = "_inprocess" in location
+    steps = 1 if "_multi" in location or "_fused" in location else work
+    slow = rng.lognormvariate(0.0, 0.05) * (1 / variant.cpus if variant.cpus and variant.cpus < 1 else 1)
+    config = variant.instance.get("run_coordinator", {}).get("config", {})
+    step_s = 0.0 if in_process else (2.2 + assets * 6e-4) * slow
+    stages_s = {
+        Stage.SUBMIT: 0.1 + 0.004 * variant.assets,
+        Stage.PLAN_EVENTS: 0.01 + 0.004 * variant.assets * variant.partitions,
+        Stage.QUEUE_WAIT: rng.uniform(0.1, config.get("dequeue_interval_seconds", 1)),
+        Stage.WORKER_BOOT: 1.6 * slow,
+        Stage.WORKER_LOAD: (0.9 + assets * 9e-4) * slow,
+        Stage.EXECUTOR_START: 0.15 * slow,
+        Stage.STEP_BOOT: 0.5 * step_s,
+        Stage.STEP_LOAD: 0.5 * step_s,
+        Stage.STEP_INIT: 0.1 * slow,
+    }
+    stages_us = {stage: round(s * MICROSECONDS) for stage, s in stages_s.items()}
+    launch = make_launch(
+        trial,
+        location,
+        stages_us=stages_us,
+        warmup=warmup,
+        block=block,
+        variant=variant.name,
+        size=(assets, 0),
+    )
+    code_us = sum(stages_us.values())
+    each_us = round((step_s + 0.3) * MICROSECONDS)
+    work_us = code_us + 200_000 + (steps - 1) * each_us
+    requested_us = CREATED_US + trial * 60 * MICROSECONDS
+    memory_bytes = 180e6 + assets * 12e3
+    usage = {
+        "run_cpu_s": (stages_s[Stage.WORKER_LOAD] + 1.5 + steps * step_s) * 0.9,
+        "run_peak_rss_bytes": memory_bytes * (1 if in_process else 2),
+        "code_server_bytes": memory_bytes,
+        "daemon_cpu_s": 0.2,
+        "wall_s": work_us / MICROSECONDS + 2,
+    }
+    return replace(
+        launch,
+        sweep_id=f"{scenario}-{SUFFIX}",
+        scenario=scenario,
+        executor="in_process" if in_process else "multiprocess",
+        deployment="own",
+        assets=variant.assets,
+        work=work,
+        work_us=work_us,
+        materialized_us=requested_us + work_us,
+        ended_us=requested_us + work_us + 200_000,
+        steps=tuple(
+            StepSpan(
+                f"step_{step}",
+                None if in_process else requested_us + code_us + (step - 1) * each_us,
+                requested_us + code_us + step * each_us,
+                requested_us + code_us + step * each_us + 100_000,
+            )
+            for step in range(steps)
+        ),
+        usage=usage | ({"throttled_s": 0.5 / variant.cpus} if variant.cpus else {}),
+    )
+
+
+def asset_count(location: str) -> int:
+    """As the location's name says."""
+    match = re.match(r"a(\d+)(k?)", location)
+    assert match
+    return int(match[1]) * (1000 if match[2] else 1)
+
+
+def troubled_experiment() -> Sweep:
+    """An experiment on a bad day: one side never went well, and others failed here and there."""
+    sweep = experiment_sweep()
+    troubles = {
+        ("one location", 3): (Outcome.TIMED_OUT, "not over 300 s after its request"),
+        ("one location, again", 5): (Outcome.LOST, "launched, and its events are gone"),
+        ("nine locations", 6): (Outcome.FAILED, "it succeeded, but did 0 of 1 units of work"),
+        ("path through nine", 10): (Outcome.CANCELED, "canceled from the UI"),
+    }
+
+    def trouble(launch: Launch) -> Launch:
+        if launch.variant == "three locations":
+            return unmeasured(launch, Outcome.REJECTED, "the webserver refused: InvalidSubsetError")
+        if (ending := troubles.get((launch.variant, launch.block))) is not None:
+            return unmeasured(launch, *ending)
+        return launch
+
+    return replace(sweep, launches=tuple(map(trouble, sweep.launches)))
+
+
+def only_variants(sweep: Sweep, names: Sequence[str]) -> Sweep:
+    """The same sweep, had it had these variants only."""
+    kept = set(names)
+    plan = replace(
+        sweep.plan,
+        variants=tuple(variant for variant in sweep.plan.variants if variant.name in kept),
+        trials=tuple(trial for trial in sweep.plan.trials if trial.variant in kept),
+        settings={**sweep.plan.settings, "only": list(names)},
+    )
+    return Sweep(plan, sweep.status, tuple(launch for launch in sweep.launches if launch.variant in kept))
