@@ -5,6 +5,7 @@ an answer.
 """
 
 import random
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,10 @@ from bench_orchestrator.sites import Site
 
 DEFAULT_VARIANT = "default"
 """The variant of scenarios that compare locations as they are."""
+
+
+class TooFewPartitionsError(PreflightError):
+    """An asset has fewer partitions than a trial launches, so far."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ def plan_sweep(
     warmups: int,
     seed: int,
     settings: Mapping[str, Any],
+    patience_s: float = 0.0,
 ) -> SweepPlan:
     """Preflight, and then everything that the sweep is going to do.
 
@@ -80,6 +86,7 @@ def plan_sweep(
         variants: what every block launches; of an experiment, its baseline first.
         sites: where each variant is launched, by its name.
         settings: to be recorded with the plan.
+        patience_s: how long to wait for partitions that a sensor of the location is still adding.
 
     Raises:
         PreflightError: with all that stands in the way.
@@ -94,7 +101,15 @@ def plan_sweep(
         for variant in variants
         for site in (sites[variant.name],)
     ]
-    locations, trials = plan_trials(sides, repeats=repeats, warmups=warmups, seed=seed)
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            locations, trials = plan_trials(sides, repeats=repeats, warmups=warmups, seed=seed)
+            break
+        except TooFewPartitionsError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(1)
     return SweepPlan(
         sweep_id=sweep_id,
         scenario=scenario.name,
@@ -235,7 +250,7 @@ def _range(choice: _Choice, partitions: Sequence[str] | None) -> dict[str, str]:
     wanted = choice.side.variant.partitions
     if len(partitions) < wanted:
         what = "has no partition yet" if not partitions else f"has {len(partitions)} partitions; {wanted} are needed"
-        raise PreflightError(f"{choice.assets[0]} in {choice.target.name} is partitioned and {what}. Add some.")
+        raise TooFewPartitionsError(f"{choice.assets[0]} in {choice.target.name} is partitioned and {what}. Add some.")
     if wanted == 1:
         return {"partition_key": partitions[-1]}
     return {"partition_key": partitions[-wanted], "last_partition_key": partitions[-1]}

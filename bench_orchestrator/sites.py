@@ -59,13 +59,15 @@ def open_sites(
 
     Args:
         here: the deployment that the sweep runs in.
-        directory: where own deployments keep their instances for the time being.
+        directory: where own deployments keep their instances for the time being. Nobody else had it before, as
+            processes of a killed sweep may still be ending; its parent is for nothing but such folders.
         say: gets a line for whatever takes long.
 
     Raises:
         PreflightError: an own deployment cannot be started, or a location in it cannot be loaded.
     """
     served = {name for name, status in here.webserver.list_locations().items() if status.state == "loaded"}
+    shutil.rmtree(directory.parent, ignore_errors=True)  # what a sweep that was killed left there
     groups: dict[str, list[Variant]] = {}
     for variant in variants:
         if not _needs_own(variant, served):
@@ -87,8 +89,7 @@ def open_sites(
     finally:
         for own in started:
             own.stop()
-        if started:
-            shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(directory.parent, ignore_errors=True)
 
 
 def _needs_own(variant: Variant, served: set[str]) -> bool:

@@ -45,9 +45,9 @@ def test_where_nothing_helps_it_says_so() -> None:
 
 def test_what_cannot_be_carried_over_names_its_own_size() -> None:
     quick = Evidence((sized_sweep(),), (evaluate(sample_experiment("executors", quick=True)),))
-    assert headline(advise(quick, 10_000)).endswith(" per launch at 12 assets")
+    assert headline(advise(quick, 10_000)).endswith(" per launch at 6 assets")
     first = next(first_steps(advise(quick, 10_000)))
-    assert " per launch at 12 assets, against spawn, 1 step. " in first
+    assert " per launch at 6 assets, against spawn, 1 step. " in first
     assert headline(advise(sample_evidence("executors", sized=False), 10_000)).endswith(" per launch at 2,004 assets")
 
 

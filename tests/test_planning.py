@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -13,7 +15,9 @@ from hypothesis import strategies as st
 from bench_orchestrator.launching import ASSET_JOB, LocationStatus, Webserver, WebserverUnreachableError
 from bench_orchestrator.model import LaunchPath, PreflightError, Scenario, Variant, again
 from bench_orchestrator.planning import (
+    DEFAULT_VARIANT,
     Side,
+    TooFewPartitionsError,
     find_targets,
     location_variants,
     plan_sweep,
@@ -222,6 +226,28 @@ class TestVariants:
         arms = with_baselines_again([one, two, three])
         assert [arm.name for arm in arms] == ["one", again("one"), "two", again("two"), "three"]
         assert (arms[1].locations, arms[1].against, arms[3].against) == (("a3",), "one", "two")
+
+
+def test_partitions_that_are_still_being_added_are_waited_for(instance: dg.DagsterInstance) -> None:
+    class Filling(FakeWebserver):
+        """Has no partition at first, and two a little later."""
+
+        asked = 0
+
+        def list_partitions(self, asset_key: str) -> list[str]:  # noqa: ARG002
+            self.asked += 1
+            return ["p0", "p1"] if self.asked > 1 else []
+
+    here = Site("", Filling({"d": {"d/asset": True}}), instance, UsageMeter(Path("nowhere")), {})
+    variants = location_variants(["d"])
+    how: dict[str, Any] = {"repeats": 1, "warmups": 0, "seed": 1, "settings": {}}
+    plan = plan_sweep("s", Scenario("s", "?"), variants, {DEFAULT_VARIANT: here}, **how, patience_s=30)
+    assert plan.trials[0].partition_key == "p1"
+    with pytest.raises(TooFewPartitionsError):
+        plan_sweep("s", Scenario("s", "?"), variants, {DEFAULT_VARIANT: replace(here, webserver=NEVER)}, **how)
+
+
+NEVER = FakeWebserver({"d": {"d/asset": True}}, {"d/asset": []})
 
 
 def test_a_plan_knows_its_deployments_and_what_was_asked_for(instance: dg.DagsterInstance) -> None:

@@ -91,9 +91,9 @@ class TestWhatIsSaved:
         assert split.helps
 
     def test_a_quick_experiment_is_not_carried_over(self, model: LagModel) -> None:
-        split = rank(sample_experiment("split-definitions", quick=True), model=model)["nine locations"]
-        assert split.measured_at == "90 assets, 1 selected; not carried over to 10,000"
-        assert (split.at_assets, split.lag_s) == (90, None)
+        memoised = rank(sample_experiment("loading", quick=True), model=model)["a memoised function"]
+        assert memoised.measured_at == "20 assets, 1 selected; not carried over to 10,000"
+        assert (memoised.at_assets, memoised.lag_s) == (20, None)
 
     @pytest.mark.parametrize("name", ["imports", "dequeue-interval"])
     def test_what_does_not_grow_with_assets_is_the_same_at_any_size(self, model: LagModel, name: str) -> None:

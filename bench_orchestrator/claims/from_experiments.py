@@ -74,7 +74,7 @@ def _graph_assets_help(evidence: Evidence) -> Finding:
     compared: dict[tuple[str, str], Comparison] = {}
     for executor in ("multiprocess", "in-process"):
         for measure in (LAG, WORK):
-            graph, ten = (_of(evaluation, f"{kind}, {executor}", measure.of) for kind in ("graph asset", "ten assets"))
+            graph, ten = (_of(evaluation, f"{kind}, {executor}", measure.of) for kind in ("graph asset", "assets"))
             if graph.keys() & ten.keys():
                 compared[executor, measure.label] = compare(graph, ten)
     by_default = {comparison.verdict for (executor, _), comparison in compared.items() if executor == "multiprocess"}

@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "Launch a scenario's trials and report what they took.",
     "report": "Print a sweep's table and write its report.",
     "timeline": "Show one run's launch, stage by stage.",
+    "compare": "Say what got faster or slower from one sweep to another.",
     "advise": "Predict the launch lag at a size, and rank what would shorten it.",
     "sweeps": "List the sweeps that were measured.",
     "locations": "List the code locations of a deployment.",

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
-from pydantic import Field, create_model
 
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
+from bench_orchestrator.defs.sweep_config import SweepConfig, scenario_config
 from bench_orchestrator.environment import blocking_limit, describe_environment
 from bench_orchestrator.event_log import (
     IN_PROGRESS,
@@ -36,7 +34,7 @@ from bench_orchestrator.model import (
     Variant,
     now_us,
 )
-from bench_orchestrator.planning import location_variants, plan_sweep, with_baselines_again
+from bench_orchestrator.planning import location_variants, plan_sweep
 from bench_orchestrator.predictions import comparable_sizes, predict_lags
 from bench_orchestrator.scenarios import MONITOR, SCENARIOS, sweep_job_name, sweep_op_name
 from bench_orchestrator.sites import Site, open_sites
@@ -48,77 +46,10 @@ from bench_orchestrator.usage import UsageMeter
 OWNERS = ["team:platform"]
 """Of every asset of the meta location."""
 
+_SENSOR_PATIENCE_S = 90.0
+
 SWEEP_POOL = "bench_sweep"
 """Its limit of 1 keeps a second sweep in the queue while one runs."""
-
-
-class SweepConfig(dg.Config):
-    """What any sweep does; every field has the scenario's default."""
-
-    repeats: int = Field(ge=1, description="Measured launches per location, or per variant of an experiment.")
-    warmups: int = Field(ge=0, description="Launches before those, recorded and left out.")
-    seed: int = Field(
-        default=0,
-        ge=0,
-        description="Decides the order of trials and the assets. 0: a new one for every sweep.",
-    )
-    timeout_s: float = Field(
-        default=300,
-        gt=0,
-        description="Seconds a trial may take before it is terminated and counted as timed out.",
-    )
-    pause_s: float = Field(default=1, ge=0, description="Seconds of rest after each trial.")
-    jitter_s: float = Field(
-        default=5,
-        ge=0,
-        description="Random addition to the rest, up to this many seconds. Keep it at the daemon's dequeue interval "
-        "or above, so that requests do not fall into step with it.",
-    )
-    resume: str = Field(
-        default="",
-        description="The id of an interrupted sweep of this scenario: launches only the trials that it still owes, "
-        "by its own plan; all else here is ignored.",
-    )
-
-    def variants(self, scenario: Scenario) -> tuple[Variant, ...]:
-        """What every block launches.
-
-        Raises:
-            PreflightError: the scenario does not have what is asked for.
-        """
-        raise NotImplementedError
-
-
-class LocationSweepConfig(SweepConfig):
-    """A sweep that compares code locations as they are."""
-
-    locations: list[str] = Field(min_length=1, description="Code locations to launch in, each once per block.")
-
-    def variants(self, scenario: Scenario) -> tuple[Variant, ...]:  # noqa: ARG002
-        """One per location."""
-        return location_variants(self.locations)
-
-
-class ExperimentConfig(SweepConfig):
-    """A sweep that compares the sides of an experiment."""
-
-    quick: bool = Field(default=False, description="At a size for laptops: small locations, the same question.")
-    only: list[str] = Field(
-        default=[],
-        description="Launch just these variants, beside the baseline. Empty: all of them.",
-    )
-
-    def variants(self, scenario: Scenario) -> tuple[Variant, ...]:
-        """The experiment's sides and its A/A arm."""
-        sides = scenario.quick_variants if self.quick else scenario.variants
-        unknown = set(self.only) - {side.name for side in sides}
-        if unknown:
-            known = ", ".join(side.name for side in sides)
-            raise PreflightError(f"{scenario.name} has no variant {', '.join(sorted(unknown))}; it has {known}.")
-        wanted = {side.name for side in sides if not self.only or side.name in self.only}
-        baselines = {sides[0].name} | {side.against for side in sides if side.name in wanted}
-        chosen = [side for side in sides if side.name in wanted | baselines]
-        return with_baselines_again(chosen)
 
 
 sweeps = dg.AssetSpec(
@@ -129,20 +60,6 @@ sweeps = dg.AssetSpec(
     kinds={"dagster"},
     owners=OWNERS,
 )
-
-
-def scenario_config(scenario: Scenario) -> type[Any]:
-    """The configuration class that has a scenario's defaults, so that its job runs without any configuration."""
-    base: type[SweepConfig] = ExperimentConfig if scenario.variants else LocationSweepConfig
-    defaults: dict[str, Any] = {"repeats": scenario.repeats, "warmups": scenario.warmups}
-    if scenario.locations:
-        defaults["locations"] = list(scenario.locations)
-    fields: dict[str, Any] = {}
-    for name, default in defaults.items():
-        field = copy(base.model_fields[name])
-        field.default = default
-        fields[name] = (field.annotation, field)
-    return create_model("ScenarioConfig", __base__=base, **fields)
 
 
 def _sweep_job(scenario: Scenario) -> dg.JobDefinition:
@@ -205,7 +122,8 @@ def _carry_out(
             variants = _planned_variants(earlier.plan) if earlier else config.variants(scenario)
             sites = {variant.name: here for variant in variants}
             if scenario.variants:
-                sites = stack.enter_context(open_sites(variants, here, home / ".bench" / "experiments", say))
+                directory = home / ".bench" / "experiments" / context.run_id
+                sites = stack.enter_context(open_sites(variants, here, directory, say))
             if earlier:
                 plan = _resume(context, earlier.plan, sites)
                 trials = [trial for trial in plan.trials if trial.number in missing_trials(earlier)]
@@ -219,6 +137,8 @@ def _carry_out(
                     warmups=config.warmups,
                     seed=config.seed or now_us() % 1_000_000,
                     settings=config.model_dump(exclude={"seed", "resume"}),
+                    # Sensors of a deployment that has just started are still adding dynamic partitions.
+                    patience_s=_SENSOR_PATIENCE_S if any(site.name for site in sites.values()) else 0,
                 )
                 plan = replace(plan, predictions_s=_predict(context, plan, results))
                 trials = list(plan.trials)

@@ -20,17 +20,18 @@ def _step_s(launch: Launch) -> float | None:
     return (max(ended) - min(begun)) / len(launch.steps) / MICROSECONDS
 
 
-def _sides(size: str) -> tuple[Variant, ...]:
-    """Six serial steps are a chain of six assets; one step is one of them."""
+def _sides(assets: int, most: int) -> tuple[Variant, ...]:
+    """So many serial steps are a chain of as many assets; one step is one of them."""
+    several = f"spawn, {most} steps"
     return tuple(
         Variant(
             f"{kind}, {steps} step{'s' if steps > 1 else ''}",
-            (f"{size}_chains6{suffix}",),
+            (f"a{assets}_chains{most}{suffix}",),
             assets=steps,
             work=steps,
-            against="spawn, 6 steps" if steps == 6 else "",
+            against=several if steps == most else "",
         )
-        for steps in (1, 6)
+        for steps in (1, most)
         for kind, suffix in _KINDS
     )
 
@@ -39,8 +40,8 @@ EXPERIMENT = Experiment(
     Scenario(
         "executors",
         "How much of a launch do the processes of its steps cost, and what avoids it?",
-        variants=_sides("a2004"),
-        quick_variants=_sides("a12"),
+        variants=_sides(2_004, 6),
+        quick_variants=_sides(6, 2),
         holds_equal="2,004 assets in chains of six, the same assets per launch, deployment.",
     ),
     measures=(Measure("step_s", "per step, its process included", "s", _step_s),),

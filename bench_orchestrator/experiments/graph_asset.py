@@ -4,16 +4,16 @@ from bench_orchestrator.experiments.experiment import Experiment, Remedy
 from bench_orchestrator.model import Scenario, Variant
 
 
-def _sides(groups: str, assets: str) -> tuple[Variant, ...]:
-    """Each trial launches one group: ten units of work, however they are defined."""
+def _sides(groups: str, assets: str, pieces: int) -> tuple[Variant, ...]:
+    """Each trial launches one group: so many units of work, however they are defined."""
     kinds = (
-        ("ten assets", f"a{assets}_chains10", 10),
-        ("graph asset", f"a{groups}_graph10", 1),
-        ("multi-asset", f"a{assets}_multi10", 10),
-        ("one function", f"a{groups}_fused10", 1),
+        ("assets", f"a{assets}_chains{pieces}", pieces),
+        ("graph asset", f"a{groups}_graph{pieces}", 1),
+        ("multi-asset", f"a{assets}_multi{pieces}", pieces),
+        ("one function", f"a{groups}_fused{pieces}", 1),
     )
     return tuple(
-        Variant(f"{kind}, {executor}", (f"{location}{suffix}",), assets=selected, work=10)
+        Variant(f"{kind}, {executor}", (f"{location}{suffix}",), assets=selected, work=pieces)
         for executor, suffix in (("multiprocess", ""), ("in-process", "_inprocess"))
         for kind, location, selected in kinds
     )
@@ -23,8 +23,8 @@ EXPERIMENT = Experiment(
     Scenario(
         "graph-asset",
         "Do @graph_asset, @multi_asset, or one function for ten steps, start faster than ten assets?",
-        variants=_sides("200", "2k"),
-        quick_variants=_sides("2", "20"),
+        variants=_sides("200", "2k", 10),
+        quick_variants=_sides("2", "6", 3),
         holds_equal="2,000 pieces of work in 200 groups of ten, one group per launch, deployment.",
     ),
     remedies=(

@@ -3,32 +3,44 @@
 from bench_orchestrator.experiments.experiment import Experiment, Remedy
 from bench_orchestrator.model import Scenario, Variant
 
+_WORDS = {1: "one", 3: "three", 9: "nine"}
 
-def _sides(assets: int, step: int) -> tuple[Variant, ...]:
-    """One location of so many assets, three of a third, nine of a ninth; a path of nine assets crosses the parts."""
 
-    def size(count: int) -> str:
-        return f"{count // 1000}k" if count % 1000 == 0 else str(count)
+def _sides(assets: int, parts: tuple[int, ...]) -> tuple[Variant, ...]:
+    """So many assets in one location and in several; a path of as many assets as there are most parts crosses them."""
+    length = max(parts)
+    step = assets // length
 
-    whole = (f"a{size(assets)}_spine{size(step)}",)
-    thirds = tuple(f"a{size(assets // 3)}_spine{size(step)}_part{part}of3" for part in range(1, 4))
-    ninths = tuple(f"a{size(assets // 9)}_spine{size(step)}_part{part}of9" for part in range(1, 10))
+    def locations(count: int) -> tuple[str, ...]:
+        name = f"a{_print(assets // count)}_spine{_print(step)}"
+        return (name,) if count == 1 else tuple(f"{name}_part{part}of{count}" for part in range(1, count + 1))
+
     return (
-        Variant("one location", whole, work=1),
-        Variant("three locations", thirds, work=1),
-        Variant("nine locations", ninths, work=1),
-        Variant("path through one", whole, assets=9, stride=step, work=9, in_turn=True),
-        Variant("path through three", thirds, assets=3, stride=step, work=3, in_turn=True),
-        Variant("path through nine", ninths, work=1, in_turn=True),
+        *(Variant(f"{_WORDS[count]} location{'s' if count > 1 else ''}", locations(count), work=1) for count in parts),
+        *(
+            Variant(
+                f"path through {_WORDS[count]}",
+                locations(count),
+                assets=length // count,
+                stride=step,
+                work=length // count,
+                in_turn=True,
+            )
+            for count in parts
+        ),
     )
+
+
+def _print(count: int) -> str:
+    return f"{count // 1000}k" if count % 1000 == 0 else str(count)
 
 
 EXPERIMENT = Experiment(
     Scenario(
         "split-definitions",
         "What does it gain to split a code location into three or nine, and what does it cost?",
-        variants=_sides(9_000, 1_000),
-        quick_variants=_sides(90, 10),
+        variants=_sides(9_000, (1, 3, 9)),
+        quick_variants=_sides(30, (1, 3)),
         holds_equal="9,000 assets in all, dependencies across the parts, one asset per launch, executor, deployment.",
     ),
     remedies=(

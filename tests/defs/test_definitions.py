@@ -12,8 +12,8 @@ from bench_orchestrator.scenarios import MONITOR, SCENARIOS, sweep_job_name
 
 DEFINITIONS = defs()
 REPOSITORY = DEFINITIONS.get_repository_def()
-SPECS = {spec.key.to_user_string(): spec for spec in DEFINITIONS.resolve_all_asset_specs()}
-OWN_JOBS = {name: REPOSITORY.get_job(name) for name in REPOSITORY.job_names if not name.startswith("__")}
+SPECS = dict(sorted((spec.key.to_user_string(), spec) for spec in DEFINITIONS.resolve_all_asset_specs()))
+OWN_JOBS = {name: REPOSITORY.get_job(name) for name in sorted(REPOSITORY.job_names) if not name.startswith("__")}
 SWEEP_JOBS = {name: job for name, job in OWN_JOBS.items() if name != "harvest"}
 
 

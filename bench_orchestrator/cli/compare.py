@@ -1,0 +1,104 @@
+"""`bench compare`: two sweeps side by side, before and after."""
+
+import json
+from dataclasses import asdict
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench_orchestrator import settings
+from bench_orchestrator.changes import LAG, Changes, IncomparableError, compare_sweeps
+from bench_orchestrator.cli.console import open_console
+from bench_orchestrator.deployment import find_home
+from bench_orchestrator.findings import describe_estimate
+from bench_orchestrator.statistics import Verdict
+from bench_orchestrator.store import Store, UnknownSweepError
+
+_STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red"}
+
+
+@click.command(name="compare")
+@click.argument("before_id", metavar="SWEEP_A")
+@click.argument("after_id", metavar="SWEEP_B")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON; all else to stderr.")
+def command(before_id: str, after_id: str, as_json: bool) -> None:
+    """Say what got faster or slower from SWEEP_A to SWEEP_B: another version, another machine, before and after.
+
+    Per location, the launch lag and each stage, with the interval of the difference. What differs in the
+    environments of the two is listed: whatever changed between them is in the figures. `bench sweeps` lists sweeps.
+
+    \b
+    Example:
+      bench compare quick-1f2e3d4c quick-9a8b7c6d
+    """
+    store = Store.in_directory(settings.results_directory(find_home()))
+    try:
+        changes = compare_sweeps(store.load(before_id), store.load(after_id))
+    except (UnknownSweepError, IncomparableError) as error:
+        raise click.UsageError(str(error)) from error
+    console = open_console(as_json=as_json)
+    console.print(_table(changes))
+    _print_circumstances(changes, console)
+    if as_json:
+        click.echo(json.dumps(_as_data(changes)))
+
+
+def _table(changes: Changes) -> Table:
+    table = Table(
+        title=Text(f"{changes.before.plan.sweep_id} → {changes.after.plan.sweep_id}"),
+        caption="Medians, and the difference of the medians with its interval, in seconds.",
+        caption_justify="left",
+        box=box.SIMPLE,
+    )
+    table.add_column("", no_wrap=True)
+    for name in ("before", "after", "change"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for change in changes.changes:
+        is_lag = change.quantity == LAG
+        if is_lag:
+            table.add_row(Text(change.place, style="bold"))
+        verdict = change.comparison.verdict
+        table.add_row(
+            Text(f"  {change.quantity}", style="" if is_lag else "dim"),
+            *(f"{estimate.value:.2f}" for estimate in (change.before_s, change.after_s)),
+            Text(describe_estimate(change.comparison.difference, unit="", digits=2, no_interval="[–]")),
+            Text(verdict.value, style=_STYLES.get(verdict, "dim")),
+        )
+    return table
+
+
+def _print_circumstances(changes: Changes, console: Console) -> None:
+    for line in changes.unmatched:
+        console.print(f"{line}.", markup=False)
+    if not changes.environment:
+        console.print("Nothing is known to differ in their environments.")
+        return
+    console.print("Besides what you changed, these differ:")
+    for name, (was, now) in changes.environment.items():
+        console.print(f"  {name.replace('_', ' ')}: {was} → {now}", markup=False)
+
+
+def _as_data(changes: Changes) -> dict[str, object]:
+    return {
+        "before": changes.before.plan.sweep_id,
+        "after": changes.after.plan.sweep_id,
+        "environment": {name: {"before": was, "after": now} for name, (was, now) in changes.environment.items()},
+        "unmatched": list(changes.unmatched),
+        "changes": [
+            {
+                "place": change.place,
+                "quantity": change.quantity,
+                "before_s": asdict(change.before_s),
+                "after_s": asdict(change.after_s),
+                "difference_s": asdict(change.comparison.difference),
+                "ratio": None if change.comparison.ratio is None else asdict(change.comparison.ratio),
+                "verdict": change.comparison.verdict.value,
+                "more_launches": change.comparison.more_blocks,
+            }
+            for change in changes.changes
+        ],
+    }
