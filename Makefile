@@ -10,7 +10,7 @@ bench: $(STAMP)  ## Measure launches in three small code locations; print and wr
 	@$(BIN)/python -m bench_orchestrator run quick
 
 test: lint  ## Lint, type check, and every test, the integration tests with a real deployment included.
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

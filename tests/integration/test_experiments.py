@@ -65,8 +65,8 @@ def test_every_side_does_its_work_within_its_cpus(bench: Bench) -> None:
 
 
 def test_a_side_that_does_less_than_its_work_fails(new_home: Callable[..., Path]) -> None:
-    """The deployment serves a location of that name already, whose assets do one unit of work in place of ten."""
-    impostor = CodeLocation("a2_graph10_inprocess", "synthetic_locations.catalog", "a2_inprocess")
+    """The deployment serves a location of that name already, whose assets do one unit of work in place of three."""
+    impostor = CodeLocation("a2_graph3_inprocess", "synthetic_locations.catalog", "a2_inprocess")
     with bench_in(new_home(), [*project_locations(), impostor]) as bench:
         run_id = bench.start_experiment("graph-asset", only=["graph asset, in-process"])
         assert bench.wait_for_end(run_id, LONGEST_S) is Status.SUCCESS, bench.log(run_id)
@@ -74,7 +74,7 @@ def test_a_side_that_does_less_than_its_work_fails(new_home: Callable[..., Path]
         assert {launch.outcome for launch in sweep.launches if launch.deployment} == {Outcome.OK}
         wrong = [launch for launch in sweep.launches if launch.variant == "graph asset, in-process"]
         assert [launch.outcome for launch in wrong] == [Outcome.FAILED]
-        assert wrong[0].reason == "it succeeded, but did 1 of 10 units of work"
+        assert wrong[0].reason == "it succeeded, but did 1 of 3 units of work"
 
 
 def test_a_killed_experiment_is_resumed_and_every_launch_is_there_once(bench: Bench) -> None:
