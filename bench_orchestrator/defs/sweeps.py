@@ -126,7 +126,8 @@ def _carry_out(
                 sites = stack.enter_context(open_sites(variants, here, directory, say))
             if earlier:
                 plan = _resume(context, earlier.plan, sites)
-                trials = [trial for trial in plan.trials if trial.number in missing_trials(earlier)]
+                owed = missing_trials(earlier)
+                trials = [trial for trial in plan.trials if trial.number in owed]
             else:
                 plan = plan_sweep(
                     f"{scenario.name}-{context.run_id[:8]}",
