@@ -102,7 +102,7 @@ def explain_errors(evidence: Evidence) -> Iterator[str]:
             if side.is_again or model.plan.sweep_id not in predicted.basis:
                 continue
             launch = next(one for one in evaluation.sweep.launches if one.measured and one.variant == side.name)
-            environment = plan.environments.get(launch.deployment, plan.environment)
+            environment = plan.environment_of(launch.deployment)
             expected = model.predict_stages(
                 launch.asset_count, dequeue_interval_s=environment.get("dequeue_interval_s")
             )

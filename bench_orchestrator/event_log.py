@@ -20,6 +20,7 @@ from bench_orchestrator.model import (
     MICROSECONDS,
     SWEEPS_ASSET,
     Event,
+    Outcome,
     RunLog,
     StepSpan,
     SweepPlan,
@@ -31,6 +32,13 @@ from bench_orchestrator.timeline import EVENT_TYPES, without_steps_after_the_fir
 
 IN_PROGRESS = (DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 FINISHED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+
+OUTCOMES = {
+    DagsterRunStatus.SUCCESS: Outcome.OK,
+    DagsterRunStatus.FAILURE: Outcome.FAILED,
+    DagsterRunStatus.CANCELED: Outcome.CANCELED,
+}
+"""How a run ended, by its last status."""
 
 NO_REASON = "This run has been marked as failed from outside the execution context."
 """What Dagster writes for a run that it found dead or could not launch; the engine event before it says why."""

@@ -3,7 +3,7 @@
 Reads the results database and nothing else; whatever is not in it is missing from the evidence, never an error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -46,12 +46,20 @@ def gather(store: Store) -> Evidence:
     Raises:
         StoreError: the file cannot be read.
     """
+    return Evidence(location_sweeps(store), tuple(map(evaluate, experiment_sweeps(store))))
+
+
+def experiment_sweeps(store: Store, names: Collection[str] = EXPERIMENTS.keys()) -> Iterator[Sweep]:
+    """Of each of these experiments that was measured, the sweep that says most.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
     summaries = store.list_sweeps()
-    chosen = (
-        choose_sweep(store.load(summary.sweep_id) for summary in summaries if summary.scenario == name)
-        for name in EXPERIMENTS
-    )
-    return Evidence(location_sweeps(store), tuple(evaluate(sweep) for sweep in chosen if sweep is not None))
+    for name in names:
+        chosen = choose_sweep(store.load(summary.sweep_id) for summary in summaries if summary.scenario == name)
+        if chosen is not None:
+            yield chosen
 
 
 def location_sweeps(store: Store) -> tuple[Sweep, ...]:

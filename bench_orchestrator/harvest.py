@@ -11,6 +11,7 @@ from dagster import DagsterInstance, DagsterRunStatus
 
 from bench_orchestrator.event_log import (
     FINISHED,
+    OUTCOMES,
     Run,
     find_runs,
     find_trial_runs,
@@ -40,9 +41,7 @@ SILENCE_US = 600 * MICROSECONDS
 preflight, terminating a run, or harvesting a large sweep from slow storage takes."""
 
 _STATUS_OF = {
-    Outcome.OK: DagsterRunStatus.SUCCESS,
-    Outcome.FAILED: DagsterRunStatus.FAILURE,
-    Outcome.CANCELED: DagsterRunStatus.CANCELED,
+    **{outcome: status for status, outcome in OUTCOMES.items()},
     Outcome.TIMED_OUT: DagsterRunStatus.STARTED,
 }
 """The status of a run that only the sweep's note remembers."""
@@ -63,7 +62,7 @@ def harvest_sweep(instance: DagsterInstance, sweep_run_id: str) -> Sweep | None:
     if journal is None:
         return None
     plan = journal.plan
-    locations = {(location.deployment, location.name): location for location in plan.locations}
+    places = plan.places
     notes = {note.number: note for note in journal.notes}
     runs: dict[int, list[Run]] = {}
     for run in find_trial_runs(instance, plan.sweep_id):
@@ -72,7 +71,7 @@ def harvest_sweep(instance: DagsterInstance, sweep_run_id: str) -> Sweep | None:
     for trial in plan.trials:
         note = notes.get(trial.number)
         trace = _trace(instance, plan, note, runs.get(trial.number, []))
-        location = locations[trial.deployment, trial.location]
+        location = places[trial.deployment, trial.location]
         launches.append(_launch(plan, trial, location, trace, note, sweep_run))
     return Sweep(plan, _STATUS.get(sweep_run.status, "failed"), tuple(launches))
 
@@ -150,7 +149,7 @@ class _Trace:
 
 def _trace(instance: DagsterInstance, plan: SweepPlan, note: TrialNote | None, runs: Sequence[Run]) -> _Trace | None:
     """A trial's run, None where there is none."""
-    if note is not None and note.log is not None and note.run_id is not None:
+    if note is not None and note.log is not None and note.run_id is not None and note.outcome in _STATUS_OF:
         return _Trace(note.run_id, _STATUS_OF[note.outcome], note.requested_us, note.created_us, note.log)
     if not runs:
         return None

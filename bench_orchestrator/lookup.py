@@ -4,14 +4,13 @@ The results database is asked first: the runs of a sweep's own deployments are g
 is read from the Dagster instance, which is not opened before it is needed.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import Any
 
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterInstance
 
-from bench_orchestrator.event_log import find_run_ids, get_run, read_run_log
-from bench_orchestrator.model import Launch, Outcome, Sweep
+from bench_orchestrator.event_log import OUTCOMES, find_run_ids, get_run, read_run_log
+from bench_orchestrator.model import Sweep
 from bench_orchestrator.scenarios import MONITOR
 from bench_orchestrator.store import Store
 from bench_orchestrator.waterfall import Sample, UnknownLaunchError, Waterfall, median_of, of_launch, of_run
@@ -20,11 +19,6 @@ SHORTEST_PREFIX = 6
 """Letters of a run id that a person must give: what Dagster's UI shows are eight."""
 
 _WHOLE_ID = 36
-_OUTCOMES = {
-    DagsterRunStatus.SUCCESS: Outcome.OK.value,
-    DagsterRunStatus.FAILURE: Outcome.FAILED.value,
-    DagsterRunStatus.CANCELED: Outcome.CANCELED.value,
-}
 
 
 def find_runs(
@@ -73,7 +67,7 @@ def find_median(sweep: Sweep, location: str = "", variant: str = "") -> tuple[Wa
     else:
         largest = max(chosen, key=lambda launch: launch.asset_count).location
         chosen = [launch for launch in chosen if launch.location == largest]
-    return median_of([of_launch(launch, _environment(sweep, launch)) for launch in chosen])
+    return median_of([of_launch(launch, sweep.plan.environment_of(launch.deployment)) for launch in chosen])
 
 
 def has_measurements(sweep: Sweep) -> bool:
@@ -95,7 +89,7 @@ def _in_results(run_id: str, store: Store) -> Waterfall | None:
     whole_id = _only(run_id, sweeps)
     sweep = store.load(sweeps[whole_id])
     launch = next(launch for launch in sweep.launches if launch.run_id == whole_id)
-    return of_launch(launch, _environment(sweep, launch))
+    return of_launch(launch, sweep.plan.environment_of(launch.deployment))
 
 
 def _in_instance(run_id: str, instance: DagsterInstance) -> Waterfall | None:
@@ -109,7 +103,7 @@ def _in_instance(run_id: str, instance: DagsterInstance) -> Waterfall | None:
         read_run_log(instance, run.run_id),
         requested_us=run.requested_us,
         created_us=run.created_us,
-        outcome=_OUTCOMES.get(run.status, "not over"),
+        outcome=OUTCOMES.get(run.status, "not over"),
     )
 
 
@@ -119,8 +113,3 @@ def _only(run_id: str, candidates: Iterable[str]) -> str:
     if len(several) > 1:
         raise UnknownLaunchError(f"{len(several)} runs begin with {run_id}, such as {several[0]} and {several[1]}.")
     return several[0]
-
-
-def _environment(sweep: Sweep, launch: Launch) -> Mapping[str, Any]:
-    """Of the deployment that it was launched in."""
-    return sweep.plan.environments.get(launch.deployment, sweep.plan.environment)

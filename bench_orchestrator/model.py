@@ -265,6 +265,15 @@ class SweepPlan:
     resumes: str | None = None
     """The run id of the interrupted sweep that this one continues: the same plan, and its notes count."""
 
+    @property
+    def places(self) -> dict[tuple[str, str], Location]:
+        """The locations by their deployment and their name."""
+        return {(location.deployment, location.name): location for location in self.locations}
+
+    def environment_of(self, deployment: str) -> Mapping[str, Any]:
+        """The environment of one of its deployments, or of the one that the sweep itself runs in."""
+        return self.environments.get(deployment, self.environment)
+
 
 @dataclass(frozen=True)
 class Event:

@@ -15,7 +15,7 @@ from bench_orchestrator.experiments.experiment import MEBIBYTE
 from bench_orchestrator.findings import describe_estimate
 from bench_orchestrator.model import Prediction, again
 from bench_orchestrator.predictions import LagModel, is_plain
-from bench_orchestrator.scaling import FLAT_EXPERIMENTS, CarriedSweep, Scale
+from bench_orchestrator.scaling import CarriedSweep, Scale
 from bench_orchestrator.statistics import Comparison, Estimate, Verdict, compare
 
 _COST_MEASURES = ("run_peak_rss_bytes", "code_server_bytes", "run_cpu_s", "daemon_cpu_percent", "processes")
@@ -102,7 +102,7 @@ class _Judge:
         # The queue has no part in the starts of further steps.
         steps = 1 if _is_about_the_queue(side, baseline) else self.steps
         count = self._asset_count(baseline)
-        scale = Scale.to(self.assets, count, self._experiment, self.model)
+        scale = Scale.to(self.assets, count, self.evaluation.experiment, self.model)
         holds, how = self._reach(count, scale)
         saving = self._compare(
             side, baseline, scale, CarriedSweep.work_s if of_work else partial(CarriedSweep.starts_s, steps=steps)
@@ -156,7 +156,7 @@ class _Judge:
             return ""
         plan = self.evaluation.sweep.plan
         deployment = next((trial.deployment for trial in plan.trials if trial.variant == baseline.name), "")
-        there_s = plan.environments.get(deployment, plan.environment).get("dequeue_interval_s")
+        there_s = plan.environment_of(deployment).get("dequeue_interval_s")
         if there_s == self.model.dequeue_interval_s:
             return ""
         here_s = self.model.dequeue_interval_s
@@ -173,7 +173,7 @@ class _Judge:
             return True, ""
         if scale.times != 1:
             return True, f"; carried over to {self.assets:,}"
-        if self._experiment in FLAT_EXPERIMENTS:
+        if self.evaluation.experiment.flat:
             return True, "; the same at any size"
         return False, f"; not carried over to {self.assets:,}"
 

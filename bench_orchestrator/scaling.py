@@ -8,6 +8,7 @@ loading takes a third off at any size. All other seconds of a launch stay as the
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from bench_orchestrator.experiments import Experiment
 from bench_orchestrator.model import INIT_STAGES, MICROSECONDS, Launch, Stage, Sweep, Variant
 from bench_orchestrator.predictions import LagModel, shape_of
 from bench_orchestrator.tables import LAG_STAGES
@@ -15,9 +16,6 @@ from synthetic_locations.kinds import Executor
 
 SMALLEST = 200
 """Assets below which the loading is too short to tell what of it grows: such a location is not carried over."""
-
-FLAT_EXPERIMENTS = frozenset({"imports", "dequeue-interval"})
-"""Those whose sides differ by what takes as long in a small location as in a large one."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,9 @@ class Scale:
     """The user's number of assets over that of the baseline's location; 1 to leave launches as they are."""
 
     @classmethod
-    def to(cls, assets: int, baseline_assets: int, experiment: str, model: LagModel | None) -> "Scale":
+    def to(cls, assets: int, baseline_assets: int, experiment: Experiment, model: LagModel | None) -> "Scale":
         """The scale of an experiment's launches; 1 where what it shows cannot, or need not, be carried over."""
-        fits = model is not None and baseline_assets >= SMALLEST and experiment not in FLAT_EXPERIMENTS
+        fits = model is not None and baseline_assets >= SMALLEST and not experiment.flat
         return cls(model, assets / baseline_assets if fits else 1.0)
 
     def lag_s(self, launch: Launch, queued: bool) -> float:

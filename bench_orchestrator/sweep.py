@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from dagster import DagsterRunStatus
-
 from bench_orchestrator import event_log
 from bench_orchestrator.launching import WebserverError, WebserverUnreachableError
 from bench_orchestrator.model import (
@@ -33,12 +31,6 @@ POLL_S = 0.5
 
 TERMINATION_GRACE_S = 20.0
 """How long a run may take to stop when asked, before it is marked canceled whatever its process does."""
-
-_OUTCOMES = {
-    DagsterRunStatus.SUCCESS: Outcome.OK,
-    DagsterRunStatus.FAILURE: Outcome.FAILED,
-    DagsterRunStatus.CANCELED: Outcome.CANCELED,
-}
 
 
 _TRIGGERS = {LaunchPath.SCHEDULE: Trigger.SCHEDULE, LaunchPath.SENSOR: Trigger.SENSOR}
@@ -81,12 +73,12 @@ def run_trials(
     Raises:
         SweepAbortedError: the webserver stayed away for as long as a trial may take.
     """
-    locations = {(location.deployment, location.name): location for location in plan.locations}
+    places = plan.places
     rng = random.Random(plan.seed)
     for trial in plan.trials if trials is None else trials:
         sleep(pace.pause_s + rng.uniform(0, pace.jitter_s))
         site = sites[trial.deployment]
-        launch = _LaunchOfTrial(plan, trial, locations[trial.deployment, trial.location], site, sleep)
+        launch = _LaunchOfTrial(plan, trial, places[trial.deployment, trial.location], site, sleep)
         deadline = time.monotonic() + pace.timeout_s
         try:
             site.meter.begin(trial.location)
@@ -136,7 +128,7 @@ def trial_tags(plan: SweepPlan, trial: PlannedTrial, requested_us: int) -> dict[
     if trial.last_partition_key is not None and trial.partition_key is not None:
         tags["dagster/asset_partition_range_start"] = trial.partition_key
         tags["dagster/asset_partition_range_end"] = trial.last_partition_key
-    elif trial.partition_key is not None:
+    elif trial.partition_key is not None and trial.path is LaunchPath.GRAPHQL:  # whatever else launches sets it itself
         tags["dagster/partition"] = trial.partition_key
     return {str(name): value for name, value in tags.items()}
 
@@ -210,16 +202,14 @@ class _LaunchOfTrial:
 
     def _submit_backfill(self, tags: dict[str, str]) -> None:
         partitions = [key for key in (self.trial.partition_key,) if key is not None]
-        self.site.webserver.submit_backfill(
-            asset_keys=self.trial.asset_keys, partitions=partitions, tags=_without_partition(tags)
-        )
+        self.site.webserver.submit_backfill(asset_keys=self.trial.asset_keys, partitions=partitions, tags=tags)
 
     def _await_tick(self, tags: dict[str, str], first_us: int, deadline: float) -> tuple[str, int]:
         """Have the location's schedule or sensor launch the run; it was asked for when that ticked."""
         request = LaunchRequest(
             run_key=f"{self.plan.sweep_id}/{self.trial.number}/{first_us}",
             asset_keys=self.trial.asset_keys,
-            tags=_without_partition(tags),
+            tags=tags,
             partition_key=self.trial.partition_key,
         )
         trigger = _TRIGGERS[self.trial.path]
@@ -254,11 +244,6 @@ class _LaunchOfTrial:
         return [run for run in runs if run.requested_us is None or run.requested_us >= since_us]
 
 
-def _without_partition(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags of a run whose partition is set by what launches it."""
-    return {key: value for key, value in tags.items() if key != "dagster/partition"}
-
-
 def _await_end(site: Site, run_id: str, deadline: float, sleep: Callable[[float], None]) -> Outcome | None:
     """How the run ended by its status; None when the deadline came first."""
     while True:
@@ -266,7 +251,7 @@ def _await_end(site: Site, run_id: str, deadline: float, sleep: Callable[[float]
         if run is None:
             return Outcome.LOST
         if run.finished:
-            return _OUTCOMES[run.status]
+            return event_log.OUTCOMES[run.status]
         if time.monotonic() >= deadline:
             return None
         site.meter.look()

@@ -18,6 +18,7 @@ from bench_orchestrator.model import (
     Launch,
     Outcome,
     PreflightError,
+    RunLog,
     SweepPlan,
     Tag,
     TrialNote,
@@ -146,6 +147,17 @@ class TestResuming:
             find_interrupted(instance, "quick", self.PLAN.sweep_id)
         with pytest.raises(PreflightError, match="no interrupted sweep"):
             find_interrupted(instance, "all-locations", self.PLAN.sweep_id)
+
+
+def test_a_run_that_vanished_from_the_sweeps_own_deployment_is_lost(instance: dg.DagsterInstance) -> None:
+    plan = replace(
+        ONE_TRIAL,
+        locations=tuple(replace(location, deployment="own") for location in ONE_TRIAL.locations),
+        trials=(replace(ONE_TRIAL.trials[0], deployment="own"),),
+    )
+    vanished = TrialNote(1, Outcome.LOST, "as noted", "4f2a", log=RunLog())
+    (launch,) = harvest(instance, run_sweep(instance, plan, (vanished,)))
+    assert (launch.outcome, launch.reason) == (Outcome.LOST, "as noted")
 
 
 class TestOutcomes:

@@ -10,7 +10,7 @@ from experiment_samples import make_side_launch
 from bench_orchestrator.experiments import EXPERIMENTS
 from bench_orchestrator.model import MICROSECONDS, Launch, Stage, Variant
 from bench_orchestrator.predictions import LagModel, stages_s
-from bench_orchestrator.scaling import FLAT_EXPERIMENTS, SMALLEST, Scale
+from bench_orchestrator.scaling import SMALLEST, Scale
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +27,14 @@ def test_as_measured_nothing_changes(model: LagModel) -> None:
     launch = side_launch("a2k_chains10", work=10)
     assert launch.lag_us is not None
     assert launch.work_us is not None
-    for scale in (Scale(None, 1.0), Scale(model, 1.0), Scale.to(10_000, 2_000, "executors", None)):
+    for scale in (Scale(None, 1.0), Scale(model, 1.0), Scale.to(10_000, 2_000, EXPERIMENTS["executors"], None)):
         assert scale.lag_s(launch, queued=True) == pytest.approx(launch.lag_us / MICROSECONDS)
         assert scale.work_s(launch, queued=True) == pytest.approx(launch.work_us / MICROSECONDS)
 
 
 def test_loading_grows_as_the_fit_says_and_all_else_stays(model: LagModel) -> None:
     launch = side_launch("a2k")
-    scale = Scale.to(10_000, 2_000, "executors", model)
+    scale = Scale.to(10_000, 2_000, EXPERIMENTS["executors"], model)
     more_s = sum(
         stages_s(launch, [stage]) * (model.growth([stage], 2_000, 10_000) - 1)
         for stage in (Stage.WORKER_LOAD, Stage.STEP_LOAD)
@@ -48,14 +48,14 @@ def test_a_remedy_takes_the_same_part_off_the_loading_at_any_size(model: LagMode
     plain = with_stages(side_launch("a2k"), dict.fromkeys(Stage, 0.0) | {Stage.WORKER_LOAD: 1.0})
     shorter = with_stages(plain, {Stage.WORKER_LOAD: 0.7})
     for assets in (250, 2_000, 40_000):
-        scale = Scale.to(assets, 2_000, "loading", model)
+        scale = Scale.to(assets, 2_000, EXPERIMENTS["loading"], model)
         assert scale.lag_s(shorter, queued=False) == pytest.approx(0.7 * scale.lag_s(plain, queued=False), rel=1e-4)
 
 
 def test_what_a_forkserver_loads_before_the_first_step_grows_as_well(model: LagModel) -> None:
     boots = {Stage.STEP_BOOT: 4.0}
     forked, spawned = (with_stages(side_launch(f"a2k_chains6{suffix}"), boots) for suffix in ("_preloaded", ""))
-    scale = Scale.to(10_000, 2_000, "executors", model)
+    scale = Scale.to(10_000, 2_000, EXPERIMENTS["executors"], model)
     assert scale.start_s(forked) > scale.start_s(spawned) + 1
     as_measured = Scale(model, 1.0)
     assert as_measured.start_s(forked) == pytest.approx(as_measured.start_s(spawned))
@@ -63,7 +63,7 @@ def test_what_a_forkserver_loads_before_the_first_step_grows_as_well(model: LagM
 
 def test_each_process_of_a_chain_loads_more(model: LagModel) -> None:
     chain = side_launch("a2k_chains10", work=10)
-    more_s = Scale.to(10_000, 2_000, "graph-asset", model)
+    more_s = Scale.to(10_000, 2_000, EXPERIMENTS["graph-asset"], model)
     growth = model.growth([Stage.STEP_LOAD], 2_000, 10_000) - 1
     alone = replace(chain, steps=chain.steps[:1])
     grown = [more_s.work_s(launch, queued=False) or 0.0 for launch in (chain, alone)]
@@ -72,7 +72,7 @@ def test_each_process_of_a_chain_loads_more(model: LagModel) -> None:
 
 def test_what_is_not_known_of_the_work_stays_unknown(model: LagModel) -> None:
     launch = replace(side_launch("a2k"), work_us=None)
-    scale = Scale.to(10_000, 2_000, "executors", model)
+    scale = Scale.to(10_000, 2_000, EXPERIMENTS["executors"], model)
     assert scale.work_s(launch, queued=True) is None
     assert scale.later_s(launch) is None
 
@@ -83,5 +83,5 @@ def test_what_is_not_known_of_the_work_stays_unknown(model: LagModel) -> None:
 def test_small_locations_and_what_does_not_grow_are_not_carried_over(
     model: LagModel, baseline: int, experiment: str
 ) -> None:
-    assert Scale.to(10_000, baseline, experiment, model).times == 1
-    assert set(EXPERIMENTS) >= FLAT_EXPERIMENTS
+    assert Scale.to(10_000, baseline, EXPERIMENTS[experiment], model).times == 1
+    assert {one.name for one in EXPERIMENTS.values() if one.flat} == {"imports", "dequeue-interval"}

@@ -24,7 +24,7 @@ from bench_orchestrator.launching import (
     WebserverError,
     WebserverUnreachableError,
 )
-from bench_orchestrator.model import MICROSECONDS, Outcome, SweepPlan, Tag, TrialNote, now_us
+from bench_orchestrator.model import MICROSECONDS, LaunchPath, Outcome, SweepPlan, Tag, TrialNote, now_us
 from bench_orchestrator.sites import Site
 from bench_orchestrator.sweep import Pace, SweepAbortedError, run_trials, seconds, trial_tags
 from bench_orchestrator.usage import UsageMeter
@@ -346,6 +346,11 @@ class TestTags:
             "dagster/max_retries": "0",
             "dagster/partition": "p0",
         }
+
+    @pytest.mark.parametrize("path", [path for path in LaunchPath if path is not LaunchPath.GRAPHQL])
+    def test_whatever_else_launches_a_run_sets_its_partition_itself(self, path: LaunchPath) -> None:
+        plan = make_plan(locations=("a1p2k",))
+        assert "dagster/partition" not in trial_tags(plan, dataclasses.replace(plan.trials[0], path=path), 0)
 
     def test_without_partitions_no_partition_is_asked_for(self) -> None:
         plan = make_plan(locations=("a10",))

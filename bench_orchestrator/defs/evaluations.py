@@ -14,7 +14,8 @@ from bench_orchestrator.defs.charts import publish
 from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.sweeps import OWNERS
-from bench_orchestrator.evaluation import Evaluation, choose_sweep, evaluate, is_experiment
+from bench_orchestrator.evaluation import Evaluation, evaluate, is_experiment
+from bench_orchestrator.evidence import experiment_sweeps
 from bench_orchestrator.experiments import COMMON_MEASURES, EXPERIMENTS, LAG, Experiment
 from bench_orchestrator.model import Sweep, Tag
 from bench_orchestrator.report import write_report
@@ -113,12 +114,7 @@ def _find_sweeps(store: Store, sweep_id: str, harvested: str | None) -> Iterator
             raise ValueError(f"{sweep_id} is a sweep of {sweep.plan.scenario}, which is no experiment.")
         yield sweep
         return
-    summaries = store.list_sweeps()
-    for name in EXPERIMENTS.keys() if harvested is None else EXPERIMENTS.keys() & {harvested}:
-        sweeps = (store.load(summary.sweep_id) for summary in summaries if summary.scenario == name)
-        chosen = choose_sweep(sweeps)
-        if chosen is not None:
-            yield chosen
+    yield from experiment_sweeps(store, EXPERIMENTS.keys() if harvested is None else EXPERIMENTS.keys() & {harvested})
 
 
 def _metadata(evaluation: Evaluation, results: ResultsResource, name: str) -> dict[str, Any]:

@@ -164,8 +164,8 @@ def _places(sweep: Sweep, variant: Variant) -> list[tuple[str, str]]:
 
 
 def _load_s(sweep: Sweep, variant: Variant) -> float | None:
-    known = {(location.deployment, location.name): location.load_s for location in sweep.plan.locations}
-    return _total([known.get(place) for place in _places(sweep, variant)])
+    known = sweep.plan.places
+    return _total([known[place].load_s if place in known else None for place in _places(sweep, variant)])
 
 
 def _server_bytes(sweep: Sweep, variant: Variant) -> float | None:

@@ -46,6 +46,7 @@ EXPERIMENT = Experiment(
         repeats=8,
         holds_equal="the code location a10, one asset per launch, executor; each side has a deployment of its own.",
     ),
+    flat=True,
     measures=(
         stage_measure(Stage.QUEUE_WAIT),
         Measure("daemon_cpu_percent", "the daemon's share of a CPU", "%", _daemon_share),

@@ -59,6 +59,8 @@ class Experiment:
     remedies: tuple[Remedy, ...] = ()
     headline: Measure = LAG
     """What its answer is about."""
+    flat: bool = False
+    """Whether its sides differ by what takes as long in a small location as in a large one."""
 
     @property
     def name(self) -> str:

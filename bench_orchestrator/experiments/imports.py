@@ -25,6 +25,7 @@ EXPERIMENT = Experiment(
         quick_variants=_sides("a10"),
         holds_equal="250 assets, the libraries, one asset per launch, executor, deployment.",
     ),
+    flat=True,
     measures=(Measure("heavy_import_s", "importing in the step's process", "s", _import_s),),
     remedies=(
         Remedy(
