@@ -1,0 +1,164 @@
+"""The command line: the options of `dagster api grpc` and `dagster code-server start`, and a few about the warmth."""
+
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import dagster as dg
+
+from bench_orchestrator.warm_server import internals
+from bench_orchestrator.warm_server.servicer import LISTENER_VARIABLE, Options, WarmApiServer, Warmth
+from bench_orchestrator.warm_server.template import Listener
+
+OPTIONS_VARIABLE = "BENCH_WARM_OPTIONS"
+"""How the server that reloads tells the servers that it starts what the user wants."""
+
+_FORWARDED = {"empty_working_directory": "DAGSTER_EMPTY_WORKING_DIRECTORY", "enable_metrics": "DAGSTER_ENABLE_SERVER_METRICS"}
+"""Options of `dagster api grpc` that `dagster code-server start` does not have, as its servers read them."""
+
+_PORT_VARIABLES = ("PORT", "SOCKET", "HOST", "MAX_WORKERS")
+
+_OWN = (
+    click.Option(
+        ["--reload/--no-reload"],
+        default=True,
+        show_default=True,
+        help="Whether a reload from the UI loads the code again, as with `dagster code-server start`, or does nothing, "
+        "as with `dagster api grpc`.",
+    ),
+    click.Option(
+        ["--on-hazard"],
+        type=click.Choice(["stock", "refuse"]),
+        default="stock",
+        show_default=True,
+        help="What to do about code that holds threads or connections once it is imported: launch its runs the stock "
+        "way, or report an error.",
+    ),
+    click.Option(
+        ["--accept"],
+        multiple=True,
+        metavar="PATTERN",
+        help="A thread or connection that is known to do no harm, as the message names it; * matches anything. "
+        "Repeatable.",
+    ),
+    click.Option(
+        ["--after-fork"],
+        multiple=True,
+        metavar="MODULE:FUNCTION",
+        help="Called first in every forked process, for instance to connect again. Repeatable.",
+    ),
+    click.Option(
+        ["--warm-steps/--cold-steps"],
+        default=True,
+        show_default=True,
+        help="Whether multiprocess executors fork their steps as well.",
+    ),
+    click.Option(["--strict"], is_flag=True, help="Refuse versions of Dagster that this was not tested with."),
+)
+
+
+def _serve(
+    reload: bool,
+    on_hazard: str,
+    accept: tuple[str, ...],
+    after_fork: tuple[str, ...],
+    warm_steps: bool,
+    strict: bool,
+    **dagster_options: Any,
+) -> None:
+    _check_version(strict=strict)
+    options = Options(on_hazard == "refuse", accept, after_fork, warm_steps)
+    if reload and LISTENER_VARIABLE not in os.environ:
+        _serve_reloading(options, dagster_options)
+    else:
+        _serve_once(options)
+        _call(internals.grpc_command, dagster_options)
+
+
+def _serve_reloading(options: Options, dagster_options: Mapping[str, Any]) -> None:
+    """As `dagster code-server start` does: pass everything on to a server, and replace that one on a reload."""
+    os.environ[OPTIONS_VARIABLE] = json.dumps(asdict(options))
+    for name, variable in _FORWARDED.items():
+        if dagster_options[name]:
+            os.environ[variable] = "1"
+    for name in _PORT_VARIABLES:
+        os.environ.pop(f"DAGSTER_GRPC_{name}", None)
+    internals.proxy_to(lambda executable: [executable, "-m", __package__])
+    _call(internals.start_command, dagster_options)
+
+
+def _serve_once(options: Options) -> None:
+    """Have Dagster's servers in this process launch their runs warm."""
+    inherited = os.environ.pop(LISTENER_VARIABLE, None)
+    warmth = Warmth(
+        options,
+        command=[sys.executable, *sys.orig_argv[1:]],
+        replaces=_listener(inherited) if inherited else None,
+        logger=logging.getLogger("dagster.code_server"),
+    )
+    internals.serve_with(partial(WarmApiServer, warmth=warmth))
+
+
+def _listener(inherited: str) -> Listener:
+    listening, lifeline, address = inherited.split(",", 2)
+    return Listener(socket.socket(fileno=int(listening)), Path(address), int(lifeline))
+
+
+def _call(dagster_command: click.Command, options: Mapping[str, Any]) -> None:
+    """One of Dagster's commands, with those of the options that it has."""
+    assert dagster_command.callback is not None
+    names = {parameter.name for parameter in dagster_command.params}
+    dagster_command.callback(**{name: value for name, value in options.items() if name in names})
+
+
+def _check_version(*, strict: bool) -> None:
+    if dg.__version__.startswith(tuple(f"{minor}." for minor in internals.SUPPORTED)):
+        return
+    message = (
+        f"The warm server was tested with Dagster {', '.join(internals.SUPPORTED)}, and this is {dg.__version__}."
+    )
+    if strict:
+        raise click.ClickException(message)
+    click.echo(f"{message} It may not work.", err=True)
+
+
+def _union() -> list[click.Parameter]:
+    """The options of both of Dagster's commands; where both have one, as `dagster api grpc` has it."""
+    options = {parameter.name: parameter for parameter in internals.start_command.params}
+    options |= {parameter.name: parameter for parameter in internals.grpc_command.params}
+    return list(options.values())
+
+
+command = click.Command(
+    "warm-server",
+    callback=_serve,
+    params=[*_OWN, *_union()],
+    help="""Serve a code location, with its runs forked from a process that has everything loaded.
+
+    Takes the options of `dagster api grpc` and of `dagster code-server start`, and stands in their place: in
+    workspace.yaml it is a plain `grpc_server`.
+
+    \b
+    Examples:
+      bench warm-server -m my_project.definitions -p 4000
+      bench warm-server -f definitions.py -h 0.0.0.0 -p 3030 --on-hazard refuse
+    """,
+)
+
+
+def main() -> None:
+    """`python -m bench_orchestrator.warm_server`: the command, or with `api grpc` in front a server of one that reloads."""
+    if sys.argv[1:3] == ["api", "grpc"]:
+        fields = json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))
+        _serve_once(Options(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}))
+        internals.grpc_command.main(args=sys.argv[3:], prog_name="dagster api grpc")
+    else:
+        command.main(prog_name=f"python -m {__package__}")

@@ -1,0 +1,153 @@
+"""Everything that the warm server touches of what Dagster calls private, each with the reason.
+
+Pinned by contract tests, which run against the oldest and the newest supported release. Nothing else in this package
+knows a name of Dagster's that begins with an underscore.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+from unittest import mock
+
+import dagster as dg
+from dagster._cli.api import grpc_command
+from dagster._cli.code_server import start_command
+from dagster._core.definitions import reconstruct
+from dagster._core.events import EngineEventData
+from dagster._core.execution.api import create_execution_plan
+from dagster._core.executor.multiprocess import MultiprocessExecutor
+from dagster._core.instance import InstanceRef
+from dagster._grpc import impl, proxy_server, server
+from dagster._grpc.server import DagsterApiServer, LoadedRepositories
+from dagster._grpc.types import ExecuteExternalJobArgs
+from dagster._serdes import deserialize_value
+
+__all__ = ["DagsterApiServer", "InstanceRef", "LoadedRepositories", "grpc_command", "start_command"]
+
+SUPPORTED = ("1.13",)
+"""Minor versions that the contract tests have run against."""
+
+
+def serve_with(servicer: type[DagsterApiServer]) -> None:
+    """Have `dagster api grpc` serve with another servicer, so that all of its options mean what they mean there."""
+    server.DagsterApiServer = servicer  # type: ignore[misc]
+
+
+def proxy_to(entry_point: Callable[[str], Sequence[str]]) -> None:
+    """Have `dagster code-server start` start its servers by another command than `python -m dagster`.
+
+    Args:
+        entry_point: from the path of an interpreter to a command that takes `api grpc …`.
+    """
+    server.get_python_environment_entry_point = entry_point  # type: ignore[assignment]
+
+
+@contextmanager
+def when_loaded(callback: Callable[[LoadedRepositories], None]) -> Iterator[None]:
+    """Call back as soon as a servicer made here has loaded the code: it has not started a thread then."""
+
+    class Loaded(LoadedRepositories):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            callback(self)
+
+    with mock.patch.object(server, "LoadedRepositories", Loaded):
+        yield
+
+
+def hold(loaded: LoadedRepositories) -> None:
+    """From now on give out the loaded definitions in this process, where Dagster would load them again.
+
+    Not where it asks for another state of them (`repository_load_data`) than they were loaded with.
+    """
+    held = {
+        pointer: loaded.definitions_by_name[name] for name, pointer in loaded.code_pointers_by_repo_name.items()
+    }
+    load = reconstruct.reconstruct_repository_def_from_pointer
+
+    @wraps(load)
+    def find(pointer: Any, repository_load_data: Any = None) -> dg.RepositoryDefinition:
+        found = held.get(pointer)
+        if found is not None and repository_load_data in (None, found.repository_load_data):
+            return found
+        return load(pointer, repository_load_data)
+
+    reconstruct.reconstruct_repository_def_from_pointer = find  # type: ignore[assignment]
+
+
+def rehearse(loaded: LoadedRepositories, instance_ref: InstanceRef | None) -> None:
+    """Do what a run does before its first step, without a run: imports and caches stay with the process."""
+    if instance_ref is not None:
+        with dg.DagsterInstance.from_ref(instance_ref) as instance:
+            instance.get_runs(limit=1)
+            instance.event_log_storage.get_event_records  # noqa: B018 - constructs the storage
+            instance.schedule_storage  # noqa: B018
+    for name, repository in loaded.definitions_by_name.items():
+        repository.load_all_definitions()
+        for job_name in repository.job_names:
+            job = repository.get_job(job_name)
+            recon_job = loaded.reconstructables_by_name[name].get_reconstructable_job(job_name)
+            keys = sorted(job.asset_layer.selected_asset_keys)[:1]
+            try:
+                create_execution_plan(recon_job.get_subset(asset_selection=frozenset(keys)) if keys else recon_job)
+            except dg.DagsterError:
+                continue  # it needs configuration, or selects nothing alone: its runs build their plans
+
+
+def count_assets(loaded: LoadedRepositories) -> int:
+    """Assets in all repositories."""
+    return sum(len(repository.asset_graph.get_all_asset_keys()) for repository in loaded.definitions_by_name.values())
+
+
+def announce(describe: Callable[[], tuple[str, Mapping[str, Any]]]) -> None:
+    """Have runs of this process begin with an engine event.
+
+    Args:
+        describe: its message and its metadata.
+    """
+    execute = impl.core_execute_run
+
+    @wraps(execute)
+    def announced(recon_job: Any, dagster_run: dg.DagsterRun, instance: dg.DagsterInstance, *args: Any, **kwargs: Any) -> Any:
+        message, metadata = describe()
+        event = EngineEventData(metadata={name: dg.MetadataValue.text(str(value)) for name, value in metadata.items()})
+        yield instance.report_engine_event(message, dagster_run, event)
+        yield from execute(recon_job, dagster_run, instance, *args, **kwargs)
+
+    impl.core_execute_run = announced  # type: ignore[assignment]
+
+
+def instance_of(servicer: DagsterApiServer) -> dg.DagsterInstance | None:
+    """The instance that a servicer has opened; none where it has no way to one."""
+    return servicer._instance  # noqa: SLF001
+
+
+def run_of(request: Any) -> tuple[str, InstanceRef | None]:
+    """The id of the run that a StartRun request is about, and the instance that it is in."""
+    args = deserialize_value(request.serialized_execute_run_args, ExecuteExternalJobArgs)
+    return args.run_id, args.instance_ref
+
+
+def set_context(servicer: DagsterApiServer, context: Any) -> None:
+    """Have a servicer start its run workers by another `multiprocessing` context."""
+    servicer._mp_ctx = context  # noqa: SLF001
+
+
+def start_steps_by(executor: dg.Executor, method: str) -> None:
+    """Have a multiprocess executor start its steps by a start method that its configuration does not know."""
+    assert isinstance(executor, MultiprocessExecutor)
+    executor._start_method = method  # noqa: SLF001
+
+
+def start_all_steps_by(method: str) -> None:
+    """Have all multiprocess executors of this process that spawn their steps start them by another method."""
+    execute = MultiprocessExecutor.execute
+
+    @wraps(execute)
+    def execute_by(self: MultiprocessExecutor, *args: Any, **kwargs: Any) -> Any:
+        if self._start_method == "spawn":
+            start_steps_by(self, method)
+        return execute(self, *args, **kwargs)
+
+    MultiprocessExecutor.execute = execute_by  # type: ignore[method-assign]

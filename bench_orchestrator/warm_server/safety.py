@@ -1,0 +1,121 @@
+"""What a template must not hold, because its children would share it or miss it, and how to find it.
+
+A forked child has one thread, and a copy of every descriptor. So a thread of the parent is gone in the child, with
+whatever it was to do and the locks that it held; and a connection is used by several processes at once.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+_SELF = Path("/proc/self")
+_EVENT_LOOPS = ("anon_inode:[eventpoll]", "anon_inode:[io_uring]", "anon_inode:inotify")
+
+
+@dataclass(frozen=True)
+class Hazard:
+    """Something that does not survive a fork."""
+
+    name: str
+    """What a user accepts it by: `thread metrics (app.stats:flush)`, `connection to 10.0.0.1:5432`."""
+    remedy: str
+    """What to do about it."""
+
+
+class UnsafeToForkError(Exception):
+    """The code holds what does not survive a fork; the message names it."""
+
+    def __init__(self, hazards: Sequence[Hazard]) -> None:
+        super().__init__(
+            "Runs cannot be forked from this code, as it holds, once imported, what does not survive a fork: "
+            + "; ".join(f"{hazard.name} ({hazard.remedy})" for hazard in hazards)
+        )
+
+
+def open_descriptors() -> frozenset[int]:
+    """Those that are open now; none where the system does not say."""
+    try:
+        return frozenset(int(name) for name in os.listdir(_SELF / "fd"))
+    except FileNotFoundError:
+        return frozenset()
+
+
+def find_hazards(harmless: frozenset[int] = frozenset(), accepted: Sequence[str] = ()) -> list[Hazard]:
+    """What this process holds that its children must not.
+
+    Args:
+        harmless: descriptors that were open before any code of the user's ran.
+        accepted: patterns of names that the user answers for.
+    """
+    found = [*_threads(), *_native_threads(), *_descriptors(harmless)]
+    return [hazard for hazard in found if not any(fnmatchcase(hazard.name, pattern) for pattern in accepted)]
+
+
+def _threads() -> Iterator[Hazard]:
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            target = getattr(thread, "_target", None) or type(thread).run
+            where = f"{target.__module__}:{target.__qualname__}"
+            yield Hazard(f"thread {thread.name} ({where})", "start it when it is needed, not at import")
+
+
+def _native_threads() -> Iterator[Hazard]:
+    """Threads that no Python code has started. Libraries that are prepared for forks (OpenBLAS) end theirs before one."""
+    if not _count_tasks() or _count_tasks() == threading.active_count():
+        return
+    if (pid := os.fork()) == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    count = _count_tasks() - threading.active_count()
+    if count > 0:
+        yield Hazard(f"{count} native threads", "a compiled library has started them at import; import it in the asset")
+
+
+def _count_tasks() -> int:
+    try:
+        return len(os.listdir(_SELF / "task"))
+    except FileNotFoundError:
+        return 0
+
+
+def _descriptors(harmless: frozenset[int]) -> Iterator[Hazard]:
+    for fd in sorted(open_descriptors() - harmless):
+        try:
+            target = os.readlink(_SELF / "fd" / str(fd))
+        except FileNotFoundError:  # the one that listed the others
+            continue
+        if target.startswith("socket:["):
+            peer = _peers().get(target.removeprefix("socket:[").removesuffix("]"), "another process")
+            yield Hazard(f"connection to {peer}", "open it in a resource or an asset, not at import")
+        elif target.startswith("/dev/nvidia"):
+            yield Hazard(f"GPU {target}", "use it in an asset, not at import")
+        elif target in _EVENT_LOOPS:
+            yield Hazard(f"event loop {target}", "start it when it is needed, not at import")
+
+
+def _peers() -> dict[str, str]:
+    """What the TCP sockets of this machine are connected to, by inode."""
+    peers = {}
+    for version in ("tcp", "tcp6", "udp", "udp6"):
+        try:
+            lines = (_SELF / "net" / version).read_text().splitlines()[1:]
+        except FileNotFoundError:
+            continue
+        for line in lines:
+            fields = line.split()
+            peers[fields[9]] = _address(fields[2])
+    return peers
+
+
+def _address(encoded: str) -> str:
+    """`0100007F:1538` is 127.0.0.1:5432; an address of 16 bytes is in words of four, each the wrong way round."""
+
+
+    host, port = encoded.split(":")
+    words = [bytes.fromhex(host[i : i + 8])[::-1] for i in range(0, len(host), 8)]
+    family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
+    return f"{socket.inet_ntop(family, b''.join(words))}:{int(port, 16)}"

@@ -1,0 +1,227 @@
+"""The template: a process with one thread, which has everything loaded and does nothing but fork.
+
+It is itself forked, from a process that has loaded the code and has not started a thread yet, and ends with that one.
+What it forks belongs to whoever asked for it; the template reaps it and passes on its exit code.
+"""
+
+import atexit
+import gc
+import logging
+import os
+import random
+import selectors
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from bench_orchestrator.warm_server.processes import Request, TemplateClient, receive, report, run
+
+_REQUEST_TIMEOUT_S = 10.0
+"""For how long one client that breaks off in the middle can hold up the others."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Where a template takes requests."""
+
+    socket: socket.socket
+    address: Path
+    lifeline: int
+    """The reading end of a pipe: when it ends, so does the template."""
+
+    def close(self) -> None:
+        """Leave it to the template."""
+        self.socket.close()
+        os.close(self.lifeline)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template, as the process that made it sees it."""
+
+    pid: int
+    client: TemplateClient
+    lifeline: int
+    """The writing end of that pipe."""
+
+    def reap(self) -> None:
+        """After its death: what is left of it."""
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        os.close(self.lifeline)
+
+    def stop(self) -> None:
+        """Let it end when it has forked what it was asked for; what it has forked goes on."""
+        self.reap()
+
+
+def listen(directory: Path, name: str) -> tuple[Listener, int]:
+    """A new place for requests, which wait there until there is a template; and the writing end of its lifeline.
+
+    Args:
+        directory: for the socket; nobody else may enter it.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    address = directory / name
+    listener.bind(str(address))
+    listener.listen(socket.SOMAXCONN)
+    lifeline_r, lifeline_w = os.pipe()
+    return Listener(listener, address, lifeline_r), lifeline_w
+
+
+def fork_template(
+    directory: Path, name: str, prepare: Callable[[], None], enter_child: Callable[[Request], None]
+) -> Template:
+    """Fork this process into a template; returns in this one only.
+
+    Args:
+        prepare: called in the template before it serves: loads what the processes are going to need.
+        enter_child: called first in every process that it forks.
+    """
+    listener, lifeline_w = listen(directory, name)
+    gc.collect()
+    gc.freeze()
+    pid = os.fork()
+    if pid:
+        # Stays frozen here too: every collection would write to pages that the two share.
+        listener.close()
+        return Template(pid, TemplateClient(listener.address), lifeline_w)
+    os.close(lifeline_w)
+    be_template(listener, prepare, enter_child)
+
+
+def be_template(listener: Listener, prepare: Callable[[], None], enter_child: Callable[[Request], None]) -> NoReturn:
+    """Serve as a template until the lifeline ends, and end this process then."""
+    code = 1
+    try:
+        prepare()
+        gc.collect()
+        gc.freeze()
+        _Server(listener.socket, listener.lifeline, enter_child).serve()
+        code = 0
+    except BaseException:  # whatever happens, this process must not go on as the one that it was forked from
+        traceback.print_exc()
+    finally:
+        with suppress(OSError):
+            listener.address.unlink()
+            listener.address.parent.rmdir()  # unless there is another template
+        sys.stderr.flush()
+        os._exit(code)
+
+
+class _Server:
+    def __init__(self, listener: socket.socket, lifeline: int, enter_child: Callable[[Request], None]) -> None:
+        self._listener = listener
+        self._lifeline = lifeline
+        self._enter_child = enter_child
+        self._lives: dict[int, int] = {}
+        """The life pipes of what was forked and has not been reaped, by pid."""
+
+    def serve(self) -> None:
+        """Fork on request until the lifeline ends."""
+        # A Ctrl-C in the terminal is for the process that made this one.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._woken_r, self._woken_w = os.pipe()
+        os.set_blocking(self._woken_r, False)
+        os.set_blocking(self._woken_w, False)
+        signal.set_wakeup_fd(self._woken_w, warn_on_full_buffer=False)
+        self._listener.settimeout(_REQUEST_TIMEOUT_S)
+        with selectors.DefaultSelector() as self._selector:
+            for source in (self._listener, self._lifeline, self._woken_r):
+                self._selector.register(source, selectors.EVENT_READ)
+            while True:
+                ready = {key.fileobj for key, _ in self._selector.select()}
+                if self._woken_r in ready:
+                    with suppress(BlockingIOError):
+                        os.read(self._woken_r, 4096)
+                self._reap()
+                if self._listener in ready:
+                    self._accept()
+                elif self._lifeline in ready:
+                    return
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # a client that broke off has asked for nothing
+            client, _ = self._listener.accept()
+            with client:
+                client.settimeout(_REQUEST_TIMEOUT_S)
+                request, fds = receive(client)
+            self._fork(request, fds)
+
+    def _fork(self, request: Request, fds: list[int]) -> None:
+        life_w, *others = fds
+        try:
+            pid = os.fork()
+        except OSError as error:
+            report(life_w, -(error.errno or 1))
+            os.close(life_w)
+        else:
+            if pid == 0:
+                self._be_child(request, fds)
+            self._lives[pid] = life_w
+        finally:
+            for fd in others:
+                os.close(fd)
+
+    def _be_child(self, request: Request, fds: list[int]) -> NoReturn:
+        code = 1
+        try:
+            report(fds[0], os.getpid())
+            self._leave()
+            self._enter_child(request)
+            code = run(request, fds)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            _exit(code)
+
+    def _leave(self) -> None:
+        """Let go of what is the template's."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._selector.close()
+        self._listener.close()
+        for fd in (self._lifeline, self._woken_r, self._woken_w, *self._lives.values()):
+            os.close(fd)
+        _seed()
+
+    def _reap(self) -> None:
+        while self._lives:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            life_w = self._lives.pop(pid, None)
+            if life_w is not None:
+                report(life_w, os.waitstatus_to_exitcode(status))
+                os.close(life_w)
+
+
+def _seed() -> None:
+    """Randomness of its own; that of the standard library is seeded by itself."""
+    random.seed()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+
+
+def _exit(code: int) -> NoReturn:
+    """End as an interpreter does that has nobody to return to."""
+    with suppress(BaseException):
+        atexit._run_exitfuncs()  # noqa: SLF001 - `os._exit` leaves them out
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(code)
