@@ -1,0 +1,89 @@
+"""A run launcher for deployments whose runs would otherwise get a container each."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import yaml
+from dagster import DagsterRun, DefaultRunLauncher, Field, Permissive
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher
+from dagster._serdes import ConfigurableClass
+from dagster._serdes.config_class import ConfigurableClassData
+
+from bench_orchestrator.warm_server.servicer import COLD_TAG
+
+
+class WarmRunLauncher(RunLauncher, ConfigurableClass):
+    """Launches runs in their code server, where a warm one forks them; those tagged `bench/cold: true` by another launcher.
+
+    In dagster.yaml, with the cold launcher as it was configured before:
+
+        run_launcher:
+          module: bench_orchestrator.warm_server.launcher
+          class: WarmRunLauncher
+          config:
+            cold: {module: dagster_k8s, class: K8sRunLauncher, config: {...}}
+
+    Without `cold`, they are launched by Dagster's default launcher as well, and their code server spawns them.
+    """
+
+    def __init__(self, cold: RunLauncher | None, inst_data: ConfigurableClassData | None = None) -> None:
+        self._warm = DefaultRunLauncher()
+        self._cold = cold or self._warm
+        self._inst_data = inst_data
+        super().__init__()
+
+    @property
+    def inst_data(self) -> ConfigurableClassData | None:
+        """What it was configured with."""
+        return self._inst_data
+
+    @classmethod
+    def config_type(cls) -> Mapping[str, Any]:
+        """What can be configured."""
+        return {"cold": Field({"module": str, "class": str, "config": Field(Permissive(), is_required=False)}, is_required=False)}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
+        """The launcher that dagster.yaml describes."""
+        cold = config_value.get("cold")
+        if cold is None:
+            return cls(None, inst_data)
+        data = ConfigurableClassData(cold["module"], cold["class"], yaml.safe_dump(cold.get("config", {})))
+        return cls(data.rehydrate(RunLauncher), inst_data)
+
+    def register_instance(self, instance: Any) -> None:
+        """Called by the instance that it launches for."""
+        super().register_instance(instance)
+        for launcher in {self._warm, self._cold}:
+            launcher.register_instance(instance)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Launch it warm, unless its tag says otherwise."""
+        self._launcher_of(context.dagster_run).launch_run(context)
+
+    def terminate(self, run_id: str) -> bool:
+        """Ask whoever has launched it."""
+        run = self._instance.get_run_by_id(run_id)
+        return run is not None and self._launcher_of(run).terminate(run_id)
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """Of cold runs as their launcher does."""
+        return self._cold.supports_check_run_worker_health
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Whether the run's process or container is well."""
+        return self._launcher_of(run).check_run_worker_health(run)
+
+    def join(self, timeout: int = 30) -> None:
+        """Wait for all runs that it has launched."""
+        for launcher in {self._warm, self._cold}:
+            launcher.join(timeout)
+
+    def dispose(self) -> None:
+        """Called when the instance is."""
+        for launcher in {self._warm, self._cold}:
+            launcher.dispose()
+
+    def _launcher_of(self, run: DagsterRun) -> RunLauncher:
+        return self._cold if run.tags.get(COLD_TAG) == "true" else self._warm
