@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from bench_orchestrator.advice import first_steps_after
 from bench_orchestrator.charts import comparison
 from bench_orchestrator.defs.charts import publish
 from bench_orchestrator.defs.harvest import launch_measurements
@@ -119,7 +120,9 @@ def _find_sweeps(store: Store, sweep_id: str, harvested: str | None) -> Iterator
 
 def _metadata(evaluation: Evaluation, results: ResultsResource, name: str) -> dict[str, Any]:
     sweep = evaluation.sweep
-    report = write_report(sweep, results.path / "reports" / sweep.plan.sweep_id)
+    report = write_report(
+        sweep, results.path / "reports" / sweep.plan.sweep_id, first_steps_after(sweep, results.store)
+    )
     return {
         "summary": dg.MetadataValue.md(summarize_inline(evaluation)),
         "verdict": evaluation.answer,

@@ -11,7 +11,6 @@ import dagster as dg
 from pydantic import Field
 
 from bench_orchestrator.advice import Advice, advise, describe_saving, explain_errors, headline
-from bench_orchestrator.charts.output import replacing
 from bench_orchestrator.charts.remedies import remedies_chart
 from bench_orchestrator.claims import JudgedClaim, Judgement, judge_claims
 from bench_orchestrator.defs.charts import publish
@@ -21,6 +20,7 @@ from bench_orchestrator.defs.sweeps import OWNERS
 from bench_orchestrator.evidence import LOCATION_SCENARIOS, Evidence, gather
 from bench_orchestrator.experiments import EXPERIMENTS
 from bench_orchestrator.model import Tag
+from bench_orchestrator.report import write_text
 from bench_orchestrator.report.advice import render_claims, render_remedies, table_of_claims, table_of_remedies
 
 
@@ -106,8 +106,7 @@ def _write(results: ResultsResource, name: str, markdown: str) -> Path:
     """Beside the reports of sweeps."""
     path = results.path / "reports" / f"{name}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(markdown, encoding="utf-8")
+    write_text(path, markdown)
     return path
 
 

@@ -41,7 +41,7 @@ from bench_orchestrator.sites import Site, open_sites
 from bench_orchestrator.store import StoreError
 from bench_orchestrator.sweep import Pace, SweepAbortedError, run_trials, seconds, trial_tags
 from bench_orchestrator.timeline import timeline
-from bench_orchestrator.usage import UsageMeter
+from bench_orchestrator.usage import UsageMeter, settle
 
 OWNERS = ["team:platform"]
 """Of every asset of the meta location."""
@@ -164,6 +164,7 @@ def _launch_trials(
         return f"Sweep {plan.sweep_id} {how}: {sum(counts.values())} of {len(trials)} trials done ({ended})"
 
     try:
+        settle([site.meter for site in sites.values()], knobs.get("settle_s", 0), context.log.info)
         for note in run_trials(plan, sites, pace=pace, trials=trials):
             counts[note.outcome] += 1
             line = _trial_line(context.instance, plan, note)

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import duckdb
 
+from bench_orchestrator.advice import Advice, explain_errors
 from bench_orchestrator.charts import ChartFiles, charts_for, save
 from bench_orchestrator.charts.output import replacing
+from bench_orchestrator.charts.remedies import remedies_chart
+from bench_orchestrator.claims import judge_claims
+from bench_orchestrator.evidence import Evidence
 from bench_orchestrator.model import Sweep
 from bench_orchestrator.records import LAUNCH_COLUMNS, launch_record
+from bench_orchestrator.report.advice import render_claims, render_remedies
 from bench_orchestrator.report.html import render_page
 from bench_orchestrator.report.markdown import Picture, render_markdown
 
@@ -54,10 +59,35 @@ def write_report(sweep: Sweep, directory: Path, advice: Sequence[str] = ()) -> R
     )
     _write_launches(sweep, files)
     markdown = render_markdown(sweep, pictures, advice)
-    for path, text in ((files.markdown, markdown), (files.html, render_page(markdown, directory))):
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_text(files.markdown, markdown)
+    write_text(files.html, render_page(markdown, directory))
     return files
+
+
+def write_conclusions(evidence: Evidence, advice: Advice, directory: Path) -> Path:
+    """Write what all sweeps together come to: the remedies with their chart, and the study's claims.
+
+    Returns:
+        The remedies' Markdown; the claims are beside it.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    chart = save(remedies_chart(advice), directory, "remedies")
+    remedies = directory / "remedies.md"
+    write_text(remedies, render_remedies(advice, chart.svg.name, list(explain_errors(evidence))))
+    write_text(directory / "study_claims.md", render_claims(judge_claims(evidence)))
+    return remedies
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in a folder that is there, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _write_launches(sweep: Sweep, files: ReportFiles) -> None:
