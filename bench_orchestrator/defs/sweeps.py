@@ -146,9 +146,12 @@ def _carry_out(
             _refuse_limits(context, plan)
         except (PreflightError, WebserverError) as error:
             raise dg.Failure(f"Nothing was launched. {error}", allow_retries=False) from error
+        used = {site.name: site for site in sites.values()}
+        # Before the plan is recorded: who follows the sweep sees what it does until then, and only its trials later.
+        settle([site.meter for site in used.values()], config.settle_s, say)
         say(f"Sweep {plan.sweep_id}: {len(trials)} trials in {len(plan.locations)} locations, seed {plan.seed}")
         yield plan_event(plan)
-        yield from _launch_trials(context, plan, trials, {site.name: site for site in sites.values()})
+        yield from _launch_trials(context, plan, trials, used)
 
 
 def _launch_trials(
@@ -164,7 +167,6 @@ def _launch_trials(
         return f"Sweep {plan.sweep_id} {how}: {sum(counts.values())} of {len(trials)} trials done ({ended})"
 
     try:
-        settle([site.meter for site in sites.values()], knobs.get("settle_s", 0), context.log.info)
         for note in run_trials(plan, sites, pace=pace, trials=trials):
             counts[note.outcome] += 1
             line = _trial_line(context.instance, plan, note)
