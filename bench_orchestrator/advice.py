@@ -106,7 +106,8 @@ def _best(advice: Advice) -> list[RankedRemedy]:
 
 def _saving(advice: Advice, ranked: RankedRemedy) -> str:
     size = advice.size if ranked.at_assets == advice.assets else f"{ranked.at_assets:,} assets"
-    return f"{describe_estimate(ranked.saved_s)} per launch at {size}"
+    until = f" {WORK.label}" if ranked.quantity == WORK.label else ""
+    return f"{describe_estimate(ranked.saved_s)} per launch{until} at {size}"
 
 
 def explain_errors(evidence: Evidence) -> Iterator[str]:
