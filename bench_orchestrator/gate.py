@@ -26,7 +26,7 @@ class Ruling(StrEnum):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class JudgedLocation:
     """One location against the limit."""
 
     row: Row
@@ -35,7 +35,7 @@ class Judgement:
     """Why nothing could be told; empty where something could."""
 
 
-def judge(row: Row, max_lag_s: float) -> Judgement:
+def judge(row: Row, max_lag_s: float) -> JudgedLocation:
     """Under, if all trials were measured and the whole interval lies under the limit; over, if all of it lies over.
 
     A trial without a measurement may have been the slowest of all, so with one of them nothing is under a limit.
@@ -43,21 +43,21 @@ def judge(row: Row, max_lag_s: float) -> Judgement:
     lag_s = row.lag_s
     if lag_s is None or lag_s.low is None or lag_s.high is None or lag_s.coverage < CONFIDENCE:
         failures = describe_outcomes(row.failures)
-        return Judgement(
+        return JudgedLocation(
             row,
             Ruling.UNDECIDED,
             f"{row.n} launches measured, {FEWEST_TRIALS} are needed{f' ({failures})' if failures else ''}",
         )
     if lag_s.low > max_lag_s:
-        return Judgement(row, Ruling.OVER, "")
+        return JudgedLocation(row, Ruling.OVER, "")
     if row.failures:
-        return Judgement(row, Ruling.UNDECIDED, f"not every trial was measured: {describe_outcomes(row.failures)}")
+        return JudgedLocation(row, Ruling.UNDECIDED, f"not every trial was measured: {describe_outcomes(row.failures)}")
     if lag_s.high < max_lag_s:
-        return Judgement(row, Ruling.UNDER, "")
-    return Judgement(row, Ruling.UNDECIDED, "the limit is within the interval; more trials make it narrower")
+        return JudgedLocation(row, Ruling.UNDER, "")
+    return JudgedLocation(row, Ruling.UNDECIDED, "the limit is within the interval; more trials make it narrower")
 
 
-def conclude(judgements: Iterable[Judgement]) -> Ruling:
+def conclude(judgements: Iterable[JudgedLocation]) -> Ruling:
     """Over, if any location is; under, if there are some and all of them are."""
     rulings = {judgement.ruling for judgement in judgements}
     if Ruling.OVER in rulings:

@@ -15,6 +15,9 @@ from rich.text import Text
 
 from bench_orchestrator import settings
 from bench_orchestrator.advice import Advice, advise, describe_saving, stays_within
+from bench_orchestrator.charts import save
+from bench_orchestrator.charts.remedies import remedies_chart
+from bench_orchestrator.claims import judge_claims
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.values import Duration
 from bench_orchestrator.deployment import find_home
@@ -23,7 +26,7 @@ from bench_orchestrator.findings import describe_estimate
 from bench_orchestrator.model import UnusableError
 from bench_orchestrator.predictions import LagModel
 from bench_orchestrator.remedies import RankedRemedy
-from bench_orchestrator.report import write_conclusions
+from bench_orchestrator.report import write_claims, write_remedies
 from bench_orchestrator.statistics import Estimate
 from bench_orchestrator.store import Store
 
@@ -70,7 +73,9 @@ def command(assets: int, steps: int, max_lag_s: float | None, output: Path | Non
         console.print(_table(advice, max_lag_s))
     _print_conclusion(advice, max_lag_s, console)
     if output:
-        console.print(f"Report: {write_conclusions(evidence, advice, output)}", markup=False)
+        chart = save(remedies_chart(advice), output, "remedies")
+        write_claims(judge_claims(evidence), output)
+        console.print(f"Report: {write_remedies(evidence, advice, output, chart.svg.name)}", markup=False)
     if as_json:
         click.echo(json.dumps(_as_data(advice, advice.model, max_lag_s)))
 

@@ -11,12 +11,14 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from bench_orchestrator import settings
 from bench_orchestrator.cli.console import open_console
-from bench_orchestrator.cli.report import write_files
-from bench_orchestrator.cli.sweeping import measure
+from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
 from bench_orchestrator.cli.values import Duration, Names
+from bench_orchestrator.deployment import find_home
 from bench_orchestrator.findings import describe_estimate
-from bench_orchestrator.gate import FEWEST_TRIALS, Judgement, Ruling, conclude, judge
+from bench_orchestrator.gate import FEWEST_TRIALS, JudgedLocation, Ruling, conclude, judge
+from bench_orchestrator.report import write_sweep
 from bench_orchestrator.scenarios import GATE, SCENARIOS
 from bench_orchestrator.tables import sweep_rows
 
@@ -41,10 +43,8 @@ _STYLES = {Ruling.UNDER: "green", Ruling.OVER: "red", Ruling.UNDECIDED: "yellow"
     show_default=True,
     help="Measured launches per location.",
 )
-@click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Seconds a trial may take.  [300]"
-)
-@click.option("--url", help="Webserver of a deployment to use. Default: the one that is up, else one of its own.")
+@timeout_option
+@url_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; all else to stderr.")
 def command(
     max_lag_s: float,
@@ -76,7 +76,7 @@ def command(
     sweep = measure(SCENARIOS[GATE], config, names, url, console)
     judgements = [judge(row, max_lag_s) for row in sweep_rows(sweep)]
     ruling = conclude(judgements)
-    files = write_files(sweep)
+    files = write_sweep(sweep, settings.results_directory(find_home()))
     console.print(_table(judgements, max_lag_s))
     console.print(f"Report: {files.html}", markup=False)
     console.print(_CONCLUSIONS[ruling].format(f"{max_lag_s:g} s"), style=_STYLES[ruling])
@@ -92,7 +92,7 @@ _CONCLUSIONS = {
 }
 
 
-def _table(judgements: Sequence[Judgement], max_lag_s: float) -> Table:
+def _table(judgements: Sequence[JudgedLocation], max_lag_s: float) -> Table:
     table = Table(
         box=box.SIMPLE,
         caption="Median launch lag with its interval, in seconds.",
@@ -113,7 +113,9 @@ def _table(judgements: Sequence[Judgement], max_lag_s: float) -> Table:
     return table
 
 
-def _as_data(sweep_id: str, max_lag_s: float, ruling: Ruling, judgements: Sequence[Judgement]) -> dict[str, object]:
+def _as_data(
+    sweep_id: str, max_lag_s: float, ruling: Ruling, judgements: Sequence[JudgedLocation]
+) -> dict[str, object]:
     return {
         "sweep": sweep_id,
         "max_lag_s": max_lag_s,

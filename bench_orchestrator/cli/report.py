@@ -7,11 +7,10 @@ import click
 from rich.console import Console
 
 from bench_orchestrator import settings
-from bench_orchestrator.advice import first_steps_after
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.deployment import find_home
 from bench_orchestrator.model import Sweep
-from bench_orchestrator.report import ReportFiles, render_table, summarize, write_report
+from bench_orchestrator.report import render_table, summarize, write_sweep
 from bench_orchestrator.store import Store, UnknownSweepError
 
 
@@ -29,7 +28,8 @@ def command(sweep_id: str | None, output: Path | None, as_json: bool) -> None:
       bench report
       bench report quick-1f2e3d4c --output docs/results/quick
     """
-    store = Store.in_directory(settings.results_directory(find_home()))
+    results = settings.results_directory(find_home())
+    store = Store.in_directory(results)
     try:
         if sweep_id is None:
             summaries = store.list_sweeps()
@@ -39,20 +39,13 @@ def command(sweep_id: str | None, output: Path | None, as_json: bool) -> None:
         sweep = store.load(sweep_id)
     except UnknownSweepError as error:
         raise click.UsageError(str(error)) from error
-    publish(sweep, open_console(as_json=as_json), output, as_json=as_json)
+    publish(sweep, results, open_console(as_json=as_json), output, as_json=as_json)
 
 
-def publish(sweep: Sweep, console: Console, output: Path | None = None, *, as_json: bool) -> None:
+def publish(sweep: Sweep, results: Path, console: Console, output: Path | None = None, *, as_json: bool) -> None:
     """Write a sweep's report and print its table, and its JSON if that is asked for."""
-    files = write_files(sweep, output)
+    files = write_sweep(sweep, results, output)
     console.print(render_table(sweep))
     console.print(f"Report: {files.html}", markup=False)
     if as_json:
         click.echo(json.dumps(summarize(sweep) | {"report": str(files.markdown), "html": str(files.html)}))
-
-
-def write_files(sweep: Sweep, output: Path | None = None) -> ReportFiles:
-    """Write a sweep's report, by default into the results folder."""
-    results = settings.results_directory(find_home())
-    advice = first_steps_after(sweep, Store.in_directory(results))
-    return write_report(sweep, output or results / "reports" / sweep.plan.sweep_id, advice)

@@ -8,7 +8,7 @@ import click
 from bench_orchestrator import settings
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.report import publish
-from bench_orchestrator.cli.sweeping import measure
+from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
 from bench_orchestrator.cli.values import Names
 from bench_orchestrator.deployment import find_home
 from bench_orchestrator.model import Outcome
@@ -26,7 +26,7 @@ from bench_orchestrator.store import Store, StoreError
 @click.option("--repeats", type=click.IntRange(min=1), help="Measured launches per location or variant.")
 @click.option("--warmups", type=click.IntRange(min=0), help="Launches before those, left out.")
 @click.option("--seed", type=click.IntRange(min=1), help="Repeats the order and the assets of an earlier sweep.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Seconds a trial may take.")
+@timeout_option
 @click.option("--pause", "pause_s", type=click.FloatRange(min=0), help="Seconds of rest after each trial.")
 @click.option(
     "--jitter", "jitter_s", type=click.FloatRange(min=0), help="Random addition to the rest, seconds at most."
@@ -35,7 +35,7 @@ from bench_orchestrator.store import Store, StoreError
     "--settle", "settle_s", type=click.FloatRange(min=0), help="Seconds to wait at most for the servers to be at rest."
 )
 @click.option("--resume", metavar="SWEEP", help="Launch only what an interrupted sweep still owes, by its own plan.")
-@click.option("--url", help="Webserver of a deployment to use. Default: the one that is up, else one of its own.")
+@url_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; all else to stderr.")
 def command(
     scenario_name: str,
@@ -71,7 +71,7 @@ def command(
         config |= {"locations": list(names)}
     console = open_console(as_json=as_json)
     sweep = measure(scenario, config, names or (), url, console)
-    publish(sweep, console, as_json=as_json)
+    publish(sweep, settings.results_directory(find_home()), console, as_json=as_json)
     sys.exit(0 if all(launch.outcome is Outcome.OK for launch in sweep.launches) else 1)
 
 

@@ -25,6 +25,13 @@ from bench_orchestrator.store import Store
 
 HARVEST_TIMEOUT_S = 300.0
 
+timeout_option = click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Seconds a trial may take."
+)
+url_option = click.option(
+    "--url", help="Webserver of a deployment to use. Default: the one that is up, else one of its own."
+)
+
 
 def measure(
     scenario: Scenario, config: Mapping[str, Any], locations: Sequence[str], url: str | None, console: Console

@@ -4,7 +4,15 @@ The first screen answers the scenario's question; everything below it is the evi
 Nothing depends on when a report was written: the same sweep and advice give the same bytes.
 """
 
-from bench_orchestrator.report.files import ReportFiles, write_conclusions, write_report, write_text
+from bench_orchestrator.report.files import ReportFiles, write_claims, write_remedies, write_report, write_sweep
 from bench_orchestrator.report.summary import render_table, summarize
 
-__all__ = ["ReportFiles", "render_table", "summarize", "write_conclusions", "write_report", "write_text"]
+__all__ = [
+    "ReportFiles",
+    "render_table",
+    "summarize",
+    "write_claims",
+    "write_remedies",
+    "write_report",
+    "write_sweep",
+]
