@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
-from bench_orchestrator.evidence import Evidence
+from bench_orchestrator.evaluation import evaluate, is_experiment
+from bench_orchestrator.evidence import Evidence, gather, location_sweeps
 from bench_orchestrator.experiments import WORK
 from bench_orchestrator.findings import describe_estimate, quote
-from bench_orchestrator.model import Prediction
+from bench_orchestrator.model import Prediction, Sweep
 from bench_orchestrator.predictions import LagModel
 from bench_orchestrator.remedies import RankedRemedy, rank_remedies
+from bench_orchestrator.store import Store
 
 TOLERATED = 0.15
 """The part of a measured lag by which a prediction may be off without an explanation."""
@@ -70,7 +72,27 @@ def headline(advice: Advice) -> str:
 def first_steps(advice: Advice, count: int = 3) -> Iterator[str]:
     """What to do first, in Markdown: the remedies that take most off the launch lag, each with what it costs."""
     for best in _best(advice)[:count]:
-        yield f"**{best.remedy.name}**: saves {_saving(advice, best)}, against {best.against}. {best.remedy.costs}"
+        saving = _saving(advice, best)
+        yield f"**{best.remedy.name}**: saves {saving}, against {quote(best.against)}. {best.remedy.costs}"
+
+
+def first_steps_after(sweep: Sweep, store: Store) -> list[str]:
+    """What to do first in the largest location of a sweep, in Markdown.
+
+    After an experiment these are its own remedies, and there may be none; else those of everything that was measured
+    here, or how to measure some.
+
+    Raises:
+        StoreError: the results database cannot be read.
+    """
+    own = is_experiment(sweep)
+    evidence = Evidence(location_sweeps(store), (evaluate(sweep),)) if own else gather(store)
+    advice = advise(evidence, max(location.asset_count for location in sweep.plan.locations))
+    steps = list(first_steps(advice))
+    if steps or own:
+        return steps
+    measure = "" if advice.measured else ". `bench run executors --quick` measures the first ones"
+    return [f"{headline(advice)}{measure}."]
 
 
 def _best(advice: Advice) -> list[RankedRemedy]:
@@ -84,7 +106,8 @@ def _best(advice: Advice) -> list[RankedRemedy]:
 
 def _saving(advice: Advice, ranked: RankedRemedy) -> str:
     size = advice.size if ranked.at_assets == advice.assets else f"{ranked.at_assets:,} assets"
-    return f"{describe_estimate(ranked.saved_s)} per launch at {size}"
+    until = f" {WORK.label}" if ranked.quantity == WORK.label else ""
+    return f"{describe_estimate(ranked.saved_s)} per launch{until} at {size}"
 
 
 def explain_errors(evidence: Evidence) -> Iterator[str]:

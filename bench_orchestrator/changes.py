@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench_orchestrator.model import MICROSECONDS, Launch, Stage, Sweep
+from bench_orchestrator.experiments.experiment import LAG, stage_measure
+from bench_orchestrator.model import Launch, Stage, Sweep
 from bench_orchestrator.statistics import Comparison, Estimate, compare_unpaired, median
 
-LAG = "launch lag"
+_MEASURES = (LAG, *map(stage_measure, Stage))
 
 _NOT_COMPARED = ("dagster_yaml", "tag_concurrency_limits")
 """Of an environment, what is no single value that a person could read off a line."""
@@ -96,15 +97,12 @@ def _places(sweep: Sweep) -> dict[str, list[Launch]]:
 
 
 def _changes(place: str, before: list[Launch], after: list[Launch]) -> Iterator[Change]:
-    def samples_s(launches: list[Launch], stage: Stage | None) -> list[float]:
-        values = [launch.lag_us if stage is None else launch.stages_us.get(stage) for launch in launches]
-        return [value / MICROSECONDS for value in values if value is not None]
-
-    for stage in (None, *Stage):
-        was_s, is_s = samples_s(before, stage), samples_s(after, stage)
+    for measure in _MEASURES:
+        was_s, is_s = (
+            [value for launch in launches if (value := measure.of(launch)) is not None] for launches in (before, after)
+        )
         if was_s and is_s and (any(was_s) or any(is_s)):
-            name = LAG if stage is None else stage.label
-            yield Change(place, name, median(was_s), median(is_s), compare_unpaired(is_s, was_s))
+            yield Change(place, measure.label, median(was_s), median(is_s), compare_unpaired(is_s, was_s))
 
 
 def _differences(before: Sweep, after: Sweep) -> Iterator[tuple[str, tuple[Any, Any]]]:

@@ -229,14 +229,14 @@ def _negated(estimate: Estimate) -> Estimate:
 
 
 def _moved(predicted: Prediction, difference: Estimate) -> Prediction:
-    """A prediction with a difference added to it, and their intervals' ends likewise."""
+    """A prediction with a difference added to it, and their intervals' ends likewise; but no time is below zero."""
 
     def total(end: float | None, by: float | None) -> float | None:
-        return None if end is None or by is None else end + by
+        return None if end is None or by is None else max(0.0, end + by)
 
     return replace(
         predicted,
-        value=predicted.value + difference.value,
+        value=max(0.0, predicted.value + difference.value),
         low=total(predicted.low, difference.low),
         high=total(predicted.high, difference.high),
     )

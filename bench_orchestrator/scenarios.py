@@ -9,6 +9,9 @@ from bench_orchestrator.model import Scenario
 MONITOR = "monitor"
 """The scenario of the schedule that watches from then on."""
 
+GATE = "gate"
+"""The scenario that `bench gate` judges."""
+
 STUDY_LOCATIONS = ("a250", "a500", "a2k", "a5k", "a10k", "a1p2k", "a10p10k")
 
 SCENARIOS: dict[str, Scenario] = {
@@ -41,6 +44,12 @@ SCENARIOS: dict[str, Scenario] = {
             ("a10", "a250", "a2k"),
             repeats=1,
             warmups=0,
+        ),
+        Scenario(
+            GATE,
+            "Is the launch lag under a limit? Nine launches in each location, for `bench gate` to judge.",
+            ("a10", "a250", "a2k"),
+            repeats=9,
         ),
         *(experiment.scenario for experiment in EXPERIMENTS.values()),
     )

@@ -24,6 +24,9 @@ from bench_orchestrator.usage import UsageMeter
 
 OWN_INSTANCE: Mapping[str, Any] = {
     "telemetry": {"enabled": False},
+    # In a fresh store the freshness daemon first writes an event for every asset that there is, with or without a
+    # policy. A store that is not fresh has that behind it.
+    "freshness": {"enabled": False},
     "concurrency": {"runs": {"max_concurrent_runs": 10}},
     # Every second instead of every five: what an experiment is about is not hidden behind a wait that is chance.
     "run_coordinator": {

@@ -42,6 +42,10 @@ MEASURES: Mapping[str, str] = MappingProxyType(
 )
 """What a trial's usage may consist of, each with its unit."""
 
+AT_REST_CPUS = 0.5
+"""What the servers of a deployment with some twenty locations may use at rest, to answer each other's questions."""
+
+_LOOK_S = 3.0
 _POLL_S = 0.1
 
 
@@ -56,6 +60,15 @@ class UsageMeter:
         self._home = home
         self._servers = _Servers()
         self._trial: _Trial | None = None
+
+    def servers_cpu_s(self) -> float | None:
+        """The CPU seconds that the deployment's servers have used so far; None where they are not on this machine."""
+        self._servers = _find_servers(self._home)
+        used_s = None
+        for server in self._servers.all:
+            with suppress(psutil.Error):
+                used_s = (used_s or 0.0) + _cpu_s(server)
+        return used_s
 
     def begin(self, location: str) -> None:
         """Read where a trial in this location starts from, before its request."""
@@ -88,6 +101,37 @@ class UsageMeter:
         return {name: round(value, 6) for name, value in trial.usage().items()}
 
 
+def settle(meters: Sequence[UsageMeter], patience_s: float, say: Callable[[str], None]) -> None:
+    """Wait until the servers of all these deployments have come to rest, as far as they are on this machine.
+
+    On a fresh instance the daemon writes an event for every asset that there is; launches beside that are slower.
+
+    Args:
+        patience_s: how long to wait at most.
+        say: gets a line if there is anything to wait for, and one if it was in vain.
+    """
+    deadline = time.monotonic() + patience_s
+    waited = False
+    while time.monotonic() < deadline:
+        busy_cpus = _busy_cpus(meters)
+        if busy_cpus <= AT_REST_CPUS:
+            return
+        if not waited:
+            say(f"Waiting until the servers have come to rest; they keep {busy_cpus:.1f} CPUs busy ...")
+            waited = True
+    if waited:
+        say(f"They still do, after {patience_s:g} s; launches may be slower for it.")
+
+
+def _busy_cpus(meters: Sequence[UsageMeter]) -> float:
+    """How many CPUs the servers of the busiest deployment use."""
+    began_at = time.monotonic()
+    before_s = [meter.servers_cpu_s() for meter in meters]
+    time.sleep(_LOOK_S)
+    used_s = [(meter.servers_cpu_s() or 0.0) - (before or 0.0) for meter, before in zip(meters, before_s, strict=True)]
+    return max(used_s, default=0.0) / (time.monotonic() - began_at)
+
+
 def server_memory(home: Path) -> dict[str, float]:
     """The memory of each code server by its location's name, in bytes, as in `code_server_bytes`."""
     sizes = dict[str, float]()
@@ -105,6 +149,11 @@ class _Servers:
     """By the location's name."""
     webserver: psutil.Process | None = None
     daemon: psutil.Process | None = None
+
+    @property
+    def all(self) -> tuple[psutil.Process, ...]:
+        """Every one that is known."""
+        return tuple(filter(None, (*self.code.values(), self.webserver, self.daemon)))
 
     def live_for(self, location: str) -> bool:
         """Whether all that a trial in this location needs are known and live."""

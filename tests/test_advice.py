@@ -1,15 +1,26 @@
 """Advice is stated with its size and intervals, and a limit is only called kept where the interval keeps it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from advice_samples import sample_evidence, sample_experiment, sized_sweep
+from samples import measured_sweep
 
-from bench_orchestrator.advice import Advice, advise, explain_errors, first_steps, headline, stays_within
+from bench_orchestrator.advice import (
+    Advice,
+    advise,
+    explain_errors,
+    first_steps,
+    first_steps_after,
+    headline,
+    stays_within,
+)
 from bench_orchestrator.evaluation import evaluate
 from bench_orchestrator.evidence import Evidence
 from bench_orchestrator.model import Prediction
 from bench_orchestrator.predictions import predict_lags
+from bench_orchestrator.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +37,7 @@ def test_the_first_steps_say_what_they_save_and_cost(advice: Advice) -> None:
     steps = list(first_steps(advice))
     assert len(steps) == 3
     assert steps[0].startswith("**Split the code location into nine**: saves ")
-    assert ", against one location. A code server per part" in steps[0]
+    assert ", against ‘one location’. A code server per part" in steps[0]
     assert steps[1].startswith("**Dequeue runs every second**")
 
 
@@ -47,8 +58,33 @@ def test_what_cannot_be_carried_over_names_its_own_size() -> None:
     quick = Evidence((sized_sweep(),), (evaluate(sample_experiment("executors", quick=True)),))
     assert headline(advise(quick, 10_000)).endswith(" per launch at 6 assets")
     first = next(first_steps(advise(quick, 10_000)))
-    assert " per launch at 6 assets, against spawn, 1 step. " in first
+    assert " per launch at 6 assets, against ‘spawn, 1 step’. " in first
     assert headline(advise(sample_evidence("executors", sized=False), 10_000)).endswith(" per launch at 2,004 assets")
+
+
+class TestAfterASweep:
+    def test_they_are_those_of_all_that_was_measured_for_its_largest_location(self, tmp_path: Path) -> None:
+        store = Store.in_directory(tmp_path)
+        for sweep in (measured_sweep(), sample_experiment("split-definitions"), sample_experiment("dequeue-interval")):
+            store.save(sweep)
+        steps = first_steps_after(measured_sweep(), store)
+        assert [step.split("**")[1] for step in steps][:1] == ["Split the code location into nine"]
+        assert all("per launch at 10,000 assets" in step for step in steps)
+        assert any(step.startswith("**Dequeue runs every second**") for step in steps)
+
+    def test_after_an_experiment_they_are_its_own(self, tmp_path: Path) -> None:
+        store = Store.in_directory(tmp_path)
+        for sweep in (measured_sweep(), sample_experiment("split-definitions"), sample_experiment("dequeue-interval")):
+            store.save(sweep)
+        steps = first_steps_after(sample_experiment("dequeue-interval"), store)
+        assert steps
+        assert all("Dequeue" in step or "queue" in step for step in steps)
+        assert first_steps_after(sample_experiment("checks"), store) == []
+
+    def test_where_no_remedy_was_measured_they_say_how(self, tmp_path: Path) -> None:
+        store = Store.in_directory(tmp_path)
+        (step,) = first_steps_after(measured_sweep(), store)
+        assert step == "No remedy was measured here so far. `bench run executors --quick` measures the first ones."
 
 
 def test_the_lag_is_that_of_the_queue_as_it_is(advice: Advice) -> None:

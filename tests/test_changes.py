@@ -8,7 +8,8 @@ from experiment_samples import experiment_sweep
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench_orchestrator.changes import LAG, IncomparableError, compare_sweeps
+from bench_orchestrator.changes import IncomparableError, compare_sweeps
+from bench_orchestrator.experiments import LAG
 from bench_orchestrator.model import MICROSECONDS, Launch, Stage, Sweep
 from bench_orchestrator.statistics import Verdict
 
@@ -30,14 +31,14 @@ def slowed(sweep: Sweep, factor: float, sweep_id: str = "later") -> Sweep:
 def test_each_location_has_its_lag_and_then_its_stages() -> None:
     sweep = samples.measured_sweep(LOCATIONS)
     changes = compare_sweeps(sweep, slowed(sweep, 1)).changes
-    assert [change.quantity for change in changes] == [LAG, *(stage.label for stage in Stage)] * 2
-    assert [change.place for change in changes if change.quantity == LAG] == list(LOCATIONS)
+    assert [change.quantity for change in changes] == [LAG.label, *(stage.label for stage in Stage)] * 2
+    assert [change.place for change in changes if change.quantity == LAG.label] == list(LOCATIONS)
 
 
 @given(factor=st.floats(0.2, 5))
 def test_a_sweep_against_itself_stretched_shows_the_factor(factor: float) -> None:
     sweep = samples.measured_sweep(LOCATIONS, repeats=6)
-    lags = [change for change in compare_sweeps(sweep, slowed(sweep, factor)).changes if change.quantity == LAG]
+    lags = [change for change in compare_sweeps(sweep, slowed(sweep, factor)).changes if change.quantity == LAG.label]
     for change in lags:
         assert change.after_s.value == pytest.approx(factor * change.before_s.value, rel=1e-4)
         if factor == 1:

@@ -107,7 +107,9 @@ class TestRealCgroups:
         folders = [create_recorded(cgroup_parent, f"bench-{deployment_id}-{n}", 1, directory) for n in range(2)]
         environment = {**os.environ, MARKER: f"{deployment_id} {tmp_path}"}
         with subprocess.Popen(entering(folders[0], ["sleep", "60"]), env=environment) as process:
-            wait_until(lambda: members(cgroup_parent, folders[0].name))
+            # While the shell becomes what it runs, nobody can read whose process it is.
+            wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n")
+            assert members(cgroup_parent, folders[0].name)
             guard = [sys.executable, "-m", "bench_orchestrator.deployment.guard", deployment_id, str(directory)]
             subprocess.run(guard, stdin=subprocess.DEVNULL, check=True)
         assert process.returncode == -signal.SIGTERM

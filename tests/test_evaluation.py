@@ -213,7 +213,9 @@ class TestTheAnswer:
 
     def test_does_not_tell_apart_what_the_data_does_not(self) -> None:
         answer = self.of(0.1, -4, -4).answer
-        assert answer.startswith("‘three locations’ and ‘nine locations’ are the fastest, and not told apart: launch")
+        assert answer.startswith(
+            "‘three locations’ is the fastest (not told apart from ‘nine locations’): launch lag −4.0"
+        )
         assert "[" in answer
 
     def test_says_that_nothing_is_faster_and_what_is_slower(self) -> None:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from bench_orchestrator import usage
-from bench_orchestrator.usage import MEASURES, UsageMeter, server_memory
+from bench_orchestrator.usage import MEASURES, UsageMeter, server_memory, settle
 
 STAND_IN = """
 import subprocess, sys, time
@@ -154,6 +154,39 @@ def test_a_trial_with_a_worker_and_a_step(
     assert elapsed - 0.5 < measured["wall_s"] <= elapsed
     assert all(value >= 0 for value in measured.values())
     assert meter.end() == {}  # a trial has one end
+
+
+def test_launches_wait_until_the_servers_are_at_rest(
+    deployment: Deployment, code_server: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "_LOOK_S", 0.5)
+    said: list[str] = []
+    daemon = deployment.start("dagster._daemon", "run")
+    meter = UsageMeter(deployment.home)
+    settle([meter], 60, said.append)
+    assert said == []
+
+    daemon.do("import threading; busy = threading.Thread(target=spin, args=(2,)); busy.start()")
+    settle([meter, UsageMeter(deployment.folder / "elsewhere")], 60, said.append)
+    assert [line.split(";")[0] for line in said] == ["Waiting until the servers have come to rest"]
+    used_s = meter.servers_cpu_s()
+    assert used_s is not None
+    assert used_s >= 1.5
+    assert code_server.popen.poll() is None
+
+
+def test_but_not_for_ever(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "_LOOK_S", 0.2)
+    said: list[str] = []
+    deployment.start("dagster._daemon", "run").do("import threading; threading.Thread(target=spin, args=(60,)).start()")
+    settle([UsageMeter(deployment.home)], 1, said.append)
+    assert said[-1] == "They still do, after 1 s; launches may be slower for it."
+    settle([UsageMeter(deployment.home)], 0, said.append)
+    assert len(said) == 2
+
+
+def test_servers_elsewhere_are_not_waited_for(tmp_path: Path) -> None:
+    assert UsageMeter(tmp_path).servers_cpu_s() is None
 
 
 def test_a_run_whose_processes_stay_has_no_cpu(deployment: Deployment, code_server: StandIn) -> None:

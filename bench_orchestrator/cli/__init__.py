@@ -15,6 +15,7 @@ from bench_orchestrator.model import UnusableError
 COMMANDS: Mapping[str, str] = {
     "up": "Start the local deployment and keep it running.",
     "run": "Launch a scenario's trials and report what they took.",
+    "gate": "Fail if the launch lag is over a limit, for CI.",
     "report": "Print a sweep's table and write its report.",
     "timeline": "Show one run's launch, stage by stage.",
     "compare": "Say what got faster or slower from one sweep to another.",
@@ -72,7 +73,8 @@ def main() -> None:
     \b
     Exit codes:
       0  done
-      1  trials failed
+      1  trials failed; gate: over the limit
       2  bad usage
       3  the deployment, or its results, cannot be used
+      4  gate: the limit can be neither passed nor failed
     """

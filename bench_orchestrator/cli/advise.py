@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from math import inf
+from pathlib import Path
 from textwrap import indent
 from typing import Any
 
@@ -14,13 +15,18 @@ from rich.text import Text
 
 from bench_orchestrator import settings
 from bench_orchestrator.advice import Advice, advise, describe_saving, stays_within
+from bench_orchestrator.charts import save
+from bench_orchestrator.charts.remedies import remedies_chart
+from bench_orchestrator.claims import judge_claims
 from bench_orchestrator.cli.console import open_console
+from bench_orchestrator.cli.values import Duration
 from bench_orchestrator.deployment import find_home
 from bench_orchestrator.evidence import gather
 from bench_orchestrator.findings import describe_estimate
 from bench_orchestrator.model import UnusableError
 from bench_orchestrator.predictions import LagModel
 from bench_orchestrator.remedies import RankedRemedy
+from bench_orchestrator.report import write_claims, write_remedies
 from bench_orchestrator.statistics import Estimate
 from bench_orchestrator.store import Store
 
@@ -36,20 +42,23 @@ _ANSWERS = {True: "yes", False: "no", None: "perhaps"}
     show_default=True,
     help="Processes that its runs start one after the other.",
 )
+@click.option("--max-lag", "max_lag_s", type=Duration(), help="Launch lag to stay under: 8s.")
 @click.option(
-    "--max-lag", "max_lag_s", type=click.FloatRange(min=0, min_open=True), help="Launch lag to stay under, in seconds."
+    "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for all remedies and the study's claims."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; all else to stderr.")
-def command(assets: int, steps: int, max_lag_s: float | None, as_json: bool) -> None:
+def command(assets: int, steps: int, max_lag_s: float | None, output: Path | None, as_json: bool) -> None:
     """Predict the launch lag at a size from what was measured here, and rank the remedies.
 
     Every figure has the interval of its median; a single launch deviates by the wait in the queue, up to half the
-    daemon's interval either way, and by its noise. With --max-lag, says which of the remedies alone would do.
+    daemon's interval either way, and by its noise. With --max-lag, says which of the remedies alone would do. With
+    --output, writes the remedies with their chart, and what became of the study's claims, as Markdown.
 
     \b
     Examples:
       bench advise --assets 10000
-      bench advise --assets 4000 --steps 6 --max-lag 8
+      bench advise --assets 4000 --steps 6 --max-lag 8s
+      bench advise --assets 10000 --output docs/results/remedies
     """
     evidence = gather(Store.in_directory(settings.results_directory(find_home())))
     advice = advise(evidence, assets, steps)
@@ -63,6 +72,10 @@ def command(assets: int, steps: int, max_lag_s: float | None, as_json: bool) -> 
     if advice.measured:
         console.print(_table(advice, max_lag_s))
     _print_conclusion(advice, max_lag_s, console)
+    if output:
+        chart = save(remedies_chart(advice), output, "remedies")
+        write_claims(judge_claims(evidence), output)
+        console.print(f"Report: {write_remedies(evidence, advice, output, chart.svg.name)}", markup=False)
     if as_json:
         click.echo(json.dumps(_as_data(advice, advice.model, max_lag_s)))
 

@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bench_orchestrator import settings
-from bench_orchestrator.changes import LAG, Changes, IncomparableError, compare_sweeps
+from bench_orchestrator.changes import Changes, IncomparableError, compare_sweeps
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.deployment import find_home
+from bench_orchestrator.experiments import LAG
 from bench_orchestrator.findings import describe_estimate
 from bench_orchestrator.statistics import Verdict
 from bench_orchestrator.store import Store, UnknownSweepError
@@ -58,7 +59,7 @@ def _table(changes: Changes) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")
     for change in changes.changes:
-        is_lag = change.quantity == LAG
+        is_lag = change.quantity == LAG.label
         if is_lag:
             table.add_row(Text(change.place, style="bold"))
         verdict = change.comparison.verdict

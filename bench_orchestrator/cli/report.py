@@ -10,7 +10,7 @@ from bench_orchestrator import settings
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.deployment import find_home
 from bench_orchestrator.model import Sweep
-from bench_orchestrator.report import render_table, summarize, write_report
+from bench_orchestrator.report import render_table, summarize, write_sweep
 from bench_orchestrator.store import Store, UnknownSweepError
 
 
@@ -43,8 +43,8 @@ def command(sweep_id: str | None, output: Path | None, as_json: bool) -> None:
 
 
 def publish(sweep: Sweep, results: Path, console: Console, output: Path | None = None, *, as_json: bool) -> None:
-    """Write a sweep's report, by default into the results folder, and print its table or its JSON."""
-    files = write_report(sweep, output or results / "reports" / sweep.plan.sweep_id)
+    """Write a sweep's report and print its table, and its JSON if that is asked for."""
+    files = write_sweep(sweep, results, output)
     console.print(render_table(sweep))
     console.print(f"Report: {files.html}", markup=False)
     if as_json:

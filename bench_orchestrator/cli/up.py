@@ -8,7 +8,7 @@ import click
 
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.loading import LoadingView
-from bench_orchestrator.cli.names import Names
+from bench_orchestrator.cli.values import Names
 from bench_orchestrator.deployment import (
     Deployment,
     DeploymentStatus,

@@ -18,7 +18,7 @@ from bench_orchestrator.evaluation import Evaluation, evaluate, is_experiment
 from bench_orchestrator.evidence import experiment_sweeps
 from bench_orchestrator.experiments import COMMON_MEASURES, EXPERIMENTS, LAG, Experiment
 from bench_orchestrator.model import Sweep, Tag
-from bench_orchestrator.report import write_report
+from bench_orchestrator.report import write_sweep
 from bench_orchestrator.report.experiment import compare_side, render_costs, render_sides
 from bench_orchestrator.report.text import escape, table
 from bench_orchestrator.store import Store
@@ -119,7 +119,7 @@ def _find_sweeps(store: Store, sweep_id: str, harvested: str | None) -> Iterator
 
 def _metadata(evaluation: Evaluation, results: ResultsResource, name: str) -> dict[str, Any]:
     sweep = evaluation.sweep
-    report = write_report(sweep, results.path / "reports" / sweep.plan.sweep_id)
+    report = write_sweep(sweep, results.path)
     return {
         "summary": dg.MetadataValue.md(summarize_inline(evaluation)),
         "verdict": evaluation.answer,

@@ -1,5 +1,7 @@
 """Watching from then on: one launch in each location, every quarter of an hour."""
 
+from typing import Any
+
 import dagster as dg
 
 from bench_orchestrator import settings
@@ -18,8 +20,10 @@ from bench_orchestrator.scenarios import MONITOR, SCENARIOS, sweep_op_name
 )
 def monitor(_context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """One sweep of the monitor scenario per tick."""
-    config = scenario_config(SCENARIOS[MONITOR])()
+    # It measures launches as they are now, and does not wait until the servers have nothing else to do.
+    changes: dict[str, Any] = {"settle_s": 0}
     locations = settings.monitor_locations()
     if locations:
-        config = config.model_copy(update={"locations": list(locations)})
+        changes["locations"] = list(locations)
+    config = scenario_config(SCENARIOS[MONITOR])(**changes)
     return dg.RunRequest(run_config=dg.RunConfig(ops={sweep_op_name(MONITOR): config}))

@@ -4,14 +4,12 @@ One step makes both, as reading what was measured is most of what they cost a ha
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from bench_orchestrator.advice import Advice, advise, describe_saving, explain_errors, headline
-from bench_orchestrator.charts.output import replacing
+from bench_orchestrator.advice import Advice, advise, describe_saving, headline
 from bench_orchestrator.charts.remedies import remedies_chart
 from bench_orchestrator.claims import JudgedClaim, Judgement, judge_claims
 from bench_orchestrator.defs.charts import publish
@@ -21,7 +19,8 @@ from bench_orchestrator.defs.sweeps import OWNERS
 from bench_orchestrator.evidence import LOCATION_SCENARIOS, Evidence, gather
 from bench_orchestrator.experiments import EXPERIMENTS
 from bench_orchestrator.model import Tag
-from bench_orchestrator.report.advice import render_claims, render_remedies, table_of_claims, table_of_remedies
+from bench_orchestrator.report import write_claims, write_remedies
+from bench_orchestrator.report.advice import table_of_claims, table_of_remedies
 
 
 class ConclusionsConfig(dg.Config):
@@ -82,12 +81,12 @@ def conclusions(
 
 def _remedies(advice: Advice, evidence: Evidence, results: ResultsResource) -> dict[str, Any]:
     chart = publish(remedies_chart(advice), results, "remedies")
-    text = render_remedies(advice, "../charts/remedies.svg", list(explain_errors(evidence)))
+    report = write_remedies(evidence, advice, results.path / "reports", "../charts/remedies.svg")
     return {
         "summary": dg.MetadataValue.md(_summary(advice)),
         **chart,
         "table": dg.MetadataValue.md(table_of_remedies(advice)),
-        "report": dg.MetadataValue.path(_write(results, "remedies", text)),
+        "report": dg.MetadataValue.path(report),
         **_numbers(advice),
     }
 
@@ -96,19 +95,10 @@ def _study_claims(judged: Sequence[JudgedClaim], results: ResultsResource) -> di
     return {
         "summary": dg.MetadataValue.md(_claims_summary(judged)),
         "table": dg.MetadataValue.md(table_of_claims(judged)),
-        "report": dg.MetadataValue.path(_write(results, "study_claims", render_claims(judged))),
+        "report": dg.MetadataValue.path(write_claims(judged, results.path / "reports")),
         **{judgement.value: sum(one.finding.judgement is judgement for one in judged) for judgement in Judgement},
         **{f"claim_{one.claim.number}": one.finding.judgement.value for one in judged},
     }
-
-
-def _write(results: ResultsResource, name: str, markdown: str) -> Path:
-    """Beside the reports of sweeps."""
-    path = results.path / "reports" / f"{name}.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(markdown, encoding="utf-8")
-    return path
 
 
 def _summary(advice: Advice) -> str:

@@ -32,6 +32,12 @@ class SweepConfig(dg.Config):
         description="Random addition to the rest, up to this many seconds. Keep it at the daemon's dequeue interval "
         "or above, so that requests do not fall into step with it.",
     )
+    settle_s: float = Field(
+        default=180,
+        ge=0,
+        description="Seconds to wait, at most, before the first trial until the deployment's servers have come to "
+        "rest. 0: do not wait.",
+    )
     resume: str = Field(
         default="",
         description="The id of an interrupted sweep of this scenario: launches only the trials that it still owes, "

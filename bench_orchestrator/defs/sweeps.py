@@ -41,7 +41,7 @@ from bench_orchestrator.sites import Site, open_sites
 from bench_orchestrator.store import StoreError
 from bench_orchestrator.sweep import Pace, SweepAbortedError, run_trials, seconds, trial_tags
 from bench_orchestrator.timeline import timeline
-from bench_orchestrator.usage import UsageMeter
+from bench_orchestrator.usage import UsageMeter, settle
 
 OWNERS = ["team:platform"]
 """Of every asset of the meta location."""
@@ -146,9 +146,12 @@ def _carry_out(
             _refuse_limits(context, plan)
         except (PreflightError, WebserverError) as error:
             raise dg.Failure(f"Nothing was launched. {error}", allow_retries=False) from error
+        used = {site.name: site for site in sites.values()}
+        # Before the plan is recorded: who follows the sweep sees what it does until then, and only its trials later.
+        settle([site.meter for site in used.values()], config.settle_s, say)
         say(f"Sweep {plan.sweep_id}: {len(trials)} trials in {len(plan.locations)} locations, seed {plan.seed}")
         yield plan_event(plan)
-        yield from _launch_trials(context, plan, trials, {site.name: site for site in sites.values()})
+        yield from _launch_trials(context, plan, trials, used)
 
 
 def _launch_trials(

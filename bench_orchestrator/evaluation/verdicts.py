@@ -178,14 +178,14 @@ def _lead(group: Sequence[Effect], *, brief: bool = False) -> str:
     if not faster:
         ends = dict.fromkeys(map(_state_change, (by_value[0], by_value[-1])))
         return f"nothing is shown to be faster or slower than {baseline}: {label} {' to '.join(ends)}"
+    fastest, *others = faster
     # The smallest median alone does not make it the fastest: sides are told apart by their own blocks.
-    leaders = [faster[0], *(effect for effect in faster[1:] if not _beats(faster[0], effect))]
-    names = " and ".join(quote(leader.side.name) for leader in leaders)
-    changes = " and ".join(_describe_effect(leader, brief) for leader in leaders)
+    equals = [effect for effect in others if not _beats(fastest, effect)]
     how = "is faster" if len(group) == 1 else "is the fastest"
-    if len(leaders) > 1:
-        how = "are the fastest, and not told apart"
-    return f"{names} {how}: {label} {changes} against {baseline}"
+    if equals:
+        more = f" and {len(equals) - 1} more" if len(equals) > 1 else ""
+        how += f" (not told apart from {quote(equals[0].side.name)}{more})"
+    return f"{quote(fastest.side.name)} {how}: {label} {_describe_effect(fastest, brief)} against {baseline}"
 
 
 def _beats(effect: Effect, other: Effect) -> bool:

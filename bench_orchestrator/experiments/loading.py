@@ -33,7 +33,7 @@ EXPERIMENT = Experiment(
             "python",
         ),
         Remedy(
-            "Memoise it, and collect no garbage while it builds them",
+            "Build the definitions once, without collecting garbage",
             "memoised, no garbage collection",
             "Cyclic garbage is not collected in run workers and code servers, which execute no asset; step processes "
             "keep that of the loading for good.",

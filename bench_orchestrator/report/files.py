@@ -7,12 +7,17 @@ from pathlib import Path
 
 import duckdb
 
+from bench_orchestrator.advice import Advice, explain_errors, first_steps_after
 from bench_orchestrator.charts import ChartFiles, charts_for, save
 from bench_orchestrator.charts.output import replacing
+from bench_orchestrator.claims import JudgedClaim
+from bench_orchestrator.evidence import Evidence
 from bench_orchestrator.model import Sweep
 from bench_orchestrator.records import LAUNCH_COLUMNS, launch_record
+from bench_orchestrator.report.advice import render_claims, render_remedies
 from bench_orchestrator.report.html import render_page
 from bench_orchestrator.report.markdown import Picture, render_markdown
+from bench_orchestrator.store import Store
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,48 @@ def write_report(sweep: Sweep, directory: Path, advice: Sequence[str] = ()) -> R
     )
     _write_launches(sweep, files)
     markdown = render_markdown(sweep, pictures, advice)
-    for path, text in ((files.markdown, markdown), (files.html, render_page(markdown, directory))):
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    _write(files.markdown, markdown)
+    _write(files.html, render_page(markdown, directory))
     return files
+
+
+def write_sweep(sweep: Sweep, results: Path, directory: Path | None = None) -> ReportFiles:
+    """Write a sweep's report, with what to do first by all that is in the results folder.
+
+    Args:
+        directory: for the files; by default the sweep's own among the results.
+
+    Raises:
+        OSError: a file cannot be written.
+        StoreError: the results database cannot be read.
+    """
+    advice = first_steps_after(sweep, Store.in_directory(results))
+    return write_report(sweep, directory or results / "reports" / sweep.plan.sweep_id, advice)
+
+
+def write_remedies(evidence: Evidence, advice: Advice, directory: Path, picture: str) -> Path:
+    """Write what all sweeps together come to as `remedies.md`, which shows a picture by its path from there.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    return _write(directory / "remedies.md", render_remedies(advice, picture, list(explain_errors(evidence))))
+
+
+def write_claims(judged: Sequence[JudgedClaim], directory: Path) -> Path:
+    """Write what became of the study's claims as `study_claims.md`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    return _write(directory / "study_claims.md", render_claims(judged))
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
 
 
 def _write_launches(sweep: Sweep, files: ReportFiles) -> None:

@@ -52,6 +52,19 @@ class TestAdvise:
         assert "What two save together was not measured" in output
         assert "Up to 0 assets" in output
 
+    def test_all_of_it_is_written_where_that_is_asked_for(self, tmp_path: Path) -> None:
+        folder = tmp_path / "conclusions"
+        output = bench("advise", "--assets", "10000", "--output", str(folder)).stdout
+        assert f"Report: {folder / 'remedies.md'}" in output
+        assert {path.name for path in folder.iterdir()} == {
+            "remedies.md",
+            "remedies.png",
+            "remedies.svg",
+            "study_claims.md",
+        }
+        assert "](remedies.svg)" in (folder / "remedies.md").read_text()
+        assert "# The study's nine claims, here" in (folder / "study_claims.md").read_text()
+
     def test_as_json_every_number_is_there(self) -> None:
         numbers = printed_json(bench("advise", "--assets", "10000", "--max-lag", "12", "--json"))
         assert numbers["lag_s"]["low"] < numbers["lag_s"]["value"] < numbers["lag_s"]["high"]

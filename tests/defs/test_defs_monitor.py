@@ -21,7 +21,7 @@ def test_a_tick_launches_once_in_each_location_of_the_scenario(monkeypatch: pyte
     monkeypatch.delenv("BENCH_MONITOR_LOCATIONS", raising=False)
     config = config_of_a_tick()
     assert config["locations"] == list(SCENARIOS[MONITOR].locations)
-    assert (config["repeats"], config["warmups"]) == (1, 0)
+    assert (config["repeats"], config["warmups"], config["settle_s"]) == (1, 0, 0)
 
 
 def test_a_tick_launches_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:

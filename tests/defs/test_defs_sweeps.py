@@ -21,7 +21,15 @@ from synthetic_locations.build import build_definitions
 from synthetic_locations.shape import parse_shape
 
 LOCATIONS = {name: build_definitions(parse_shape(name)) for name in ("a2", "a1p3")}
-CONFIG = {"locations": ["a2", "a1p3"], "repeats": 1, "warmups": 1, "seed": 7, "pause_s": 0, "jitter_s": 0}
+CONFIG = {
+    "locations": ["a2", "a1p3"],
+    "repeats": 1,
+    "warmups": 1,
+    "seed": 7,
+    "pause_s": 0,
+    "jitter_s": 0,
+    "settle_s": 0,
+}
 
 
 class FakeWebserverOfThisProcess(Webserver):

@@ -45,7 +45,14 @@ def table() -> None:
 defs = dg.Definitions(assets=[table], executor=dg.in_process_executor)
 """
 
-HURRIED: Mapping[str, Any] = {"repeats": 1, "warmups": 0, "pause_s": 0, "jitter_s": 0, "timeout_s": 90}
+HURRIED: Mapping[str, Any] = {
+    "repeats": 1,
+    "warmups": 0,
+    "pause_s": 0,
+    "jitter_s": 0,
+    "settle_s": 0,
+    "timeout_s": 90,
+}
 """A sweep's configuration that gives every launch once, as soon as possible."""
 
 PATIENCE_S = 180.0

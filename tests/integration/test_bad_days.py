@@ -156,7 +156,15 @@ def test_a_database_in_use_and_a_killed_harvest_cost_time_only(bench: Bench) -> 
 
 def test_a_webserver_that_stays_away_ends_the_sweep(bench: Bench) -> None:
     with forwarding(bench.deployment.url) as (url, go_away):
-        config = {"locations": [FAST], "repeats": 4, "warmups": 0, "pause_s": 0, "jitter_s": 0, "timeout_s": 20}
+        config = {
+            "locations": [FAST],
+            "repeats": 4,
+            "warmups": 0,
+            "pause_s": 0,
+            "jitter_s": 0,
+            "settle_s": 0,
+            "timeout_s": 20,
+        }
         run_id = bench.submit(
             sweep_job_name("quick"),
             run_config={

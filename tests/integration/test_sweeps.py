@@ -44,7 +44,7 @@ from integration.sweeping import (
 
 Status = dg.DagsterRunStatus
 
-HURRIED = ("--repeats", "1", "--warmups", "0", "--pause", "0", "--jitter", "0")
+HURRIED = ("--repeats", "1", "--warmups", "0", "--pause", "0", "--jitter", "0", "--settle", "0")
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +182,21 @@ def test_bench_run_reports_a_failing_location_as_json_and_by_its_exit_code(bench
         FAST: (Outcome.OK, ""),
         RAISING: (Outcome.FAILED, "ValueError: the warehouse is closed"),
     }
+
+
+def test_the_gate_launches_its_trials_and_lets_what_is_under_the_limit_pass(bench: Bench) -> None:
+    arguments = ("gate", "--max-lag", "4min", "--locations", FAST, "--trials", "6", "--json")
+    with ended(bench_command(bench.deployment.home, *arguments)) as process:
+        output, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, errors
+    result = json.loads(output)
+    assert result["ruling"] == "under"
+    sweep = bench.recorded(_sweep_run(errors))
+    assert result["sweep"] == sweep.plan.sweep_id
+    measured = sorted(launch.lag_us / 1e6 for launch in sweep.launches if launch.measured and launch.lag_us is not None)
+    (place,) = result["locations"]
+    assert (place["location"], place["trials"]) == (FAST, len(measured))
+    assert (place["lag_s"]["low"], place["lag_s"]["high"]) == (measured[0], measured[-1])
 
 
 def test_ctrl_c_keeps_what_was_measured(bench: Bench) -> None:

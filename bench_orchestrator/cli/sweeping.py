@@ -1,0 +1,125 @@
+"""Carrying out a sweep for a command: in which deployment, with live progress, until its rows are there."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench_orchestrator import remote, settings
+from bench_orchestrator.cli.loading import LoadingView
+from bench_orchestrator.deployment import (
+    META_LOCATION,
+    Deployment,
+    DeploymentError,
+    find_deployment,
+    find_home,
+    read_locations,
+)
+from bench_orchestrator.launching import Webserver, WebserverError
+from bench_orchestrator.model import Scenario, Sweep
+from bench_orchestrator.store import Store
+
+HARVEST_TIMEOUT_S = 300.0
+
+timeout_option = click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Seconds a trial may take."
+)
+url_option = click.option(
+    "--url", help="Webserver of a deployment to use. Default: the one that is up, else one of its own."
+)
+
+
+def measure(
+    scenario: Scenario, config: Mapping[str, Any], locations: Sequence[str], url: str | None, console: Console
+) -> Sweep:
+    """Carry out a sweep, show its progress, and return what was harvested of it.
+
+    Args:
+        config: of the sweep's job.
+        locations: what a deployment started for the time being has to serve, beside the meta location.
+        url: webserver of the deployment to launch in; None for the one that is up, or else one for the time being.
+
+    Raises:
+        UnusableError: there is no deployment that can carry it out.
+    """
+    home = find_home()
+    with _deployment(home, locations, url, console) as webserver:
+        sweep = _carry_out(webserver, scenario, config, console)
+    if url:
+        Store.in_directory(settings.results_directory(home)).save(sweep)
+    return sweep
+
+
+@contextmanager
+def _deployment(home: Path, names: Sequence[str], url: str | None, console: Console) -> Iterator[Webserver]:
+    """The deployment to launch in: the one at the URL, the one that is up, or one for the time being."""
+    if url is None and (running := find_deployment(home)):
+        url = running.url
+    if url:
+        console.print(f"Using the deployment at {url}", markup=False)
+        try:
+            webserver = Webserver(url, settings.webserver_authorization())
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        yield webserver
+        return
+    console.print("Starting a deployment ...", markup=False)
+    view = LoadingView(console)
+    with Deployment(
+        home, read_locations(Path.cwd() / "workspace.yaml", names or [META_LOCATION]), on_event=view.say
+    ) as own:
+        with view:
+            own.wait_until_loaded(on_progress=view.update)
+        console.print(f"Dagster is up at {own.url}", markup=False)
+        yield Webserver(own.url)
+        console.print("Stopping the deployment ...", markup=False)
+
+
+def _carry_out(webserver: Webserver, scenario: Scenario, config: Mapping[str, Any], console: Console) -> Sweep:
+    """Start the sweep, show its progress, and return what was harvested of it; Ctrl-C cancels it on the way."""
+    run_id = remote.start_sweep(webserver, scenario.name, config)
+    console.print(f"Sweep run: {webserver.url}/runs/{run_id}", markup=False)
+    shown: list[str] = []
+    try:
+        final = _show_progress(webserver, run_id, console, shown)
+    except KeyboardInterrupt:
+        console.print("Canceling the sweep; what was measured is kept (Ctrl-C again leaves at once) ...")
+        with suppress(WebserverError):  # it may have ended meanwhile
+            webserver.terminate(run_id)
+        final = _show_progress(webserver, run_id, console, shown)
+    if final.planned is None:
+        raise DeploymentError(final.failure or f"The sweep ended before its first launch ({final.status}).")
+    if final.status == "FAILURE":
+        console.print(final.failure, style="red", markup=False)
+    with console.status("Harvesting ..."):
+        return remote.fetch_sweep(webserver, run_id, HARVEST_TIMEOUT_S)
+
+
+def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: list[str]) -> remote.Progress:
+    """Follow the sweep to its end: one line per trial that is not among those shown yet, and on a terminal a bar."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        refresh_per_second=2,
+    )
+    task = bar.add_task("waiting", total=None)
+    announced = False
+    with bar if console.is_terminal else nullcontext():
+        for progress in remote.follow(webserver, run_id):
+            for line in progress.lines[len(shown) :]:
+                console.print(line, markup=False)
+                shown.append(line)
+            if progress.status == "QUEUED" and not announced:
+                other = remote.sweep_in_the_way(webserver, run_id)
+                if other:
+                    console.print(f"Waiting for the sweep of run {other} to end; two never run at the same time.")
+                    announced = True
+            bar.update(task, description=progress.status.lower(), total=progress.planned, completed=progress.done)
+    return progress
