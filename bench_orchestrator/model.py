@@ -178,6 +178,8 @@ class Variant:
     """Entries of dagster.yaml that this side needs: it then runs in a deployment of its own."""
     cpus: float | None = None
     """CPUs that its code servers, with their runs, may use: a deployment of its own again. None: all."""
+    warm: bool | None = None
+    """Whether its code servers are the warm ones, in a deployment of its own. None: whatever serves its locations."""
     against: str = ""
     """The variant that it is compared with, which is a baseline and names itself; empty: the experiment's first."""
     in_turn: bool = False

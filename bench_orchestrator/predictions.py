@@ -195,7 +195,7 @@ def comparable_sizes(variants: Iterable[Variant]) -> dict[str, int]:
     for variant in variants:
         shapes = {shape and _unsplit(shape) for shape in map(shape_of, variant.locations)}
         shape = shapes.pop()
-        alone = variant.assets == 1 and variant.cpus is None and not variant.in_turn
+        alone = variant.assets == 1 and variant.cpus is None and not variant.warm and not variant.in_turn
         if alone and not shapes and shape is not None and shape == Shape(shape.assets):
             sizes[variant.name] = shape.assets
     return sizes

@@ -18,7 +18,7 @@ from bench_orchestrator.predictions import LagModel, is_plain
 from bench_orchestrator.scaling import CarriedSweep, Scale
 from bench_orchestrator.statistics import Comparison, Estimate, Verdict, compare
 
-_COST_MEASURES = ("run_peak_rss_bytes", "code_server_bytes", "run_cpu_s", "daemon_cpu_percent", "processes")
+_COST_MEASURES = ("run_peak_bytes", "code_server_bytes", "run_cpu_s", "daemon_cpu_percent", "processes")
 _Samples = Mapping[int, float]
 """Seconds by block."""
 

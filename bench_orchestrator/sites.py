@@ -1,8 +1,8 @@
 """Where the variants of a sweep are launched: in the deployment that the sweep runs in, or in one of its own.
 
-A variant needs a deployment of its own where it wants another dagster.yaml or a limit on its CPUs, or where its
-locations are not served yet. Such a deployment has a fresh store, serves what its variants need and nothing else, and
-lives only as long as the sweep.
+A variant needs a deployment of its own where it wants another dagster.yaml, a limit on its CPUs or another code server,
+or where its locations are not served yet. Such a deployment has a fresh store, serves what its variants need and
+nothing else, and lives only as long as the sweep.
 """
 
 import json
@@ -75,7 +75,9 @@ def open_sites(
     for variant in variants:
         if not _needs_own(variant, served):
             continue
-        groups.setdefault(json.dumps([variant.instance, variant.cpus], sort_keys=True), []).append(variant)
+        groups.setdefault(json.dumps([variant.instance, variant.cpus, variant.warm], sort_keys=True), []).append(
+            variant
+        )
     sites = {variant.name: here for variant in variants}
     started: list[_Own] = []
     try:
@@ -96,7 +98,8 @@ def open_sites(
 
 
 def _needs_own(variant: Variant, served: set[str]) -> bool:
-    return bool(variant.instance) or variant.cpus is not None or not served.issuperset(variant.locations)
+    particular = bool(variant.instance) or variant.cpus is not None or variant.warm is not None
+    return particular or not served.issuperset(variant.locations)
 
 
 class _Own:
@@ -110,8 +113,9 @@ class _Own:
         }
         names = dict.fromkeys(location for variant in variants for location in variant.locations)
         self._cpus = variants[0].cpus
+        self._warm = bool(variants[0].warm)
         try:
-            self._locations = [shape_location(location, self._cpus) for location in names]
+            self._locations = [shape_location(location, self._cpus, warm=self._warm) for location in names]
         except DeploymentError as error:
             raise PreflightError(f"{error} A deployment of the sweep's own can serve shapes only.") from error
         self._deployment: Deployment | None = None
@@ -139,6 +143,7 @@ class _Own:
             environment={
                 **describe_environment(self._instance),
                 "cpus_of_code_servers": self._cpus,
+                "warm_code_servers": self._warm,
                 "dagster_yaml": self._settings,
             },
             load_s={location.name: location.load_s for location in status.locations if location.load_s is not None},

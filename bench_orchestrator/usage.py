@@ -29,12 +29,19 @@ MEASURES: Mapping[str, str] = MappingProxyType(
             "largest sum of the resident memory, in bytes, of the run worker and its step processes in any look; "
             "what they share counts for each of them"
         ),
-        "code_server_cpu_s": "CPU seconds of the location's code server itself, without the runs that it started",
+        "run_peak_pss_bytes": (
+            "largest sum of the proportional set size, in bytes, of the run worker and its step processes in any look; "
+            "what several processes share, the code server among them, is divided between them"
+        ),
+        "code_server_cpu_s": (
+            "CPU seconds of the location's code server itself and of the process that it forks its runs from, if it "
+            "has one; without the runs"
+        ),
         "webserver_cpu_s": "CPU seconds of the webserver",
         "daemon_cpu_s": "CPU seconds of the daemon",
         "code_server_bytes": (
-            "memory of the location's code server after the run, in bytes: its proportional set size, or its resident "
-            "memory where that is unknown"
+            "memory of the location's code server after the run, and of the process that it forks its runs from, in "
+            "bytes: their proportional set size, or their resident memory where that is unknown"
         ),
         "throttled_s": "seconds for which the CPU quota of the code server's cgroup held its processes back",
         "wall_s": "seconds over which all of this was read, from before the request until after the run's end",
@@ -135,9 +142,9 @@ def _busy_cpus(meters: Sequence[UsageMeter]) -> float:
 def server_memory(home: Path) -> dict[str, float]:
     """The memory of each code server by its location's name, in bytes, as in `code_server_bytes`."""
     sizes = dict[str, float]()
-    for location, server in _find_servers(home).code.items():
+    for location, servers in _find_servers(home).code.items():
         with suppress(psutil.Error):  # ended meanwhile
-            sizes[location] = _memory_bytes(server)
+            sizes[location] = sum(map(_memory_bytes, servers))
     return sizes
 
 
@@ -145,19 +152,20 @@ def server_memory(home: Path) -> dict[str, float]:
 class _Servers:
     """The servers of a deployment, those of which there is exactly one."""
 
-    code: Mapping[str, psutil.Process] = field(default_factory=dict)
-    """By the location's name."""
+    code: Mapping[str, tuple[psutil.Process, ...]] = field(default_factory=dict)
+    """By the location's name: the code server and, of a warm one, the process that it forks its runs from."""
     webserver: psutil.Process | None = None
     daemon: psutil.Process | None = None
 
     @property
     def all(self) -> tuple[psutil.Process, ...]:
         """Every one that is known."""
-        return tuple(filter(None, (*self.code.values(), self.webserver, self.daemon)))
+        code = [server for servers in self.code.values() for server in servers]
+        return tuple(filter(None, (*code, self.webserver, self.daemon)))
 
     def live_for(self, location: str) -> bool:
         """Whether all that a trial in this location needs are known and live."""
-        needed = (self.code.get(location), self.webserver, self.daemon)
+        needed = (*self.code.get(location, (None,)), self.webserver, self.daemon)
         return all(server is not None and _lives(server) for server in needed)
 
 
@@ -165,9 +173,10 @@ class _Servers:
 class _Trial:
     """The readings of one trial."""
 
-    code_server: psutil.Process
-    cpu_s: Mapping[str, tuple[psutil.Process, float]]
-    """Of each measure of a server: its process, and the CPU it had used at the beginning."""
+    code_server: tuple[psutil.Process, ...]
+    """And the process that it forks its runs from, if it has one."""
+    cpu_s: Mapping[str, tuple[tuple[psutil.Process, ...], float]]
+    """Of each measure of a server: its processes, and the CPU they had used at the beginning."""
     ended_cpu_s: float
     """CPU of the processes that the code server had started, and that had ended, at the beginning."""
     earlier: frozenset[int]
@@ -175,6 +184,7 @@ class _Trial:
     throttled_s: float | None
     began_at: float
     peak_rss_bytes: int = 0
+    peak_pss_bytes: int = 0
     seen: bool = False
     """Whether there was a process of the run at any look."""
     ended: bool = False
@@ -188,44 +198,47 @@ class _Trial:
         code_server = servers.code[location]
         measured = {
             "code_server_cpu_s": code_server,
-            "webserver_cpu_s": servers.webserver,
-            "daemon_cpu_s": servers.daemon,
+            "webserver_cpu_s": (servers.webserver,) if servers.webserver else (),
+            "daemon_cpu_s": (servers.daemon,) if servers.daemon else (),
         }
         return cls(
             code_server=code_server,
-            cpu_s={name: (server, _cpu_s(server)) for name, server in measured.items() if server is not None},
-            ended_cpu_s=_ended_cpu_s(code_server),
-            earlier=frozenset(_children(code_server.pid)),
-            throttled_s=_throttled_s(code_server),
+            cpu_s={name: (processes, sum(map(_cpu_s, processes))) for name, processes in measured.items() if processes},
+            ended_cpu_s=sum(map(_ended_cpu_s, code_server)),
+            earlier=frozenset(_started_by(code_server)),
+            throttled_s=_throttled_s(code_server[0]),
             began_at=time.monotonic(),
         )
 
     def look(self) -> bool:
         """Read the run's processes. Whether there are any."""
-        rss_bytes, self.ended = 0, True
+        rss_bytes, pss_bytes, self.ended = 0, 0, True
         for pid, command in self._run_processes():
             self.seen, self.ended = True, False
             # Nobody waits for a fork server, so that nobody is charged with its CPU and that of the steps it forked.
             self.loses_cpu |= "multiprocessing.forkserver" in command
             with suppress(psutil.Error):
-                rss_bytes += psutil.Process(pid).memory_info().rss
+                memory = psutil.Process(pid).memory_full_info()
+                rss_bytes += memory.rss
+                pss_bytes += getattr(memory, "pss", 0)
         self.peak_rss_bytes = max(self.peak_rss_bytes, rss_bytes)
+        self.peak_pss_bytes = max(self.peak_pss_bytes, pss_bytes)
         return not self.ended
 
     def usage(self) -> dict[str, float]:
         """What was used until now, without what is unknown."""
         used = {"wall_s": time.monotonic() - self.began_at}
-        for name, (server, before_s) in self.cpu_s.items():
+        for name, (servers, before_s) in self.cpu_s.items():
             with suppress(psutil.Error):
-                if _lives(server):
-                    used[name] = _cpu_s(server) - before_s
+                if all(map(_lives, servers)):
+                    used[name] = sum(map(_cpu_s, servers)) - before_s
         with suppress(psutil.Error):
-            if _lives(self.code_server):
+            if all(map(_lives, self.code_server)):
                 used |= self._usage_of_run()
-                throttled_s = _throttled_s(self.code_server)
+                throttled_s = _throttled_s(self.code_server[0])
                 if throttled_s is not None and self.throttled_s is not None:
                     used["throttled_s"] = throttled_s - self.throttled_s
-                used["code_server_bytes"] = _memory_bytes(self.code_server)
+                used["code_server_bytes"] = sum(map(_memory_bytes, self.code_server))
         return used
 
     def _usage_of_run(self) -> dict[str, float]:
@@ -233,8 +246,10 @@ class _Trial:
         used = dict[str, float]()
         if self.peak_rss_bytes:
             used["run_peak_rss_bytes"] = self.peak_rss_bytes
-        cpu_s = _ended_cpu_s(self.code_server) - self.ended_cpu_s
-        nothing_else_ended = self.earlier.issubset(_children(self.code_server.pid))
+        if self.peak_pss_bytes:  # only Linux knows it
+            used["run_peak_pss_bytes"] = self.peak_pss_bytes
+        cpu_s = sum(map(_ended_cpu_s, self.code_server)) - self.ended_cpu_s
+        nothing_else_ended = self.earlier.issubset(_started_by(self.code_server))
         # Only Linux counts the CPU of processes that ended.
         if cpu_s > 0 and self.seen and self.ended and nothing_else_ended and not self.loses_cpu:
             used["run_cpu_s"] = cpu_s
@@ -245,7 +260,7 @@ class _Trial:
 
         Those that ended are among them until their parent takes notice: it is then that it is charged with their CPU.
         """
-        pids = [pid for pid in _children(self.code_server.pid) if pid not in self.earlier]
+        pids = [pid for pid in _started_by(self.code_server) if pid not in self.earlier]
         while pids:
             pid = pids.pop()
             command = ""
@@ -266,18 +281,36 @@ def _find_servers(home: Path) -> _Servers:
                 # Not psutil's own object, which it keeps: it may be of an earlier process of that id.
                 found[role].append(psutil.Process(process.pid))
     only = {role: processes[0] for role, processes in found.items() if len(processes) == 1}
+    families = {location: _family(processes) for (kind, location), processes in found.items() if kind == "code server"}
     return _Servers(
-        code={location: process for (kind, location), process in only.items() if kind == "code server"},
+        code={location: family for location, family in families.items() if family},
         webserver=only.get(("webserver", "")),
         daemon=only.get(("daemon", "")),
     )
+
+
+def _family(processes: Sequence[psutil.Process]) -> tuple[psutil.Process, ...]:
+    """A code server and what it forks its runs from, of all processes with its command line; none if it is not one.
+
+    Whatever is forked has the command line of the process that it was forked from, the runs too.
+    """
+    with suppress(psutil.Error):
+        parents = {process.pid: process.ppid() for process in processes}
+        roots = [process for process in processes if parents[process.pid] not in parents]
+        if len(roots) == 1:
+            return (roots[0], *(process for process in processes if parents[process.pid] == roots[0].pid))
+    return ()
 
 
 def _role(command: Sequence[str]) -> tuple[str, str] | None:
     """Which server this is and of which location; None for other processes, and for a server of unknown location."""
     match _program(command):
         # `dagster dev` starts `dagster code-server start` for each location, and that in its turn this:
-        case ["dagster", "api", "grpc", *options] if "--location-name" in options[:-1]:
+        case ["dagster" | "bench_orchestrator.warm_server", "api", "grpc", *options] if (
+            "--location-name" in options[:-1]
+        ):
+            return "code server", options[options.index("--location-name") + 1]
+        case ["bench_orchestrator.warm_server", *options] if {"--location-name", "--no-reload"} <= set(options[:-1]):
             return "code server", options[options.index("--location-name") + 1]
         case ["dagster_webserver" | "dagster-webserver", *_]:
             return "webserver", ""
@@ -314,6 +347,12 @@ def _children(pid: int) -> list[int]:
             with suppress(OSError):
                 found += map(int, (thread / "children").read_text().split())
     return found
+
+
+def _started_by(processes: Sequence[psutil.Process]) -> set[int]:
+    """What these have started, without themselves."""
+    started = {child for process in processes for child in _children(process.pid)}
+    return started - {process.pid for process in processes}
 
 
 @cache

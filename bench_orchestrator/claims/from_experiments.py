@@ -30,6 +30,7 @@ LOADING = (Stage.WORKER_LOAD, Stage.STEP_LOAD)
 """Where the processes of a run load the definitions."""
 
 CACHES = (
+    ("definitions-cache", "warm, a10k", LAG.name),
     ("executors", "forkserver, job, 1 step", LAG.name),
     ("executors", "forkserver, job, 6 steps", "step_s"),
     ("loading", "a memoised function", LAG.name),

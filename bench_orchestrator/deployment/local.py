@@ -259,7 +259,8 @@ class Deployment:
         self._servers = (*self._code_servers, self._webserver, self._daemon)
 
     def _code_server(self, location: CodeLocation, socket_path: Path) -> SupervisedProcess:
-        arguments = ["dagster", "api", "grpc", "--socket", str(socket_path), "--location-name", location.name]
+        command = ["bench_orchestrator.warm_server", "--no-reload"] if location.warm else ["dagster", "api", "grpc"]
+        arguments = [*command, "--socket", str(socket_path), "--location-name", location.name]
         arguments += ["--module-name", location.module]
         if location.attribute:
             arguments += ["--attribute", location.attribute]

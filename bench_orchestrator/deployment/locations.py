@@ -26,6 +26,8 @@ class CodeLocation:
     """Variables beside those of the supervisor."""
     cpus: float | None = None
     """How much CPU its server may use, together with the run workers and steps that it starts; None is no limit."""
+    warm: bool = False
+    """Whether its server is the warm one, which forks its runs."""
 
 
 def read_locations(workspace_file: Path, names: Sequence[str] = ()) -> list[CodeLocation]:
@@ -47,7 +49,7 @@ def read_locations(workspace_file: Path, names: Sequence[str] = ()) -> list[Code
     ]
 
 
-def shape_location(name: str, cpus: float | None = None) -> CodeLocation:
+def shape_location(name: str, cpus: float | None = None, *, warm: bool = False) -> CodeLocation:
     """The generated location of that shape. Raises DeploymentError for a name that is no shape."""
     from synthetic_locations.shape import parse_shape  # deferred: most starts need no shape
 
@@ -55,7 +57,7 @@ def shape_location(name: str, cpus: float | None = None) -> CodeLocation:
         parse_shape(name)
     except ValueError as error:
         raise DeploymentError(str(error)) from error
-    return CodeLocation(name, _SHAPES_MODULE, name, cpus=cpus)
+    return CodeLocation(name, _SHAPES_MODULE, name, cpus=cpus, warm=warm)
 
 
 def _declared_location(entry: str | Mapping[str, str], base: Path) -> CodeLocation:

@@ -6,6 +6,7 @@ From the entry follow its job, its command, its evaluation in the asset catalog 
 from bench_orchestrator.experiments import (
     checks,
     cpu_limit,
+    definitions_cache,
     dependencies,
     dequeue_interval,
     executors,
@@ -23,6 +24,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     module.EXPERIMENT.name: module.EXPERIMENT
     for module in (
         split_definitions,
+        definitions_cache,
         graph_asset,
         executors,
         imports,

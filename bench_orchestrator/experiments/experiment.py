@@ -83,6 +83,12 @@ def usage_measure(key: str, label: str, unit: str = "s", scale: float = 1.0) -> 
     return Measure(key, label, unit, of)
 
 
+def _peak_bytes(launch: Launch) -> float | None:
+    """Without what is shared counting more than once, where that is known."""
+    value = launch.usage.get("run_peak_pss_bytes", launch.usage.get("run_peak_rss_bytes"))
+    return None if value is None else value / MEBIBYTE
+
+
 CODE_SERVER = usage_measure("code_server_bytes", "memory of the code server", "MiB", MEBIBYTE)
 """Of the one that a launch was in; a side with several has several."""
 
@@ -91,7 +97,7 @@ COMMON_MEASURES: tuple[Measure, ...] = (
     WORK,
     Measure("processes", "processes of the run", "", lambda launch: float(launch.processes)),
     usage_measure("run_cpu_s", "CPU of the run's processes"),
-    usage_measure("run_peak_rss_bytes", "peak memory of the run's processes", "MiB", MEBIBYTE),
+    Measure("run_peak_bytes", "peak memory of the run's processes", "MiB", _peak_bytes),
     CODE_SERVER,
 )
 """What every experiment records of each launch beside its lag."""

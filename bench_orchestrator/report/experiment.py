@@ -165,6 +165,8 @@ def _describe_launch(variant: Variant) -> str:
 
 def _describe_needs(variant: Variant) -> str:
     parts = [f"{variant.cpus:g} CPUs for code and runs"] if variant.cpus is not None else []
+    if variant.warm is not None:
+        parts.append("the warm code server" if variant.warm else "Dagster's code server")
     if variant.instance:
         parts.append(json.dumps(dict(variant.instance)))
     return "; ".join(parts)

@@ -21,7 +21,10 @@ from bench_orchestrator.warm_server.template import Listener
 OPTIONS_VARIABLE = "BENCH_WARM_OPTIONS"
 """How the server that reloads tells the servers that it starts what the user wants."""
 
-_FORWARDED = {"empty_working_directory": "DAGSTER_EMPTY_WORKING_DIRECTORY", "enable_metrics": "DAGSTER_ENABLE_SERVER_METRICS"}
+_FORWARDED = {
+    "empty_working_directory": "DAGSTER_EMPTY_WORKING_DIRECTORY",
+    "enable_metrics": "DAGSTER_ENABLE_SERVER_METRICS",
+}
 """Options of `dagster api grpc` that `dagster code-server start` does not have, as its servers read them."""
 
 _PORT_VARIABLES = ("PORT", "SOCKET", "HOST", "MAX_WORKERS")
@@ -122,9 +125,7 @@ def _call(dagster_command: click.Command, options: Mapping[str, Any]) -> None:
 def _check_version(*, strict: bool) -> None:
     if dg.__version__.startswith(tuple(f"{minor}." for minor in internals.SUPPORTED)):
         return
-    message = (
-        f"The warm server was tested with Dagster {', '.join(internals.SUPPORTED)}, and this is {dg.__version__}."
-    )
+    message = f"The warm server was tested with Dagster {', '.join(internals.SUPPORTED)}, and this is {dg.__version__}."
     if strict:
         raise click.ClickException(message)
     click.echo(f"{message} It may not work.", err=True)
@@ -155,10 +156,9 @@ command = click.Command(
 
 
 def main() -> None:
-    """`python -m bench_orchestrator.warm_server`: the command, or with `api grpc` in front a server of one that reloads."""
+    """The command; or, with `api grpc` in front of its options, a server of one that reloads."""
     if sys.argv[1:3] == ["api", "grpc"]:
-        fields = json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))
-        _serve_once(Options(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}))
+        _serve_once(Options(**json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))))
         internals.grpc_command.main(args=sys.argv[3:], prog_name="dagster api grpc")
     else:
         command.main(prog_name=f"python -m {__package__}")

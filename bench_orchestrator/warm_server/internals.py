@@ -18,7 +18,7 @@ from dagster._core.events import EngineEventData
 from dagster._core.execution.api import create_execution_plan
 from dagster._core.executor.multiprocess import MultiprocessExecutor
 from dagster._core.instance import InstanceRef
-from dagster._grpc import impl, proxy_server, server
+from dagster._grpc import impl, server
 from dagster._grpc.server import DagsterApiServer, LoadedRepositories
 from dagster._grpc.types import ExecuteExternalJobArgs
 from dagster._serdes import deserialize_value
@@ -61,9 +61,7 @@ def hold(loaded: LoadedRepositories) -> None:
 
     Not where it asks for another state of them (`repository_load_data`) than they were loaded with.
     """
-    held = {
-        pointer: loaded.definitions_by_name[name] for name, pointer in loaded.code_pointers_by_repo_name.items()
-    }
+    held = {pointer: loaded.definitions_by_name[name] for name, pointer in loaded.code_pointers_by_repo_name.items()}
     load = reconstruct.reconstruct_repository_def_from_pointer
 
     @wraps(load)
@@ -109,7 +107,9 @@ def announce(describe: Callable[[], tuple[str, Mapping[str, Any]]]) -> None:
     execute = impl.core_execute_run
 
     @wraps(execute)
-    def announced(recon_job: Any, dagster_run: dg.DagsterRun, instance: dg.DagsterInstance, *args: Any, **kwargs: Any) -> Any:
+    def announced(
+        recon_job: Any, dagster_run: dg.DagsterRun, instance: dg.DagsterInstance, *args: Any, **kwargs: Any
+    ) -> Any:
         message, metadata = describe()
         event = EngineEventData(metadata={name: dg.MetadataValue.text(str(value)) for name, value in metadata.items()})
         yield instance.report_engine_event(message, dagster_run, event)
@@ -120,7 +120,7 @@ def announce(describe: Callable[[], tuple[str, Mapping[str, Any]]]) -> None:
 
 def instance_of(servicer: DagsterApiServer) -> dg.DagsterInstance | None:
     """The instance that a servicer has opened; none where it has no way to one."""
-    return servicer._instance  # noqa: SLF001
+    return servicer._instance
 
 
 def run_of(request: Any) -> tuple[str, InstanceRef | None]:
@@ -131,13 +131,13 @@ def run_of(request: Any) -> tuple[str, InstanceRef | None]:
 
 def set_context(servicer: DagsterApiServer, context: Any) -> None:
     """Have a servicer start its run workers by another `multiprocessing` context."""
-    servicer._mp_ctx = context  # noqa: SLF001
+    servicer._mp_ctx = context
 
 
 def start_steps_by(executor: dg.Executor, method: str) -> None:
     """Have a multiprocess executor start its steps by a start method that its configuration does not know."""
     assert isinstance(executor, MultiprocessExecutor)
-    executor._start_method = method  # noqa: SLF001
+    executor._start_method = method
 
 
 def start_all_steps_by(method: str) -> None:

@@ -13,7 +13,7 @@ from bench_orchestrator.warm_server.servicer import COLD_TAG
 
 
 class WarmRunLauncher(RunLauncher, ConfigurableClass):
-    """Launches runs in their code server, where a warm one forks them; those tagged `bench/cold: true` by another launcher.
+    """Launches runs in their code server, where a warm one forks them; those tagged `bench/cold: true` by another one.
 
     In dagster.yaml, with the cold launcher as it was configured before:
 
@@ -40,7 +40,11 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
     @classmethod
     def config_type(cls) -> Mapping[str, Any]:
         """What can be configured."""
-        return {"cold": Field({"module": str, "class": str, "config": Field(Permissive(), is_required=False)}, is_required=False)}
+        return {
+            "cold": Field(
+                {"module": str, "class": str, "config": Field(Permissive(), is_required=False)}, is_required=False
+            )
+        }
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:

@@ -3,8 +3,8 @@
 Whoever wants a process sends the template a request over a Unix socket, and with it the ends of a few pipes:
 
 - the *life* pipe, whose writing end the new process holds until it dies. On it come its pid, before anything else runs
-  in it, and from the template its exit status. So the end of the pipe without a pid means that nothing has run, whatever
-  became of the template, and asking another one for the same process is safe.
+  in it, and from the template its exit status. So the end of the pipe without a pid means that nothing has run,
+  whatever became of the template, and asking another one for the same process is safe.
 - the *parent* pipe, which tells the process that the one that asked for it has died.
 - those of the queues and events among its arguments.
 
@@ -24,6 +24,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from multiprocessing import connection, popen_spawn_posix, reduction, synchronize
@@ -113,11 +114,8 @@ class PipeQueue:
 
     def put(self, item: Any) -> None:
         """Send to the parent; into the void if there is none any more."""
-        with self._lock:
-            try:
-                self._writer.send(item)
-            except BrokenPipeError:
-                pass
+        with self._lock, suppress(BrokenPipeError):
+            self._writer.send(item)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """The next item.
@@ -226,10 +224,8 @@ class WarmPopen:
 
     def _signal(self, number: int) -> None:
         if self.poll() is None:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
-            except ProcessLookupError:
-                pass
 
     def _pickle(self, process: multiprocessing.process.BaseProcess) -> bytes:
         buffer = BytesIO()
@@ -264,7 +260,7 @@ class WarmPopen:
         if status is not None:
             return int(_STATUS.unpack(status)[0])
         try:  # without its template it is a child of the process that adopts orphans, which may be this one
-            pid, wait_status = os.waitpid(self.pid, 0)
+            _, wait_status = os.waitpid(self.pid, 0)
         except ChildProcessError:
             return UNKNOWN_EXIT_CODE
         return os.waitstatus_to_exitcode(wait_status)
@@ -309,7 +305,7 @@ def receive(client: socket.socket) -> tuple[Request, list[int]]:
             payload = stream.read(length)
         if len(payload) < length:
             raise ConnectionError("the request broke off")
-        return pickle.loads(payload), fds  # noqa: S301 - from a socket that only this user can reach
+        return pickle.loads(payload), fds
     except BaseException:
         _close(*fds)
         raise
@@ -317,10 +313,8 @@ def receive(client: socket.socket) -> tuple[Request, list[int]]:
 
 def report(life_w: int, status: int) -> None:
     """Tell the process that asked: a pid (or a negative error number) first, at the end the exit code."""
-    try:
+    with suppress(BrokenPipeError):
         os.write(life_w, _STATUS.pack(status))
-    except BrokenPipeError:
-        pass
 
 
 def run(request: Request, fds: Sequence[int]) -> int:
@@ -329,8 +323,8 @@ def run(request: Request, fds: Sequence[int]) -> int:
     os.environ.update(request.environ)
     os.chdir(request.cwd)
     _, parent_r, *InheritedFd.received = fds
-    process = pickle.loads(request.process)  # noqa: S301
-    return int(process._bootstrap(parent_sentinel=parent_r))  # noqa: SLF001 - as every start method of the library does
+    process = pickle.loads(request.process)
+    return int(process._bootstrap(parent_sentinel=parent_r))
 
 
 class WarmProcess(multiprocessing.process.BaseProcess):
@@ -364,7 +358,7 @@ class WarmContext(multiprocessing.context.BaseContext):
 def register() -> WarmContext:
     """Make `multiprocessing.get_context("warm")` known."""
     context = WarmContext()
-    multiprocessing.context._concrete_contexts[METHOD] = context  # type: ignore[attr-defined]  # noqa: SLF001
+    multiprocessing.context._concrete_contexts[METHOD] = context  # type: ignore[attr-defined]
     return context
 
 

@@ -39,7 +39,7 @@ class UnsafeToForkError(Exception):
 def open_descriptors() -> frozenset[int]:
     """Those that are open now; none where the system does not say."""
     try:
-        return frozenset(int(name) for name in os.listdir(_SELF / "fd"))
+        return frozenset(int(entry.name) for entry in (_SELF / "fd").iterdir())
     except FileNotFoundError:
         return frozenset()
 
@@ -64,7 +64,7 @@ def _threads() -> Iterator[Hazard]:
 
 
 def _native_threads() -> Iterator[Hazard]:
-    """Threads that no Python code has started. Libraries that are prepared for forks (OpenBLAS) end theirs before one."""
+    """Threads that no Python code has started. Libraries that are prepared for forks (OpenBLAS) end theirs first."""
     if not _count_tasks() or _count_tasks() == threading.active_count():
         return
     if (pid := os.fork()) == 0:
@@ -77,7 +77,7 @@ def _native_threads() -> Iterator[Hazard]:
 
 def _count_tasks() -> int:
     try:
-        return len(os.listdir(_SELF / "task"))
+        return len(list((_SELF / "task").iterdir()))
     except FileNotFoundError:
         return 0
 
@@ -85,7 +85,7 @@ def _count_tasks() -> int:
 def _descriptors(harmless: frozenset[int]) -> Iterator[Hazard]:
     for fd in sorted(open_descriptors() - harmless):
         try:
-            target = os.readlink(_SELF / "fd" / str(fd))
+            target = str((_SELF / "fd" / str(fd)).readlink())
         except FileNotFoundError:  # the one that listed the others
             continue
         if target.startswith("socket:["):
@@ -113,7 +113,6 @@ def _peers() -> dict[str, str]:
 
 def _address(encoded: str) -> str:
     """`0100007F:1538` is 127.0.0.1:5432; an address of 16 bytes is in words of four, each the wrong way round."""
-
 
     host, port = encoded.split(":")
     words = [bytes.fromhex(host[i : i + 8])[::-1] for i in range(0, len(host), 8)]

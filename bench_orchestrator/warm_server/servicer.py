@@ -3,7 +3,6 @@
 import logging
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -68,7 +67,9 @@ class Warmth:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="bench-warm-")))
 
-    def begin(self, loaded: internals.LoadedRepositories, instance_ref: internals.InstanceRef | None, harmless: frozenset[int]) -> None:
+    def begin(
+        self, loaded: internals.LoadedRepositories, instance_ref: internals.InstanceRef | None, harmless: frozenset[int]
+    ) -> None:
         """Make the first template of the code that this process has just loaded; or be one.
 
         Raises:
@@ -103,7 +104,7 @@ class Warmth:
         """End the template; what it has forked goes on."""
         with self._lock:
             if self._template:
-                self._template.stop()
+                self._template.release()
                 self._template = None
 
     def _replace(self, gone: Template) -> None:

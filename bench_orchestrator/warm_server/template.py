@@ -1,6 +1,7 @@
 """The template: a process with one thread, which has everything loaded and does nothing but fork.
 
-It is itself forked, from a process that has loaded the code and has not started a thread yet, and ends with that one.
+It is itself forked, from a process that has loaded the code and has not started a thread yet. It ends when that one
+has, and the last process that it has forked.
 What it forks belongs to whoever asked for it; the template reaps it and passes on its exit code.
 """
 
@@ -52,13 +53,13 @@ class Template:
 
     def reap(self) -> None:
         """After its death: what is left of it."""
+        self.release()
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
-        os.close(self.lifeline)
 
-    def stop(self) -> None:
-        """Let it end when it has forked what it was asked for; what it has forked goes on."""
-        self.reap()
+    def release(self) -> None:
+        """Let it end as soon as all that it has forked is over."""
+        os.close(self.lifeline)
 
 
 def listen(directory: Path, name: str) -> tuple[Listener, int]:
@@ -93,11 +94,11 @@ def fork_template(
         listener.close()
         return Template(pid, TemplateClient(listener.address), lifeline_w)
     os.close(lifeline_w)
-    be_template(listener, prepare, enter_child)
+    return be_template(listener, prepare, enter_child)
 
 
 def be_template(listener: Listener, prepare: Callable[[], None], enter_child: Callable[[Request], None]) -> NoReturn:
-    """Serve as a template until the lifeline ends, and end this process then."""
+    """Serve as a template until the lifeline ends and what it has forked is over, and end this process then."""
     code = 1
     try:
         prepare()
@@ -124,7 +125,7 @@ class _Server:
         """The life pipes of what was forked and has not been reaped, by pid."""
 
     def serve(self) -> None:
-        """Fork on request until the lifeline ends."""
+        """Fork on request until the lifeline ends, and with it the last process that was forked."""
         # A Ctrl-C in the terminal is for the process that made this one.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -137,16 +138,19 @@ class _Server:
         with selectors.DefaultSelector() as self._selector:
             for source in (self._listener, self._lifeline, self._woken_r):
                 self._selector.register(source, selectors.EVENT_READ)
-            while True:
+            is_needed = True
+            # What runs on may still ask for processes of steps, with the code that it has begun with.
+            while is_needed or self._lives:
                 ready = {key.fileobj for key, _ in self._selector.select()}
                 if self._woken_r in ready:
                     with suppress(BlockingIOError):
                         os.read(self._woken_r, 4096)
-                self._reap()
                 if self._listener in ready:
                     self._accept()
                 elif self._lifeline in ready:
-                    return
+                    self._selector.unregister(self._lifeline)
+                    is_needed = False
+                self._reap()
 
     def _accept(self) -> None:
         with suppress(OSError):  # a client that broke off has asked for nothing
@@ -219,7 +223,7 @@ def _seed() -> None:
 def _exit(code: int) -> NoReturn:
     """End as an interpreter does that has nobody to return to."""
     with suppress(BaseException):
-        atexit._run_exitfuncs()  # noqa: SLF001 - `os._exit` leaves them out
+        atexit._run_exitfuncs()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,7 +51,7 @@ class Host:
 
     def open_descriptors(self) -> int:
         """How many it holds."""
-        return len(os.listdir(f"/proc/{self.popen.pid}/fd"))
+        return len(list(Path(f"/proc/{self.popen.pid}/fd").iterdir()))
 
     def release(self) -> None:
         """End its lifeline."""
@@ -82,7 +83,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 def answer(replies: Any, question: Any) -> None:
-    replies.put((question, os.getpid(), os.getcwd(), os.environ.get("GREETING")))
+    replies.put((question, os.getpid(), str(Path.cwd()), os.environ.get("GREETING")))
 
 
 def obey(replies: Any, stop: Any) -> None:
@@ -120,7 +121,9 @@ def flood(replies: Any, count: int) -> None:
         replies.put(str(number) * 1_000)
 
 
-def test_it_runs_the_target_where_its_parent_is(context: WarmContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_runs_the_target_where_its_parent_is(
+    context: WarmContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GREETING", "hello")
     replies = context.Queue()
@@ -209,7 +212,7 @@ def test_a_parent_that_listens_no_more_holds_up_nobody(context: WarmContext) -> 
 
 def test_many_at_once_leave_nothing_behind(host: Host, context: WarmContext) -> None:
     context.Process(target=leave, args=("return",)).start()
-    ours, theirs = len(os.listdir("/proc/self/fd")), host.open_descriptors()
+    ours, theirs = len(list(Path("/proc/self/fd").iterdir())), host.open_descriptors()
     for _ in range(3):
         processes = [context.Process(target=nap, args=(0.05,)) for _ in range(20)]
         for process in processes:
@@ -219,7 +222,7 @@ def test_many_at_once_leave_nothing_behind(host: Host, context: WarmContext) -> 
             assert process.exitcode == 0
             process.close()
     wait_until(lambda: host.open_descriptors() <= theirs)
-    assert len(os.listdir("/proc/self/fd")) <= ours + 2
+    assert len(list(Path("/proc/self/fd").iterdir())) <= ours + 2
     assert Path(f"/proc/{host.popen.pid}/task/{host.popen.pid}/children").read_text() == ""
 
 
@@ -231,8 +234,6 @@ class TestATemplateThatDies:
         def kill_soon() -> None:
             time.sleep(0.3)
             host.popen.kill()
-
-        import threading
 
         threading.Thread(target=kill_soon).start()
         with pytest.raises(TemplateGoneError):
@@ -255,13 +256,20 @@ class TestATemplateThatDies:
         assert not process.is_alive()
         assert process.exitcode is not None
 
-    def test_ends_with_its_lifeline_and_takes_its_socket_with_it(self, host: Host, context: WarmContext) -> None:
-        replies, stop = context.Queue(), context.Event()
-        process = context.Process(target=obey, args=(replies, stop))
-        process.start()
-        host.release()
-        assert host.popen.wait(PATIENCE_S) == 0
-        assert not host.client.address.exists()
-        assert process.is_alive()
-        stop.set()
-        process.join(PATIENCE_S)
+
+def test_a_template_serves_its_processes_to_the_last_and_takes_its_socket_with_it(
+    host: Host, context: WarmContext
+) -> None:
+    replies, stop = context.Queue(), context.Event()
+    process = context.Process(target=obey, args=(replies, stop))
+    process.start()
+    host.release()
+    step = context.Process(target=leave, args=("exit",))
+    step.start()
+    step.join(PATIENCE_S)
+    assert step.exitcode == 3
+    stop.set()
+    process.join(PATIENCE_S)
+    assert process.exitcode == 0
+    assert host.popen.wait(PATIENCE_S) == 0
+    assert not host.client.address.exists()

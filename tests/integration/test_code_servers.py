@@ -1,0 +1,365 @@
+"""What runs do is the same on Dagster's own code server and on the warm one: one test, both servers.
+
+Each server is in a real deployment, with a webserver and a daemon. What only the warm one has is in the tests of
+`warm_server`.
+"""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psutil
+import pytest
+import yaml
+
+from bench_orchestrator.deployment import CodeLocation, Deployment
+from bench_orchestrator.launching import Webserver
+from integration.leftovers import assert_nothing_left
+from integration.sweeping import wait_for
+
+LOCATION = "behaviours"
+DAGSTER_YAML: Mapping[str, Any] = {
+    "telemetry": {"enabled": False},
+    "run_coordinator": {
+        "module": "dagster.core.run_coordinator",
+        "class": "QueuedRunCoordinator",
+        "config": {"dequeue_interval_seconds": 1, "tag_concurrency_limits": [{"key": "held", "limit": 0}]},
+    },
+    "concurrency": {"pools": {"default_limit": 1}},
+    "run_monitoring": {"enabled": True, "poll_interval_seconds": 1},
+    "run_retries": {"enabled": True, "max_retries": 0},
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A code server with the behaviours' code, in a deployment."""
+
+    deployment: Deployment
+    webserver: Webserver
+    instance: dg.DagsterInstance
+    warm: bool
+
+    def launch(self, job: str, tags: Mapping[str, str] | None = None, repository: str = "main", **ops: Path) -> str:
+        """Launch a run of a job, with a path for those of its ops that want one."""
+        config = {"ops": {op: {"config": {"path": str(path)}} for op, path in ops.items()}} if ops else {}
+        return self.webserver.submit(
+            location=LOCATION, repository=repository, job=job, tags=tags or {}, run_config=config
+        )
+
+    def run(self, run_id: str) -> dg.DagsterRun:
+        """It, as it is now."""
+        run = self.instance.get_run_by_id(run_id)
+        assert run is not None
+        return run
+
+    def wait_for_end(self, run_id: str) -> dg.DagsterRunStatus:
+        """How it ended."""
+        wait_for(f"the end of {run_id}", lambda: self.run(run_id).is_finished)
+        return self.run(run_id).status
+
+    def finish(self, job: str, **options: Any) -> str:
+        """Launch a run that goes well, and wait until it is over."""
+        run_id = self.launch(job, **options)
+        assert self.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS, self.story(run_id)
+        return run_id
+
+    def events(self, run_id: str, kind: dg.DagsterEventType) -> list[dg.DagsterEvent]:
+        """Those of a kind, in their order."""
+        return [
+            entry.dagster_event
+            for entry in self.instance.all_logs(run_id, of_type=kind)
+            if entry.dagster_event is not None
+        ]
+
+    def story(self, run_id: str) -> list[str]:
+        """All that was logged, to read when a test fails."""
+        return [entry.message or entry.user_message for entry in self.instance.all_logs(run_id)]
+
+    def saw(self, run_id: str, step: str) -> dict[str, Any]:
+        """What a step has told of itself."""
+        for event in self.events(run_id, dg.DagsterEventType.STEP_OUTPUT):
+            if event.step_key == step:
+                return {name: value.value for name, value in event.step_output_data.metadata.items()}
+        raise AssertionError(f"{step} has put out nothing: {self.story(run_id)}")
+
+    def steps(self, run_id: str, kind: dg.DagsterEventType = dg.DagsterEventType.STEP_SUCCESS) -> list[str]:
+        """The steps with such an event, by name."""
+        return sorted(str(event.step_key) for event in self.events(run_id, kind))
+
+    def process_in(self, path: Path) -> psutil.Process:
+        """The process that writes its id there, when it has."""
+        return psutil.Process(wait_for(f"{path}", lambda: int(path.read_text() or 0) if path.exists() else 0))
+
+    def query(self, text: str, **variables: Any) -> Any:
+        """Ask the webserver."""
+        return self.webserver.query(text, variables)
+
+
+@pytest.fixture(scope="module", params=["stock", "warm"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    warm = request.param == "warm"
+    home = tmp_path_factory.mktemp(request.param)
+    (home / "dagster.yaml").write_text(yaml.safe_dump(dict(DAGSTER_YAML)))
+    location = CodeLocation(
+        LOCATION,
+        "behaviours",
+        working_directory=Path(__file__).parent,
+        environment={"GREETING": "hello"},
+        warm=warm,
+    )
+    with Deployment(home, [location], on_event=print) as deployment:
+        status = deployment.wait_until_loaded(timeout_s=180)
+        assert [one.message for one in status.locations] == [""]
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            yield Server(deployment, Webserver(deployment.url), instance, warm)
+    assert_nothing_left(home)
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether it has ended."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+class TestARun:
+    def test_has_processes_of_its_own_and_hands_values_on(self, server: Server) -> None:
+        run_id = server.finish("success")
+        look, add = server.saw(run_id, "look"), server.saw(run_id, "add")
+        assert look["pid"] != add["pid"]
+        assert server.steps(run_id) == ["add", "look"]
+        other = server.saw(server.finish("success"), "look")
+        assert other["pid"] != look["pid"]
+        assert other["random"] != look["random"]
+        assert other["temporary"] != look["temporary"]
+
+    def test_in_process_has_one_process(self, server: Server) -> None:
+        run_id = server.finish("success_in_process")
+        assert server.saw(run_id, "look")["pid"] == server.saw(run_id, "add")["pid"]
+        assert not psutil.pid_exists(server.saw(run_id, "look")["pid"])
+
+    def test_runs_where_and_with_what_its_server_runs(self, server: Server) -> None:
+        for job in ("success", "success_in_process"):
+            run_id = server.finish(job, tags={"of": "the run"})
+            look = server.saw(run_id, "look")
+            environment = json.loads(look["environment"])
+            assert look["directory"] == str(Path(__file__).parent)
+            assert look["greeting"] == environment["GREETING"] == "hello"
+            assert environment["SET_AT_IMPORT"] == "yes"
+            assert environment["DAGSTER_HOME"] == str(server.deployment.home)
+            assert environment["DAGSTER_RUN_JOB_NAME"] == job
+            assert look["main_thread"] is True
+            assert json.loads(look["tags"])["of"] == "the run"
+
+    def test_has_its_output_captured(self, server: Server) -> None:
+        for job in ("success", "success_in_process"):
+            run_id = server.finish(job)
+            (capture,) = {
+                event.logs_captured_data.file_key
+                for event in server.events(run_id, dg.DagsterEventType.LOGS_CAPTURED)
+                if job == "success_in_process" or "look" in (event.logs_captured_data.step_keys or [])
+            }
+            logs = server.instance.compute_log_manager.get_log_data([run_id, "compute_logs", capture])
+            assert logs.stdout is not None
+            assert b"a line to stdout" in logs.stdout
+            assert logs.stderr is not None
+            assert b"a line to stderr" in logs.stderr
+            assert "a line to the log" in server.story(run_id)
+
+    def test_may_start_threads_and_open_connections(self, server: Server) -> None:
+        assert server.saw(server.finish("connecting"), "connect")["received"] == "abc"
+
+    def test_is_of_its_own_repository(self, server: Server) -> None:
+        assert server.saw(server.finish("success", repository="other"), "collect")["sum"] == 6
+
+    def test_has_as_many_steps_as_there_are_pieces(self, server: Server) -> None:
+        run_id = server.finish("dynamic")
+        assert server.saw(run_id, "collect")["sum"] == 6
+        assert server.steps(run_id) == ["collect", *(f"double[piece_{number}]" for number in range(3)), "split"]
+
+    def test_waits_for_room_in_its_pool(self, server: Server) -> None:
+        runs = [server.launch("pooled") for _ in range(3)]
+        assert {server.wait_for_end(run_id) for run_id in runs} == {dg.DagsterRunStatus.SUCCESS}
+        stays = sorted((saw["entered"], saw["left"]) for saw in (server.saw(run_id, "squeeze") for run_id in runs))
+        assert all(left <= entered for (_, left), (entered, _) in pairwise(stays))
+
+
+class TestAFailure:
+    def test_says_what_went_wrong(self, server: Server) -> None:
+        run_id = server.launch("failure")
+        assert server.wait_for_end(run_id) is dg.DagsterRunStatus.FAILURE
+        (failure,) = server.events(run_id, dg.DagsterEventType.STEP_FAILURE)
+        error = failure.step_failure_data.error
+        assert error is not None
+        assert error.cause is not None
+        assert "the warehouse is closed" in error.cause.message
+        assert "behaviours.py" in "".join(error.cause.stack)
+        assert server.steps(run_id) == ["look"]
+
+    def test_can_be_retried_from_where_it_happened(self, server: Server, tmp_path: Path) -> None:
+        run_id = server.launch("recovery", refuse_once=tmp_path / "tried")
+        assert server.wait_for_end(run_id) is dg.DagsterRunStatus.FAILURE
+        answer = server.query(
+            """mutation($run: String!) {
+                launchRunReexecution(reexecutionParams: {parentRunId: $run, strategy: FROM_FAILURE}) {
+                    ... on LaunchRunSuccess { run { runId } }
+                    ... on PythonError { message }
+                }
+            }""",
+            run=run_id,
+        )
+        again = answer["launchRunReexecution"]["run"]["runId"]
+        assert server.wait_for_end(again) is dg.DagsterRunStatus.SUCCESS, server.story(again)
+        assert server.steps(again) == ["refuse_once"]
+
+    def test_is_retried_by_its_policy(self, server: Server) -> None:
+        run_id = server.finish("retrying")
+        assert server.steps(run_id, dg.DagsterEventType.STEP_UP_FOR_RETRY) == ["stumble"]
+        assert server.steps(run_id, dg.DagsterEventType.STEP_RESTARTED) == ["stumble"]
+
+
+class TestAKilledProcess:
+    def test_of_a_step_fails_it(self, server: Server, tmp_path: Path) -> None:
+        run_id = server.launch("dying_step", die=tmp_path / "died")
+        assert server.wait_for_end(run_id) is dg.DagsterRunStatus.FAILURE
+        (failure,) = server.events(run_id, dg.DagsterEventType.STEP_FAILURE)
+        error = failure.step_failure_data.error
+        assert error is not None
+        assert f"exit code {-signal.SIGKILL}" in error.message
+        assert "terminated by signal 9 (SIGKILL)" in error.message
+
+    def test_of_a_run_fails_it(self, server: Server, tmp_path: Path) -> None:
+        run_id = server.launch("dying_run", die=tmp_path / "died")
+        assert server.wait_for_end(run_id) is dg.DagsterRunStatus.FAILURE
+        assert any("terminated unexpectedly" in line or "unexpectedly exited" in line for line in server.story(run_id))
+
+    def test_of_a_run_is_retried_where_that_is_asked_for(self, server: Server, tmp_path: Path) -> None:
+        run_id = server.launch("dying_run", {"dagster/max_retries": "1"}, die=tmp_path / "died")
+        assert server.wait_for_end(run_id) is dg.DagsterRunStatus.FAILURE
+        retry = dg.RunsFilter(tags={"dagster/parent_run_id": run_id})
+        (again,) = wait_for("the retry", lambda: server.instance.get_runs(retry))
+        assert server.wait_for_end(again.run_id) is dg.DagsterRunStatus.SUCCESS, server.story(again.run_id)
+
+    def test_of_the_server_leaves_its_runs_alone(self, server: Server, tmp_path: Path) -> None:
+        path = tmp_path / "here"
+        run_id = server.launch("lasting", wait_for_file=path)
+        worker = server.process_in(path)
+        code_server = next(
+            process for process in psutil.process_iter(["cmdline"]) if is_code_server(process, server.deployment)
+        )
+        code_server.kill()
+        code_server.wait(20)
+        time.sleep(1)
+        assert worker.is_running()
+        path.unlink()
+        assert server.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS, server.story(run_id)
+        wait_for("its end", lambda: gone(worker))
+        server.deployment.wait_until_loaded(timeout_s=60)
+        server.finish("success")
+
+
+def is_code_server(process: psutil.Process, deployment: Deployment) -> bool:
+    """Whether it is the one that the deployment started for the behaviours."""
+    line = process.info["cmdline"] or []
+    return "--socket" in line and LOCATION in line and process.ppid() == os.getpid() and bool(deployment.home)
+
+
+class TestACancelledRun:
+    def cancel(self, server: Server, run_id: str, *, force: bool = False) -> None:
+        policy = "MARK_AS_CANCELED_IMMEDIATELY" if force else "SAFE_TERMINATE"
+        answer = server.query(
+            """mutation($run: String!, $policy: TerminateRunPolicy) {
+                terminateRun(runId: $run, terminatePolicy: $policy) {
+                    __typename ... on TerminateRunFailure { message } ... on PythonError { message }
+                }
+            }""",
+            run=run_id,
+            policy=policy,
+        )
+        assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess", answer
+
+    def test_in_the_queue_never_begins(self, server: Server) -> None:
+        run_id = server.launch("success", {"held": "yes"})
+        wait_for("the queue", lambda: server.run(run_id).status is dg.DagsterRunStatus.QUEUED)
+        self.cancel(server, run_id)
+        assert server.wait_for_end(run_id) is dg.DagsterRunStatus.CANCELED
+        assert not server.events(run_id, dg.DagsterEventType.RUN_START)
+
+    @pytest.mark.parametrize("job", ["endless", "endless_in_process"])
+    def test_in_a_step_ends_its_processes(self, server: Server, tmp_path: Path, job: str) -> None:
+        path = tmp_path / "here"
+        run_id = server.launch(job, wait=path)
+        process = server.process_in(path)
+        self.cancel(server, run_id)
+        assert server.wait_for_end(run_id) is dg.DagsterRunStatus.CANCELED
+        wait_for("its end", lambda: gone(process))
+
+    def test_as_soon_as_it_starts_is_canceled(self, server: Server, tmp_path: Path) -> None:
+        run_id = server.launch("endless_in_process", wait=tmp_path / "here")
+        started = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
+        wait_for("its start", lambda: server.run(run_id).status in started)
+        self.cancel(server, run_id)
+        assert server.wait_for_end(run_id) is dg.DagsterRunStatus.CANCELED
+
+    def test_at_once_is_canceled_at_once(self, server: Server, tmp_path: Path) -> None:
+        path = tmp_path / "here"
+        run_id = server.launch("endless_in_process", wait=path)
+        process = server.process_in(path)
+        self.cancel(server, run_id, force=True)
+        assert server.run(run_id).status is dg.DagsterRunStatus.CANCELED
+        wait_for("its end", lambda: gone(process))
+
+
+class TestAskedByTheDaemon:
+    def test_a_backfill_has_a_run_for_each_partition(self, server: Server) -> None:
+        partitions = ["north", "south", "west"]
+        server.webserver.submit_backfill(asset_keys=["sales"], partitions=partitions, tags={"asked_by": "backfill"})
+        runs = self.wait_for_runs(server, "backfill", len(partitions))
+        assert sorted(run.tags["dagster/partition"] for run in runs) == partitions
+        run_id = server.webserver.submit(
+            location=LOCATION, repository="main", job="__ASSET_JOB", tags={}, asset_keys=["report"]
+        )
+        assert server.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS, server.story(run_id)
+        assert server.steps(run_id) == ["report", "report_report_is_there"]
+
+    def test_a_sensor_gets_its_run(self, server: Server) -> None:
+        with self.switched_on(server, "Sensor", "watch"):
+            self.wait_for_runs(server, "watch", 1)
+
+    def test_a_schedule_gets_its_run(self, server: Server) -> None:
+        with self.switched_on(server, "Schedule", "clock"):
+            self.wait_for_runs(server, "clock", 1)
+
+    @contextmanager
+    def switched_on(self, server: Server, kind: str, name: str) -> Iterator[None]:
+        """While a sensor or schedule is on."""
+        stop = {"Sensor": "stopSensor", "Schedule": "stopRunningSchedule"}[kind]
+        result = {
+            "Sensor": "... on Sensor { sensorState { id } }",
+            "Schedule": "... on ScheduleStateResult { scheduleState { id } }",
+        }
+        selector = {"repositoryLocationName": LOCATION, "repositoryName": "main", f"{kind.lower()}Name": name}
+        answer = server.query(
+            f"""mutation($selector: {kind}Selector!) {{
+                start{kind}({kind.lower()}Selector: $selector) {{ {result[kind]} ... on PythonError {{ message }} }}
+            }}""",
+            selector=selector,
+        )
+        state = answer[f"start{kind}"][f"{kind.lower()}State"]
+        try:
+            yield
+        finally:
+            server.query(f"mutation($id: String!) {{ {stop}(id: $id) {{ __typename }} }}", id=state["id"])
+
+    def wait_for_runs(self, server: Server, asked_by: str, count: int) -> list[dg.DagsterRun]:
+        asked = dg.RunsFilter(tags={"asked_by": asked_by})
+        done = dg.RunsFilter(tags={"asked_by": asked_by}, statuses=[dg.DagsterRunStatus.SUCCESS])
+        wait_for(f"runs of {asked_by}", lambda: len(server.instance.get_runs(done)) >= count)
+        return list(server.instance.get_runs(asked))
