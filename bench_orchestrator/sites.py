@@ -16,7 +16,14 @@ from typing import Any
 import yaml
 from dagster import DagsterInstance
 
-from bench_orchestrator.deployment import Deployment, DeploymentError, LocationState, shape_location
+from bench_orchestrator.deployment import (
+    STOCK_SERVER,
+    WARM_SERVER,
+    Deployment,
+    DeploymentError,
+    LocationState,
+    shape_location,
+)
 from bench_orchestrator.environment import describe_environment
 from bench_orchestrator.launching import Webserver
 from bench_orchestrator.model import PreflightError, Variant
@@ -113,9 +120,9 @@ class _Own:
         }
         names = dict.fromkeys(location for variant in variants for location in variant.locations)
         self._cpus = variants[0].cpus
-        self._warm = bool(variants[0].warm)
+        self._server = WARM_SERVER if variants[0].warm else STOCK_SERVER
         try:
-            self._locations = [shape_location(location, self._cpus, warm=self._warm) for location in names]
+            self._locations = [shape_location(location, self._cpus, self._server) for location in names]
         except DeploymentError as error:
             raise PreflightError(f"{error} A deployment of the sweep's own can serve shapes only.") from error
         self._deployment: Deployment | None = None
@@ -143,7 +150,7 @@ class _Own:
             environment={
                 **describe_environment(self._instance),
                 "cpus_of_code_servers": self._cpus,
-                "warm_code_servers": self._warm,
+                "code_servers": " ".join(self._server),
                 "dagster_yaml": self._settings,
             },
             load_s={location.name: location.load_s for location in status.locations if location.load_s is not None},

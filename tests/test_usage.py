@@ -14,7 +14,18 @@ from bench_orchestrator import usage
 from bench_orchestrator.usage import MEASURES, UsageMeter, server_memory, settle
 
 STAND_IN = """
-import subprocess, sys, time
+import os, subprocess, sys, time
+
+def fork(work):
+    pid = os.fork()
+    if pid == 0:
+        work()
+        os._exit(0)
+    return pid
+
+def be_template():
+    while os.read(asked, 1):
+        os.waitpid(fork(lambda: (spin(0.3), time.sleep(0.3))), 0)
 
 def spin(cpu_s):
     end = time.process_time() + cpu_s
@@ -23,6 +34,7 @@ def spin(cpu_s):
 def start(*arguments):
     return subprocess.Popen([sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
+asked, ask = os.pipe()
 print(flush=True)
 for line in sys.stdin:
     exec(line)
@@ -48,6 +60,7 @@ class StandIn:
     def __init__(self, home: Path, command: list[str], environment: dict[str, str]) -> None:
         self.popen = subprocess.Popen(
             command,
+            cwd=home.anchor,  # where there is nothing to import
             env={**os.environ, **environment, "DAGSTER_HOME": str(home)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -80,7 +93,7 @@ class Deployment:
         self.home = folder / "home"
         self.home.mkdir()
         self.started: list[StandIn] = []
-        for module in ("dagster", "dagster/_daemon", "dagster_webserver"):
+        for module in ("dagster", "dagster/_daemon", "dagster_webserver", "bench_orchestrator/warm_server"):
             (folder / "modules" / module).mkdir(parents=True)
             (folder / "modules" / module / "__init__.py").touch()
             (folder / "modules" / module / "__main__.py").write_text(STAND_IN)
@@ -316,19 +329,40 @@ def test_servers_are_searched_for_once(
     assert len(searches) == 2
 
 
+@on_linux
+def test_a_warm_server_and_its_template_are_one_and_what_that_forks_is_the_run(deployment: Deployment) -> None:
+    server = deployment.start("bench_orchestrator.warm_server", "--no-reload", "--location-name", "tiny")
+    server.do("template = fork(be_template)")
+    [template] = psutil.Process(server.popen.pid).children()
+    meter = UsageMeter(deployment.home)
+    for _ in range(2):
+        meter.begin("tiny")
+        server.do("os.write(ask, b'!')")
+        while not template.children():
+            time.sleep(0.01)
+        found = usage._find_servers(deployment.home).code["tiny"]
+        assert [process.pid for process in found] == [server.popen.pid, template.pid]
+        meter.look()
+        measured = meter.end(patience_s=20)
+        assert 0.25 <= measured["run_cpu_s"] < 1
+        assert 0 < measured["run_peak_pss_bytes"] < measured["run_peak_rss_bytes"]
+        assert measured["code_server_cpu_s"] < 0.1
+        assert server_memory(deployment.home)["tiny"] > psutil.Process(server.popen.pid).memory_full_info().pss
+
+
 def test_dagster_dev_has_the_code_server_behind_a_proxy(deployment: Deployment) -> None:
     proxy = deployment.start("dagster", "code-server", "start", "--location-name", "tiny")
     proxy.do("server = start('-m', 'dagster', 'api', 'grpc', '--location-name', 'tiny', '--module-name', 'mine')")
     [server] = psutil.Process(proxy.popen.pid).children()
     found = usage._find_servers(deployment.home)
-    assert {name: process.pid for name, process in found.code.items()} == {"tiny": server.pid}
+    assert {name: [process.pid for process in family] for name, family in found.code.items()} == {"tiny": [server.pid]}
 
 
 def test_servers_that_are_installed_commands_are_found(deployment: Deployment) -> None:
     code_server = deployment.start_script("dagster", "api", "grpc", "-p", "4000", "--location-name", "tiny", "-m", "x")
     webserver, daemon = deployment.start_script("dagster-webserver"), deployment.start_script("dagster-daemon", "run")
     found = usage._find_servers(deployment.home)
-    assert {name: process.pid for name, process in found.code.items()} == {"tiny": code_server.popen.pid}
+    assert [[process.pid for process in family] for family in found.code.values()] == [[code_server.popen.pid]]
     assert found.webserver is not None
     assert found.webserver.pid == webserver.popen.pid
     assert found.daemon is not None

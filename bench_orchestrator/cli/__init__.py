@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "sweeps": "List the sweeps that were measured.",
     "locations": "List the code locations of a deployment.",
     "shapes": "Explain the names of synthetic code locations.",
+    "warm-server": "Serve a code location, with its runs forked from a process that has it loaded.",
 }
 """Each subcommand and its line in `bench --help`."""
 
@@ -44,7 +45,7 @@ class LazyGroup(click.Group):
         """Import one command; None if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        command: click.Command = import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

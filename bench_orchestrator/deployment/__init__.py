@@ -13,11 +13,20 @@ from bench_orchestrator.deployment.home import (
     find_home,
 )
 from bench_orchestrator.deployment.local import Deployment
-from bench_orchestrator.deployment.locations import META_LOCATION, CodeLocation, read_locations, shape_location
+from bench_orchestrator.deployment.locations import (
+    META_LOCATION,
+    STOCK_SERVER,
+    WARM_SERVER,
+    CodeLocation,
+    read_locations,
+    shape_location,
+)
 from bench_orchestrator.deployment.status import DeploymentStatus, LocationState, LocationStatus
 
 __all__ = [
     "META_LOCATION",
+    "STOCK_SERVER",
+    "WARM_SERVER",
     "CodeLocation",
     "Deployment",
     "DeploymentError",

@@ -259,8 +259,7 @@ class Deployment:
         self._servers = (*self._code_servers, self._webserver, self._daemon)
 
     def _code_server(self, location: CodeLocation, socket_path: Path) -> SupervisedProcess:
-        command = ["bench_orchestrator.warm_server", "--no-reload"] if location.warm else ["dagster", "api", "grpc"]
-        arguments = [*command, "--socket", str(socket_path), "--location-name", location.name]
+        arguments = [*location.server, "--socket", str(socket_path), "--location-name", location.name]
         arguments += ["--module-name", location.module]
         if location.attribute:
             arguments += ["--attribute", location.attribute]

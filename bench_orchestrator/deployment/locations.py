@@ -12,6 +12,10 @@ META_LOCATION = "bench_orchestrator"
 _META_MODULE = "bench_orchestrator.definitions"
 _SHAPES_MODULE = "synthetic_locations.catalog"
 
+STOCK_SERVER = ("dagster", "api", "grpc")
+WARM_SERVER = ("bench_orchestrator.warm_server", "--no-reload")
+"""Which forks its runs."""
+
 
 @dataclass(frozen=True)
 class CodeLocation:
@@ -26,8 +30,8 @@ class CodeLocation:
     """Variables beside those of the supervisor."""
     cpus: float | None = None
     """How much CPU its server may use, together with the run workers and steps that it starts; None is no limit."""
-    warm: bool = False
-    """Whether its server is the warm one, which forks its runs."""
+    server: tuple[str, ...] = STOCK_SERVER
+    """The module that serves it, with options beside those of `dagster api grpc`."""
 
 
 def read_locations(workspace_file: Path, names: Sequence[str] = ()) -> list[CodeLocation]:
@@ -49,7 +53,7 @@ def read_locations(workspace_file: Path, names: Sequence[str] = ()) -> list[Code
     ]
 
 
-def shape_location(name: str, cpus: float | None = None, *, warm: bool = False) -> CodeLocation:
+def shape_location(name: str, cpus: float | None = None, server: tuple[str, ...] = STOCK_SERVER) -> CodeLocation:
     """The generated location of that shape. Raises DeploymentError for a name that is no shape."""
     from synthetic_locations.shape import parse_shape  # deferred: most starts need no shape
 
@@ -57,7 +61,7 @@ def shape_location(name: str, cpus: float | None = None, *, warm: bool = False) 
         parse_shape(name)
     except ValueError as error:
         raise DeploymentError(str(error)) from error
-    return CodeLocation(name, _SHAPES_MODULE, name, cpus=cpus, warm=warm)
+    return CodeLocation(name, _SHAPES_MODULE, name, cpus=cpus, server=server)
 
 
 def _declared_location(entry: str | Mapping[str, str], base: Path) -> CodeLocation:

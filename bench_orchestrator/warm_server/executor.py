@@ -1,21 +1,25 @@
 """An executor whose steps are forked, for those who want it for some jobs and not for a whole location."""
 
-from typing import Any
-
 import dagster as dg
 
 from bench_orchestrator.warm_server import internals
 from bench_orchestrator.warm_server.processes import METHOD, register
 
 
-@dg.executor(
-    name="warm_multiprocess",
-    config_schema=dg.multiprocess_executor.config_schema,
-    requirements=dg.multi_or_in_process_executor.requirements_fn,
-)
-def warm_multiprocess_executor(init_context: dg.InitExecutorContext) -> Any:
-    """The multiprocess executor, with steps forked from the template of a warm server; spawned where there is none."""
-    executor = dg.multiprocess_executor.executor_creation_fn(init_context)
+def _create(init_context: dg.InitExecutorContext) -> dg.Executor:
+    create = dg.multiprocess_executor.executor_creation_fn
+    assert create is not None
+    executor = create(init_context)
     register()
     internals.start_steps_by(executor, METHOD)
     return executor
+
+
+warm_multiprocess_executor = dg.ExecutorDefinition(
+    name="warm_multiprocess",
+    description="The multiprocess executor, with its steps forked from the template of a warm server; spawned where "
+    "there is none.",
+    config_schema=dg.multiprocess_executor.config_schema,  # type: ignore[arg-type]
+    requirements=dg.multiple_process_executor_requirements(),
+    executor_creation_fn=_create,
+)

@@ -29,9 +29,9 @@ SUPPORTED = ("1.13",)
 """Minor versions that the contract tests have run against."""
 
 
-def serve_with(servicer: type[DagsterApiServer]) -> None:
+def serve_with(servicer: Callable[..., DagsterApiServer]) -> None:
     """Have `dagster api grpc` serve with another servicer, so that all of its options mean what they mean there."""
-    server.DagsterApiServer = servicer  # type: ignore[misc]
+    server.DagsterApiServer = servicer  # type: ignore[misc, assignment]
 
 
 def proxy_to(entry_point: Callable[[str], Sequence[str]]) -> None:
@@ -40,7 +40,7 @@ def proxy_to(entry_point: Callable[[str], Sequence[str]]) -> None:
     Args:
         entry_point: from the path of an interpreter to a command that takes `api grpc …`.
     """
-    server.get_python_environment_entry_point = entry_point  # type: ignore[assignment]
+    server.get_python_environment_entry_point = entry_point  # type: ignore[assignment, attr-defined]
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def hold(loaded: LoadedRepositories) -> None:
             return found
         return load(pointer, repository_load_data)
 
-    reconstruct.reconstruct_repository_def_from_pointer = find  # type: ignore[assignment]
+    reconstruct.reconstruct_repository_def_from_pointer = find
 
 
 def rehearse(loaded: LoadedRepositories, instance_ref: InstanceRef | None) -> None:
@@ -115,7 +115,7 @@ def announce(describe: Callable[[], tuple[str, Mapping[str, Any]]]) -> None:
         yield instance.report_engine_event(message, dagster_run, event)
         yield from execute(recon_job, dagster_run, instance, *args, **kwargs)
 
-    impl.core_execute_run = announced  # type: ignore[assignment]
+    impl.core_execute_run = announced
 
 
 def instance_of(servicer: DagsterApiServer) -> dg.DagsterInstance | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import yaml
-from dagster import DagsterRun, DefaultRunLauncher, Field, Permissive
+from dagster import DagsterRun, DefaultRunLauncher, Field
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher
 from dagster._serdes import ConfigurableClass
 from dagster._serdes.config_class import ConfigurableClassData
@@ -30,7 +30,7 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
         self._warm = DefaultRunLauncher()
         self._cold = cold or self._warm
         self._inst_data = inst_data
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:
@@ -41,9 +41,7 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
     def config_type(cls) -> Mapping[str, Any]:
         """What can be configured."""
         return {
-            "cold": Field(
-                {"module": str, "class": str, "config": Field(Permissive(), is_required=False)}, is_required=False
-            )
+            "cold": Field({"module": str, "class": str, "config": Field(dict, is_required=False)}, is_required=False)
         }
 
     @classmethod
@@ -53,7 +51,7 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
         if cold is None:
             return cls(None, inst_data)
         data = ConfigurableClassData(cold["module"], cold["class"], yaml.safe_dump(cold.get("config", {})))
-        return cls(data.rehydrate(RunLauncher), inst_data)
+        return cls(data.rehydrate(RunLauncher), inst_data)  # type: ignore[type-abstract]
 
     def register_instance(self, instance: Any) -> None:
         """Called by the instance that it launches for."""

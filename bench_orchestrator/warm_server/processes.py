@@ -94,7 +94,7 @@ class PipeEvent(synchronize.Event):
         self._reader, self._writer = reader, writer
         multiprocessing.util.Finalize(self, _close, args=(reader, writer))
 
-    def __getstate__(self) -> tuple[Any, Any]:  # type: ignore[override]
+    def __getstate__(self) -> tuple[Any, Any]:
         return reduction.DupFd(self._reader), reduction.DupFd(self._writer)
 
     def __setstate__(self, ends: tuple[Any, Any]) -> None:
@@ -140,7 +140,7 @@ class PipeQueue:
         self._writer.close()
 
     def __getstate__(self) -> connection.Connection:
-        popen = multiprocessing.context.get_spawning_popen()
+        popen: Any = multiprocessing.context.get_spawning_popen()
         if isinstance(popen, WarmPopen):
             popen.when_launched(self._writer.close)
         return self._writer
@@ -229,7 +229,7 @@ class WarmPopen:
 
     def _pickle(self, process: multiprocessing.process.BaseProcess) -> bytes:
         buffer = BytesIO()
-        multiprocessing.context.set_spawning_popen(self)
+        multiprocessing.context.set_spawning_popen(self)  # type: ignore[arg-type]
         try:
             reduction.dump(process, buffer)
         finally:
@@ -323,6 +323,7 @@ def run(request: Request, fds: Sequence[int]) -> int:
     os.environ.update(request.environ)
     os.chdir(request.cwd)
     _, parent_r, *InheritedFd.received = fds
+    register()
     process = pickle.loads(request.process)
     return int(process._bootstrap(parent_sentinel=parent_r))
 

@@ -33,15 +33,17 @@ class UnsafeToForkError(Exception):
         super().__init__(
             "Runs cannot be forked from this code, as it holds, once imported, what does not survive a fork: "
             + "; ".join(f"{hazard.name} ({hazard.remedy})" for hazard in hazards)
+            + "."
         )
 
 
 def open_descriptors() -> frozenset[int]:
     """Those that are open now; none where the system does not say."""
     try:
-        return frozenset(int(entry.name) for entry in (_SELF / "fd").iterdir())
+        entries = list((_SELF / "fd").iterdir())
     except FileNotFoundError:
         return frozenset()
+    return frozenset(int(entry.name) for entry in entries if entry.is_symlink())  # the one that listed them is gone
 
 
 def find_hazards(harmless: frozenset[int] = frozenset(), accepted: Sequence[str] = ()) -> list[Hazard]:
@@ -84,22 +86,20 @@ def _count_tasks() -> int:
 
 def _descriptors(harmless: frozenset[int]) -> Iterator[Hazard]:
     for fd in sorted(open_descriptors() - harmless):
-        try:
-            target = str((_SELF / "fd" / str(fd)).readlink())
-        except FileNotFoundError:  # the one that listed the others
-            continue
+        target = str((_SELF / "fd" / str(fd)).readlink())
         if target.startswith("socket:["):
-            peer = _peers().get(target.removeprefix("socket:[").removesuffix("]"), "another process")
-            yield Hazard(f"connection to {peer}", "open it in a resource or an asset, not at import")
+            inode = target.removeprefix("socket:[").removesuffix("]")
+            name = _sockets().get(inode, "connection to another process")
+            yield Hazard(name, "open it in a resource or an asset, not at import")
         elif target.startswith("/dev/nvidia"):
             yield Hazard(f"GPU {target}", "use it in an asset, not at import")
         elif target in _EVENT_LOOPS:
             yield Hazard(f"event loop {target}", "start it when it is needed, not at import")
 
 
-def _peers() -> dict[str, str]:
-    """What the TCP sockets of this machine are connected to, by inode."""
-    peers = {}
+def _sockets() -> dict[str, str]:
+    """What the sockets of this machine are for, by inode."""
+    sockets = {}
     for version in ("tcp", "tcp6", "udp", "udp6"):
         try:
             lines = (_SELF / "net" / version).read_text().splitlines()[1:]
@@ -107,14 +107,15 @@ def _peers() -> dict[str, str]:
             continue
         for line in lines:
             fields = line.split()
-            peers[fields[9]] = _address(fields[2])
-    return peers
+            host, port = _address(fields[2])
+            sockets[fields[9]] = f"connection to {host}:{port}" if port else "socket {}:{}".format(*_address(fields[1]))
+    return sockets
 
 
-def _address(encoded: str) -> str:
+def _address(encoded: str) -> tuple[str, int]:
     """`0100007F:1538` is 127.0.0.1:5432; an address of 16 bytes is in words of four, each the wrong way round."""
 
     host, port = encoded.split(":")
     words = [bytes.fromhex(host[i : i + 8])[::-1] for i in range(0, len(host), 8)]
     family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
-    return f"{socket.inet_ntop(family, b''.join(words))}:{int(port, 16)}"
+    return socket.inet_ntop(family, b"".join(words)), int(port, 16)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from importlib import import_module
 from multiprocessing import popen_spawn_posix
 from multiprocessing.process import BaseProcess
@@ -27,7 +27,14 @@ from bench_orchestrator.warm_server.processes import (
     register,
 )
 from bench_orchestrator.warm_server.safety import UnsafeToForkError, find_hazards, open_descriptors
-from bench_orchestrator.warm_server.template import Listener, Template, be_template, fork_template, listen
+from bench_orchestrator.warm_server.template import (
+    Listener,
+    PreparationError,
+    Template,
+    be_template,
+    fork_template,
+    listen,
+)
 
 COLD_TAG = "bench/cold"
 """A run with this tag is launched the stock way."""
@@ -65,7 +72,11 @@ class Warmth:
     _generation: int = 0
     _template: Template | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="bench-warm-")))
+
+    @cached_property
+    def _directory(self) -> Path:
+        """For the sockets of the templates; the last of them removes it."""
+        return Path(tempfile.mkdtemp(prefix="bench-warm-"))
 
     def begin(
         self, loaded: internals.LoadedRepositories, instance_ref: internals.InstanceRef | None, harmless: frozenset[int]
@@ -75,18 +86,17 @@ class Warmth:
         Raises:
             UnsafeToForkError: it cannot be forked, and the user wants to know.
         """
-        hazards = find_hazards(harmless, self.options.accepted)
-        if hazards:
-            error = UnsafeToForkError(hazards)
-            if self.options.refuse_hazards:
-                raise error
-            self.logger.warning("%s. Runs are launched the stock way.", error)
-            return
-        prepare = partial(self._prepare, loaded, instance_ref)
+        prepare = partial(self._prepare, loaded, instance_ref, harmless)
         if self.replaces:
             be_template(self.replaces, prepare, self._enter_child)
         self._generation = 1
-        self._template = fork_template(self._directory, "1", prepare, self._enter_child)
+        try:
+            self._check_for_hazards(harmless)
+            self._template = fork_template(self._directory, "1", prepare, self._enter_child)
+        except (UnsafeToForkError, PreparationError) as error:
+            if self.options.refuse_hazards:
+                raise
+            self.logger.warning("%s Runs are launched the stock way.", error)
 
     def launch(self, process: BaseProcess) -> Any:
         """Start a process from the template there is; the stock way where it is to be, or there is none."""
@@ -127,14 +137,27 @@ class Warmth:
             self._template = Template(replacement.pid, TemplateClient(listener.address), lifeline)
             replacement.returncode = 0  # reaped by its pid, as a forked one is
 
-    def _prepare(self, loaded: internals.LoadedRepositories, instance_ref: internals.InstanceRef | None) -> None:
+    def _check_for_hazards(self, harmless: frozenset[int]) -> None:
+        hazards = find_hazards(harmless, self.options.accepted)
+        if hazards:
+            raise UnsafeToForkError(hazards)
+
+    def _prepare(
+        self,
+        loaded: internals.LoadedRepositories,
+        instance_ref: internals.InstanceRef | None,
+        harmless: frozenset[int],
+    ) -> None:
         self._born_at_s = time.time()
+        harmless |= open_descriptors()  # the template's own
         internals.hold(loaded)
         internals.rehearse(loaded, instance_ref)
+        self._check_for_hazards(harmless)
         internals.announce(self._describe)
         if self.options.warm_steps:
             internals.start_all_steps_by(METHOD)
         address = self.replaces.address if self.replaces else self._directory / "1"
+        self._generation, self._pid = int(address.name), os.getpid()
         WarmContext.launch = staticmethod(partial(_launch_step, TemplateClient(address)))
         register()
         self._hooks = [_find(name) for name in self.options.after_fork]
@@ -150,9 +173,15 @@ class Warmth:
         fork_ms = 1000 * (self._forked_at_s - self._asked_at_s)
         age_s = self._asked_at_s - self._born_at_s
         return (
-            f"Launched warm: forked within {fork_ms:.0f} ms from a template (pid {os.getppid()}) that holds "
-            f"{self._assets:,} assets and was {age_s:.0f} s old.",
-            {"fork_ms": round(fork_ms, 3), "template_age_s": round(age_s, 3), "template_assets": self._assets},
+            f"Launched warm: forked within {fork_ms:.0f} ms from template {self._generation} (pid {self._pid}), "
+            f"{age_s:.0f} s old, which holds {self._assets:,} assets.",
+            {
+                "fork_ms": round(fork_ms, 3),
+                "template_pid": self._pid,
+                "template_generation": self._generation,
+                "template_age_s": round(age_s, 3),
+                "template_assets": self._assets,
+            },
         )
 
 

@@ -27,6 +27,13 @@ _REQUEST_TIMEOUT_S = 10.0
 """For how long one client that breaks off in the middle can hold up the others."""
 
 
+_PREPARED = "prepared"
+
+
+class PreparationError(Exception):
+    """The template cannot be made; the message is its last word."""
+
+
 @dataclass(frozen=True)
 class Listener:
     """Where a template takes requests."""
@@ -56,6 +63,7 @@ class Template:
         self.release()
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
+        self.client.address.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Let it end as soon as all that it has forked is over."""
@@ -84,26 +92,56 @@ def fork_template(
     Args:
         prepare: called in the template before it serves: loads what the processes are going to need.
         enter_child: called first in every process that it forks.
+
+    Raises:
+        PreparationError: it died before it was prepared, or of that.
     """
     listener, lifeline_w = listen(directory, name)
+    prepared_r, prepared_w = os.pipe()
     gc.collect()
     gc.freeze()
     pid = os.fork()
-    if pid:
-        # Stays frozen here too: every collection would write to pages that the two share.
-        listener.close()
-        return Template(pid, TemplateClient(listener.address), lifeline_w)
-    os.close(lifeline_w)
-    return be_template(listener, prepare, enter_child)
+    if pid == 0:
+        os.close(lifeline_w)
+        os.close(prepared_r)
+        return be_template(listener, prepare, enter_child, prepared_w)
+    # Stays frozen here too: every collection would write to pages that the two share.
+    listener.close()
+    os.close(prepared_w)
+    template = Template(pid, TemplateClient(listener.address), lifeline_w)
+    with os.fdopen(prepared_r) as prepared:
+        answer = prepared.read()
+    if answer != _PREPARED:
+        template.reap()
+        raise PreparationError(answer or "The template died before it was prepared.")
+    return template
 
 
-def be_template(listener: Listener, prepare: Callable[[], None], enter_child: Callable[[Request], None]) -> NoReturn:
-    """Serve as a template until the lifeline ends and what it has forked is over, and end this process then."""
+def be_template(
+    listener: Listener,
+    prepare: Callable[[], None],
+    enter_child: Callable[[Request], None],
+    prepared_w: int | None = None,
+) -> NoReturn:
+    """Serve as a template until the lifeline ends and what it has forked is over, and end this process then.
+
+    Args:
+        prepared_w: gets a word as soon as it is prepared, or the reason why it cannot be.
+    """
     code = 1
     try:
-        prepare()
-        gc.collect()
-        gc.freeze()
+        word = _PREPARED
+        try:
+            prepare()
+            gc.collect()
+            gc.freeze()
+        except Exception as error:
+            word = str(error) or type(error).__name__
+            raise
+        finally:
+            if prepared_w is not None:
+                with os.fdopen(prepared_w, "w") as prepared:
+                    prepared.write(word)
         _Server(listener.socket, listener.lifeline, enter_child).serve()
         code = 0
     except BaseException:  # whatever happens, this process must not go on as the one that it was forked from

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -19,7 +20,7 @@ os.environ["SET_AT_IMPORT"] = "yes"
 PARTITIONS = ("north", "south", "west")
 
 
-class Greeter(dg.ConfigurableResource):
+class Greeter(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Reads its greeting from the environment, when a run begins."""
 
     greeting: str
@@ -240,7 +241,7 @@ def lasting() -> None:
 @dg.asset(partitions_def=dg.StaticPartitionsDefinition(list(PARTITIONS)))
 def sales(context: dg.AssetExecutionContext) -> str:
     """Partitioned, for backfills."""
-    return context.partition_key
+    return str(context.partition_key)
 
 
 @dg.asset
@@ -267,7 +268,7 @@ def clock() -> dg.RunRequest:
 
 
 @dg.repository
-def main() -> list[object]:
+def main() -> list[Any]:
     """Nearly everything."""
     jobs = [
         success,
@@ -294,6 +295,6 @@ def other_success() -> None:
 
 
 @dg.repository
-def other() -> list[object]:
+def other() -> list[Any]:
     """A second repository."""
     return [other_success]

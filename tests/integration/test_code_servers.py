@@ -1,132 +1,31 @@
 """What runs do is the same on Dagster's own code server and on the warm one: one test, both servers.
 
-Each server is in a real deployment, with a webserver and a daemon. What only the warm one has is in the tests of
-`warm_server`.
+Each server is in a real deployment, with a webserver and a daemon. What only the warm one has is in
+`test_warm_server`.
 """
 
 import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import psutil
 import pytest
-import yaml
 
-from bench_orchestrator.deployment import CodeLocation, Deployment
-from bench_orchestrator.launching import Webserver
-from integration.leftovers import assert_nothing_left
+from bench_orchestrator.deployment import STOCK_SERVER, WARM_SERVER, Deployment
+from integration.serving import LOCATION, Server, gone, serve
 from integration.sweeping import wait_for
 
-LOCATION = "behaviours"
-DAGSTER_YAML: Mapping[str, Any] = {
-    "telemetry": {"enabled": False},
-    "run_coordinator": {
-        "module": "dagster.core.run_coordinator",
-        "class": "QueuedRunCoordinator",
-        "config": {"dequeue_interval_seconds": 1, "tag_concurrency_limits": [{"key": "held", "limit": 0}]},
-    },
-    "concurrency": {"pools": {"default_limit": 1}},
-    "run_monitoring": {"enabled": True, "poll_interval_seconds": 1},
-    "run_retries": {"enabled": True, "max_retries": 0},
-}
 
-
-@dataclass(frozen=True)
-class Server:
-    """A code server with the behaviours' code, in a deployment."""
-
-    deployment: Deployment
-    webserver: Webserver
-    instance: dg.DagsterInstance
-    warm: bool
-
-    def launch(self, job: str, tags: Mapping[str, str] | None = None, repository: str = "main", **ops: Path) -> str:
-        """Launch a run of a job, with a path for those of its ops that want one."""
-        config = {"ops": {op: {"config": {"path": str(path)}} for op, path in ops.items()}} if ops else {}
-        return self.webserver.submit(
-            location=LOCATION, repository=repository, job=job, tags=tags or {}, run_config=config
-        )
-
-    def run(self, run_id: str) -> dg.DagsterRun:
-        """It, as it is now."""
-        run = self.instance.get_run_by_id(run_id)
-        assert run is not None
-        return run
-
-    def wait_for_end(self, run_id: str) -> dg.DagsterRunStatus:
-        """How it ended."""
-        wait_for(f"the end of {run_id}", lambda: self.run(run_id).is_finished)
-        return self.run(run_id).status
-
-    def finish(self, job: str, **options: Any) -> str:
-        """Launch a run that goes well, and wait until it is over."""
-        run_id = self.launch(job, **options)
-        assert self.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS, self.story(run_id)
-        return run_id
-
-    def events(self, run_id: str, kind: dg.DagsterEventType) -> list[dg.DagsterEvent]:
-        """Those of a kind, in their order."""
-        return [
-            entry.dagster_event
-            for entry in self.instance.all_logs(run_id, of_type=kind)
-            if entry.dagster_event is not None
-        ]
-
-    def story(self, run_id: str) -> list[str]:
-        """All that was logged, to read when a test fails."""
-        return [entry.message or entry.user_message for entry in self.instance.all_logs(run_id)]
-
-    def saw(self, run_id: str, step: str) -> dict[str, Any]:
-        """What a step has told of itself."""
-        for event in self.events(run_id, dg.DagsterEventType.STEP_OUTPUT):
-            if event.step_key == step:
-                return {name: value.value for name, value in event.step_output_data.metadata.items()}
-        raise AssertionError(f"{step} has put out nothing: {self.story(run_id)}")
-
-    def steps(self, run_id: str, kind: dg.DagsterEventType = dg.DagsterEventType.STEP_SUCCESS) -> list[str]:
-        """The steps with such an event, by name."""
-        return sorted(str(event.step_key) for event in self.events(run_id, kind))
-
-    def process_in(self, path: Path) -> psutil.Process:
-        """The process that writes its id there, when it has."""
-        return psutil.Process(wait_for(f"{path}", lambda: int(path.read_text() or 0) if path.exists() else 0))
-
-    def query(self, text: str, **variables: Any) -> Any:
-        """Ask the webserver."""
-        return self.webserver.query(text, variables)
-
-
-@pytest.fixture(scope="module", params=["stock", "warm"])
+@pytest.fixture(scope="module", params=[STOCK_SERVER, WARM_SERVER], ids=["stock", "warm"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    warm = request.param == "warm"
-    home = tmp_path_factory.mktemp(request.param)
-    (home / "dagster.yaml").write_text(yaml.safe_dump(dict(DAGSTER_YAML)))
-    location = CodeLocation(
-        LOCATION,
-        "behaviours",
-        working_directory=Path(__file__).parent,
-        environment={"GREETING": "hello"},
-        warm=warm,
-    )
-    with Deployment(home, [location], on_event=print) as deployment:
-        status = deployment.wait_until_loaded(timeout_s=180)
-        assert [one.message for one in status.locations] == [""]
-        with dg.DagsterInstance.from_config(str(home)) as instance:
-            yield Server(deployment, Webserver(deployment.url), instance, warm)
-    assert_nothing_left(home)
-
-
-def gone(process: psutil.Process) -> bool:
-    """Whether it has ended."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    with serve(tmp_path_factory.mktemp("home"), request.param) as server:
+        yield server
 
 
 class TestARun:
@@ -272,23 +171,10 @@ def is_code_server(process: psutil.Process, deployment: Deployment) -> bool:
 
 
 class TestACancelledRun:
-    def cancel(self, server: Server, run_id: str, *, force: bool = False) -> None:
-        policy = "MARK_AS_CANCELED_IMMEDIATELY" if force else "SAFE_TERMINATE"
-        answer = server.query(
-            """mutation($run: String!, $policy: TerminateRunPolicy) {
-                terminateRun(runId: $run, terminatePolicy: $policy) {
-                    __typename ... on TerminateRunFailure { message } ... on PythonError { message }
-                }
-            }""",
-            run=run_id,
-            policy=policy,
-        )
-        assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess", answer
-
     def test_in_the_queue_never_begins(self, server: Server) -> None:
         run_id = server.launch("success", {"held": "yes"})
         wait_for("the queue", lambda: server.run(run_id).status is dg.DagsterRunStatus.QUEUED)
-        self.cancel(server, run_id)
+        assert not server.cancel(run_id)
         assert server.wait_for_end(run_id) is dg.DagsterRunStatus.CANCELED
         assert not server.events(run_id, dg.DagsterEventType.RUN_START)
 
@@ -297,7 +183,7 @@ class TestACancelledRun:
         path = tmp_path / "here"
         run_id = server.launch(job, wait=path)
         process = server.process_in(path)
-        self.cancel(server, run_id)
+        assert not server.cancel(run_id)
         assert server.wait_for_end(run_id) is dg.DagsterRunStatus.CANCELED
         wait_for("its end", lambda: gone(process))
 
@@ -305,14 +191,14 @@ class TestACancelledRun:
         run_id = server.launch("endless_in_process", wait=tmp_path / "here")
         started = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
         wait_for("its start", lambda: server.run(run_id).status in started)
-        self.cancel(server, run_id)
+        assert not server.cancel(run_id)
         assert server.wait_for_end(run_id) is dg.DagsterRunStatus.CANCELED
 
     def test_at_once_is_canceled_at_once(self, server: Server, tmp_path: Path) -> None:
         path = tmp_path / "here"
         run_id = server.launch("endless_in_process", wait=path)
         process = server.process_in(path)
-        self.cancel(server, run_id, force=True)
+        assert not server.cancel(run_id, "MARK_AS_CANCELED_IMMEDIATELY")
         assert server.run(run_id).status is dg.DagsterRunStatus.CANCELED
         wait_for("its end", lambda: gone(process))
 

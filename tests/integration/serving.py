@@ -1,0 +1,137 @@
+"""A code server in a real deployment, with a webserver and a daemon: ask it for runs, and look at them."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psutil
+import yaml
+
+from bench_orchestrator.deployment import CodeLocation, Deployment
+from bench_orchestrator.launching import Webserver
+from integration.leftovers import assert_nothing_left
+from integration.sweeping import wait_for
+
+LOCATION = "behaviours"
+DAGSTER_YAML: Mapping[str, Any] = {
+    "telemetry": {"enabled": False},
+    "run_coordinator": {
+        "module": "dagster.core.run_coordinator",
+        "class": "QueuedRunCoordinator",
+        "config": {"dequeue_interval_seconds": 1},
+    },
+    "concurrency": {
+        "runs": {"max_concurrent_runs": 10, "tag_concurrency_limits": [{"key": "held", "limit": 0}]},
+        "pools": {"default_limit": 1},
+    },
+    "run_monitoring": {"enabled": True, "poll_interval_seconds": 1},
+    "run_retries": {"enabled": True, "max_retries": 0},
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A code server with the behaviours' code, in a deployment."""
+
+    deployment: Deployment
+    webserver: Webserver
+    instance: dg.DagsterInstance
+
+    def launch(self, job: str, tags: Mapping[str, str] | None = None, repository: str = "main", **ops: Path) -> str:
+        """Launch a run of a job, with a path for those of its ops that want one."""
+        config = {"ops": {op: {"config": {"path": str(path)}} for op, path in ops.items()}} if ops else {}
+        return self.webserver.submit(
+            location=LOCATION, repository=repository, job=job, tags=tags or {}, run_config=config
+        )
+
+    def run(self, run_id: str) -> dg.DagsterRun:
+        """It, as it is now."""
+        run = self.instance.get_run_by_id(run_id)
+        assert run is not None
+        return run
+
+    def wait_for_end(self, run_id: str) -> dg.DagsterRunStatus:
+        """How it ended."""
+        wait_for(f"the end of {run_id}", lambda: self.run(run_id).is_finished)
+        return self.run(run_id).status
+
+    def finish(self, job: str, **options: Any) -> str:
+        """Launch a run that goes well, and wait until it is over."""
+        run_id = self.launch(job, **options)
+        assert self.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS, self.story(run_id)
+        return run_id
+
+    def events(self, run_id: str, kind: dg.DagsterEventType) -> list[dg.DagsterEvent]:
+        """Those of a kind, in their order."""
+        return [
+            entry.dagster_event
+            for entry in self.instance.all_logs(run_id, of_type=kind)
+            if entry.dagster_event is not None
+        ]
+
+    def story(self, run_id: str) -> list[str]:
+        """All that was logged, to read when a test fails."""
+        return [entry.message or entry.user_message for entry in self.instance.all_logs(run_id)]
+
+    def saw(self, run_id: str, step: str) -> dict[str, Any]:
+        """What a step has told of itself."""
+        for event in self.events(run_id, dg.DagsterEventType.STEP_OUTPUT):
+            if event.step_key == step:
+                return {name: value.value for name, value in event.step_output_data.metadata.items()}
+        raise AssertionError(f"{step} has put out nothing: {self.story(run_id)}")
+
+    def steps(self, run_id: str, kind: dg.DagsterEventType = dg.DagsterEventType.STEP_SUCCESS) -> list[str]:
+        """The steps with such an event, by name."""
+        return sorted(str(event.step_key) for event in self.events(run_id, kind))
+
+    def process_in(self, path: Path) -> psutil.Process:
+        """The process that writes its id there, when it has."""
+        return psutil.Process(wait_for(f"{path}", lambda: int(path.read_text() or 0) if path.exists() else 0))
+
+    def query(self, text: str, **variables: Any) -> Any:
+        """Ask the webserver."""
+        return self.webserver.query(text, variables)
+
+    @property
+    def log(self) -> str:
+        """What the code server has said."""
+        return (self.deployment.home / ".bench" / "logs" / f"{LOCATION}.log").read_text()
+
+    def cancel(self, run_id: str, policy: str = "SAFE_TERMINATE") -> str:
+        """Cancel a run; why that cannot be, or nothing."""
+        answer = self.query(
+            """mutation($run: String!, $policy: TerminateRunPolicy) {
+                terminateRun(runId: $run, terminatePolicy: $policy) {
+                    ... on TerminateRunFailure { message } ... on PythonError { message }
+                }
+            }""",
+            run=run_id,
+            policy=policy,
+        )
+        return str(answer["terminateRun"].get("message", ""))
+
+
+@contextmanager
+def serve(home: Path, server: tuple[str, ...], directory: Path | None = None) -> Iterator[Server]:
+    """The behaviours' code, or the module of that name in another directory, with a server of that command."""
+    (home / "dagster.yaml").write_text(yaml.safe_dump(dict(DAGSTER_YAML)))
+    location = CodeLocation(
+        LOCATION,
+        LOCATION,
+        working_directory=directory or Path(__file__).parent,
+        environment={"GREETING": "hello"},
+        server=server,
+    )
+    with Deployment(home, [location], on_event=print) as deployment:
+        deployment.wait_until_loaded(timeout_s=180)
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            yield Server(deployment, Webserver(deployment.url), instance)
+    assert_nothing_left(home)
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether it has ended."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE

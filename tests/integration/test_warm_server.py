@@ -1,0 +1,241 @@
+"""What only the warm code server has: its template, and what becomes of runs when that dies, reloads or is not safe.
+
+What it has in common with Dagster's own is in `test_code_servers`.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import dagster as dg
+import psutil
+import pytest
+
+from bench_orchestrator.deployment import WARM_SERVER
+from integration.serving import LOCATION, Server, gone, serve
+from integration.sweeping import wait_for
+
+RELOADING_SERVER = ("bench_orchestrator.warm_server",)
+
+MODULE = """
+import os
+import threading
+import time
+from pathlib import Path
+
+import dagster as dg
+
+VERSION = "{version}"
+HOOKED = []
+
+def hook():
+    HOOKED.append(os.getpid())
+
+{more}
+
+@dg.op
+def tell(context: dg.OpExecutionContext):
+    context.add_output_metadata({{"version": VERSION, "hooked": HOOKED == [os.getpid()]}})
+
+@dg.op
+def wait():
+    Path("waiting").touch()
+    while Path("waiting").exists():
+        time.sleep(0.05)
+
+@dg.op
+def tell_after(context: dg.OpExecutionContext, waited):
+    context.add_output_metadata({{"version": VERSION}})
+
+@dg.job
+def telling():
+    tell()
+
+@dg.job
+def waiting():
+    tell_after(wait())
+
+defs = dg.Definitions(jobs=[telling, waiting])
+"""
+
+Serve = Callable[..., AbstractContextManager[Server]]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Shared by the tests that leave it as it is, but for its template."""
+    with serve(tmp_path_factory.mktemp("home"), WARM_SERVER) as server:
+        yield server
+
+
+@pytest.fixture
+def serve_module(tmp_path: Path) -> Serve:
+    """Serve a module of the test's own: `serve_module(server, more="…")`."""
+    home, code = tmp_path / "home", tmp_path / "code"
+    home.mkdir()
+    code.mkdir()
+
+    def start(command: tuple[str, ...], more: str = "") -> AbstractContextManager[Server]:
+        write(code, more=more)
+        return serve(home, command, code)
+
+    return start
+
+
+def write(code: Path, version: str = "first", more: str = "") -> None:
+    (code / f"{LOCATION}.py").write_text(MODULE.format(version=version, more=more))
+
+
+def warmth(server: Server, run_id: str) -> dict[str, str]:
+    """What the run's engine event says of the template that it came from; nothing if it was launched the stock way."""
+    for event in server.events(run_id, dg.DagsterEventType.ENGINE_EVENT):
+        if (event.message or "").startswith("Launched warm"):
+            return {name: str(value.value) for name, value in event.engine_event_data.metadata.items()}
+    return {}
+
+
+def template_of(server: Server, run_id: str) -> psutil.Process:
+    return psutil.Process(int(warmth(server, run_id)["template_pid"]))
+
+
+def launch(server: Server, job: str, **tags: str) -> str:
+    return server.launch(job, tags, repository="__repository__")
+
+
+def finish(server: Server, job: str) -> str:
+    return server.finish(job, repository="__repository__")
+
+
+class TestARun:
+    def test_says_that_it_was_launched_warm_and_from_what(self, server: Server) -> None:
+        for job in ("success", "success_in_process"):
+            run_id = server.finish(job)
+            told = warmth(server, run_id)
+            assert told["template_generation"] == "1"
+            assert told["template_assets"] == "2"
+            assert 0 <= float(told["fork_ms"]) < 60_000
+            assert 0 < float(told["template_age_s"]) < 3_600
+            template = template_of(server, run_id)
+            assert "bench_orchestrator.warm_server" in template.cmdline()
+            assert template.num_threads() == 1
+
+    def test_is_launched_the_stock_way_if_its_tag_says_so(self, server: Server) -> None:
+        run_id = server.finish("success", tags={"bench/cold": "true"})
+        assert warmth(server, run_id) == {}
+        assert server.saw(run_id, "add")
+
+    def test_and_many_more_leave_nothing_behind(self, server: Server) -> None:
+        template = template_of(server, server.finish("success"))
+        code_server = psutil.Process(template.ppid())
+        wait_for("the end of the last run", lambda: not template.children())
+        before = (template.num_fds(), code_server.num_fds(), code_server.num_threads())
+        run_ids = [server.launch("connecting") for _ in range(20)]
+        assert {server.wait_for_end(run_id) for run_id in run_ids} == {dg.DagsterRunStatus.SUCCESS}
+        wait_for("the end of the last run", lambda: not template.children())
+        assert all(warmth(server, run_id)["template_pid"] == str(template.pid) for run_id in run_ids)
+        wait_for("descriptors to be closed", lambda: template.num_fds() <= before[0])
+        wait_for("descriptors to be closed", lambda: code_server.num_fds() <= before[1] + 2)
+        assert code_server.num_threads() <= before[2] + 10  # the pool of gRPC's, which grows to its limit
+
+
+class TestATemplateThatDies:
+    def test_is_replaced_and_the_run_that_hits_it_is_launched_once(self, serve_module: Serve) -> None:
+        with serve_module(WARM_SERVER) as server:
+            first = template_of(server, finish(server, "telling"))
+            first.kill()
+            run_id = finish(server, "telling")
+            told = warmth(server, run_id)
+            assert told["template_generation"] == "2"
+            assert len(server.events(run_id, dg.DagsterEventType.RUN_START)) == 1
+            assert f"The template (pid {first.pid}) died" in server.log
+
+            second = template_of(server, run_id)
+            second.suspend()
+            run_id = launch(server, "telling")
+            wait_for("the request", lambda: server.run(run_id).status is dg.DagsterRunStatus.STARTING)
+            time.sleep(1)  # the template has not read it, and never will
+            second.kill()
+            assert server.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS, server.story(run_id)
+            assert warmth(server, run_id)["template_generation"] == "3"
+            assert len(server.events(run_id, dg.DagsterEventType.RUN_START)) == 1
+
+    def test_leaves_its_runs_alone(self, serve_module: Serve, tmp_path: Path) -> None:
+        with serve_module(WARM_SERVER) as server:
+            run_id = launch(server, "waiting")
+            held = tmp_path / "code" / "waiting"
+            wait_for("its first step", held.exists)
+            template_of(server, run_id).kill()
+            held.unlink()
+            assert server.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS, server.story(run_id)
+            assert server.saw(run_id, "tell_after")["version"] == "first"
+
+
+class TestAReload:
+    def test_is_for_later_runs_and_those_in_flight_finish_with_the_code_they_began_with(
+        self, serve_module: Serve, tmp_path: Path
+    ) -> None:
+        with serve_module(RELOADING_SERVER) as server:
+            assert server.saw(finish(server, "telling"), "tell")["version"] == "first"
+            in_flight = launch(server, "waiting")
+            held = tmp_path / "code" / "waiting"
+            wait_for("its first step", held.exists)
+            old = template_of(server, in_flight)
+            write(tmp_path / "code", version="second")
+            self.reload(server)
+            after = finish(server, "telling")
+            assert server.saw(after, "tell")["version"] == "second"
+            assert warmth(server, after)["template_pid"] != str(old.pid)
+            held.unlink()
+            assert server.wait_for_end(in_flight) is dg.DagsterRunStatus.SUCCESS, server.story(in_flight)
+            assert server.saw(in_flight, "tell_after")["version"] == "first"
+            wait_for("the end of the old template", lambda: gone(old))
+
+    def test_of_broken_code_says_so_and_can_be_mended(self, serve_module: Serve, tmp_path: Path) -> None:
+        with serve_module(RELOADING_SERVER) as server:
+            write(tmp_path / "code", more="raise RuntimeError('a typo')")
+            assert "a typo" in json.dumps(self.reload(server))
+            write(tmp_path / "code", version="third")
+            self.reload(server)
+            assert server.saw(finish(server, "telling"), "tell")["version"] == "third"
+
+    def reload(self, server: Server) -> object:
+        return server.query(
+            """mutation($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) {
+                ... on WorkspaceLocationEntry {
+                    locationOrLoadError { ... on PythonError { message causes { message } } }
+                }
+            } }""",
+            name=LOCATION,
+        )
+
+
+class TestCodeThatCannotBeForked:
+    THREAD = "threading.Thread(target=time.sleep, args=(3600,), name='metrics', daemon=True).start()"
+
+    def test_is_launched_the_stock_way_and_the_log_names_it(self, serve_module: Serve) -> None:
+        with serve_module(WARM_SERVER, self.THREAD) as server:
+            assert warmth(server, finish(server, "telling")) == {}
+            assert "thread metrics (time:sleep)" in server.log
+
+    def test_is_refused_where_that_is_asked_for(self, serve_module: Serve) -> None:
+        with serve_module((*WARM_SERVER, "--on-hazard", "refuse"), self.THREAD) as server:
+            (status,) = server.deployment.status().locations
+            assert "thread metrics (time:sleep) (start it when it is needed, not at import)" in status.message
+
+    def test_is_forked_if_the_user_answers_for_it(self, serve_module: Serve) -> None:
+        with serve_module((*WARM_SERVER, "--accept", "thread metrics *"), self.THREAD) as server:
+            assert warmth(server, finish(server, "telling"))
+
+
+def test_a_hook_runs_in_every_process_that_is_forked(serve_module: Serve) -> None:
+    with serve_module((*WARM_SERVER, "--after-fork", f"{LOCATION}:hook")) as server:
+        assert server.saw(finish(server, "telling"), "tell")["hooked"] is True
+
+
+def test_steps_are_spawned_where_that_is_asked_for(serve_module: Serve) -> None:
+    with serve_module((*WARM_SERVER, "--cold-steps")) as server:
+        run_id = finish(server, "telling")
+        assert warmth(server, run_id)
+        assert server.saw(run_id, "tell")["hooked"] is False
