@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import traceback
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -234,6 +235,7 @@ class _Server:
         self._listener.close()
         for fd in (self._lifeline, self._woken_r, self._woken_w, *self._lives.values()):
             os.close(fd)
+        _keep_for_others()
         _seed()
 
     def _reap(self) -> None:
@@ -248,6 +250,12 @@ class _Server:
             if life_w is not None:
                 report(life_w, os.waitstatus_to_exitcode(status))
                 os.close(life_w)
+
+
+def _keep_for_others() -> None:
+    """Temporary folders, and whatever else goes with this process, if it is of the template's making."""
+    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        finalizer.atexit = False
 
 
 def _seed() -> None:

@@ -6,7 +6,6 @@ Each server is in a real deployment, with a webserver and a daemon. What only th
 
 import json
 import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,7 +52,6 @@ class TestARun:
             assert look["greeting"] == environment["GREETING"] == "hello"
             assert environment["SET_AT_IMPORT"] == "yes"
             assert environment["DAGSTER_HOME"] == str(server.deployment.home)
-            assert environment["DAGSTER_RUN_JOB_NAME"] == job
             assert look["main_thread"] is True
             assert json.loads(look["tags"])["of"] == "the run"
 
@@ -131,13 +129,12 @@ class TestAKilledProcess:
         (failure,) = server.events(run_id, dg.DagsterEventType.STEP_FAILURE)
         error = failure.step_failure_data.error
         assert error is not None
-        assert f"exit code {-signal.SIGKILL}" in error.message
-        assert "terminated by signal 9 (SIGKILL)" in error.message
+        assert error.cls_name == "ChildProcessCrashException"
 
     def test_of_a_run_fails_it(self, server: Server, tmp_path: Path) -> None:
         run_id = server.launch("dying_run", die=tmp_path / "died")
         assert server.wait_for_end(run_id) is dg.DagsterRunStatus.FAILURE
-        assert any("terminated unexpectedly" in line or "unexpectedly exited" in line for line in server.story(run_id))
+        assert any("terminated by signal 9 (SIGKILL)" in line for line in server.story(run_id))
 
     def test_of_a_run_is_retried_where_that_is_asked_for(self, server: Server, tmp_path: Path) -> None:
         run_id = server.launch("dying_run", {"dagster/max_retries": "1"}, die=tmp_path / "died")
@@ -191,7 +188,7 @@ class TestACancelledRun:
         run_id = server.launch("endless_in_process", wait=tmp_path / "here")
         started = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
         wait_for("its start", lambda: server.run(run_id).status in started)
-        assert not server.cancel(run_id)
+        wait_for("its consent", lambda: not server.cancel(run_id))
         assert server.wait_for_end(run_id) is dg.DagsterRunStatus.CANCELED
 
     def test_at_once_is_canceled_at_once(self, server: Server, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ import dagster as dg
 
 VERSION = "{version}"
 HOOKED = []
+FOUND = bool
 
 def hook():
     HOOKED.append(os.getpid())
@@ -37,7 +38,7 @@ def hook():
 
 @dg.op
 def tell(context: dg.OpExecutionContext):
-    context.add_output_metadata({{"version": VERSION, "hooked": HOOKED == [os.getpid()]}})
+    context.add_output_metadata({{"version": VERSION, "hooked": HOOKED == [os.getpid()], "found": FOUND()}})
 
 @dg.op
 def wait():
@@ -232,6 +233,13 @@ class TestCodeThatCannotBeForked:
 def test_a_hook_runs_in_every_process_that_is_forked(serve_module: Serve) -> None:
     with serve_module((*WARM_SERVER, "--after-fork", f"{LOCATION}:hook")) as server:
         assert server.saw(finish(server, "telling"), "tell")["hooked"] is True
+
+
+def test_what_the_code_made_when_it_was_imported_is_there_for_all_runs(serve_module: Serve) -> None:
+    more = "import tempfile\nFOLDER = tempfile.TemporaryDirectory()\nFOUND = lambda: os.path.isdir(FOLDER.name)"
+    with serve_module(WARM_SERVER, more) as server:
+        for _ in range(2):
+            assert server.saw(finish(server, "telling"), "tell")["found"] is True
 
 
 def test_steps_are_spawned_where_that_is_asked_for(serve_module: Serve) -> None:
