@@ -5,7 +5,7 @@ that a sweep keeps in its own run (its plan as an asset materialization, its tri
 event log is the bench's source of truth; the results database is derived from it and can be rebuilt at any time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -156,6 +156,7 @@ def read_run_log(instance: DagsterInstance, run_id: str) -> RunLog:
     steps: dict[str, StepSpan] = {}
     materialized: list[dict[str, Any]] = []
     materialized_us: int | None = None
+    template: dict[str, float] = {}
     for entry in _entries(instance, run_id, _RUN_TYPES):
         event, time_us = entry.get_dagster_event(), to_us(entry.timestamp)
         if event.event_type_value in EVENT_TYPES:
@@ -169,8 +170,9 @@ def read_run_log(instance: DagsterInstance, run_id: str) -> RunLog:
                 failure = _failure(engine_event)
         if event.event_type is DagsterEventType.ENGINE_EVENT:
             engine_event = event
+            template = _bench_metadata(event.engine_event_data.metadata) or template
         if event.event_type is DagsterEventType.ASSET_MATERIALIZATION:
-            materialized.append(_bench_metadata(event))
+            materialized.append(_bench_metadata(event.step_materialization_data.materialization.metadata))
             materialized_us = time_us
     return RunLog(
         events=without_steps_after_the_first(events),
@@ -292,6 +294,5 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:500]
 
 
-def _bench_metadata(event: dg.DagsterEvent) -> dict[str, Any]:
-    metadata = event.step_materialization_data.materialization.metadata
+def _bench_metadata(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:
     return {name.removeprefix("bench/"): value.value for name, value in metadata.items() if name.startswith("bench/")}

@@ -215,6 +215,7 @@ def _launch(
         materialized_us=log.materialized_us,
         work_us=log.materialized_us - requested_us if log.materialized_us and requested_us else None,
         steps=log.steps,
+        template=log.template,
         usage=note.usage if note else {},
     )
 

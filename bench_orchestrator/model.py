@@ -315,6 +315,8 @@ class RunLog:
     """Units of work materialized: as many as the assets report of themselves, else one each."""
     materialized_us: int | None = None
     """When the last asset was materialized."""
+    template: Mapping[str, float] = field(default_factory=dict)
+    """What a warm code server says of the process that it forked the run from; empty for a run that was not."""
 
 
 @dataclass(frozen=True)
@@ -379,6 +381,8 @@ class Launch:
     """From the request until then: the whole of what was asked for is there."""
     steps: tuple[StepSpan, ...] = ()
     usage: Mapping[str, float] = field(default_factory=dict)
+    template: Mapping[str, float] = field(default_factory=dict)
+    """Of a run that was forked: `fork_ms`, and the `template_generation`, `_age_s` and `_assets` it came from."""
 
     @property
     def processes(self) -> int:

@@ -18,6 +18,7 @@ def launch_record(launch: Launch) -> dict[str, str | int | bool | None]:
         "step_process": json.dumps(dict(launch.step_process), sort_keys=True),
         "steps": json.dumps([asdict(step) for step in launch.steps]),
         "usage": json.dumps(dict(launch.usage), sort_keys=True),
+        "template": json.dumps(dict(launch.template), sort_keys=True),
     }
     return {column: flattened[column] if column in flattened else getattr(launch, column) for column in LAUNCH_COLUMNS}
 
@@ -55,5 +56,6 @@ LAUNCH_COLUMNS: Mapping[str, str] = {
     "work_us": "BIGINT",
     "steps": "VARCHAR",
     "usage": "VARCHAR",
+    "template": "VARCHAR",
 }
 """The columns of `launch_record`, in order, and their SQL types."""

@@ -185,6 +185,7 @@ def _launch(record: dict[str, Any]) -> Launch:
             "path": LaunchPath(record["path"]),
             "steps": tuple(StepSpan(**step) for step in json.loads(record["steps"])),
             "usage": json.loads(record["usage"]),
+            "template": json.loads(record["template"]),
         }
     )
 

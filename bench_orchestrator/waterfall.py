@@ -84,6 +84,8 @@ class Waterfall:
     steps: tuple[StepSpan, ...]
     """In the order in which they were launched."""
     warnings: tuple[str, ...]
+    template: Mapping[str, float]
+    """Of a run that was forked: what it was forked from."""
 
     @property
     def zero_words(self) -> str:
@@ -104,6 +106,8 @@ class Waterfall:
 
     def process(self, stage: Stage) -> str:
         """Where a stage's time was spent; a step that has no worker of its own is initialised by the run's."""
+        if self.template and stage is Stage.WORKER_BOOT:
+            return f"{Stage.WORKER_LOAD.process} (forked)"
         in_process = self.executor == "in_process" and stage is Stage.STEP_INIT
         return Stage.WORKER_LOAD.process if in_process else stage.process
 
@@ -135,6 +139,7 @@ def of_launch(launch: Launch, environment: Mapping[str, Any]) -> Waterfall:
     return _lay_out(
         launch,
         launch.steps,
+        launch.template,
         run_id=launch.run_id or "",
         subject=f"{launch.asset_key} in {launch.location}, "
         f"trial {launch.trial} ({launch.variant}) of {launch.sweep_id}",
@@ -148,7 +153,14 @@ def of_run(run_id: str, job: str, log: RunLog, *, requested_us: int | None, crea
     """The waterfall of any run of a Dagster instance; the instants are microseconds since the epoch."""
     times = timeline(log.events, requested_us=requested_us, created_us=created_us)
     return _lay_out(
-        times, log.steps, run_id=run_id, subject=f"job {job}", outcome=outcome, reason=log.failure, environment={}
+        times,
+        log.steps,
+        log.template,
+        run_id=run_id,
+        subject=f"job {job}",
+        outcome=outcome,
+        reason=log.failure,
+        environment={},
     )
 
 
@@ -201,6 +213,11 @@ def remarks(shown: Waterfall, sample: Sample | None = None) -> Iterator[str]:
         absent = [stage for stage in absent if stage not in _OF_A_STEP_WORKER]
     if absent:
         yield f"Took no time: {', '.join(stage.label for stage in absent)}."
+    if shown.template:
+        yield (
+            f"Launched warm: forked within {shown.template['fork_ms']:.0f} ms from a template that held "
+            f"{shown.template['template_assets']:,.0f} assets and was {shown.template['template_age_s']:,.0f} s old."
+        )
     if shown.reason:
         yield f"{shown.outcome.capitalize()}: {shown.reason}"
     if shown.warnings:
@@ -227,6 +244,7 @@ def _describe_sample(sample: Sample) -> str:
 def _lay_out(
     times: Launch | Timeline,
     steps: Sequence[StepSpan],
+    template: Mapping[str, float],
     *,
     run_id: str,
     subject: str,
@@ -269,6 +287,7 @@ def _lay_out(
         ended_us=ended_us,
         steps=tuple(_shift(step, zero_us) for step in steps),
         warnings=times.warnings,
+        template=template,
     )
 
 

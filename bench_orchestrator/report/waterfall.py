@@ -57,6 +57,7 @@ def summarize_waterfall(shown: Waterfall, sample: Sample | None = None) -> dict[
         "outcome": shown.outcome,
         "reason": shown.reason,
         "executor": shown.executor,
+        "template": dict(shown.template),
         "zero": shown.zero.value,
         "zero_since_epoch_s": shown.zero_us / MICROSECONDS,
         "queue_s": _seconds(shown.queue_us),

@@ -59,6 +59,7 @@ CREATE TABLE IF NOT EXISTS launches (
     work_us BIGINT,                -- from the request until then
     steps JSON NOT NULL,           -- when each was launched, started and ended
     usage JSON NOT NULL,           -- CPU and memory of the deployment's processes
+    template JSON NOT NULL,        -- what a warm run was forked from
     PRIMARY KEY (sweep_id, trial)
 );
 

@@ -111,8 +111,7 @@ def announce(describe: Callable[[], tuple[str, Mapping[str, Any]]]) -> None:
         recon_job: Any, dagster_run: dg.DagsterRun, instance: dg.DagsterInstance, *args: Any, **kwargs: Any
     ) -> Any:
         message, metadata = describe()
-        event = EngineEventData(metadata={name: dg.MetadataValue.text(str(value)) for name, value in metadata.items()})
-        yield instance.report_engine_event(message, dagster_run, event)
+        yield instance.report_engine_event(message, dagster_run, EngineEventData(metadata=dict(metadata)))
         yield from execute(recon_job, dagster_run, instance, *args, **kwargs)
 
     impl.core_execute_run = announced

@@ -176,11 +176,11 @@ class Warmth:
             f"Launched warm: forked within {fork_ms:.0f} ms from template {self._generation} (pid {self._pid}), "
             f"{age_s:.0f} s old, which holds {self._assets:,} assets.",
             {
-                "fork_ms": round(fork_ms, 3),
-                "template_pid": self._pid,
-                "template_generation": self._generation,
-                "template_age_s": round(age_s, 3),
-                "template_assets": self._assets,
+                "bench/fork_ms": round(fork_ms, 3),
+                "bench/template_pid": self._pid,
+                "bench/template_generation": self._generation,
+                "bench/template_age_s": round(age_s, 3),
+                "bench/template_assets": self._assets,
             },
         )
 

@@ -93,7 +93,8 @@ def warmth(server: Server, run_id: str) -> dict[str, str]:
     """What the run's engine event says of the template that it came from; nothing if it was launched the stock way."""
     for event in server.events(run_id, dg.DagsterEventType.ENGINE_EVENT):
         if (event.message or "").startswith("Launched warm"):
-            return {name: str(value.value) for name, value in event.engine_event_data.metadata.items()}
+            metadata = event.engine_event_data.metadata
+            return {name.removeprefix("bench/"): str(value.value) for name, value in metadata.items()}
     return {}
 
 

@@ -1,0 +1,62 @@
+"""The command takes what Dagster's two commands take, and says so when it meets a Dagster that it does not know."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+from dagster._cli.api import grpc_command
+from dagster._cli.code_server import start_command
+
+from bench_orchestrator.warm_server import command as module
+from bench_orchestrator.warm_server.command import command
+
+
+def flags(one: click.Command) -> set[str]:
+    return {flag for parameter in one.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+
+
+@pytest.mark.parametrize("dagsters", [grpc_command, start_command], ids=["api grpc", "code-server start"])
+def test_it_takes_every_option_of_dagsters(dagsters: click.Command) -> None:
+    assert flags(dagsters) <= flags(command)
+
+
+def test_its_own_options_are_none_of_dagsters() -> None:
+    own = {flag for parameter in module._OWN for flag in (*parameter.opts, *parameter.secondary_opts)}
+    assert not own & (flags(grpc_command) | flags(start_command))
+
+
+def test_its_help_says_what_it_is() -> None:
+    text = CliRunner().invoke(command, ["--help"]).output
+    assert "Serve a code location" in text
+    assert "--on-hazard" in text
+    assert "--module-name" in text
+
+
+def test_a_dagster_that_it_was_not_tested_with_is_warned_of_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[str] = []
+    monkeypatch.setattr(module, "_serve_once", lambda _: served.append("once"))
+    monkeypatch.setattr(module, "_call", lambda *_: None)
+    monkeypatch.setattr(module.dg, "__version__", "1.99.0")
+    arguments = ["--no-reload", "-m", "a_module", "-p", "4000"]
+    warned = CliRunner().invoke(command, arguments)
+    assert warned.exit_code == 0
+    assert "this is 1.99.0. It may not work." in warned.output
+    assert served == ["once"]
+    refused = CliRunner().invoke(command, [*arguments, "--strict"])
+    assert refused.exit_code == 1
+    assert "this is 1.99.0" in refused.output
+    assert served == ["once"]
+
+
+def test_it_imports_nothing_of_the_rest_and_needs_dagster_alone() -> None:
+    look = (
+        "import sys, bench_orchestrator.warm_server.command, bench_orchestrator.warm_server.executor, "
+        "bench_orchestrator.warm_server.launcher\n"
+        "ours = {name for name in sys.modules if name.startswith('bench_orchestrator.')}\n"
+        "print(sorted(name for name in ours if not name.startswith('bench_orchestrator.warm_server')))\n"
+        "print(sorted({'duckdb', 'matplotlib', 'scipy', 'psutil', 'dagster_graphql'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "[]"]
