@@ -2,4 +2,5 @@
 
 from bench_orchestrator.warm_server.command import main
 
-main()
+if __name__ == "__main__":  # processes that are spawned import this again
+    main()

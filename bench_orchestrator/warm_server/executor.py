@@ -3,14 +3,13 @@
 import dagster as dg
 
 from bench_orchestrator.warm_server import internals
-from bench_orchestrator.warm_server.processes import METHOD, register
+from bench_orchestrator.warm_server.processes import METHOD
 
 
 def _create(init_context: dg.InitExecutorContext) -> dg.Executor:
     create = dg.multiprocess_executor.executor_creation_fn
     assert create is not None
     executor = create(init_context)
-    register()
     internals.start_steps_by(executor, METHOD)
     return executor
 

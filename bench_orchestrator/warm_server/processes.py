@@ -3,8 +3,9 @@
 Whoever wants a process sends the template a request over a Unix socket, and with it the ends of a few pipes:
 
 - the *life* pipe, whose writing end the new process holds until it dies. On it come its pid, before anything else runs
-  in it, and from the template its exit status. So the end of the pipe without a pid means that nothing has run,
-  whatever became of the template, and asking another one for the same process is safe.
+  in it, and its exit status: from itself if it ends in good order, else from the template. So the end of the pipe
+  without a pid means that nothing has run, whatever became of the template, and asking another one for the same process
+  is safe.
 - the *parent* pipe, which tells the process that the one that asked for it has died.
 - those of the queues and events among its arguments.
 
@@ -323,7 +324,6 @@ def run(request: Request, fds: Sequence[int]) -> int:
     os.environ.update(request.environ)
     os.chdir(request.cwd)
     _, parent_r, *InheritedFd.received = fds
-    register()
     process = pickle.loads(request.process)
     return int(process._bootstrap(parent_sentinel=parent_r))
 
@@ -331,7 +331,8 @@ def run(request: Request, fds: Sequence[int]) -> int:
 class WarmProcess(multiprocessing.process.BaseProcess):
     """A process that is forked from the template of its context."""
 
-    _start_method = METHOD
+    _start_method = "spawn"
+    """What it starts other processes by, unless they are to be warm, too: as in Dagster's run workers."""
 
     @staticmethod
     def _Popen(process: multiprocessing.process.BaseProcess) -> Any:  # noqa: N802 - the library's name
@@ -356,11 +357,7 @@ class WarmContext(multiprocessing.context.BaseContext):
         return PipeEvent()
 
 
-def register() -> WarmContext:
-    """Make `multiprocessing.get_context("warm")` known."""
-    context = WarmContext()
-    multiprocessing.context._concrete_contexts[METHOD] = context  # type: ignore[attr-defined]
-    return context
+multiprocessing.context._concrete_contexts[METHOD] = WarmContext()  # type: ignore[attr-defined]
 
 
 def _close(*fds: int) -> None:

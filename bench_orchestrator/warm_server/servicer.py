@@ -1,6 +1,7 @@
 """Dagster's code server, with its runs forked from a template."""
 
 import logging
+import multiprocessing
 import os
 import subprocess
 import tempfile
@@ -24,7 +25,6 @@ from bench_orchestrator.warm_server.processes import (
     TemplateGoneError,
     WarmContext,
     WarmPopen,
-    register,
 )
 from bench_orchestrator.warm_server.safety import UnsafeToForkError, find_hazards, open_descriptors
 from bench_orchestrator.warm_server.template import (
@@ -159,7 +159,6 @@ class Warmth:
         address = self.replaces.address if self.replaces else self._directory / "1"
         self._generation, self._pid = int(address.name), os.getpid()
         WarmContext.launch = staticmethod(partial(_launch_step, TemplateClient(address)))
-        register()
         self._hooks = [_find(name) for name in self.options.after_fork]
         self._assets = internals.count_assets(loaded)
 
@@ -203,7 +202,7 @@ class WarmApiServer(internals.DagsterApiServer):
         with internals.when_loaded(begin):
             super().__init__(**kwargs)
         WarmContext.launch = staticmethod(warmth.launch)
-        internals.set_context(self, register())
+        internals.set_context(self, multiprocessing.get_context(METHOD))
 
     def StartRun(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Launch a run from the template, or the stock way if its tag says so."""

@@ -224,7 +224,7 @@ class _Server:
         except BaseException:
             traceback.print_exc()
         finally:
-            _exit(code)
+            _exit(code, fds[0])
 
     def _leave(self) -> None:
         """Let go of what is the template's."""
@@ -266,7 +266,7 @@ def _seed() -> None:
         numpy.random.seed()
 
 
-def _exit(code: int) -> NoReturn:
+def _exit(code: int, life_w: int) -> NoReturn:
     """End as an interpreter does that has nobody to return to."""
     with suppress(BaseException):
         atexit._run_exitfuncs()
@@ -274,4 +274,5 @@ def _exit(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
+    report(life_w, code)  # the template may be gone
     os._exit(code)

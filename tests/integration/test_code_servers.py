@@ -41,7 +41,7 @@ class TestARun:
     def test_in_process_has_one_process(self, server: Server) -> None:
         run_id = server.finish("success_in_process")
         assert server.saw(run_id, "look")["pid"] == server.saw(run_id, "add")["pid"]
-        assert not psutil.pid_exists(server.saw(run_id, "look")["pid"])
+        wait_for("its end", lambda: not psutil.pid_exists(server.saw(run_id, "look")["pid"]))
 
     def test_runs_where_and_with_what_its_server_runs(self, server: Server) -> None:
         for job in ("success", "success_in_process"):

@@ -38,7 +38,7 @@ def test_a_dagster_that_it_was_not_tested_with_is_warned_of_or_refused(monkeypat
     served: list[str] = []
     monkeypatch.setattr(module, "_serve_once", lambda _: served.append("once"))
     monkeypatch.setattr(module, "_call", lambda *_: None)
-    monkeypatch.setattr(module.dg, "__version__", "1.99.0")
+    monkeypatch.setattr("dagster.__version__", "1.99.0")
     arguments = ["--no-reload", "-m", "a_module", "-p", "4000"]
     warned = CliRunner().invoke(command, arguments)
     assert warned.exit_code == 0

@@ -223,7 +223,8 @@ def test_many_at_once_leave_nothing_behind(host: Host, context: WarmContext) -> 
             process.close()
     wait_until(lambda: host.open_descriptors() <= theirs)
     assert len(list(Path("/proc/self/fd").iterdir())) <= ours + 2
-    assert Path(f"/proc/{host.popen.pid}/task/{host.popen.pid}/children").read_text() == ""
+    children = Path(f"/proc/{host.popen.pid}/task/{host.popen.pid}/children")
+    wait_until(lambda: children.read_text() == "")
 
 
 class TestATemplateThatDies:
