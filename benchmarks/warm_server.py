@@ -11,9 +11,8 @@ order. Every figure is a ratio with its 95 % interval and a bar that it is held 
 - `steps`: RUN_STARTING to the end of the run, of six steps one after the other that do nothing, at 2,004 assets.
 - `load`: from the start of the server until it answers, at 10,000 assets; the warm one with its template prepared.
 - `memory`: proportional set size of the processes of a run while eight of them wait in their steps, at 10,000 assets.
-- `throughput`: runs per minute, of a hundred submitted one after the other as fast as the webserver takes them, eight at
-  a time, at 2,000 assets. The samples are the times that ten runs in a row took to end, the first ten from the first
-  request.
+- `throughput`: runs per minute, of a hundred submitted as fast as the webserver takes them, eight at a time, at 2,000
+  assets. The samples are the times that ten runs in a row took to end, the first ten from the first request.
 
 Exits with 1 if a bar is out of the interval's reach.
 """
