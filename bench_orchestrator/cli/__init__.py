@@ -23,7 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "sweeps": "List the sweeps that were measured.",
     "locations": "List the code locations of a deployment.",
     "shapes": "Explain the names of synthetic code locations.",
-    "warm-server": "Serve a code location, with its runs forked from a process that has it loaded.",
+    "warm-server": "Serve a code location whose runs are forked, not started.",
 }
 """Each subcommand and its line in `bench --help`."""
 

@@ -29,7 +29,7 @@ EXPERIMENT = Experiment(
     ),
     remedies=(
         Remedy(
-            "Fork runs and steps from a code server that holds the definitions",
+            "Fork runs from a server that holds the definitions",
             "warm, a10k",
             "One more process per code location, which holds its definitions. Runs share the code server's container, "
             "its CPU and memory. Code that starts threads or opens connections when it is imported is launched as "
