@@ -13,14 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench_orchestrator import settings
 from bench_orchestrator.advice import Advice, advise, describe_saving, stays_within
 from bench_orchestrator.charts import save
 from bench_orchestrator.charts.remedies import remedies_chart
 from bench_orchestrator.claims import judge_claims
 from bench_orchestrator.cli.console import open_console
+from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.cli.values import Duration
-from bench_orchestrator.deployment import find_home
 from bench_orchestrator.evidence import gather
 from bench_orchestrator.findings import describe_estimate
 from bench_orchestrator.model import UnusableError
@@ -28,7 +27,6 @@ from bench_orchestrator.predictions import LagModel
 from bench_orchestrator.remedies import RankedRemedy
 from bench_orchestrator.report import write_claims, write_remedies
 from bench_orchestrator.statistics import Estimate
-from bench_orchestrator.store import Store
 
 _ANSWERS = {True: "yes", False: "no", None: "perhaps"}
 
@@ -60,7 +58,7 @@ def command(assets: int, steps: int, max_lag_s: float | None, output: Path | Non
       bench advise --assets 4000 --steps 6 --max-lag 8s
       bench advise --assets 10000 --output docs/results/remedies
     """
-    evidence = gather(Store.in_directory(settings.results_directory(find_home())))
+    evidence = gather(open_results())
     advice = advise(evidence, assets, steps)
     if advice.model is None:
         raise UnusableError(

@@ -9,14 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench_orchestrator import settings
 from bench_orchestrator.changes import Changes, IncomparableError, compare_sweeps
 from bench_orchestrator.cli.console import open_console
-from bench_orchestrator.deployment import find_home
+from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.experiments import LAG
 from bench_orchestrator.findings import describe_estimate
 from bench_orchestrator.statistics import Verdict
-from bench_orchestrator.store import Store, UnknownSweepError
+from bench_orchestrator.store import UnknownSweepError
 
 _STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red"}
 
@@ -35,7 +34,7 @@ def command(before_id: str, after_id: str, as_json: bool) -> None:
     Example:
       bench compare quick-1f2e3d4c quick-9a8b7c6d
     """
-    store = Store.in_directory(settings.results_directory(find_home()))
+    store = open_results()
     try:
         changes = compare_sweeps(store.load(before_id), store.load(after_id))
     except (UnknownSweepError, IncomparableError) as error:

@@ -11,11 +11,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bench_orchestrator import settings
 from bench_orchestrator.cli.console import open_console
+from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
 from bench_orchestrator.cli.values import Duration, Names
-from bench_orchestrator.deployment import find_home
 from bench_orchestrator.findings import describe_estimate
 from bench_orchestrator.gate import FEWEST_TRIALS, JudgedLocation, Ruling, conclude, judge
 from bench_orchestrator.report import write_sweep
@@ -76,7 +75,7 @@ def command(
     sweep = measure(SCENARIOS[GATE], config, names, url, console)
     judgements = [judge(row, max_lag_s) for row in sweep_rows(sweep)]
     ruling = conclude(judgements)
-    files = write_sweep(sweep, settings.results_directory(find_home()))
+    files = write_sweep(sweep, open_results())
     console.print(_table(judgements, max_lag_s))
     console.print(f"Report: {files.html}", markup=False)
     console.print(_CONCLUSIONS[ruling].format(f"{max_lag_s:g} s"), style=_STYLES[ruling])

@@ -6,9 +6,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench_orchestrator import settings
 from bench_orchestrator.cli.console import open_console
-from bench_orchestrator.deployment import find_home
+from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.model import Sweep
 from bench_orchestrator.report import render_table, summarize, write_sweep
 from bench_orchestrator.store import Store, UnknownSweepError
@@ -28,8 +27,7 @@ def command(sweep_id: str | None, output: Path | None, as_json: bool) -> None:
       bench report
       bench report quick-1f2e3d4c --output docs/results/quick
     """
-    results = settings.results_directory(find_home())
-    store = Store.in_directory(results)
+    store = open_results()
     try:
         if sweep_id is None:
             summaries = store.list_sweeps()
@@ -39,12 +37,12 @@ def command(sweep_id: str | None, output: Path | None, as_json: bool) -> None:
         sweep = store.load(sweep_id)
     except UnknownSweepError as error:
         raise click.UsageError(str(error)) from error
-    publish(sweep, results, open_console(as_json=as_json), output, as_json=as_json)
+    publish(sweep, store, open_console(as_json=as_json), output, as_json=as_json)
 
 
-def publish(sweep: Sweep, results: Path, console: Console, output: Path | None = None, *, as_json: bool) -> None:
+def publish(sweep: Sweep, store: Store, console: Console, output: Path | None = None, *, as_json: bool) -> None:
     """Write a sweep's report and print its table, and its JSON if that is asked for."""
-    files = write_sweep(sweep, results, output)
+    files = write_sweep(sweep, store, output)
     console.print(render_table(sweep))
     console.print(f"Report: {files.html}", markup=False)
     if as_json:

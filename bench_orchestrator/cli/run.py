@@ -5,15 +5,14 @@ from typing import Any
 
 import click
 
-from bench_orchestrator import settings
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.report import publish
+from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
 from bench_orchestrator.cli.values import Names
-from bench_orchestrator.deployment import find_home
 from bench_orchestrator.model import Outcome
 from bench_orchestrator.scenarios import SCENARIOS
-from bench_orchestrator.store import Store, StoreError
+from bench_orchestrator.store import StoreError
 
 
 @click.command(name="run")
@@ -71,7 +70,7 @@ def command(
         config |= {"locations": list(names)}
     console = open_console(as_json=as_json)
     sweep = measure(scenario, config, names or (), url, console)
-    publish(sweep, settings.results_directory(find_home()), console, as_json=as_json)
+    publish(sweep, open_results(), console, as_json=as_json)
     sys.exit(0 if all(launch.outcome is Outcome.OK for launch in sweep.launches) else 1)
 
 
@@ -80,7 +79,7 @@ def _planned_locations(sweep_id: str | None) -> tuple[str, ...]:
     if sweep_id is None:
         return ()
     try:
-        plan = Store.in_directory(settings.results_directory(find_home())).load(sweep_id).plan
+        plan = open_results().load(sweep_id).plan
     except StoreError:
         return ()
     return tuple(location.name for location in plan.locations)

@@ -26,7 +26,7 @@ from bench_orchestrator.store import Store
 HARVEST_TIMEOUT_S = 300.0
 
 timeout_option = click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Seconds a trial may take."
+    "--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Seconds a trial may take.  [300]"
 )
 url_option = click.option(
     "--url", help="Webserver of a deployment to use. Default: the one that is up, else one of its own."

@@ -7,11 +7,9 @@ from datetime import UTC, datetime
 import click
 from rich.table import Table
 
-from bench_orchestrator import settings
 from bench_orchestrator.cli.console import open_console
-from bench_orchestrator.deployment import find_home
+from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.model import MICROSECONDS
-from bench_orchestrator.store import Store
 
 
 @click.command(name="sweeps")
@@ -23,7 +21,7 @@ def command(as_json: bool) -> None:
     Example:
       bench sweeps --json
     """
-    summaries = Store.in_directory(settings.results_directory(find_home())).list_sweeps()
+    summaries = open_results().list_sweeps()
     if as_json:
         click.echo(json.dumps([asdict(summary) for summary in summaries]))
         return

@@ -119,7 +119,7 @@ def _find_sweeps(store: Store, sweep_id: str, harvested: str | None) -> Iterator
 
 def _metadata(evaluation: Evaluation, results: ResultsResource, name: str) -> dict[str, Any]:
     sweep = evaluation.sweep
-    report = write_sweep(sweep, results.path)
+    report = write_sweep(sweep, results.store)
     return {
         "summary": dg.MetadataValue.md(summarize_inline(evaluation)),
         "verdict": evaluation.answer,

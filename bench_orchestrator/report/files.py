@@ -64,18 +64,18 @@ def write_report(sweep: Sweep, directory: Path, advice: Sequence[str] = ()) -> R
     return files
 
 
-def write_sweep(sweep: Sweep, results: Path, directory: Path | None = None) -> ReportFiles:
-    """Write a sweep's report, with what to do first by all that is in the results folder.
+def write_sweep(sweep: Sweep, store: Store, directory: Path | None = None) -> ReportFiles:
+    """Write a sweep's report, with what to do first by all that is in the results database.
 
     Args:
-        directory: for the files; by default the sweep's own among the results.
+        directory: for the files; by default the sweep's own, beside the database.
 
     Raises:
         OSError: a file cannot be written.
         StoreError: the results database cannot be read.
     """
-    advice = first_steps_after(sweep, Store.in_directory(results))
-    return write_report(sweep, directory or results / "reports" / sweep.plan.sweep_id, advice)
+    own = store.path.parent / "reports" / sweep.plan.sweep_id
+    return write_report(sweep, directory or own, first_steps_after(sweep, store))
 
 
 def write_remedies(evidence: Evidence, advice: Advice, directory: Path, picture: str) -> Path:
