@@ -173,6 +173,7 @@ def test_launches_wait_until_the_servers_are_at_rest(
     deployment: Deployment, code_server: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(usage, "_LOOK_S", 0.5)
+    monkeypatch.setattr(usage, "AT_REST_CPUS", 0.05)  # what spins may get little of a busy machine
     said: list[str] = []
     daemon = deployment.start("dagster._daemon", "run")
     meter = UsageMeter(deployment.home)
@@ -189,7 +190,8 @@ def test_launches_wait_until_the_servers_are_at_rest(
 
 
 def test_but_not_for_ever(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usage, "_LOOK_S", 0.2)
+    monkeypatch.setattr(usage, "_LOOK_S", 0.5)
+    monkeypatch.setattr(usage, "AT_REST_CPUS", 0.05)
     said: list[str] = []
     deployment.start("dagster._daemon", "run").do("import threading; threading.Thread(target=spin, args=(60,)).start()")
     settle([UsageMeter(deployment.home)], 1, said.append)

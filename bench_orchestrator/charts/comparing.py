@@ -34,6 +34,9 @@ NOISE = "#E4E9EE"
 _DOT: Mapping[str, Any] = {"marker": "o", "ls": "", "ms": 3.6, "mew": 0.7}
 _GAP = 0.45
 """Rows between groups of sides with baselines of their own."""
+_PANELS_IN_TWO_COLUMNS = 6
+_ROWS_APART = 6
+"""Sides that a panel of costs has room for; more of them come closer together."""
 
 
 def comparison(sweep: Sweep) -> Figure:
@@ -72,8 +75,8 @@ def costs(sweep: Sweep) -> Figure:
     panels = [cost for cost in others if cost.differs]
     alike = ", ".join(cost.label for cost in others if not cost.differs)
     note = f"{evaluation.basis}.{f' Alike on all sides, within 5 %: {alike}.' if alike else ''}"
-    columns = min(2, len(panels)) or 1
-    height = (_height(positions, 0.27) + 0.6) * max(1, ceil(len(panels) / columns))
+    columns = 3 if len(panels) > _PANELS_IN_TWO_COLUMNS else min(2, len(panels)) or 1
+    height = (_height(positions, 0.27 if len(positions) <= _ROWS_APART else 0.19) + 0.6) * max(1, ceil(len(panels) / columns))
     title = evaluation.lead(WORK) or "What else differs between the sides"
     figure, axes = canvas.frame(sweep, title, note, height, len(panels) or 1, columns)
     if not panels:
