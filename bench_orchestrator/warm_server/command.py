@@ -64,7 +64,7 @@ _OWN = (
         show_default=True,
         help="Whether multiprocess executors fork their steps as well.",
     ),
-    click.Option(["--strict"], is_flag=True, help="Refuse versions of Dagster that this was not tested with."),
+    click.Option(["--strict"], is_flag=True, help="Refuse a Dagster that is older or newer than those tested."),
 )
 
 
@@ -123,9 +123,10 @@ def _call(dagster_command: click.Command, options: Mapping[str, Any]) -> None:
 
 
 def _check_version(*, strict: bool) -> None:
-    if dg.__version__.startswith(tuple(f"{minor}." for minor in internals.SUPPORTED)):
+    if internals.is_supported(dg.__version__):
         return
-    message = f"The warm server was tested with Dagster {', '.join(internals.SUPPORTED)}, and this is {dg.__version__}."
+    oldest, newest = internals.TESTED[0], internals.TESTED[-1]
+    message = f"The warm server was tested with Dagster {oldest} to {newest}, and this is {dg.__version__}."
     if strict:
         raise click.ClickException(message)
     click.echo(f"{message} It may not work.", err=True)

@@ -4,6 +4,7 @@ Pinned by contract tests, which run against the oldest and the newest supported 
 knows a name of Dagster's that begins with an underscore.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -25,8 +26,18 @@ from dagster._serdes import deserialize_value
 
 __all__ = ["DagsterApiServer", "InstanceRef", "LoadedRepositories", "grpc_command", "start_command"]
 
-SUPPORTED = ("1.13",)
-"""Minor versions that the contract tests have run against."""
+TESTED = ("1.12.0", "1.12.22", "1.13.0", "1.13.29")
+"""Releases that the contract tests run against, in their order: from the first to the last are supported."""
+
+
+def is_supported(release: str) -> bool:
+    """Whether a release of Dagster is none that is older or newer than those that were tested."""
+    oldest, this, newest = (_numbers(one) for one in (TESTED[0], release, TESTED[-1]))
+    return oldest <= this <= newest
+
+
+def _numbers(release: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", release)[:3]]
 
 
 def serve_with(servicer: Callable[..., DagsterApiServer]) -> None:

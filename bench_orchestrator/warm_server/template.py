@@ -60,8 +60,8 @@ class Template:
     """The writing end of that pipe."""
 
     def reap(self) -> None:
-        """After its death: what is left of it."""
-        self.release()
+        """After its death: what is left of it. Its directory stays, for another one."""
+        os.close(self.lifeline)
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
         self.client.address.unlink(missing_ok=True)
@@ -69,6 +69,9 @@ class Template:
     def release(self) -> None:
         """Let it end as soon as all that it has forked is over."""
         os.close(self.lifeline)
+        with suppress(ChildProcessError):
+            if os.waitpid(self.pid, os.WNOHANG) != (0, 0):  # it was killed, and nobody has asked it for anything since
+                _remove(self.client.address)
 
 
 def listen(directory: Path, name: str) -> tuple[Listener, int]:
@@ -145,14 +148,21 @@ def be_template(
                     prepared.write(word)
         _Server(listener.socket, listener.lifeline, enter_child).serve()
         code = 0
+    except SystemExit as terminated:
+        code = int(terminated.code or 0)
     except BaseException:  # whatever happens, this process must not go on as the one that it was forked from
         traceback.print_exc()
     finally:
-        with suppress(OSError):
-            listener.address.unlink()
-            listener.address.parent.rmdir()  # unless there is another template
+        _remove(listener.address)
         sys.stderr.flush()
         os._exit(code)
+
+
+def _remove(address: Path) -> None:
+    """A template's socket; and their directory, unless there is another one."""
+    with suppress(OSError):
+        address.unlink(missing_ok=True)
+        address.parent.rmdir()
 
 
 class _Server:
@@ -167,7 +177,7 @@ class _Server:
         """Fork on request until the lifeline ends, and with it the last process that was forked."""
         # A Ctrl-C in the terminal is for the process that made this one.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._woken_r, self._woken_w = os.pipe()
         os.set_blocking(self._woken_r, False)
@@ -217,6 +227,7 @@ class _Server:
     def _be_child(self, request: Request, fds: list[int]) -> NoReturn:
         code = 1
         try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # before anybody knows whom to send it to
             report(fds[0], os.getpid())
             self._leave()
             self._enter_child(request)

@@ -118,11 +118,13 @@ class Server:
 def serve(home: Path, server: tuple[str, ...], directory: Path | None = None) -> Iterator[Server]:
     """The behaviours' code, or the module of that name in another directory, with a server of that command."""
     (home / "dagster.yaml").write_text(yaml.safe_dump(dict(DAGSTER_YAML)))
+    temporary = home / "tmp"
+    temporary.mkdir()
     location = CodeLocation(
         LOCATION,
         LOCATION,
         working_directory=directory or Path(__file__).parent,
-        environment={"GREETING": "hello"},
+        environment={"GREETING": "hello", "TMPDIR": str(temporary)},
         server=server,
     )
     with Deployment(home, [location], on_event=print) as deployment:
@@ -130,6 +132,7 @@ def serve(home: Path, server: tuple[str, ...], directory: Path | None = None) ->
         with dg.DagsterInstance.from_config(str(home)) as instance:
             yield Server(deployment, Webserver(deployment.url), instance)
     assert_nothing_left(home)
+    assert not list(temporary.glob("bench-*"))
 
 
 def gone(process: psutil.Process) -> bool:

@@ -1,7 +1,6 @@
 """Processes forked from a template are processes: arguments, queues, events, exit codes, and no trace of them after."""
 
 import atexit
-import contextlib
 import multiprocessing
 import os
 import queue
@@ -33,7 +32,8 @@ class Host:
     """A template as a process of its own."""
 
     def __init__(self, directory: Path) -> None:
-        lifeline_r, self._lifeline = os.pipe()
+        lifeline_r, lifeline = os.pipe()
+        self._lifelines = [lifeline]
         self.popen = subprocess.Popen(
             [sys.executable, str(HOST), str(directory), str(lifeline_r)],
             pass_fds=[lifeline_r],
@@ -54,8 +54,9 @@ class Host:
         return len(list(Path(f"/proc/{self.popen.pid}/fd").iterdir()))
 
     def release(self) -> None:
-        """End its lifeline."""
-        os.close(self._lifeline)
+        """End its lifeline, if it has not ended."""
+        while self._lifelines:
+            os.close(self._lifelines.pop())
 
 
 @pytest.fixture
@@ -65,8 +66,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     yield host
     host.popen.kill()
     host.popen.communicate()
-    with contextlib.suppress(OSError):
-        host.release()
+    host.release()
 
 
 @pytest.fixture
@@ -274,3 +274,15 @@ def test_a_template_serves_its_processes_to_the_last_and_takes_its_socket_with_i
     assert process.exitcode == 0
     assert host.popen.wait(PATIENCE_S) == 0
     assert not host.client.address.exists()
+
+
+def test_a_template_that_is_terminated_takes_its_socket_with_it_as_well(host: Host, context: WarmContext) -> None:
+    process = context.Process(target=nap, args=(60,))
+    process.start()
+    host.popen.terminate()
+    assert host.popen.wait(PATIENCE_S) == 128 + signal.SIGTERM
+    assert not host.client.address.exists()
+    assert process.is_alive()
+    process.terminate()
+    process.join(PATIENCE_S)
+    assert not process.is_alive()
