@@ -4,8 +4,10 @@ import functools
 import gc
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -221,6 +223,24 @@ def test_steps_run_where_it_says_and_load_nothing_again(
     assert (len(processes["IMPORTS"]), len(processes["STEPS"])) == (imported, stepped)
 
 
+def test_the_server_that_it_names_serves_the_code(tmp_path: Path) -> None:
+    (tmp_path / "my_project").mkdir()
+    (tmp_path / "my_project" / "definitions.py").write_text("import dagster as dg\n\ndefs = dg.Definitions()\n")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+    python, *arguments, shown_port = yaml.safe_load(REMEDIES["warm, a10k"].apply)["command"]
+    assert (python, shown_port) == ("python", "4000")
+    with subprocess.Popen([sys.executable, *arguments, port], cwd=tmp_path) as server:
+        try:
+            check = [sys.executable, "-m", "dagster", "api", "grpc-health-check", "--port", port]
+            deadline = time.monotonic() + 120
+            while subprocess.run(check, capture_output=True, check=False).returncode:
+                assert server.poll() is None
+                assert time.monotonic() < deadline
+        finally:
+            server.terminate()
+
+
 def test_every_remedy_is_proven() -> None:
     executors = {remedy.variant for remedy in EXPERIMENTS["executors"].remedies}
-    assert {*IN_THIS_PROCESS, *executors, "every 1 s", "no queue"} == set(REMEDIES)
+    assert {*IN_THIS_PROCESS, *executors, "every 1 s", "no queue", "warm, a10k"} == set(REMEDIES)

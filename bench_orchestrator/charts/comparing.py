@@ -76,7 +76,9 @@ def costs(sweep: Sweep) -> Figure:
     alike = ", ".join(cost.label for cost in others if not cost.differs)
     note = f"{evaluation.basis}.{f' Alike on all sides, within 5 %: {alike}.' if alike else ''}"
     columns = 3 if len(panels) > _PANELS_IN_TWO_COLUMNS else min(2, len(panels)) or 1
-    height = (_height(positions, 0.27 if len(positions) <= _ROWS_APART else 0.19) + 0.6) * max(1, ceil(len(panels) / columns))
+    height = (_height(positions, 0.27 if len(positions) <= _ROWS_APART else 0.19) + 0.6) * max(
+        1, ceil(len(panels) / columns)
+    )
     title = evaluation.lead(WORK) or "What else differs between the sides"
     figure, axes = canvas.frame(sweep, title, note, height, len(panels) or 1, columns)
     if not panels:

@@ -1,8 +1,8 @@
-"""A code server in a real deployment, with a webserver and a daemon: ask it for runs, and look at them."""
+"""Code servers in a real deployment, with a webserver and a daemon: ask them for runs, and look at those."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ DAGSTER_YAML: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Server:
-    """A code server with the behaviours' code, in a deployment."""
+    """A code server in a deployment."""
 
+    location: str
     deployment: Deployment
     webserver: Webserver
     instance: dg.DagsterInstance
@@ -44,7 +45,7 @@ class Server:
         """Launch a run of a job, with a path for those of its ops that want one."""
         config = {"ops": {op: {"config": {"path": str(path)}} for op, path in ops.items()}} if ops else {}
         return self.webserver.submit(
-            location=LOCATION, repository=repository, job=job, tags=tags or {}, run_config=config
+            location=self.location, repository=repository, job=job, tags=tags or {}, run_config=config
         )
 
     def run(self, run_id: str) -> dg.DagsterRun:
@@ -96,9 +97,14 @@ class Server:
         return self.webserver.query(text, variables)
 
     @property
+    def temporary(self) -> Path:
+        """Where its processes put temporary files."""
+        return self.deployment.home / "tmp"
+
+    @property
     def log(self) -> str:
         """What the code server has said."""
-        return (self.deployment.home / ".bench" / "logs" / f"{LOCATION}.log").read_text()
+        return (self.deployment.home / ".bench" / "logs" / f"{self.location}.log").read_text()
 
     def cancel(self, run_id: str, policy: str = "SAFE_TERMINATE") -> str:
         """Cancel a run; why that cannot be, or nothing."""
@@ -115,24 +121,25 @@ class Server:
 
 
 @contextmanager
-def serve(home: Path, server: tuple[str, ...], directory: Path | None = None) -> Iterator[Server]:
-    """The behaviours' code, or the module of that name in another directory, with a server of that command."""
+def serve(home: Path, *locations: CodeLocation) -> Iterator[dict[str, Server]]:
+    """A deployment of these locations; the server of each, by its name."""
     (home / "dagster.yaml").write_text(yaml.safe_dump(dict(DAGSTER_YAML)))
     temporary = home / "tmp"
     temporary.mkdir()
-    location = CodeLocation(
-        LOCATION,
-        LOCATION,
-        working_directory=directory or Path(__file__).parent,
-        environment={"GREETING": "hello", "TMPDIR": str(temporary)},
-        server=server,
-    )
-    with Deployment(home, [location], on_event=print) as deployment:
+    environment = {"TMPDIR": str(temporary), "GREETING": "hello"}
+    served = [replace(location, environment=environment) for location in locations]
+    with Deployment(home, served, on_event=print) as deployment:
         deployment.wait_until_loaded(timeout_s=180)
         with dg.DagsterInstance.from_config(str(home)) as instance:
-            yield Server(deployment, Webserver(deployment.url), instance)
+            webserver = Webserver(deployment.url)
+            yield {location.name: Server(location.name, deployment, webserver, instance) for location in served}
     assert_nothing_left(home)
     assert not list(temporary.glob("bench-*"))
+
+
+def behaviours(server: tuple[str, ...]) -> CodeLocation:
+    """The code with a job for each behaviour, served by a server of that command."""
+    return CodeLocation(LOCATION, LOCATION, working_directory=Path(__file__).parent, server=server)
 
 
 def gone(process: psutil.Process) -> bool:

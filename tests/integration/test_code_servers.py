@@ -17,14 +17,14 @@ import psutil
 import pytest
 
 from bench_orchestrator.deployment import STOCK_SERVER, WARM_SERVER, Deployment
-from integration.serving import LOCATION, Server, gone, serve
+from integration.serving import LOCATION, Server, behaviours, gone, serve
 from integration.sweeping import wait_for
 
 
 @pytest.fixture(scope="module", params=[STOCK_SERVER, WARM_SERVER], ids=["stock", "warm"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serve(tmp_path_factory.mktemp("home"), request.param) as server:
-        yield server
+    with serve(tmp_path_factory.mktemp("home"), behaviours(request.param)) as servers:
+        yield servers[LOCATION]
 
 
 class TestARun:

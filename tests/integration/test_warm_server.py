@@ -5,19 +5,35 @@ What it has in common with Dagster's own is in `test_code_servers`.
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import psutil
 import pytest
 
-from bench_orchestrator.deployment import WARM_SERVER
-from integration.serving import LOCATION, Server, gone, serve
+from bench_orchestrator.deployment import WARM_SERVER, CodeLocation
+from bench_orchestrator.deployment.processes import processes_of
+from integration.serving import LOCATION, Server, behaviours, gone, serve
 from integration.sweeping import wait_for
 
 RELOADING_SERVER = ("bench_orchestrator.warm_server",)
+THREAD = "threading.Thread(target=time.sleep, args=(3600,), name='metrics', daemon=True).start()"
+FOLDER = "import tempfile\nFOLDER = tempfile.TemporaryDirectory()\nFOUND = lambda: os.path.isdir(FOLDER.name)"
+
+MODULES = {
+    "killed": (WARM_SERVER, ""),
+    "orphaned": (WARM_SERVER, ""),
+    "reloaded": (RELOADING_SERVER, ""),
+    "broken": (RELOADING_SERVER, ""),
+    "threaded": (WARM_SERVER, THREAD),
+    "refused": ((*WARM_SERVER, "--on-hazard", "refuse"), THREAD),
+    "accepted": ((*WARM_SERVER, "--accept", "thread metrics *"), THREAD),
+    "hooked": ((*WARM_SERVER, "--after-fork", "hooked:hook"), ""),
+    "prepared": (WARM_SERVER, FOLDER),
+    "cold_steps": ((*WARM_SERVER, "--cold-steps"), ""),
+}
+"""Code locations with the module below: each with its server, and the line or two that it has beside the others."""
 
 MODULE = """
 import os
@@ -61,32 +77,33 @@ def waiting():
 defs = dg.Definitions(jobs=[telling, waiting])
 """
 
-Serve = Callable[..., AbstractContextManager[Server]]
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each module, where its server runs."""
+    return tmp_path_factory.mktemp("code")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Shared by the tests that leave it as it is, but for its template."""
-    with serve(tmp_path_factory.mktemp("home"), WARM_SERVER) as server:
-        yield server
+def servers(tmp_path_factory: pytest.TempPathFactory, code: Path) -> Iterator[dict[str, Server]]:
+    """One for each module, and one with the behaviours' code."""
+    locations = [behaviours(WARM_SERVER)]
+    for name, (server, more) in MODULES.items():
+        (code / name).mkdir()
+        write(code, name, more=more)
+        locations.append(CodeLocation(name, name, working_directory=code / name, server=server))
+    with serve(tmp_path_factory.mktemp("home"), *locations) as servers:
+        yield servers
 
 
 @pytest.fixture
-def serve_module(tmp_path: Path) -> Serve:
-    """Serve a module of the test's own: `serve_module(server, more="…")`."""
-    home, code = tmp_path / "home", tmp_path / "code"
-    home.mkdir()
-    code.mkdir()
-
-    def start(command: tuple[str, ...], more: str = "") -> AbstractContextManager[Server]:
-        write(code, more=more)
-        return serve(home, command, code)
-
-    return start
+def server(servers: dict[str, Server]) -> Server:
+    """That with the behaviours' code."""
+    return servers[LOCATION]
 
 
-def write(code: Path, version: str = "first", more: str = "") -> None:
-    (code / f"{LOCATION}.py").write_text(MODULE.format(version=version, more=more))
+def write(code: Path, name: str, version: str = "first", more: str = "") -> None:
+    (code / name / f"{name}.py").write_text(MODULE.format(version=version, more=more))
 
 
 def warmth(server: Server, run_id: str) -> dict[str, str]:
@@ -100,6 +117,11 @@ def warmth(server: Server, run_id: str) -> dict[str, str]:
 
 def template_of(server: Server, run_id: str) -> psutil.Process:
     return psutil.Process(int(warmth(server, run_id)["template_pid"]))
+
+
+def daemon_of(server: Server) -> psutil.Process:
+    (daemon,) = (one for one in processes_of(home=server.deployment.home) if "dagster._daemon" in one.cmdline())
+    return daemon
 
 
 def launch(server: Server, job: str, **tags: str) -> str:
@@ -128,79 +150,87 @@ class TestARun:
         assert warmth(server, run_id) == {}
         assert server.saw(run_id, "add")
 
-    def test_and_many_more_leave_nothing_behind(self, server: Server) -> None:
+    @pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.thorough)])
+    def test_and_many_more_leave_nothing_behind(self, server: Server, count: int) -> None:
         template = template_of(server, server.finish("success"))
         code_server = psutil.Process(template.ppid())
         wait_for("the end of the last run", lambda: not template.children())
         before = (template.num_fds(), code_server.num_fds(), code_server.num_threads())
-        run_ids = [server.launch("connecting") for _ in range(20)]
+        files = set(server.temporary.rglob("*"))
+        run_ids = [server.launch("connecting") for _ in range(count)]
         assert {server.wait_for_end(run_id) for run_id in run_ids} == {dg.DagsterRunStatus.SUCCESS}
         wait_for("the end of the last run", lambda: not template.children())
         assert all(warmth(server, run_id)["template_pid"] == str(template.pid) for run_id in run_ids)
         wait_for("descriptors to be closed", lambda: template.num_fds() <= before[0])
         wait_for("descriptors to be closed", lambda: code_server.num_fds() <= before[1] + 2)
         assert code_server.num_threads() <= before[2] + 10  # the pool of gRPC's, which grows to its limit
+        assert set(server.temporary.rglob("*")) == files
 
 
 class TestATemplateThatDies:
-    def test_is_replaced_and_the_run_that_hits_it_is_launched_once(self, serve_module: Serve) -> None:
-        with serve_module(WARM_SERVER) as server:
-            first = template_of(server, finish(server, "telling"))
-            first.kill()
-            run_id = finish(server, "telling")
-            told = warmth(server, run_id)
-            assert told["template_generation"] == "2"
-            assert len(server.events(run_id, dg.DagsterEventType.RUN_START)) == 1
-            assert f"The template (pid {first.pid}) died" in server.log
+    def test_is_replaced_and_the_run_that_hits_it_is_launched_once(self, servers: dict[str, Server]) -> None:
+        server = servers["killed"]
+        first = template_of(server, finish(server, "telling"))
+        first.kill()
+        run_id = finish(server, "telling")
+        told = warmth(server, run_id)
+        assert told["template_generation"] == "2"
+        assert len(server.events(run_id, dg.DagsterEventType.RUN_START)) == 1
+        assert f"The template (pid {first.pid}) died" in server.log
 
-            second = template_of(server, run_id)
-            second.suspend()
-            run_id = launch(server, "telling")
-            wait_for("the request", lambda: server.run(run_id).status is dg.DagsterRunStatus.STARTING)
-            time.sleep(1)  # the template has not read it, and never will
-            second.kill()
-            assert server.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS, server.story(run_id)
-            assert warmth(server, run_id)["template_generation"] == "3"
-            assert len(server.events(run_id, dg.DagsterEventType.RUN_START)) == 1
+        second = template_of(server, run_id)
+        second.suspend()
+        run_id = launch(server, "telling")
+        wait_for("the request", lambda: server.run(run_id).status is dg.DagsterRunStatus.STARTING)
+        time.sleep(1)  # the template has not read it, and never will
+        second.kill()
+        assert server.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS, server.story(run_id)
+        assert warmth(server, run_id)["template_generation"] == "3"
+        assert len(server.events(run_id, dg.DagsterEventType.RUN_START)) == 1
 
-    def test_leaves_its_runs_alone(self, serve_module: Serve, tmp_path: Path) -> None:
-        with serve_module(WARM_SERVER) as server:
-            run_id = launch(server, "waiting")
-            held = tmp_path / "code" / "waiting"
-            wait_for("its first step", held.exists)
-            template_of(server, run_id).kill()
-            held.unlink()
-            assert server.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS, server.story(run_id)
-            assert server.saw(run_id, "tell_after")["version"] == "first"
+    def test_leaves_its_runs_alone(self, servers: dict[str, Server], code: Path) -> None:
+        server = servers["orphaned"]
+        run_id = launch(server, "waiting")
+        held = code / server.location / "waiting"
+        wait_for("its first step", held.exists)
+        template_of(server, run_id).kill()
+        held.unlink()
+        assert server.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS, server.story(run_id)
+        assert server.saw(run_id, "tell_after")["version"] == "first"
 
 
 class TestAReload:
     def test_is_for_later_runs_and_those_in_flight_finish_with_the_code_they_began_with(
-        self, serve_module: Serve, tmp_path: Path
+        self, servers: dict[str, Server], code: Path
     ) -> None:
-        with serve_module(RELOADING_SERVER) as server:
-            assert server.saw(finish(server, "telling"), "tell")["version"] == "first"
-            in_flight = launch(server, "waiting")
-            held = tmp_path / "code" / "waiting"
-            wait_for("its first step", held.exists)
-            old = template_of(server, in_flight)
-            write(tmp_path / "code", version="second")
-            self.reload(server)
-            after = finish(server, "telling")
+        server = servers["reloaded"]
+        assert server.saw(finish(server, "telling"), "tell")["version"] == "first"
+        in_flight = launch(server, "waiting")
+        held = code / server.location / "waiting"
+        wait_for("its first step", held.exists)
+        old = template_of(server, in_flight)
+        daemon = daemon_of(server)
+        daemon.suspend()
+        queued = launch(server, "telling")
+        write(code, server.location, version="second")
+        self.reload(server)
+        daemon.resume()
+        for after in (queued, launch(server, "telling")):
+            assert server.wait_for_end(after) is dg.DagsterRunStatus.SUCCESS, server.story(after)
             assert server.saw(after, "tell")["version"] == "second"
             assert warmth(server, after)["template_pid"] != str(old.pid)
-            held.unlink()
-            assert server.wait_for_end(in_flight) is dg.DagsterRunStatus.SUCCESS, server.story(in_flight)
-            assert server.saw(in_flight, "tell_after")["version"] == "first"
-            wait_for("the end of the old template", lambda: gone(old))
+        held.unlink()
+        assert server.wait_for_end(in_flight) is dg.DagsterRunStatus.SUCCESS, server.story(in_flight)
+        assert server.saw(in_flight, "tell_after")["version"] == "first"
+        wait_for("the end of the old template", lambda: gone(old))
 
-    def test_of_broken_code_says_so_and_can_be_mended(self, serve_module: Serve, tmp_path: Path) -> None:
-        with serve_module(RELOADING_SERVER) as server:
-            write(tmp_path / "code", more="raise RuntimeError('a typo')")
-            assert "a typo" in json.dumps(self.reload(server))
-            write(tmp_path / "code", version="third")
-            self.reload(server)
-            assert server.saw(finish(server, "telling"), "tell")["version"] == "third"
+    def test_of_broken_code_says_so_and_can_be_mended(self, servers: dict[str, Server], code: Path) -> None:
+        server = servers["broken"]
+        write(code, server.location, more="raise RuntimeError('a typo')")
+        assert "a typo" in json.dumps(self.reload(server))
+        write(code, server.location, version="third")
+        self.reload(server)
+        assert server.saw(finish(server, "telling"), "tell")["version"] == "third"
 
     def reload(self, server: Server) -> object:
         return server.query(
@@ -209,42 +239,38 @@ class TestAReload:
                     locationOrLoadError { ... on PythonError { message causes { message } } }
                 }
             } }""",
-            name=LOCATION,
+            name=server.location,
         )
 
 
 class TestCodeThatCannotBeForked:
-    THREAD = "threading.Thread(target=time.sleep, args=(3600,), name='metrics', daemon=True).start()"
+    def test_is_launched_the_stock_way_and_the_log_names_it(self, servers: dict[str, Server]) -> None:
+        server = servers["threaded"]
+        assert warmth(server, finish(server, "telling")) == {}
+        assert "thread metrics (time:sleep)" in server.log
 
-    def test_is_launched_the_stock_way_and_the_log_names_it(self, serve_module: Serve) -> None:
-        with serve_module(WARM_SERVER, self.THREAD) as server:
-            assert warmth(server, finish(server, "telling")) == {}
-            assert "thread metrics (time:sleep)" in server.log
+    def test_is_refused_where_that_is_asked_for(self, servers: dict[str, Server]) -> None:
+        locations = servers["refused"].deployment.status().locations
+        (message,) = (status.message for status in locations if status.name == "refused")
+        assert "thread metrics (time:sleep) (start it when it is needed, not at import)" in message
 
-    def test_is_refused_where_that_is_asked_for(self, serve_module: Serve) -> None:
-        with serve_module((*WARM_SERVER, "--on-hazard", "refuse"), self.THREAD) as server:
-            (status,) = server.deployment.status().locations
-            assert "thread metrics (time:sleep) (start it when it is needed, not at import)" in status.message
-
-    def test_is_forked_if_the_user_answers_for_it(self, serve_module: Serve) -> None:
-        with serve_module((*WARM_SERVER, "--accept", "thread metrics *"), self.THREAD) as server:
-            assert warmth(server, finish(server, "telling"))
+    def test_is_forked_if_the_user_answers_for_it(self, servers: dict[str, Server]) -> None:
+        assert warmth(servers["accepted"], finish(servers["accepted"], "telling"))
 
 
-def test_a_hook_runs_in_every_process_that_is_forked(serve_module: Serve) -> None:
-    with serve_module((*WARM_SERVER, "--after-fork", f"{LOCATION}:hook")) as server:
-        assert server.saw(finish(server, "telling"), "tell")["hooked"] is True
+def test_a_hook_runs_in_every_process_that_is_forked(servers: dict[str, Server]) -> None:
+    server = servers["hooked"]
+    assert server.saw(finish(server, "telling"), "tell")["hooked"] is True
 
 
-def test_what_the_code_made_when_it_was_imported_is_there_for_all_runs(serve_module: Serve) -> None:
-    more = "import tempfile\nFOLDER = tempfile.TemporaryDirectory()\nFOUND = lambda: os.path.isdir(FOLDER.name)"
-    with serve_module(WARM_SERVER, more) as server:
-        for _ in range(2):
-            assert server.saw(finish(server, "telling"), "tell")["found"] is True
+def test_what_the_code_made_when_it_was_imported_is_there_for_all_runs(servers: dict[str, Server]) -> None:
+    server = servers["prepared"]
+    for _ in range(2):
+        assert server.saw(finish(server, "telling"), "tell")["found"] is True
 
 
-def test_steps_are_spawned_where_that_is_asked_for(serve_module: Serve) -> None:
-    with serve_module((*WARM_SERVER, "--cold-steps")) as server:
-        run_id = finish(server, "telling")
-        assert warmth(server, run_id)
-        assert server.saw(run_id, "tell")["hooked"] is False
+def test_steps_are_spawned_where_that_is_asked_for(servers: dict[str, Server]) -> None:
+    server = servers["cold_steps"]
+    run_id = finish(server, "telling")
+    assert warmth(server, run_id)
+    assert server.saw(run_id, "tell")["hooked"] is False

@@ -98,7 +98,7 @@ class Server:
             if event and (event.message or "").startswith("Launched warm"):
                 told["warmth"] = values(event.engine_event_data.metadata)
             if event and event.event_type is dg.DagsterEventType.STEP_OUTPUT:
-                told[event.step_key] = values(event.step_output_data.metadata)
+                told[event.step_key or ""] = values(event.step_output_data.metadata)
         return told
 
     def story(self, run_id: str) -> list[str]:
@@ -147,7 +147,9 @@ def serve(tmp_path: Path) -> Serve:
         (tmp_path / "served.py").write_text(MODULE)
         (tmp_path / "dagster.yaml").write_text(json.dumps({**SETTINGS, **settings}))
         (tmp_path / "workspace.yaml").write_text(
-            json.dumps({"load_from": [{"grpc_server": {"host": "127.0.0.1", "port": int(port), "location_name": "it"}}]})
+            json.dumps(
+                {"load_from": [{"grpc_server": {"host": "127.0.0.1", "port": int(port), "location_name": "it"}}]}
+            )
         )
         command = [sys.executable, "-m", "bench_orchestrator.warm_server", *options, "-f", "served.py", "--port", port]
         with (
