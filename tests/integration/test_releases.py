@@ -21,29 +21,10 @@ def test_the_contract_holds(tmp_path: Path, release: str) -> None:
     (tmp_path / "constraints.txt").write_text("\n".join(locked))
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
-    install = [
-        python,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "-c",
-        tmp_path / "constraints.txt",
-        f"dagster=={release}",
-        "pytest",
-    ]
-    subprocess.run(install, check=True)
+    pip: list[str | Path] = [python, "-m", "pip", "install", "-q", "-c", tmp_path / "constraints.txt"]
+    subprocess.run([*pip, f"dagster=={release}", "pytest"], check=True)
     # Not the settings and the fixtures of the rest, which needs more than is installed.
-    alone: list[str | Path] = [
-        "-c",
-        "/dev/null",
-        "--rootdir",
-        CONTRACT,
-        "--confcutdir",
-        CONTRACT,
-        "-p",
-        "no:cacheprovider",
-    ]
+    alone = f"-c /dev/null --rootdir {CONTRACT} --confcutdir {CONTRACT} -p no:cacheprovider".split()
     tests = [CONTRACT / "test_internals.py", CONTRACT / "test_command.py"]
     done = subprocess.run(
         [python, "-m", "pytest", *alone, *tests],
