@@ -5,20 +5,28 @@ knows a name of Dagster's that begins with an underscore.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import wraps
+from itertools import chain
 from typing import Any
 from unittest import mock
 
 import dagster as dg
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from dagster._cli.api import grpc_command
 from dagster._cli.code_server import start_command
 from dagster._core.definitions import reconstruct
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.definitions.assets.job import asset_job
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import create_execution_plan
 from dagster._core.executor.multiprocess import MultiprocessExecutor
 from dagster._core.instance import InstanceRef
+from dagster._core.storage.sql import ALEMBIC_SCRIPTS_LOCATION
 from dagster._grpc import impl, server
 from dagster._grpc.server import DagsterApiServer, LoadedRepositories
 from dagster._grpc.types import ExecuteExternalJobArgs
@@ -102,6 +110,75 @@ def rehearse(loaded: LoadedRepositories, instance_ref: InstanceRef | None) -> No
                 create_execution_plan(recon_job.get_subset(asset_selection=frozenset(keys)) if keys else recon_job)
             except dg.DagsterError:
                 continue  # it needs configuration, or selects nothing alone: its runs build their plans
+
+
+def keep_migrations() -> None:
+    """Read Dagster's own migration scripts once, and not whenever a storage looks whether it is up to date."""
+    read = ScriptDirectory.from_config
+    kept: dict[str, ScriptDirectory] = {}
+
+    def from_config(config: Config) -> ScriptDirectory:
+        location = config.get_main_option("script_location")
+        if location != ALEMBIC_SCRIPTS_LOCATION:
+            return read(config)
+        if location not in kept:
+            kept[location] = read(config)
+        return kept[location]
+
+    ScriptDirectory.from_config = from_config  # type: ignore[method-assign]
+
+
+class _AssetIndex:
+    """Which definitions hold which keys."""
+
+    def __init__(self, definitions: Sequence[dg.AssetsDefinition]) -> None:
+        self._of = defaultdict[Any, set[dg.AssetsDefinition]](set)
+        self._checks_of = defaultdict[dg.AssetKey, set[dg.AssetsDefinition]](set)
+        for one in definitions:
+            for key in (*one.keys, *one.check_keys):
+                self._of[key].add(one)
+            for key in one.check_keys:
+                self._checks_of[key.asset_key].add(one)
+
+    def find(self, keys: Set[dg.AssetKey], check_keys: Set[dg.AssetCheckKey] | None) -> set[dg.AssetsDefinition]:
+        """Those that hold any of them; without check keys, also those with a check of any of the assets."""
+        checks = [self._checks_of.get(key, ()) for key in keys] if check_keys is None else []
+        return set(chain.from_iterable([*(self._of.get(key, ()) for key in (*keys, *(check_keys or ()))), *checks]))
+
+
+@dataclass(frozen=True)
+class _Others:
+    """The definitions of an index without some, and what is left of those."""
+
+    index: _AssetIndex
+    without: Set[dg.AssetsDefinition]
+    remainders: Sequence[dg.AssetsDefinition]
+
+
+def _selected_from(job: dg.JobDefinition) -> AssetGraph:
+    return job.asset_layer.asset_graph.source_asset_graph
+
+
+def select_by_index(loaded: LoadedRepositories) -> None:
+    """Have the assets that a run selects found by their keys, where Dagster looks at every one of them, twice."""
+    jobs = [job for repository in loaded.definitions_by_name.values() for job in repository.get_all_jobs()]
+    everything = {id(graph.assets_defs): graph.assets_defs for graph in map(_selected_from, jobs)}
+    indexes = {identity: _AssetIndex(definitions) for identity, definitions in everything.items()}
+    select = asset_job._subset_assets_defs
+
+    @wraps(select)
+    def select_among(assets: Any, keys: Any, check_keys: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(assets, _Others):
+            others = [*(assets.index.find(keys, check_keys) - assets.without), *assets.remainders]
+            return select(others, keys, check_keys, *args, **kwargs)
+        index = indexes.get(id(assets))
+        if index is None:
+            return select(assets, keys, check_keys, *args, **kwargs)
+        touched = index.find(keys, check_keys)
+        included, excluded = select(touched, keys, check_keys, *args, **kwargs)
+        return included, _Others(index, touched, excluded)
+
+    asset_job._subset_assets_defs = select_among  # type: ignore[assignment]
 
 
 def count_assets(loaded: LoadedRepositories) -> int:

@@ -151,6 +151,8 @@ class Warmth:
         self._born_at_s = time.time()
         harmless |= open_descriptors()  # the template's own
         internals.hold(loaded)
+        internals.keep_migrations()
+        internals.select_by_index(loaded)
         internals.rehearse(loaded, instance_ref)
         self._check_for_hazards(harmless)
         internals.announce(self._describe)

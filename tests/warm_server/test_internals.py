@@ -10,15 +10,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
 import grpc
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from dagster._core.definitions.assets.job import asset_job
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
@@ -213,6 +218,102 @@ def test_a_launcher_has_it_launched_by_another_one(serve: Serve) -> None:
         told = server.run("by_default", **{"bench/cold": "true"})
         assert told["warmth"] == {}
         assert told["first"]["parent"] == told["launcher"]
+
+
+@dg.asset
+def raw() -> None: ...
+
+
+@dg.asset(deps=[raw, "elsewhere"], partitions_def=dg.StaticPartitionsDefinition(["north", "south"]))
+def clean() -> None: ...
+
+
+@dg.asset_check(asset=clean)
+def is_clean() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+
+@dg.multi_asset(
+    specs=[dg.AssetSpec("few", deps=[clean]), dg.AssetSpec("many", deps=["few"])],
+    check_specs=[dg.AssetCheckSpec("has_many", asset="many")],
+    can_subset=True,
+)
+def either() -> Iterator[dg.MaterializeResult[Any]]:
+    yield from ()
+
+
+@dg.multi_asset(specs=[dg.AssetSpec("left", deps=["many"]), dg.AssetSpec("right")])
+def both() -> Iterator[dg.MaterializeResult[Any]]:
+    yield from ()
+
+
+NAMES = ("raw", "clean", "few", "many", "left", "right")
+
+
+def selected(job: dg.JobDefinition, names: Sequence[str], checks: frozenset[dg.AssetCheckKey] | None) -> Any:
+    """What a selection has of its assets and their checks, or why there is none."""
+    try:
+        keys = {dg.AssetKey(name) for name in names}
+        graph = job.get_subset(asset_selection=keys, asset_check_selection=checks).asset_layer.asset_graph
+    except dg.DagsterError as error:
+        return str(error)
+    nodes = {node.key: (node.is_executable, node.parent_keys, node.check_keys) for node in graph.asset_nodes}
+    return nodes, graph.asset_check_keys
+
+
+def test_assets_that_are_found_by_their_keys_are_those_that_dagster_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = dg.Definitions(
+        [raw, clean, either, both, dg.AssetSpec("outside")], asset_checks=[is_clean]
+    ).get_repository_def()
+    job = repository.get_implicit_global_asset_job_def()
+    one_check = frozenset({dg.AssetCheckKey(dg.AssetKey("many"), "has_many")})
+    selections = [
+        (names, checks)
+        for count in range(1, len(NAMES) + 1)
+        for names in combinations(NAMES, count)
+        for checks in (None, frozenset[dg.AssetCheckKey](), one_check)
+    ]
+    by_dagster = [selected(job, *selection) for selection in selections]
+    assert any(isinstance(one, str) for one in by_dagster)  # a part of what cannot be had in parts
+
+    looks: list[int] = []
+    look = asset_job._subset_assets_defs
+
+    def count(assets: Any, *args: Any, **kwargs: Any) -> Any:
+        looks.append(len(assets))
+        return look(assets, *args, **kwargs)
+
+    monkeypatch.setattr(asset_job, "_subset_assets_defs", count)
+    internals.select_by_index(SimpleNamespace(definitions_by_name={"it": repository}))  # type: ignore[arg-type]
+    assert [selected(job, *selection) for selection in selections] == by_dagster
+    looks.clear()
+    selected(job, ["raw"], None)
+    assert looks == [1, 0]
+
+
+def test_migrations_are_read_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    reads: list[str] = []
+    read = ScriptDirectory.from_config
+
+    def count(config: Any) -> ScriptDirectory:
+        reads.append(config.get_main_option("script_location"))
+        return read(config)
+
+    monkeypatch.setattr(ScriptDirectory, "from_config", count)
+    internals.keep_migrations()
+    for name in ("one", "another"):
+        (tmp_path / name).mkdir()
+        with dg.DagsterInstance.local_temp(str(tmp_path / name)) as instance:
+            assert instance.get_runs() == []
+            assert instance.schedule_storage
+    assert len(reads) == 1
+
+    others = Config()
+    others.set_main_option("script_location", str(tmp_path / "theirs"))
+    (tmp_path / "theirs").mkdir()
+    for _ in range(2):
+        ScriptDirectory.from_config(others)
+    assert reads[1:] == [str(tmp_path / "theirs")] * 2
 
 
 def test_this_release_is_supported_and_those_before_and_after_the_tested_ones_are_not() -> None:
