@@ -8,11 +8,14 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 _SELF = Path("/proc/self")
+_HARMLESS_THREADS = ("jemalloc_bg_thd",)
+"""Of libraries whose children do without: jemalloc, which pyarrow brings along, has a handler for forks."""
 _EVENT_LOOPS = ("anon_inode:[eventpoll]", "anon_inode:[io_uring]", "anon_inode:inotify")
 
 
@@ -67,21 +70,25 @@ def _threads() -> Iterator[Hazard]:
 
 def _native_threads() -> Iterator[Hazard]:
     """Threads that no Python code has started. Libraries that are prepared for forks (OpenBLAS) end theirs first."""
-    if not _count_tasks() or _count_tasks() == threading.active_count():
+    if not _find_native_threads():
         return
     if (pid := os.fork()) == 0:
         os._exit(0)
     os.waitpid(pid, 0)
-    count = _count_tasks() - threading.active_count()
-    if count > 0:
-        yield Hazard(f"{count} native threads", "a compiled library has started them at import; import it in the asset")
+    for name in sorted(set(_find_native_threads())):
+        yield Hazard(f"native thread {name}", "a compiled library has started it at import; import it in the asset")
 
 
-def _count_tasks() -> int:
-    try:
-        return len(list((_SELF / "task").iterdir()))
-    except FileNotFoundError:
-        return 0
+def _find_native_threads() -> list[str]:
+    """Their names; one that has none of its own has that of the program."""
+    known = {str(thread.native_id) for thread in threading.enumerate()}
+    names = []
+    with suppress(FileNotFoundError):
+        for task in (_SELF / "task").iterdir():
+            with suppress(OSError):  # it has just ended
+                if task.name not in known:
+                    names.append((task / "comm").read_text().strip())
+    return [name for name in names if name not in _HARMLESS_THREADS]
 
 
 def _descriptors(harmless: frozenset[int]) -> Iterator[Hazard]:

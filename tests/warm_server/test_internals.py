@@ -1,31 +1,21 @@
 """The contract with Dagster: everything in `internals` does what the warm server relies on, in this release of Dagster.
 
-Needs Dagster and pytest alone, so that `make contracts` can run it against other releases. Each server is a real one,
-whose runs `dagster job launch` asks for.
+Needs Dagster and pytest alone: `test_releases` runs it against other releases.
 """
 
-import json
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
-import grpc
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from dagster._core.definitions.assets.job import asset_job
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import HealthStub
+from lone_server import LoneServer, serve
 
 from bench_orchestrator.warm_server import internals
 
@@ -65,10 +55,6 @@ def lines() -> None: ...
 defs = dg.Definitions(assets=[orders, lines], jobs=[by_default, by_executor])
 """
 
-SETTINGS: Mapping[str, Any] = {
-    "telemetry": {"enabled": False},
-    "run_coordinator": {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"},
-}
 LAUNCHER: Mapping[str, Any] = {
     "module": "bench_orchestrator.warm_server.launcher",
     "class": "WarmRunLauncher",
@@ -76,144 +62,58 @@ LAUNCHER: Mapping[str, Any] = {
         "cold": {"module": "dagster._core.launcher.sync_in_memory_run_launcher", "class": "SyncInMemoryRunLauncher"}
     },
 }
-PATIENCE_S = 120.0
 
 
-@dataclass(frozen=True)
-class Server:
-    """A warm server, with a folder for its code and its instance."""
-
-    folder: Path
-    instance: dg.DagsterInstance
-
-    def run(self, job: str, **tags: str) -> dict[str, Any]:
-        """Launch a job and wait for its end: what its launch and its steps tell of themselves."""
-        arguments = ["job", "launch", "--workspace", "workspace.yaml", "--job", job, "--tags", json.dumps(tags)]
-        launcher = dagster(self.folder, *arguments)
-        (run,) = self.instance.get_runs(limit=1)
-        deadline = time.monotonic() + PATIENCE_S
-        while not run.is_finished:
-            assert time.monotonic() < deadline, self.story(run.run_id)
-            time.sleep(0.05)
-            run = self.instance.get_run_by_id(run.run_id) or run
-        assert run.status is dg.DagsterRunStatus.SUCCESS, self.story(run.run_id)
-        told: dict[str, Any] = {"launcher": launcher, "warmth": {}}
-        for entry in self.instance.all_logs(run.run_id):
-            event = entry.dagster_event
-            if event and (event.message or "").startswith("Launched warm"):
-                told["warmth"] = values(event.engine_event_data.metadata)
-            if event and event.event_type is dg.DagsterEventType.STEP_OUTPUT:
-                told[event.step_key or ""] = values(event.step_output_data.metadata)
-        return told
-
-    def story(self, run_id: str) -> list[str]:
-        """What a run has logged, to read when a test fails."""
-        return [entry.user_message for entry in self.instance.all_logs(run_id)]
-
-    @property
-    def imports(self) -> int:
-        """How often the code was imported."""
-        return len((self.folder / "imports").read_text().splitlines())
-
-
-Serve = Callable[..., AbstractContextManager[Server]]
-
-
-def values(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:
-    return {name.removeprefix("bench/"): value.value for name, value in metadata.items()}
-
-
-def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "DAGSTER_HOME": str(folder)}
-
-
-def dagster(folder: Path, *arguments: str) -> int:
-    """Have a command of Dagster's done; the id of the process that did it."""
-    command = [sys.executable, "-m", "dagster", *arguments]
-    output = folder / "output"
-    with output.open("w") as log:
-        done = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=log, stderr=log)
-        assert done.wait(PATIENCE_S) == 0, output.read_text()
-    return done.pid
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+Serve = Callable[..., AbstractContextManager[LoneServer]]
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Serve:
-    """Start a server: `serve("--no-reload", run_launcher=…)`."""
+def serve_module(tmp_path: Path) -> Serve:
+    """Serve that module: `serve_module("--no-reload", run_launcher=…)`."""
+    (tmp_path / "served.py").write_text(MODULE)
 
-    @contextmanager
-    def start(*options: str, **settings: Any) -> Iterator[Server]:
-        port = str(free_port())
-        (tmp_path / "served.py").write_text(MODULE)
-        (tmp_path / "dagster.yaml").write_text(json.dumps({**SETTINGS, **settings}))
-        (tmp_path / "workspace.yaml").write_text(
-            json.dumps(
-                {"load_from": [{"grpc_server": {"host": "127.0.0.1", "port": int(port), "location_name": "it"}}]}
-            )
-        )
-        command = [sys.executable, "-m", "bench_orchestrator.warm_server", *options, "-f", "served.py", "--port", port]
-        with (
-            dg.DagsterInstance.from_config(str(tmp_path)) as instance,
-            subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path)) as process,
-        ):
-            try:
-                wait_for_answer(process, port)
-                yield Server(tmp_path, instance)
-            finally:
-                process.terminate()
+    def start(*options: str, **settings: Any) -> AbstractContextManager[LoneServer]:
+        return serve(tmp_path, [*options, "--python-file", "served.py"], **settings)
 
     return start
 
 
-def wait_for_answer(process: "subprocess.Popen[bytes]", port: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        health = HealthStub(channel)
-        while True:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            with suppress(grpc.RpcError):
-                if health.Check(HealthCheckRequest(service="DagsterApi")).status == HealthCheckResponse.SERVING:
-                    return
-            time.sleep(0.1)
+def imports(server: LoneServer) -> int:
+    """How often the code was imported."""
+    return len((server.home / "imports").read_text().splitlines())
 
 
 @pytest.mark.parametrize("options", [("--no-reload",), ()], ids=["api grpc", "code-server start"])
-def test_runs_and_steps_are_forked_and_load_nothing_again(serve: Serve, options: tuple[str, ...]) -> None:
-    with serve(*options) as server:
+def test_runs_and_steps_are_forked_and_load_nothing_again(serve_module: Serve, options: tuple[str, ...]) -> None:
+    with serve_module(*options) as server:
         told = server.run("by_default")
         template = told["warmth"]["template_pid"]
         assert told["first"]["parent"] == told["second"]["parent"] == template
         assert len({template, told["first"]["pid"], told["second"]["pid"]}) == 3
         assert told["warmth"]["template_assets"] == 2
-        assert server.imports == 1
+        assert imports(server) == 1
 
 
-def test_steps_are_forked_only_where_their_executor_says_so(serve: Serve) -> None:
-    with serve("--no-reload", "--cold-steps") as server:
+def test_steps_are_forked_only_where_their_executor_says_so(serve_module: Serve) -> None:
+    with serve_module("--no-reload", "--cold-steps") as server:
         told = server.run("by_executor")
         template = told["warmth"]["template_pid"]
         assert told["first"]["parent"] == told["second"]["parent"] == template
-        assert server.imports == 1
+        assert imports(server) == 1
         told = server.run("by_default")
         assert template not in (told["first"]["parent"], told["second"]["parent"])
-        assert server.imports == 3
+        assert imports(server) == 3
 
 
-def test_a_tag_has_a_run_launched_the_stock_way(serve: Serve) -> None:
-    with serve("--no-reload") as server:
+def test_a_tag_has_a_run_launched_the_stock_way(serve_module: Serve) -> None:
+    with serve_module("--no-reload") as server:
         told = server.run("by_default", **{"bench/cold": "true"})
         assert told["warmth"] == {}
-        assert server.imports == 4  # by the server, the run worker and two steps
+        assert imports(server) == 4  # by the server, the run worker and two steps
 
 
-def test_a_launcher_has_it_launched_by_another_one(serve: Serve) -> None:
-    with serve("--no-reload", run_launcher=LAUNCHER) as server:
+def test_a_launcher_has_it_launched_by_another_one(serve_module: Serve) -> None:
+    with serve_module("--no-reload", run_launcher=LAUNCHER) as server:
         assert server.run("by_default")["warmth"]["template_generation"] == 1
         told = server.run("by_default", **{"bench/cold": "true"})
         assert told["warmth"] == {}

@@ -53,6 +53,12 @@ import duckdb
 connection = duckdb.connect()
 connection.execute("set threads to 3; select count(*) from range(10000000)").fetchall()
 """
+NAMED_THREAD = """
+import ctypes
+libc, thread = ctypes.CDLL(None), ctypes.c_ulong()
+libc.pthread_create(ctypes.byref(thread), None, libc.pause, None)
+libc.pthread_setname_np(thread, b"{name}")
+"""
 FILES = """
 import tempfile, os
 file = tempfile.TemporaryFile()
@@ -81,7 +87,8 @@ def find(code: str, *accepted: str) -> list[str]:
         (LISTENER, ["socket 127.0.0.1:*"]),
         (PAIR, ["connection to another process"]),
         (EVENT_LOOP, ["event loop anon_inode:?eventpoll?"]),
-        (NATIVE_THREAD, ["* native threads"]),
+        (NATIVE_THREAD, ["native thread python*"]),
+        (NAMED_THREAD.format(name="flusher"), ["native thread flusher"]),
     ],
     ids=[
         "thread",
@@ -90,7 +97,8 @@ def find(code: str, *accepted: str) -> list[str]:
         "listening socket",
         "socket pair",
         "event loop",
-        "native threads",
+        "native thread",
+        "native thread with a name",
     ],
 )
 def test_what_does_not_survive_is_named(code: str, names: list[str]) -> None:
@@ -99,7 +107,11 @@ def test_what_does_not_survive_is_named(code: str, names: list[str]) -> None:
     assert all(any(fnmatchcase(one, name) for name in names) for one in found), found
 
 
-@pytest.mark.parametrize("code", ["", FILES, OPENBLAS], ids=["nothing", "files and pipes", "OpenBLAS"])
+@pytest.mark.parametrize(
+    "code",
+    ["", FILES, OPENBLAS, NAMED_THREAD.format(name="jemalloc_bg_thd")],
+    ids=["nothing", "files and pipes", "OpenBLAS", "jemalloc"],
+)
 def test_what_survives_is_let_be(code: str) -> None:
     assert find(code) == []
 
