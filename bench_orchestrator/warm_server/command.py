@@ -143,6 +143,7 @@ command = click.Command(
     "warm-server",
     callback=_serve,
     params=[*_OWN, *_union()],
+    context_settings={"auto_envvar_prefix": "DAGSTER_CLI_API_GRPC"},  # as Dagster's: its Helm chart relies on that
     help="""Serve a code location, with its runs forked from a process that has everything loaded.
 
     Takes the options of `dagster api grpc` and of `dagster code-server start`, and stands in their place: in
@@ -157,9 +158,20 @@ command = click.Command(
 
 
 def main() -> None:
-    """The command; or, with `api grpc` in front of its options, a server of one that reloads."""
-    if sys.argv[1:3] == ["api", "grpc"]:
-        _serve_once(Options(**json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))))
-        internals.grpc_command.main(args=sys.argv[3:], prog_name="dagster api grpc")
-    else:
-        command.main(prog_name=f"python -m {__package__}")
+    """The command; or, where the words of one of Dagster's stand in front of the options, what those mean.
+
+    So this can be the entry point of an image whose arguments are such words, as Dagster's Helm chart has them: what
+    they serve is served warm, and every other command of Dagster's is passed on.
+    """
+    match sys.argv[1:]:
+        case ["api", "grpc", *arguments]:  # from a server that reloads
+            _serve_once(Options(**json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))))
+            internals.grpc_command.main(args=arguments, prog_name="dagster api grpc")
+        case ["dagster", "api", "grpc", *arguments]:
+            command.main(args=["--no-reload", *arguments], prog_name="dagster api grpc")
+        case ["dagster", "code-server", "start", *arguments]:
+            command.main(args=["--reload", *arguments], prog_name="dagster code-server start")
+        case ["dagster", *arguments]:
+            os.execv(sys.executable, [sys.executable, "-m", "dagster", *arguments])
+        case _:
+            command.main(prog_name=f"python -m {__package__}")

@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import click
+import dagster
 import pytest
 from click.testing import CliRunner
 from dagster._cli.api import grpc_command
@@ -32,6 +35,22 @@ def test_its_help_says_what_it_is() -> None:
     assert "Serve a code location" in text
     assert "--on-hazard" in text
     assert "--module-name" in text
+
+
+def test_it_reads_the_environment_variables_that_dagsters_helm_chart_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[Mapping[str, Any]] = []
+    monkeypatch.setattr(module, "_serve_once", lambda _: None)
+    monkeypatch.setattr(module, "_call", lambda _, options: served.append(options))
+    monkeypatch.setenv("DAGSTER_CLI_API_GRPC_CONTAINER_CONTEXT", '{"k8s": {"namespace": "data"}}')
+    done = CliRunner().invoke(command, ["--no-reload", "-m", "a_module", "-p", "4000"])
+    assert done.exit_code == 0, done.output
+    assert served[0]["container_context"] == '{"k8s": {"namespace": "data"}}'
+
+
+def test_as_an_entry_point_it_passes_other_commands_on_to_dagster() -> None:
+    command = [sys.executable, "-m", "bench_orchestrator.warm_server", "dagster", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert dagster.__version__ in done.stdout
 
 
 def test_a_dagster_that_it_was_not_tested_with_is_warned_of_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:

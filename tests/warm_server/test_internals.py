@@ -83,9 +83,9 @@ def imports(server: LoneServer) -> int:
     return len((server.home / "imports").read_text().splitlines())
 
 
-@pytest.mark.parametrize("options", [("--no-reload",), ()], ids=["api grpc", "code-server start"])
-def test_runs_and_steps_are_forked_and_load_nothing_again(serve_module: Serve, options: tuple[str, ...]) -> None:
-    with serve_module(*options) as server:
+@pytest.mark.parametrize("words", ["dagster api grpc", "dagster code-server start", ""])
+def test_runs_and_steps_are_forked_and_load_nothing_again(serve_module: Serve, words: str) -> None:
+    with serve_module(*words.split()) as server:
         told = server.run("by_default")
         template = told["warmth"]["template_pid"]
         assert told["first"]["parent"] == told["second"]["parent"] == template
