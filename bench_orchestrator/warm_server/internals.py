@@ -108,8 +108,8 @@ def rehearse(loaded: LoadedRepositories, instance_ref: InstanceRef | None) -> No
             keys = sorted(job.asset_layer.selected_asset_keys)[:1]
             try:
                 create_execution_plan(recon_job.get_subset(asset_selection=frozenset(keys)) if keys else recon_job)
-            except dg.DagsterError:
-                continue  # it needs configuration, or selects nothing alone: its runs build their plans
+            except Exception:
+                continue  # it needs configuration, or the user's code fails: its runs build their plans, or say why not
 
 
 def keep_migrations() -> None:
