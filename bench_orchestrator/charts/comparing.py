@@ -35,6 +35,8 @@ _DOT: Mapping[str, Any] = {"marker": "o", "ls": "", "ms": 3.6, "mew": 0.7}
 _GAP = 0.45
 """Rows between groups of sides with baselines of their own."""
 _PANELS_IN_TWO_COLUMNS = 6
+_HEADING_WIDTH = 60
+"""Characters above all panels of a row."""
 _ROWS_APART = 6
 """Sides that a panel of costs has room for; more of them come closer together."""
 
@@ -93,7 +95,8 @@ def costs(sweep: Sweep) -> Figure:
             else:
                 ax.text(0, position, " not measured", va="center", fontsize=canvas.SMALL_POINTS, color=canvas.ALARM)
         _name_rows(ax, positions, named=number % columns == 0)
-        heading = textwrap.fill(f"{panel.label}{f', {panel.unit}' if panel.unit else ''}", 30)
+        label = f"{panel.label}{f', {panel.unit}' if panel.unit else ''}"
+        heading = textwrap.fill(label, _HEADING_WIDTH // columns)
         ax.set_title(heading, loc="left", fontsize=canvas.TEXT_POINTS, color=canvas.INK, pad=3)
         marks.leave_room(ax, longest or 1.0, 1.5)
         ax.xaxis.set_major_locator(MaxNLocator(3))

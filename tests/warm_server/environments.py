@@ -22,6 +22,6 @@ def create_environment(folder: Path, *requirements: str, free: str | None = None
     constraints.write_text("\n".join(pin for pin in pins if free is None or not pin.startswith(free)))
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", constraints]
+    pip: list[str | Path] = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", constraints]
     subprocess.run([*pip, *requirements], check=True)
     return python

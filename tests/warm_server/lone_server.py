@@ -59,7 +59,7 @@ class LoneServer:
     def _dagster(self, *arguments: str) -> int:
         """Have a command of Dagster's done; the id of the process that did it."""
         output = self.home / "output"
-        command = [self.python, "-m", "dagster", *arguments]
+        command = [str(self.python), "-m", "dagster", *arguments]
         with output.open("w") as log:
             done = subprocess.Popen(command, cwd=self.home, env=_environment(self), stdout=log, stderr=log)
             assert done.wait(PATIENCE_S) == 0, output.read_text()
@@ -87,7 +87,7 @@ def serve(
     (home / "dagster.yaml").write_text(json.dumps({**SETTINGS, **settings}))
     address = {"host": "127.0.0.1", "port": port, "location_name": "it"}
     (home / "workspace.yaml").write_text(json.dumps({"load_from": [{"grpc_server": address}]}))
-    command = [python, "-m", "bench_orchestrator.warm_server", *options, "--port", str(port)]
+    command = [str(python), "-m", "bench_orchestrator.warm_server", *options, "--port", str(port)]
     with dg.DagsterInstance.from_config(str(home)) as instance:
         server = LoneServer(home, python, instance)
         with subprocess.Popen(command, cwd=folder or home, env=_environment(server)) as process:

@@ -37,7 +37,7 @@ def test_a_scaffold(tmp_path: Path) -> None:
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment with both libraries, and a kernel for their notebooks."""
     python = create_environment(tmp_path_factory.mktemp("pandas"), *PANDAS)
-    kernel = ["-m", "ipykernel", "install", "--prefix", python.parent.parent, "--name", "dagster"]
+    kernel = ["-m", "ipykernel", "install", "--prefix", str(python.parent.parent), "--name", "dagster"]
     subprocess.run([python, *kernel], check=True)
     return python
 

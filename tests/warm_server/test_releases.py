@@ -17,7 +17,7 @@ def test_the_contract_holds(tmp_path: Path, release: str) -> None:
     """In an environment of its own, with Dagster and pytest alone."""
     python = create_environment(tmp_path, f"dagster=={release}", "pytest", free="dagster")
     # Not the settings and the fixtures of the rest, which needs more than is installed.
-    alone = ["-c", "/dev/null", "--rootdir", HERE, "--confcutdir", HERE, "-p", "no:cacheprovider"]
+    alone: list[str | Path] = ["-c", "/dev/null", "--rootdir", HERE, "--confcutdir", HERE, "-p", "no:cacheprovider"]
     done = subprocess.run(
         [python, "-m", "pytest", *alone, HERE / "test_internals.py", HERE / "test_command.py"],
         cwd=tmp_path,
