@@ -118,7 +118,7 @@ class _Judge:
             saved_s=_negated(saving.difference),
             at_assets=self.assets if holds else count,
             verdict=saving.verdict,
-            lag_s=self._lag_with(side, scale) if holds else None,
+            lag_s=self._lag_with(side, baseline, scale) if holds else None,
             measured_at=f"{count:,} assets, {baseline.variant.assets} selected{how}",
             costs=tuple(self._costs(side, baseline)),
             sweep_id=self.evaluation.sweep.plan.sweep_id,
@@ -139,11 +139,11 @@ class _Judge:
         others = (other for other in self.evaluation.sides if other.baseline == side.name and not other.is_again)
         return next((other for other in others if other.n), None)
 
-    def _lag_with(self, side: Side, scale: Scale) -> Prediction | None:
+    def _lag_with(self, side: Side, baseline: Side, scale: Scale) -> Prediction | None:
         """The lag that the model predicts, less what the side takes off the one that is as the model's locations."""
         if self.model is None:
             return None
-        plain = self._find(_plain_variant(self.evaluation))
+        plain = self._find(_plain_variant(self.evaluation, baseline))
         predicted = self.model.predict(self.assets, dequeue_interval_s=self.model.dequeue_interval_s)
         if plain is None:
             return None
@@ -204,10 +204,15 @@ def _not_measured(remedy: Remedy, experiment: str) -> RankedRemedy:
     return RankedRemedy(remedy, experiment, f"not measured here: bench run {experiment}")
 
 
-def _plain_variant(evaluation: Evaluation) -> str:
-    """The side that is as the locations of a model are: a plain location, else what all others are compared with."""
+def _plain_variant(evaluation: Evaluation, baseline: Side) -> str:
+    """The side that is as the locations of a model are: a plain location, else what all others are compared with.
+
+    Where there are several baselines, it is the one given, if it is plain.
+    """
     variants = evaluation.experiment.scenario.variants
-    return next((variant.name for variant in variants if all(map(is_plain, variant.locations))), variants[0].name)
+    of_several = [baseline.variant] if baseline.variant.against == baseline.name else []
+    plain = (one.name for one in (*of_several, *variants) if all(map(is_plain, one.locations)))
+    return next(plain, variants[0].name)
 
 
 def _is_about_the_queue(side: Side, baseline: Side) -> bool:

@@ -154,6 +154,13 @@ class TestWhereOneIsToday:
         assert late.lag_s is not None
         assert late.lag_s.value == pytest.approx(predicted.value, abs=0.3)
 
+    def test_a_side_with_a_plain_baseline_of_its_own_size_is_compared_with_that(self, model: LagModel) -> None:
+        warm = rank(sample_experiment("definitions-cache"), model=model)["warm, a10k"]
+        predicted = model.predict(10_000, dequeue_interval_s=5)
+        assert warm.lag_s is not None
+        # The samples' warm launches take as long as others.
+        assert warm.lag_s.value == pytest.approx(predicted.value, abs=1)
+
     def test_a_remedy_that_is_the_baseline_is_compared_with_the_next_side(self, model: LagModel) -> None:
         assert rank(sample_experiment("cpu-limit"), model=model)["2 CPUs"].against == "1 CPU"
 
