@@ -82,6 +82,7 @@ def _native_threads() -> Iterator[Hazard]:
 def _find_native_threads() -> list[str]:
     """Their names; one that has none of its own has that of the program."""
     known = {str(thread.native_id) for thread in threading.enumerate()}
+    known.add(str(os.getpid()))  # the main thread, whose id Python 3.11 does not renew in a child
     names = []
     with suppress(FileNotFoundError):
         for task in (_SELF / "task").iterdir():
