@@ -32,7 +32,7 @@ def spin(cpu_s):
     while time.process_time() < end: pass
 
 def start(*arguments):
-    return subprocess.Popen([sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 asked, ask = os.pipe()
 print(flush=True)
@@ -158,11 +158,11 @@ def test_a_trial_with_a_worker_and_a_step(
     elapsed = time.monotonic() - began
 
     assert measured.keys() - {"throttled_s"} == MEASURES.keys() - {"throttled_s"}
-    assert 0.5 <= measured["run_cpu_s"] < 1.5
+    assert 0.46 <= measured["run_cpu_s"] < 1.5  # each of two times of each process is cut to 0.01 s
     assert 2 * 4e6 < measured["run_peak_rss_bytes"] < 2 * 40e6
     assert 0 <= measured["code_server_cpu_s"] < 0.1
-    assert 0.19 <= measured["webserver_cpu_s"] < 0.3
-    assert 0.09 <= measured["daemon_cpu_s"] < 0.2
+    assert 0.18 <= measured["webserver_cpu_s"] < 0.3
+    assert 0.08 <= measured["daemon_cpu_s"] < 0.2
     assert 1e6 < measured["code_server_bytes"] < 40e6
     assert elapsed - 0.5 < measured["wall_s"] <= elapsed
     assert all(value >= 0 for value in measured.values())
@@ -355,6 +355,7 @@ def test_a_warm_server_and_its_template_are_one_and_what_that_forks_is_the_run(d
 def test_dagster_dev_has_the_code_server_behind_a_proxy(deployment: Deployment) -> None:
     proxy = deployment.start("dagster", "code-server", "start", "--location-name", "tiny")
     proxy.do("server = start('-m', 'dagster', 'api', 'grpc', '--location-name', 'tiny', '--module-name', 'mine')")
+    proxy.do("server.stdout.readline()")
     [server] = psutil.Process(proxy.popen.pid).children()
     found = usage._find_servers(deployment.home)
     assert {name: [process.pid for process in family] for name, family in found.code.items()} == {"tiny": [server.pid]}
