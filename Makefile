@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: bench test test-thorough lint lock clean
+.PHONY: bench test test-thorough test-kubernetes lint lock clean
 
 bench: $(STAMP)  ## Measure launches in three small code locations; print and write the report.
 	@$(BIN)/python -m bench_orchestrator run quick
@@ -14,6 +14,9 @@ test: lint  ## Lint, type check, and every test, the integration tests with a re
 
 test-thorough: $(STAMP)  ## What takes too long for every day: the warm server with other releases of Dagster, its published examples, 500 runs.
 	@$(BIN)/python -m pytest -m thorough --timeout 1800
+
+test-kubernetes: $(STAMP)  ## What needs a cluster: KUBECONFIG's, or one that is built here (Debian and root; six minutes, once).
+	@$(BIN)/python -m pytest -m kubernetes --timeout 3600 tests/kubernetes
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
