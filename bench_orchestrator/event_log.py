@@ -1,11 +1,11 @@
-"""The only module that reads Dagster's run and event storage.
+"""What the bench reads from Dagster's run and event storage; only `storage` is nearer to it.
 
 It turns what the instance holds into the bench's own plain data: runs, the events a timeline needs, and the journal
 that a sweep keeps in its own run (its plan as an asset materialization, its trials as asset observations). The
 event log is the bench's source of truth; the results database is derived from it and can be rebuilt at any time.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -28,6 +28,7 @@ from bench_orchestrator.model import (
     TrialNote,
     UnusableError,
 )
+from bench_orchestrator.storage import entries_of_run, entries_of_runs, patient
 from bench_orchestrator.timeline import EVENT_TYPES, without_steps_after_the_first
 
 IN_PROGRESS = (DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
@@ -44,7 +45,6 @@ NO_REASON = "This run has been marked as failed from outside the execution conte
 """What Dagster writes for a run that it found dead or could not launch; the engine event before it says why."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PAGE = 1_000
 _PLAN = TypeAdapter(SweepPlan)
 _NOTE = TypeAdapter(TrialNote)
 _STEP_ENDS = frozenset({DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE})
@@ -103,17 +103,20 @@ def open_instance(home: Path) -> Iterator[DagsterInstance]:
         yield instance
 
 
+@patient
 def find_run_ids(instance: DagsterInstance, prefix: str) -> list[str]:
     """The ids of all runs that begin so. Storages know no prefixes: a whole id is better looked up by `get_run`."""
     return [run_id for run_id in instance.get_run_ids() if run_id.startswith(prefix)]
 
 
+@patient
 def get_run(instance: DagsterInstance, run_id: str) -> Run | None:
     """The run of that id, None where the instance does not know it."""
     record = instance.get_run_record_by_id(run_id)
     return _run(record) if record else None
 
 
+@patient
 def find_runs(
     instance: DagsterInstance,
     tags: dict[str, str],
@@ -135,6 +138,7 @@ def find_trial_runs(instance: DagsterInstance, sweep_id: str, trial: int | None 
     return find_runs(instance, tags)
 
 
+@patient
 def last_sign_us(instance: DagsterInstance, run: Run) -> int:
     """When a run last wrote to its log, or else was created."""
     latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
@@ -148,43 +152,22 @@ def end_as_failed(instance: DagsterInstance, run_id: str, reason: str) -> None:
         instance.report_run_failed(run, reason)
 
 
+@patient
 def read_run_log(instance: DagsterInstance, run_id: str) -> RunLog:
-    """The part of one run's event log that the bench needs, in one pass."""
-    events: list[Event] = []
-    failure = ""
-    engine_event: dg.DagsterEvent | None = None
-    steps: dict[str, StepSpan] = {}
-    materialized: list[dict[str, Any]] = []
-    materialized_us: int | None = None
-    template: dict[str, float] = {}
-    for entry in _entries(instance, run_id, _RUN_TYPES):
-        event, time_us = entry.get_dagster_event(), to_us(entry.timestamp)
-        if event.event_type_value in EVENT_TYPES:
-            events.append(Event(event.event_type_value, time_us, entry.step_key, event.message or ""))
-        if entry.step_key is not None:
-            _follow_step(steps, entry.step_key, event.event_type, time_us)
-        # A step's own failure says more than the run's, which follows it.
-        if event.event_type in (DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE):
-            failure = failure or _failure(event)
-            if failure == NO_REASON and engine_event is not None:
-                failure = _failure(engine_event)
-        if event.event_type is DagsterEventType.ENGINE_EVENT:
-            engine_event = event
-            template = _bench_metadata(event.engine_event_data.metadata) or template
-        if event.event_type is DagsterEventType.ASSET_MATERIALIZATION:
-            materialized.append(_bench_metadata(event.step_materialization_data.materialization.metadata))
-            materialized_us = time_us
-    return RunLog(
-        events=without_steps_after_the_first(events),
-        failure=failure,
-        step_process=materialized[0] if materialized else {},
-        steps=tuple(steps.values()),
-        materializations=len(materialized),
-        work=sum(int(metadata.get("work", 1)) for metadata in materialized),
-        materialized_us=materialized_us,
-    )
+    """The part of one run's event log that the bench needs."""
+    return _run_log(entries_of_run(instance, run_id, _RUN_TYPES))
 
 
+@patient
+def read_run_logs(instance: DagsterInstance, run_ids: Sequence[str]) -> dict[str, RunLog]:
+    """The same of many runs, by their ids; a run that has logged nothing has an empty one."""
+    logs = dict.fromkeys(run_ids, RunLog())
+    for run_id, entries in entries_of_runs(instance, run_ids, _RUN_TYPES):
+        logs[run_id] = _run_log(entries)
+    return logs
+
+
+@patient
 def read_journal(instance: DagsterInstance, sweep_run_id: str) -> Journal | None:
     """What a sweep recorded in its own run; None where it ended before it had a plan.
 
@@ -193,7 +176,7 @@ def read_journal(instance: DagsterInstance, sweep_run_id: str) -> Journal | None
     plan: SweepPlan | None = None
     notes: list[TrialNote] = []
     types = frozenset({DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION})
-    for entry in _entries(instance, sweep_run_id, types):
+    for entry in entries_of_run(instance, sweep_run_id, types):
         event = entry.get_dagster_event()
         if event.asset_key != dg.AssetKey(SWEEPS_ASSET):
             continue
@@ -238,15 +221,41 @@ def to_us(timestamp_s: float) -> int:
     return round(timestamp_s * MICROSECONDS)
 
 
-def _entries(instance: DagsterInstance, run_id: str, types: frozenset[DagsterEventType]) -> Iterator[EventLogEntry]:
-    cursor: str | None = None
-    while True:
-        page = instance.get_records_for_run(run_id, cursor=cursor, of_type=set(types), limit=_PAGE)
-        for record in page.records:
-            yield record.event_log_entry
-        cursor = page.cursor
-        if not page.has_more:
-            return
+def _run_log(entries: Iterable[EventLogEntry]) -> RunLog:
+    """In one pass."""
+    events: list[Event] = []
+    failure = ""
+    engine_event: dg.DagsterEvent | None = None
+    steps: dict[str, StepSpan] = {}
+    materialized: list[dict[str, Any]] = []
+    materialized_us: int | None = None
+    template: dict[str, float] = {}
+    for entry in entries:
+        event, time_us = entry.get_dagster_event(), to_us(entry.timestamp)
+        if event.event_type_value in EVENT_TYPES:
+            events.append(Event(event.event_type_value, time_us, entry.step_key, event.message or ""))
+        if entry.step_key is not None:
+            _follow_step(steps, entry.step_key, event.event_type, time_us)
+        # A step's own failure says more than the run's, which follows it.
+        if event.event_type in (DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE):
+            failure = failure or _failure(event)
+            if failure == NO_REASON and engine_event is not None:
+                failure = _failure(engine_event)
+        if event.event_type is DagsterEventType.ENGINE_EVENT:
+            engine_event = event
+            template = _bench_metadata(event.engine_event_data.metadata) or template
+        if event.event_type is DagsterEventType.ASSET_MATERIALIZATION:
+            materialized.append(_bench_metadata(event.step_materialization_data.materialization.metadata))
+            materialized_us = time_us
+    return RunLog(
+        events=without_steps_after_the_first(events),
+        failure=failure,
+        step_process=materialized[0] if materialized else {},
+        steps=tuple(steps.values()),
+        materializations=len(materialized),
+        work=sum(int(metadata.get("work", 1)) for metadata in materialized),
+        materialized_us=materialized_us,
+    )
 
 
 def _follow_step(steps: dict[str, StepSpan], key: str, event_type: DagsterEventType, time_us: int) -> None:

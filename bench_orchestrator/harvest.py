@@ -18,7 +18,7 @@ from bench_orchestrator.event_log import (
     get_run,
     last_sign_us,
     read_journal,
-    read_run_log,
+    read_run_logs,
 )
 from bench_orchestrator.model import (
     MICROSECONDS,
@@ -67,12 +67,14 @@ def harvest_sweep(instance: DagsterInstance, sweep_run_id: str) -> Sweep | None:
     runs: dict[int, list[Run]] = {}
     for run in find_trial_runs(instance, plan.sweep_id):
         runs.setdefault(int(run.tags[Tag.TRIAL]), []).append(run)
+    traces = [_trace(plan, notes.get(trial.number), runs.get(trial.number, [])) for trial in plan.trials]
+    logs = read_run_logs(instance, [trace.run_id for trace in traces if trace and trace.log is None])
     launches = []
-    for trial in plan.trials:
+    for trial, trace in zip(plan.trials, traces, strict=True):
         note = notes.get(trial.number)
-        trace = _trace(instance, plan, note, runs.get(trial.number, []))
+        log = (trace.log or logs[trace.run_id]) if trace else RunLog()
         location = places[trial.deployment, trial.location]
-        launches.append(_launch(plan, trial, location, trace, note, sweep_run))
+        launches.append(_launch(plan, trial, location, trace, log, note, sweep_run))
     return Sweep(plan, _STATUS.get(sweep_run.status, "failed"), tuple(launches))
 
 
@@ -143,11 +145,12 @@ class _Trace:
     status: DagsterRunStatus
     requested_us: int | None
     created_us: int | None
-    log: RunLog
+    log: RunLog | None = None
+    """As the note has it; None where it is in the instance."""
     warnings: tuple[str, ...] = ()
 
 
-def _trace(instance: DagsterInstance, plan: SweepPlan, note: TrialNote | None, runs: Sequence[Run]) -> _Trace | None:
+def _trace(plan: SweepPlan, note: TrialNote | None, runs: Sequence[Run]) -> _Trace | None:
     """A trial's run, None where there is none."""
     if note is not None and note.log is not None and note.run_id is not None and note.outcome in _STATUS_OF:
         return _Trace(note.run_id, _STATUS_OF[note.outcome], note.requested_us, note.created_us, note.log)
@@ -162,8 +165,7 @@ def _trace(instance: DagsterInstance, plan: SweepPlan, note: TrialNote | None, r
         run.status,
         note.requested_us if note is not None and note.requested_us else run.requested_us,
         run.created_us,
-        read_run_log(instance, run.run_id),
-        (f"{len(runs)} runs carry this trial's tags; the first is measured",) if several else (),
+        warnings=(f"{len(runs)} runs carry this trial's tags; the first is measured",) if several else (),
     )
 
 
@@ -172,16 +174,16 @@ def _launch(
     trial: PlannedTrial,
     location: Location,
     trace: _Trace | None,
+    log: RunLog,
     note: TrialNote | None,
     sweep_run: Run,
 ) -> Launch:
-    log = trace.log if trace else RunLog()
     times = timeline(
         log.events,
         requested_us=trace.requested_us if trace else None,
         created_us=trace.created_us if trace else None,
     )
-    outcome, reason = _outcome(trace, trial, note, sweep_run, has_lag=times.lag_us is not None)
+    outcome, reason = _outcome(trace, log, trial, note, sweep_run, has_lag=times.lag_us is not None)
     requested_us = times.at_us[Boundary.REQUESTED]
     return Launch(
         sweep_id=plan.sweep_id,
@@ -221,7 +223,13 @@ def _launch(
 
 
 def _outcome(
-    trace: _Trace | None, trial: PlannedTrial, note: TrialNote | None, sweep_run: Run, *, has_lag: bool
+    trace: _Trace | None,
+    log: RunLog,
+    trial: PlannedTrial,
+    note: TrialNote | None,
+    sweep_run: Run,
+    *,
+    has_lag: bool,
 ) -> tuple[Outcome, str]:
     """The run's own log first, the sweep's note where the log cannot tell."""
     if trace is None:
@@ -237,11 +245,11 @@ def _outcome(
     if note is not None and note.outcome is Outcome.TIMED_OUT:
         return Outcome.TIMED_OUT, note.reason
     if trace.status is DagsterRunStatus.SUCCESS:
-        if trial.work is not None and trace.log.work != trial.work:
-            return Outcome.FAILED, f"it succeeded, but did {trace.log.work} of {trial.work} units of work"
+        if trial.work is not None and log.work != trial.work:
+            return Outcome.FAILED, f"it succeeded, but did {log.work} of {trial.work} units of work"
         return (Outcome.OK, "") if has_lag else (Outcome.LOST, "it succeeded, but its log lacks events")
     if trace.status is DagsterRunStatus.FAILURE:
-        return Outcome.FAILED, trace.log.failure or "the run failed and its log does not say why"
+        return Outcome.FAILED, log.failure or "the run failed and its log does not say why"
     if trace.status is DagsterRunStatus.CANCELED:
         return Outcome.CANCELED, "the run was canceled"
     return Outcome.TIMED_OUT, f"still {trace.status.value} after the sweep was over"

@@ -8,6 +8,7 @@ WEBSERVER_AUTHORIZATION = "BENCH_WEBSERVER_AUTHORIZATION"
 RESULTS_DIR = "BENCH_RESULTS_DIR"
 LOCK_WAIT_S = "BENCH_LOCK_WAIT_S"
 MONITOR_LOCATIONS = "BENCH_MONITOR_LOCATIONS"
+POSTGRES_URL = "DAGSTER_BENCH_POSTGRES_URL"
 
 DEFAULT_WEBSERVER_URL = "http://127.0.0.1:3000"
 """Where `dagster dev` and `bench up` serve by default."""
@@ -37,3 +38,8 @@ def lock_wait_s() -> float:
 def monitor_locations() -> tuple[str, ...]:
     """The code locations that the monitor schedule launches in; none where nobody said."""
     return tuple(name.strip() for name in os.environ.get(MONITOR_LOCATIONS, "").split(",") if name.strip())
+
+
+def postgres_url() -> str | None:
+    """The database that keeps the runs and events of local deployments; None where files in the home do."""
+    return os.environ.get(POSTGRES_URL) or None

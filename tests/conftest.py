@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import postgresql
 import pytest
 import uvicorn
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -42,6 +43,13 @@ def home_instance(home: Path) -> Iterator[dg.DagsterInstance]:
     assert home.is_dir()
     with dg.DagsterInstance.get() as on_disk:
         yield on_disk
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a real PostgreSQL server, in which tests make databases."""
+    with postgresql.server() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recording import PROCESS, broken, end_run, make_plan, make_run, measured, run_sweep, run_trial
 
-from bench_orchestrator import event_log
+from bench_orchestrator import storage
 from bench_orchestrator.event_log import (
     FINISHED,
     IN_PROGRESS,
@@ -57,7 +57,7 @@ class TestTheJournal:
 
     def test_it_is_read_across_pages(self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
         run_id = run_sweep(instance, make_plan(), NOTES)
-        monkeypatch.setattr(event_log, "_PAGE", 1)
+        monkeypatch.setattr(storage, "_PAGE", 1)
         journal = read_journal(instance, run_id)
         assert journal is not None
         assert journal.notes == NOTES
@@ -95,7 +95,7 @@ class TestARunsLog:
     ) -> None:
         run_id = dg.materialize([measured], instance=instance).run_id
         whole = read_run_log(instance, run_id)
-        monkeypatch.setattr(event_log, "_PAGE", 1)
+        monkeypatch.setattr(storage, "_PAGE", 1)
         assert read_run_log(instance, run_id) == whole
 
     def test_sqlite_and_memory_say_the_same(self, home_instance: dg.DagsterInstance) -> None:

@@ -69,9 +69,8 @@ def _deployment(home: Path, names: Sequence[str], url: str | None, console: Cons
         return
     console.print("Starting a deployment ...", markup=False)
     view = LoadingView(console)
-    with Deployment(
-        home, read_locations(Path.cwd() / "workspace.yaml", names or [META_LOCATION]), on_event=view.say
-    ) as own:
+    served = read_locations(Path.cwd() / "workspace.yaml", names or [META_LOCATION])
+    with Deployment(home, served, on_event=view.say, postgres_url=settings.postgres_url()) as own:
         with view:
             own.wait_until_loaded(on_progress=view.update)
         console.print(f"Dagster is up at {own.url}", markup=False)

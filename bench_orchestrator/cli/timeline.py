@@ -9,7 +9,7 @@ import click
 from bench_orchestrator import settings
 from bench_orchestrator.charts import save, waterfall
 from bench_orchestrator.cli.console import open_console
-from bench_orchestrator.deployment import find_home
+from bench_orchestrator.deployment import find_home, instance_home
 from bench_orchestrator.event_log import open_instance
 from bench_orchestrator.lookup import SHORTEST_PREFIX, find_median, find_runs, has_measurements, latest_sweep
 from bench_orchestrator.report.waterfall import render_waterfall, summarize_waterfall
@@ -60,7 +60,7 @@ def _of_runs(run_ids: tuple[str, ...], store: Store, home: Path) -> tuple[Waterf
     for run_id in run_ids:
         if len(run_id) < SHORTEST_PREFIX:
             raise click.UsageError(f"{run_id!r} is too short: give at least {SHORTEST_PREFIX} letters of a run's id.")
-    return find_runs(run_ids, store, partial(open_instance, home))
+    return find_runs(run_ids, store, partial(open_instance, instance_home(home, settings.postgres_url())))
 
 
 def _of_sweep(sweep_id: str | None, location: str, variant: str, store: Store) -> tuple[Waterfall, Sample]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bench_orchestrator import settings
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.loading import LoadingView
 from bench_orchestrator.cli.values import Names
@@ -27,8 +28,16 @@ from bench_orchestrator.deployment import (
     default=(),
     help="Locations of workspace.yaml, or shapes such as a750, with commas between. Default: all of workspace.yaml.",
 )
+@click.option(
+    "--postgres",
+    "postgres_url",
+    metavar="URL",
+    envvar=settings.POSTGRES_URL,
+    show_envvar=True,
+    help="Keep runs and events in that database. Default: where dagster.yaml says; files, if nowhere.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready; all else to stderr.")
-def command(port: int, names: tuple[str, ...], as_json: bool) -> None:
+def command(port: int, names: tuple[str, ...], postgres_url: str | None, as_json: bool) -> None:
     """Start the local deployment and keep it running.
 
     Starts a code server for each location, the webserver and the daemon, in DAGSTER_HOME or, without it, in
@@ -39,10 +48,11 @@ def command(port: int, names: tuple[str, ...], as_json: bool) -> None:
     Examples:
       bench up
       bench up --port 3333 --locations a250,a10p10k
+      bench up --postgres postgresql://dagster:secret@127.0.0.1:5432/dagster
     """
     locations = read_locations(Path.cwd() / "workspace.yaml", names)
     view = LoadingView(open_console(as_json=as_json))
-    deployment = Deployment(find_home(), locations, port, on_event=view.say)
+    deployment = Deployment(find_home(), locations, port, on_event=view.say, postgres_url=postgres_url)
     try:
         with deployment:
             with view:

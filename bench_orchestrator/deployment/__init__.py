@@ -12,6 +12,7 @@ from bench_orchestrator.deployment.home import (
     find_deployment,
     find_home,
 )
+from bench_orchestrator.deployment.instance import instance_home
 from bench_orchestrator.deployment.local import Deployment
 from bench_orchestrator.deployment.locations import (
     META_LOCATION,
@@ -36,6 +37,7 @@ __all__ = [
     "RunningDeployment",
     "find_deployment",
     "find_home",
+    "instance_home",
     "read_locations",
     "shape_location",
     "why_no_cpu_limits",

@@ -25,6 +25,7 @@ from typing import Any, Self
 
 import yaml
 
+from bench_orchestrator import settings
 from bench_orchestrator.deployment.cpu_limits import (
     CgroupParent,
     create_recorded,
@@ -33,6 +34,7 @@ from bench_orchestrator.deployment.cpu_limits import (
     remove_recorded,
 )
 from bench_orchestrator.deployment.home import HOST, DeploymentError, HomeLock, port_answers
+from bench_orchestrator.deployment.instance import instance_home, without_password
 from bench_orchestrator.deployment.locations import CodeLocation
 from bench_orchestrator.deployment.processes import MARKER, SupervisedProcess, end_processes, processes_of
 from bench_orchestrator.deployment.status import (
@@ -62,6 +64,8 @@ class Deployment:
     url: str
     """Where the webserver is, without a slash at the end; known after `start`."""
     port: int
+    instance_home: Path
+    """The DAGSTER_HOME of its processes: `home`, or the folder in it of the instance on PostgreSQL."""
 
     def __init__(
         self,
@@ -69,9 +73,14 @@ class Deployment:
         locations: Sequence[CodeLocation],
         port: int | None = None,
         on_event: Callable[[str], None] = _logger.warning,
+        postgres_url: str | None = None,
     ) -> None:
-        """Plan a deployment in `home`. Without a port, any free one is taken."""
+        """Plan a deployment in `home`. Without a port, any free one is taken.
+
+        With `postgres_url`, runs and events are kept in that database; otherwise where the home's dagster.yaml says.
+        """
         self.home = home.resolve()
+        self._postgres_url = postgres_url
         self.locations = tuple(locations)
         self.id = uuid.uuid4().hex
         self._asked_port = port
@@ -125,11 +134,14 @@ class Deployment:
             if any(location.cpus is not None for location in self.locations):
                 self._cgroup_parent = find_cgroup_parent()
             self.url = f"http://{HOST}:{self.port}"
+            self.instance_home = instance_home(self.home, self._postgres_url)
             self._environment = {
                 **os.environ,
                 MARKER: f"{self.id} {self.home}",
-                "DAGSTER_HOME": str(self.home),
-                "BENCH_WEBSERVER_URL": self.url,
+                "DAGSTER_HOME": str(self.instance_home),
+                settings.POSTGRES_URL: self._postgres_url or "",
+                settings.RESULTS_DIR: str(settings.results_directory(self.home)),
+                settings.WEBSERVER_URL: self.url,
                 "PYTHONUNBUFFERED": "1",
             }
             self._create_instance()
@@ -222,7 +234,8 @@ class Deployment:
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-            raise DeploymentError(f"Dagster cannot open the instance in {self.home}:\n{reason}")
+            where = f" with the database {without_password(self._postgres_url)}" if self._postgres_url else ""
+            raise DeploymentError(f"Dagster cannot open the instance in {self.home}{where}:\n{reason}")
 
     def _start_guard(self, directory: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

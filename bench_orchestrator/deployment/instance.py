@@ -1,0 +1,59 @@
+"""Where the Dagster instance of a home is: the home itself, or the same one with its storage on PostgreSQL.
+
+The latter has a folder and a dagster.yaml of its own within the home, so that a home's two instances share its
+settings, its results and its lock, and nothing else.
+"""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import yaml
+
+from bench_orchestrator import settings
+from bench_orchestrator.deployment.home import DeploymentError
+
+_STORAGES = ("storage", "run_storage", "event_log_storage", "schedule_storage")
+
+
+def instance_home(home: Path, postgres_url: str | None) -> Path:
+    """The folder to have as DAGSTER_HOME; it is made where it is for PostgreSQL.
+
+    Raises:
+        DeploymentError: the URL is none, or the home's dagster.yaml says itself where runs and events are kept.
+    """
+    if not postgres_url:
+        return home
+    check_url(postgres_url)
+    configured = home / "dagster.yaml"
+    config = (yaml.safe_load(configured.read_text()) if configured.exists() else None) or {}
+    if named := [key for key in _STORAGES if key in config]:
+        raise DeploymentError(
+            f"{configured} says itself where runs and events are kept ({', '.join(named)}). Take that out, or leave "
+            f"out --postgres and {settings.POSTGRES_URL}."
+        )
+    # The URL may hold a password: it stays in the environment, as Dagster writes this into command lines.
+    config["storage"] = {"postgres": {"postgres_url": {"env": settings.POSTGRES_URL}}}
+    folder = home / ".bench" / "postgresql"
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / "dagster.yaml.tmp"
+    beside.write_text(yaml.safe_dump(config))
+    beside.replace(folder / "dagster.yaml")
+    return folder
+
+
+def check_url(postgres_url: str) -> None:
+    """Raises DeploymentError where this cannot be the URL of a database on PostgreSQL."""
+    parts = urlsplit(postgres_url)
+    if not parts.scheme.startswith("postgresql") or not parts.path.strip("/"):
+        raise DeploymentError(
+            f"{without_password(postgres_url)!r} is not the URL of a database on PostgreSQL. "
+            "Give one like postgresql://user:password@host:5432/database."
+        )
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")).geturl()

