@@ -44,6 +44,9 @@ OUTCOMES = {
 NO_REASON = "This run has been marked as failed from outside the execution context."
 """What Dagster writes for a run that it found dead or could not launch; the engine event before it says why."""
 
+_JOB_NAME, _JOB_NAMESPACE = "Kubernetes Job name", "Kubernetes Namespace"
+"""What dagster-k8s calls them where it says that it creates a run's job."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLAN = TypeAdapter(SweepPlan)
 _NOTE = TypeAdapter(TrialNote)
@@ -230,6 +233,7 @@ def _run_log(entries: Iterable[EventLogEntry]) -> RunLog:
     materialized: list[dict[str, Any]] = []
     materialized_us: int | None = None
     template: dict[str, float] = {}
+    job: tuple[str, str] | None = None
     for entry in entries:
         event, time_us = entry.get_dagster_event(), to_us(entry.timestamp)
         if event.event_type_value in EVENT_TYPES:
@@ -243,7 +247,10 @@ def _run_log(entries: Iterable[EventLogEntry]) -> RunLog:
                 failure = _failure(engine_event)
         if event.event_type is DagsterEventType.ENGINE_EVENT:
             engine_event = event
-            template = _bench_metadata(event.engine_event_data.metadata) or template
+            metadata = event.engine_event_data.metadata
+            template = _bench_metadata(metadata) or template
+            if _JOB_NAME in metadata and event.step_key is None:
+                job = str(metadata[_JOB_NAMESPACE].value), str(metadata[_JOB_NAME].value)
         if event.event_type is DagsterEventType.ASSET_MATERIALIZATION:
             materialized.append(_bench_metadata(event.step_materialization_data.materialization.metadata))
             materialized_us = time_us
@@ -255,6 +262,8 @@ def _run_log(entries: Iterable[EventLogEntry]) -> RunLog:
         materializations=len(materialized),
         work=sum(int(metadata.get("work", 1)) for metadata in materialized),
         materialized_us=materialized_us,
+        template=template,
+        kubernetes_job=job,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from dagster import DagsterInstance, DagsterRunStatus
 
+from bench_orchestrator.boot import boot_stages
 from bench_orchestrator.event_log import (
     FINISHED,
     OUTCOMES,
@@ -29,6 +30,7 @@ from bench_orchestrator.model import (
     PlannedTrial,
     PreflightError,
     RunLog,
+    Stage,
     Sweep,
     SweepPlan,
     Tag,
@@ -184,6 +186,15 @@ def _launch(
         created_us=trace.created_us if trace else None,
     )
     outcome, reason = _outcome(trace, log, trial, note, sweep_run, has_lag=times.lag_us is not None)
+    pod = note.pod if note else None
+    if pod and pod.trouble and outcome is not Outcome.OK:
+        reason = f"{pod.trouble} ({reason})"
+    boot_us, doubts = boot_stages(
+        log.events,
+        pod,
+        starting_us=times.at_us[Boundary.STARTING],
+        worker_boot_us=times.stages_us[Stage.WORKER_BOOT],
+    )
     requested_us = times.at_us[Boundary.REQUESTED]
     return Launch(
         sweep_id=plan.sweep_id,
@@ -208,7 +219,7 @@ def _launch(
         init_us=times.init_us,
         lag_us=times.lag_us,
         time_to_code_us=times.time_to_code_us,
-        warnings=(*times.warnings, *trace.warnings) if trace else (),
+        warnings=(*times.warnings, *trace.warnings, *doubts) if trace else (),
         step_process=log.step_process,
         deployment=trial.deployment,
         path=trial.path,
@@ -219,6 +230,8 @@ def _launch(
         steps=log.steps,
         template=log.template,
         usage=note.usage if note else {},
+        boot_us=boot_us,
+        pod=pod,
     )
 
 

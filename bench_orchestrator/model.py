@@ -97,6 +97,35 @@ INIT_STAGES = (Stage.EXECUTOR_START, Stage.STEP_BOOT, Stage.STEP_LOAD, Stage.STE
 """The stages of the init time, RUN_START to the first STEP_START."""
 
 
+class BootStage(StrEnum):
+    """The pieces of worker boot where the run worker is a pod: in order, all but the last Kubernetes' own."""
+
+    CREATE_JOB = "create_job"
+    SCHEDULE_POD = "schedule_pod"
+    PULL_IMAGE = "pull_image"
+    START_CONTAINER = "start_container"
+    START_PYTHON = "start_python"
+
+    @property
+    def label(self) -> str:
+        """The name a person reads: `pull image`."""
+        return self.value.replace("_", " ")
+
+    @property
+    def process(self) -> str:
+        """Where its time is spent."""
+        return _BOOT_PROCESS[self]
+
+
+_BOOT_PROCESS: Mapping[BootStage, str] = {
+    BootStage.CREATE_JOB: "daemon and API server",
+    BootStage.SCHEDULE_POD: "Kubernetes' controllers",
+    BootStage.PULL_IMAGE: "kubelet",
+    BootStage.START_CONTAINER: "kubelet",
+    BootStage.START_PYTHON: Stage.WORKER_BOOT.process,
+}
+
+
 class Outcome(StrEnum):
     """How a trial ended. Every planned trial has exactly one."""
 
@@ -300,6 +329,24 @@ class StepSpan:
 
 
 @dataclass(frozen=True)
+class Pod:
+    """What Kubernetes says of the pod of a run worker. Its instants are whole seconds, cut off, in microseconds."""
+
+    name: str = ""
+    node: str = ""
+    created_us: int | None = None
+    scheduled_us: int | None = None
+    pulled_us: int | None = None
+    """When its image was there: pulled, or found on the node."""
+    started_us: int | None = None
+    """When its container was."""
+    trouble: str = ""
+    """Why it does not run, or how it ended, as a person says it; empty where all is well."""
+    unknown: str = ""
+    """Why nothing more is known of it: rights that are missing, an API that does not answer."""
+
+
+@dataclass(frozen=True)
 class RunLog:
     """What one run's event log says: its timeline's events, why it failed, what it materialized."""
 
@@ -317,6 +364,8 @@ class RunLog:
     """When the last asset was materialized."""
     template: Mapping[str, float] = field(default_factory=dict)
     """What a warm code server says of the process that it forked the run from; empty for a run that was not."""
+    kubernetes_job: tuple[str, str] | None = None
+    """The namespace and the name of the job that is the run's worker; None where it is not one."""
 
 
 @dataclass(frozen=True)
@@ -334,6 +383,8 @@ class TrialNote:
     """Its run's log, likewise; None where the run stays in the instance of the sweep."""
     usage: Mapping[str, float] = field(default_factory=dict)
     """What the trial cost, by `usage.MEASURES`; empty where the processes are not on the sweep's machine."""
+    pod: Pod | None = None
+    """Of its run's worker, where that is a Kubernetes job."""
 
 
 @dataclass(frozen=True)
@@ -383,6 +434,9 @@ class Launch:
     usage: Mapping[str, float] = field(default_factory=dict)
     template: Mapping[str, float] = field(default_factory=dict)
     """Of a run that was forked: `fork_ms`, and the `template_generation`, `_age_s` and `_assets` it came from."""
+    boot_us: Mapping[BootStage, int] = field(default_factory=dict)
+    """The pieces of worker boot, which they sum to; empty where it is whole."""
+    pod: Pod | None = None
 
     @property
     def processes(self) -> int:

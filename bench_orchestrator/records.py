@@ -19,6 +19,8 @@ def launch_record(launch: Launch) -> dict[str, str | int | bool | None]:
         "steps": json.dumps([asdict(step) for step in launch.steps]),
         "usage": json.dumps(dict(launch.usage), sort_keys=True),
         "template": json.dumps(dict(launch.template), sort_keys=True),
+        "boot": json.dumps(dict(launch.boot_us)),
+        "pod": json.dumps(asdict(launch.pod)) if launch.pod else None,
     }
     return {column: flattened[column] if column in flattened else getattr(launch, column) for column in LAUNCH_COLUMNS}
 
@@ -57,5 +59,7 @@ LAUNCH_COLUMNS: Mapping[str, str] = {
     "steps": "VARCHAR",
     "usage": "VARCHAR",
     "template": "VARCHAR",
+    "boot": "VARCHAR",
+    "pod": "VARCHAR",
 }
 """The columns of `launch_record`, in order, and their SQL types."""

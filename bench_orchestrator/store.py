@@ -186,6 +186,8 @@ def _launch(record: dict[str, Any]) -> Launch:
             "steps": tuple(StepSpan(**step) for step in json.loads(record["steps"])),
             "usage": json.loads(record["usage"]),
             "template": json.loads(record["template"]),
+            "boot_us": json.loads(record["boot"]),
+            "pod": json.loads(record["pod"]) if record["pod"] else None,
         }
     )
 

@@ -23,6 +23,7 @@ from bench_orchestrator.model import (
     TrialNote,
     now_us,
 )
+from bench_orchestrator.pods import read_pod
 from bench_orchestrator.sites import Site
 from synthetic_locations.triggers import LaunchRequest, Trigger, clear_request, write_request
 
@@ -184,11 +185,12 @@ class _LaunchOfTrial:
         usage: Mapping[str, float] | None = None,
     ) -> TrialNote:
         """What is known of the trial; with its run's log, where the instance that holds it ends with the sweep."""
-        note = TrialNote(self.trial.number, outcome, reason, run_id, requested_us, usage=usage or {})
+        log = event_log.read_run_log(self.site.instance, run_id)
+        pod = read_pod(*log.kubernetes_job) if log.kubernetes_job else None
+        note = TrialNote(self.trial.number, outcome, reason, run_id, requested_us, usage=usage or {}, pod=pod)
         if not self.site.name:
             return note
         run = event_log.get_run(self.site.instance, run_id)
-        log = event_log.read_run_log(self.site.instance, run_id)
         return replace(note, created_us=run.created_us if run else None, log=log)
 
     def _submit(self, tags: dict[str, str]) -> str:

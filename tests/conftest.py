@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
-import postgresql
 import pytest
 import uvicorn
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
+from postgresql import running_server
 from recording import Served
+
+from bench_orchestrator import settings
 
 PROJECT = Path(__file__).parent.parent
 
@@ -45,11 +47,23 @@ def home_instance(home: Path) -> Iterator[dg.DagsterInstance]:
         yield on_disk
 
 
+@pytest.fixture(scope="session", autouse=True)
+def named_server() -> Iterator[str | None]:
+    """The PostgreSQL server that the environment names; no test is to use its database by accident."""
+    with pytest.MonkeyPatch.context() as patch:
+        named = settings.postgres_url()
+        patch.delenv(settings.POSTGRES_URL, raising=False)
+        yield named
+
+
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The URL of a real PostgreSQL server, in which tests make databases."""
-    with postgresql.server() as url:
-        yield url
+def postgres_server(named_server: str | None) -> Iterator[str]:
+    """The URL of a real PostgreSQL server, in which tests make databases: the one named, or one of their own."""
+    if named_server:
+        yield named_server
+        return
+    with running_server() as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")

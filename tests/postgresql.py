@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for the tests, from a wheel, or the one of DAGSTER_BENCH_POSTGRES_URL.
+"""A real PostgreSQL server for the tests, from a wheel, and databases in it or in another.
 
 Of the wheel only the programs are used: its Python interface listens on Unix sockets alone and cannot kill what it
 started.
@@ -17,8 +17,6 @@ from pathlib import Path
 
 import psutil
 import psycopg2
-
-from bench_orchestrator import settings
 
 HOST = "127.0.0.1"
 
@@ -98,17 +96,14 @@ class PostgresServer:
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """The URL of a server in which databases can be made."""
-    if told := settings.postgres_url():
-        yield told
-        return
-    own = PostgresServer()
+def running_server() -> Iterator[PostgresServer]:
+    """A server that has started, and is removed afterwards."""
+    server = PostgresServer()
     try:
-        own.start()
-        yield own.url
+        server.start()
+        yield server
     finally:
-        own.close()
+        server.close()
 
 
 @contextmanager

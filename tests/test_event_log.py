@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from dagster._core.events import EngineEventData
 from hypothesis import given
 from hypothesis import strategies as st
 from recording import PROCESS, broken, end_run, make_plan, make_run, measured, run_sweep, run_trial
@@ -64,6 +65,19 @@ class TestTheJournal:
 
 
 class TestARunsLog:
+    def test_it_says_what_the_run_was_forked_from_and_which_job_it_is(self, instance: dg.DagsterInstance) -> None:
+        run = instance.get_run_by_id(make_run(instance, {}))
+        data: list[dict[str, str | dg.MetadataValue]] = [
+            {"bench/fork_ms": dg.MetadataValue.float(6.5), "bench/template_assets": dg.MetadataValue.int(10)},
+            {"Kubernetes Job name": "dagster-run-1", "Kubernetes Namespace": "bench"},
+            {},
+        ]
+        for metadata in data:
+            instance.report_engine_event("said by an engine", run, EngineEventData(metadata))
+        log = read_run_log(instance, run.run_id if run else "")
+        assert log.template == {"fork_ms": 6.5, "template_assets": 10}
+        assert log.kubernetes_job == ("bench", "dagster-run-1")
+
     def test_it_has_the_events_of_the_timeline_in_order(self, instance: dg.DagsterInstance) -> None:
         result = dg.materialize([measured], instance=instance)
         log = read_run_log(instance, result.run_id)

@@ -10,7 +10,7 @@ import psycopg2.errors
 import pytest
 import sqlalchemy as sa
 import yaml
-from postgresql import PostgresServer, new_database
+from postgresql import PostgresServer, new_database, running_server
 from recording import make_plan, run_sweep, run_trial
 
 from bench_orchestrator import storage
@@ -47,12 +47,8 @@ def on_postgresql(open_on: OpenInstance, postgres_server: str) -> Iterator[dg.Da
 @pytest.fixture
 def breakable(open_on: OpenInstance) -> Iterator[tuple[PostgresServer, dg.DagsterInstance]]:
     """An instance on a server of its own, which may be stopped."""
-    server = PostgresServer()
-    try:
-        server.start()
+    with running_server() as server:
         yield server, open_on(server.url)
-    finally:
-        server.close()
 
 
 def copy(run_id: str, source: dg.DagsterInstance, target: dg.DagsterInstance) -> None:
@@ -152,7 +148,8 @@ def test_a_connection_that_is_cut_is_made_again(
     plan = make_plan()
     run_id = run_trial(on_postgresql, plan, 1)
     monkeypatch.setattr(storage, "_RETRY_S", 0)
-    log, cut = read_run_log(on_postgresql, run_id), []
+    log = read_run_log(on_postgresql, run_id)
+    cut: list[bool] = []
 
     @storage.patient
     def read(instance: dg.DagsterInstance) -> RunLog:

@@ -113,8 +113,8 @@ def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: l
     with bar if console.is_terminal else nullcontext():
         for progress in remote.follow(webserver, run_id):
             for line in progress.lines[len(shown) :]:
+                shown.append(line)  # first: Ctrl-C may come between the two
                 console.print(line, markup=False)
-                shown.append(line)
             if progress.status == "QUEUED" and not announced:
                 other = remote.sweep_in_the_way(webserver, run_id)
                 if other:

@@ -60,6 +60,8 @@ CREATE TABLE IF NOT EXISTS launches (
     steps JSON NOT NULL,           -- when each was launched, started and ended
     usage JSON NOT NULL,           -- CPU and memory of the deployment's processes
     template JSON NOT NULL,        -- what a warm run was forked from
+    boot JSON NOT NULL,            -- the pieces of worker boot on Kubernetes, in microseconds
+    pod JSON,                      -- what Kubernetes said of the run worker's pod
     PRIMARY KEY (sweep_id, trial)
 );
 

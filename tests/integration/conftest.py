@@ -4,9 +4,11 @@ Whatever a test does, its deployment is stopped, and no process and no socket of
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from postgresql import new_database
 
 from bench_orchestrator.deployment import META_LOCATION, CodeLocation, Deployment, read_locations
 from integration.leftovers import assert_nothing_left
@@ -38,6 +40,7 @@ defs = dg.Definitions(assets=[hello, endless], executor=dg.in_process_executor)
 
 StartDeployment = Callable[..., Deployment]
 NewHome = Callable[..., Path]
+NewDatabase = Callable[[], str | None]
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +54,20 @@ def new_home(tmp_path_factory: pytest.TempPathFactory) -> NewHome:
         return home
 
     return make
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def new_database_url(request: pytest.FixtureRequest) -> Iterator[NewDatabase]:
+    """Make the database for the runs and events of a deployment, and drop it in the end; None: files in its home.
+
+    Tests that use it are run with both.
+    """
+    if request.param == "sqlite":
+        yield lambda: None
+        return
+    server: str = request.getfixturevalue("postgres_server")
+    with ExitStack() as made:
+        yield lambda: made.enter_context(new_database(server))
 
 
 @pytest.fixture

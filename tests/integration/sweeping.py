@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 import dagster as dg
 import psutil
+import pytest
 
-from bench_orchestrator import remote
-from bench_orchestrator.deployment import META_LOCATION, CodeLocation, Deployment, read_locations
+from bench_orchestrator import remote, settings
+from bench_orchestrator.deployment import META_LOCATION, CodeLocation, Deployment, instance_home, read_locations
 from bench_orchestrator.deployment.processes import processes_of
 from bench_orchestrator.event_log import Run, find_runs, find_trial_runs, get_run, read_journal
 from bench_orchestrator.harvest import harvest_sweep
@@ -250,13 +251,24 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 @contextmanager
-def bench_in(home: Path, locations: Sequence[CodeLocation]) -> Iterator[Bench]:
+def bench_in(home: Path, locations: Sequence[CodeLocation], postgres_url: str | None = None) -> Iterator[Bench]:
     """Start a deployment and stop it."""
-    with Deployment(home, locations, on_event=print) as deployment:
+    with Deployment(home, locations, on_event=print, postgres_url=postgres_url) as deployment:
         deployment.wait_until_loaded(timeout_s=PATIENCE_S)
-        with dg.DagsterInstance.from_config(str(home)) as instance:
+        with instance_of(home, postgres_url) as instance:
             yield Bench(deployment, Webserver(deployment.url), instance)
     assert_nothing_left(home)
+
+
+@contextmanager
+def instance_of(home: Path, postgres_url: str | None = None) -> Iterator[dg.DagsterInstance]:
+    """The instance of a home, from outside of its deployment."""
+    with pytest.MonkeyPatch.context() as patch:
+        if postgres_url:
+            patch.setenv(settings.POSTGRES_URL, postgres_url)
+        instance = dg.DagsterInstance.from_config(str(instance_home(home, postgres_url)))
+    with instance:
+        yield instance
 
 
 def project_locations(*names: str, **meta_environment: str) -> list[CodeLocation]:
@@ -278,8 +290,12 @@ def seed_for(order: Sequence[str], locations: Sequence[str]) -> int:
     )
 
 
-def bench_command(home: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+def bench_command(
+    home: Path, *arguments: str, postgres_url: str | None = None, **environment: str
+) -> "subprocess.Popen[str]":
     """Start a `bench` command as a person does in the project's folder."""
+    if postgres_url:
+        environment[settings.POSTGRES_URL] = postgres_url
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
     return subprocess.Popen(
         [sys.executable, "-m", "bench_orchestrator", *arguments],

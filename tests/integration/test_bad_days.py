@@ -17,6 +17,7 @@ from bench_orchestrator.deployment import META_LOCATION
 from bench_orchestrator.event_log import Run
 from bench_orchestrator.model import MICROSECONDS, Outcome, now_us
 from bench_orchestrator.scenarios import sweep_job_name, sweep_op_name
+from integration.conftest import NewDatabase
 from integration.sweeping import (
     ENDLESS,
     FAST,
@@ -35,13 +36,15 @@ LOCK_WAIT_S = 10
 
 
 @pytest.fixture(scope="module")
-def bench(new_home: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(
+    new_home: Callable[..., Path], new_database_url: NewDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
     """A deployment whose servers the tests kill; its supervisor brings them back."""
     locations = [
         *project_locations(FAST, ENDLESS, BENCH_LOCK_WAIT_S=str(LOCK_WAIT_S)),
         raising_location(tmp_path_factory.mktemp("locations")),
     ]
-    with bench_in(new_home(), locations) as bench:
+    with bench_in(new_home(), locations, new_database_url()) as bench:
         yield bench
 
 

@@ -50,6 +50,7 @@ def carry_out(bench: Bench, name: str) -> None:
         assert launch.work_us > 0
         assert launch.steps
         assert launch.usage["code_server_bytes"] > 10 * MEBIBYTE
+        assert (launch.template.get("fork_ms", 0) > 0) is bool(side.warm)
     assert not (bench.deployment.home / ".bench" / "experiments").exists()
 
 

@@ -24,6 +24,7 @@ from bench_orchestrator.event_log import find_runs
 from bench_orchestrator.launching import Webserver, WebserverError
 from bench_orchestrator.model import MEASUREMENTS_ASSET, Outcome, Tag
 from bench_orchestrator.scenarios import MONITOR, sweep_job_name
+from integration.conftest import NewDatabase
 from integration.leftovers import assert_nothing_left
 from integration.sweeping import (
     ENDLESS,
@@ -48,7 +49,9 @@ HURRIED = ("--repeats", "1", "--warmups", "0", "--pause", "0", "--jitter", "0", 
 
 
 @pytest.fixture(scope="module")
-def bench(new_home: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(
+    new_home: Callable[..., Path], new_database_url: NewDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
     """A deployment for all tests of this module, with a location that is fast, and others that are trouble."""
     folder = tmp_path_factory.mktemp("locations")
     (folder / "broken.py").write_text("raise RuntimeError('no such luck')")
@@ -57,7 +60,7 @@ def bench(new_home: Callable[..., Path], tmp_path_factory: pytest.TempPathFactor
         raising_location(folder),
         CodeLocation("broken", "broken", working_directory=folder),
     ]
-    with bench_in(new_home(), locations) as bench:
+    with bench_in(new_home(), locations, new_database_url()) as bench:
         yield bench
 
 
@@ -230,9 +233,12 @@ def test_bench_run_refuses_locations_that_are_missing_or_broken(bench: Bench) ->
     assert bench.harvests(run_id) == []
 
 
-def test_bench_run_brings_its_own_deployment_and_takes_it_away(new_home: Callable[..., Path]) -> None:
-    home = new_home()
-    with ended(bench_command(home, "run", "quick", "--locations", FAST, *HURRIED)) as process:
+def test_bench_run_brings_its_own_deployment_and_takes_it_away(
+    new_home: Callable[..., Path], new_database_url: NewDatabase
+) -> None:
+    home, url = new_home(), new_database_url()
+    arguments = ("run", "quick", "--locations", FAST, *HURRIED)
+    with ended(bench_command(home, *arguments, postgres_url=url)) as process:
         output, errors = process.communicate(timeout=2 * PATIENCE_S)
     assert process.returncode == 0, output + errors
     assert "Starting a deployment" in output

@@ -1,0 +1,136 @@
+"""The only module that asks Kubernetes: about the pod of a run's worker, and why it does not run.
+
+A pod is read when its trial is over, by the sweep, which notes it down: Kubernetes forgets events within the hour, and
+pods with their job. Rights that are missing cost the answer, not the trial.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from bench_orchestrator.model import MICROSECONDS, Pod
+
+_TIMEOUT_S = 10
+_CANNOT_BE_PULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+
+
+def read_pod(namespace: str, job: str) -> Pod:
+    """What is known of a job's latest pod, and of the job where it has none. Never raises."""
+    import urllib3  # deferred, as Kubernetes' client is: most deployments need neither
+    from kubernetes.client.exceptions import ApiException
+    from kubernetes.config import ConfigException
+
+    try:
+        core, batch = _connect()
+        pods = core.list_namespaced_pod(namespace, label_selector=f"job-name={job}", _request_timeout=_TIMEOUT_S).items
+        if not pods:
+            return _without_pod(core, batch, namespace, job)
+        pod = max(pods, key=lambda one: one.metadata.creation_timestamp)
+        events, unknown = _events(core, namespace, pod.metadata.name)
+        return _describe(pod, events, unknown)
+    except ApiException as error:
+        return Pod(unknown=_refusal(error, namespace))
+    except (ConfigException, urllib3.exceptions.HTTPError, OSError) as error:
+        return Pod(unknown=f"Kubernetes cannot be asked: {_one_line(str(error))}")
+
+
+@cache
+def _connect() -> tuple[Any, Any]:
+    """Its core and its batch API, by the pod's service account or else by kubectl's configuration."""
+    from kubernetes import client, config
+
+    try:
+        config.load_incluster_config()
+    except config.ConfigException:
+        config.load_kube_config()
+    return client.CoreV1Api(), client.BatchV1Api()
+
+
+def _describe(pod: Any, events: Sequence[Any], unknown: str) -> Pod:
+    scheduled = next((one for one in pod.status.conditions or () if one.type == "PodScheduled"), None)
+    pulled = [event for event in events if event.reason == "Pulled"]
+    container = next(iter(pod.status.container_statuses or ()), None)
+    running = container and (container.state.running or container.state.terminated)
+    return Pod(
+        name=pod.metadata.name,
+        node=pod.spec.node_name or "",
+        created_us=_us(pod.metadata.creation_timestamp),
+        scheduled_us=_us(scheduled.last_transition_time) if scheduled and scheduled.status == "True" else None,
+        pulled_us=_us(_instant(pulled[-1])) if pulled else None,
+        started_us=_us(running.started_at) if running and running.started_at else None,
+        trouble=_trouble(pod, scheduled, container, events),
+        unknown=unknown,
+    )
+
+
+def _trouble(pod: Any, scheduled: Any, container: Any, events: Sequence[Any]) -> str:
+    if pod.status.reason:  # as where it was evicted
+        return _one_line(f"its pod is {pod.status.reason}: {pod.status.message or ''}")
+    if scheduled and scheduled.status == "False":
+        return _one_line(f"its pod cannot be scheduled: {scheduled.message}")
+    if container and container.state.waiting and container.state.waiting.reason != "ContainerCreating":
+        waiting = container.state.waiting
+        what = "its image cannot be pulled" if waiting.reason in _CANNOT_BE_PULLED else "its container does not start"
+        detail = [event.message for event in events if event.type == "Warning" and container.image in event.message]
+        return _one_line(f"{what}: {waiting.reason}: {detail[-1] if detail else waiting.message}")
+    if container and container.state.terminated and container.state.terminated.exit_code:
+        ended = container.state.terminated
+        if ended.reason == "OOMKilled":
+            limits = pod.spec.containers[0].resources.limits or {}
+            return f"its pod ran out of memory (limit {limits.get('memory', 'unknown')}): OOMKilled"
+        return _one_line(f"its container ended with exit code {ended.exit_code}: {ended.message or ended.reason}")
+    if pod.metadata.deletion_timestamp:
+        return "its pod was deleted"
+    mounts = [event.message for event in events if event.type == "Warning" and event.reason.startswith("Failed")]
+    return _one_line(f"its pod does not start: {mounts[-1]}") if mounts and not container else ""
+
+
+def _without_pod(core: Any, batch: Any, namespace: str, job: str) -> Pod:
+    from kubernetes.client.exceptions import ApiException
+
+    try:
+        batch.read_namespaced_job(job, namespace, _request_timeout=_TIMEOUT_S)
+    except ApiException as error:
+        if error.status != 404:
+            raise
+        return Pod(trouble="its Kubernetes job was deleted")
+    events, unknown = _events(core, namespace, job)
+    refused = [event.message for event in events if event.reason == "FailedCreate"]
+    if refused:
+        return Pod(trouble=_one_line(f"its pod cannot be created: {refused[-1]}"))
+    if any(event.reason == "SuccessfulCreate" for event in events):
+        return Pod(trouble="its pod was deleted")
+    return Pod(unknown=unknown or "its job has no pod yet")
+
+
+def _events(core: Any, namespace: str, name: str) -> tuple[Sequence[Any], str]:
+    """The events about an object, oldest first, and why there are none."""
+    from kubernetes.client.exceptions import ApiException
+
+    try:
+        found = core.list_namespaced_event(
+            namespace, field_selector=f"involvedObject.name={name}", _request_timeout=_TIMEOUT_S
+        ).items
+    except ApiException as error:
+        return (), _refusal(error, namespace)
+    return sorted(found, key=lambda event: _us(_instant(event)) or 0), ""
+
+
+def _instant(event: Any) -> datetime | None:
+    instant: datetime | None = event.last_timestamp or event.event_time or event.metadata.creation_timestamp
+    return instant
+
+
+def _refusal(error: Any, namespace: str) -> str:
+    if error.status == 403:
+        return f"the sweep's service account may not get and list pods, jobs and events in namespace {namespace}"
+    return f"Kubernetes answers {error.status} {error.reason}"
+
+
+def _us(instant: datetime | None) -> int | None:
+    return None if instant is None else int(instant.timestamp() * MICROSECONDS)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:400]
