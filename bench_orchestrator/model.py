@@ -126,6 +126,14 @@ _BOOT_PROCESS: Mapping[BootStage, str] = {
 }
 
 
+Piece = Stage | BootStage
+
+PIECES: tuple[Piece, ...] = tuple(
+    piece for stage in Stage for piece in (stage, *(BootStage if stage is Stage.WORKER_BOOT else ()))
+)
+"""Everything that a launch can be split into, in order: the pieces of worker boot follow it."""
+
+
 class Outcome(StrEnum):
     """How a trial ended. Every planned trial has exactly one."""
 

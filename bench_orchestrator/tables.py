@@ -13,9 +13,12 @@ from typing import Any
 from bench_orchestrator.model import (
     INIT_STAGES,
     MICROSECONDS,
+    PIECES,
     QUEUE_STAGES,
+    BootStage,
     Launch,
     Outcome,
+    Piece,
     Stage,
     Sweep,
     SweepPlan,
@@ -38,8 +41,9 @@ class MedianLaunch:
     queue_s: float
     init_s: float
     lag_s: float
-    stages_s: Mapping[Stage, float]
-    """Unknown stages are left out: those before the queue, of a run whose request was not recorded."""
+    pieces_s: Mapping[Piece, float]
+    """The stages, with worker boot in its pieces where these are known. Unknown stages are left out: those before the
+    queue, of a run whose request was not recorded."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Row:
     time_to_code_s: Estimate | None
     stages_s: Mapping[Stage, Estimate | None]
     """The median of each stage. They do not sum to the median lag; `median_launch` does."""
+    boot_s: Mapping[BootStage, Estimate]
+    """The median of each piece of worker boot; empty where it is whole."""
     shares_percent: Mapping[Stage, Estimate | None]
     """The median share that each stage of the lag has in it."""
     lags_s: tuple[float, ...]
@@ -75,6 +81,10 @@ class Row:
     inits_s: tuple[float, ...]
     """Every measured init time, ascending."""
     median_launch: MedianLaunch | None
+
+    def piece_s(self, piece: Piece) -> Estimate | None:
+        """The median of a stage, or of a piece of worker boot."""
+        return self.stages_s[piece] if isinstance(piece, Stage) else self.boot_s.get(piece)
 
     @property
     def n(self) -> int:
@@ -207,6 +217,7 @@ def _row(
         lag_s=_median_s(launch.lag_us for launch in measured),
         time_to_code_s=_median_s(launch.time_to_code_us for launch in measured),
         stages_s={stage: _median_s(launch.stages_us.get(stage) for launch in measured) for stage in Stage},
+        boot_s=_boot_s(measured),
         shares_percent={stage: _median_share_percent(measured, stage) for stage in LAG_STAGES},
         lags_s=_samples_s(launch.lag_us for launch in measured),
         inits_s=_samples_s(launch.init_us for launch in measured),
@@ -235,6 +246,11 @@ def _median_s(durations_us: Iterable[int | None]) -> Estimate | None:
     return median(samples_s) if samples_s else None
 
 
+def _boot_s(measured: Sequence[Launch]) -> dict[BootStage, Estimate]:
+    medians = {stage: _median_s(launch.boot_us.get(stage) for launch in measured) for stage in BootStage}
+    return {stage: estimate for stage, estimate in medians.items() if estimate}
+
+
 def _median_share_percent(launches: Iterable[Launch], stage: Stage) -> Estimate | None:
     shares = [
         100 * stage_us / launch.lag_us
@@ -253,15 +269,25 @@ def _median_launch(by_lag: Sequence[Launch]) -> MedianLaunch | None:
     def mean_s(durations_us: Iterable[int | None]) -> float:
         return sum(duration_us or 0 for duration_us in durations_us) / len(middle) / MICROSECONDS
 
-    stages_s = {
-        stage: mean_s(launch.stages_us.get(stage) for launch in middle)
-        for stage in Stage
-        if any(launch.stages_us.get(stage) is not None for launch in middle)
+    split = all(launch.boot_us for launch in middle)
+    pieces_us = [_pieces_us(launch, split=split) for launch in middle]
+    pieces_s = {
+        piece: mean_s(pieces.get(piece) for pieces in pieces_us)
+        for piece in PIECES
+        if any(pieces.get(piece) is not None for pieces in pieces_us)
     }
     lag_s = mean_s(launch.lag_us for launch in middle)
     return MedianLaunch(
         queue_s=mean_s(launch.queue_us for launch in middle),
         init_s=mean_s(launch.init_us for launch in middle),
         lag_s=lag_s,
-        stages_s=stages_s,
+        pieces_s=pieces_s,
     )
+
+
+def _pieces_us(launch: Launch, *, split: bool) -> dict[Piece, int | None]:
+    """What a launch's bar is stacked from."""
+    whole = (Stage.WORKER_BOOT,) if split else ()
+    stages: dict[Piece, int | None] = {stage: us for stage, us in launch.stages_us.items() if stage not in whole}
+    boot: dict[Piece, int | None] = {stage: launch.boot_us[stage] for stage in launch.boot_us if split}
+    return stages | boot

@@ -13,7 +13,17 @@ from operator import itemgetter
 from typing import Any
 
 from bench_orchestrator.findings import describe_estimate, describe_outcome
-from bench_orchestrator.model import MICROSECONDS, Boundary, Launch, Outcome, RunLog, Stage, StepSpan
+from bench_orchestrator.model import (
+    MICROSECONDS,
+    BootStage,
+    Boundary,
+    Launch,
+    Outcome,
+    Piece,
+    RunLog,
+    Stage,
+    StepSpan,
+)
 from bench_orchestrator.statistics import Estimate, median
 from bench_orchestrator.tables import LAG_STAGES
 from bench_orchestrator.timeline import Timeline, timeline
@@ -43,11 +53,16 @@ class UnknownLaunchError(ValueError):
 
 @dataclass(frozen=True)
 class Bar:
-    """One stage of a launch, in microseconds from the waterfall's zero."""
+    """One stage of a launch, or a piece of one, in microseconds from the waterfall's zero."""
 
-    stage: Stage
+    stage: Piece
     start_us: int
     end_us: int
+
+    @property
+    def label(self) -> str:
+        """What a person reads."""
+        return f"\N{MIDDLE DOT} {self.stage.label}" if isinstance(self.stage, BootStage) else self.stage.label
 
     @property
     def duration_us(self) -> int:
@@ -75,6 +90,8 @@ class Waterfall:
     """The zero itself, since the epoch."""
     bars: tuple[Bar, ...]
     """The stages that were finished and whose length is known, each from the end of the one before it."""
+    boot: tuple[Bar, ...]
+    """The pieces of worker boot, which they fill; none where it is whole."""
     unfinished: Bar | None
     """Of a run that did not reach its first step: the stage that it was in, to the run's end if it has one."""
     queue_us: int | None
@@ -95,7 +112,10 @@ class Waterfall:
     @property
     def rows(self) -> tuple[Bar, ...]:
         """The stages to show: those that took any time, or all where none did, and the one that was not finished."""
-        lasting = tuple(bar for bar in self.bars if bar.duration_us)
+        lasting: tuple[Bar, ...] = ()
+        for bar in self.bars:
+            pieces = self.boot if bar.stage is Stage.WORKER_BOOT else ()
+            lasting += tuple(one for one in (bar, *pieces) if one.duration_us)
         return (*lasting, self.unfinished) if self.unfinished else lasting or self.bars
 
     @property
@@ -104,7 +124,7 @@ class Waterfall:
         steps = [us for step in self.steps for us in (step.launched_us, step.started_us, step.ended_us)]
         return max(us for us in (0, *(bar.end_us for bar in self.rows), *steps, self.ended_us) if us is not None)
 
-    def process(self, stage: Stage) -> str:
+    def process(self, stage: Piece) -> str:
         """Where a stage's time was spent; a step that has no worker of its own is initialised by the run's."""
         if self.template and stage is Stage.WORKER_BOOT:
             return f"{Stage.WORKER_LOAD.process} (forked)"
@@ -119,7 +139,8 @@ class Waterfall:
 
     def lag_percent(self, bar: Bar) -> float | None:
         """The share that a stage has in the launch lag; None for those before it, and where there is no lag."""
-        return 100 * bar.duration_us / self.lag_us if self.lag_us and bar.stage in LAG_STAGES else None
+        counts = bar.stage in LAG_STAGES or isinstance(bar.stage, BootStage)
+        return 100 * bar.duration_us / self.lag_us if self.lag_us and counts else None
 
 
 @dataclass(frozen=True)
@@ -140,6 +161,7 @@ def of_launch(launch: Launch, environment: Mapping[str, Any]) -> Waterfall:
         launch,
         launch.steps,
         launch.template,
+        launch.boot_us,
         run_id=launch.run_id or "",
         subject=f"{launch.asset_key} in {launch.location}, "
         f"trial {launch.trial} ({launch.variant}) of {launch.sweep_id}",
@@ -156,6 +178,7 @@ def of_run(run_id: str, job: str, log: RunLog, *, requested_us: int | None, crea
         times,
         log.steps,
         log.template,
+        {},
         run_id=run_id,
         subject=f"job {job}",
         outcome=outcome,
@@ -245,6 +268,7 @@ def _lay_out(
     times: Launch | Timeline,
     steps: Sequence[StepSpan],
     template: Mapping[str, float],
+    boot_us: Mapping[BootStage, int],
     *,
     run_id: str,
     subject: str,
@@ -264,10 +288,13 @@ def _lay_out(
     edges_us = accumulate(known_us.values(), initial=0 if requested else -before_log_us)
     bars = tuple(Bar(stage, *edges) for stage, edges in zip(known_us, pairwise(edges_us), strict=True))
 
+    booted_from_us = next((bar.start_us for bar in bars if bar.stage is Stage.WORKER_BOOT), 0)
+    boot_edges_us = pairwise(accumulate(boot_us.values(), initial=booted_from_us))
+
     ended_us = None if times.ended_us is None else times.ended_us - zero_us
     unfinished = None
     if times.lag_us is None:
-        reached, since_us = (bars[-1].stage.end, bars[-1].end_us) if bars else (anchor, 0)
+        reached, since_us = (list(known_us)[-1].end, bars[-1].end_us) if bars else (anchor, 0)
         stage = next(stage for stage in Stage if stage.start is reached)
         unfinished = Bar(stage, since_us, max(since_us, ended_us or since_us))
     return Waterfall(
@@ -280,6 +307,7 @@ def _lay_out(
         zero=Boundary.REQUESTED if requested else anchor,
         zero_us=zero_us,
         bars=bars,
+        boot=tuple(Bar(stage, *edges) for stage, edges in zip(boot_us, boot_edges_us, strict=True)),
         unfinished=unfinished,
         queue_us=times.queue_us,
         init_us=times.init_us,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import hypothesis
 import pytest
 import uvicorn
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -18,6 +19,10 @@ from recording import Served
 from bench_orchestrator import settings
 
 PROJECT = Path(__file__).parent.parent
+
+# No test depends on how fast the machine is, or how busy.
+hypothesis.settings.register_profile("bench", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("bench")
 
 
 @pytest.fixture

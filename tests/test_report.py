@@ -12,11 +12,11 @@ import duckdb
 import pytest
 from experiment_samples import experiment_sweep, only_variants, troubled_experiment
 from rich.console import Console
-from samples import failed_sweep, make_launch, make_sweep, measured_sweep, troubled_sweep
+from samples import failed_sweep, make_launch, make_sweep, measured_sweep, on_kubernetes, troubled_sweep
 
 from bench_orchestrator.charts import CHARTS, charts_for
 from bench_orchestrator.evaluation import evaluate
-from bench_orchestrator.model import Outcome, Sweep
+from bench_orchestrator.model import BootStage, Outcome, Sweep
 from bench_orchestrator.records import launch_record
 from bench_orchestrator.report import ReportFiles, render_table, summarize, write_report
 from bench_orchestrator.report.markdown import render_markdown
@@ -98,6 +98,16 @@ def test_a_location_that_never_succeeded_is_in_every_account(troubled: ReportFil
     assert "a10k10,000 assets0not measured" in Page(troubled.html.read_text(encoding="utf-8")).text.replace("\n", "")
     assert re.search(r"a10k +0/5 .*5 timed out", _printed(sweep))
     assert [row["n"] for row in summarize(sweep)["locations"] if row["location"] == "a10k"] == [0]
+
+
+def test_on_kubernetes_the_pieces_of_worker_boot_are_told(tmp_path: Path) -> None:
+    sweep = measured_sweep(["a250"])
+    sweep = replace(sweep, launches=tuple(map(on_kubernetes, sweep.launches)))
+    text = write_report(sweep, tmp_path).markdown.read_text(encoding="utf-8")
+    names = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| \N{MIDDLE DOT} ")]
+    assert names == [f"\N{MIDDLE DOT} {stage.label}" for stage in BootStage]
+    (location,) = summarize(sweep)["locations"]
+    assert list(location["worker_boot_s"]) == [stage.value for stage in BootStage]
 
 
 def test_every_failure_has_its_reason_and_every_doubt_is_told(troubled: ReportFiles) -> None:

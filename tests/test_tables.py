@@ -8,10 +8,10 @@ import pytest
 from experiment_samples import experiment_sweep, troubled_experiment
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import SIZES, STUDY, failed_sweep, make_launch, make_stages, measured_sweep, troubled_sweep
+from samples import SIZES, STUDY, failed_sweep, make_launch, make_stages, measured_sweep, on_kubernetes, troubled_sweep
 
 from bench_orchestrator import findings
-from bench_orchestrator.model import INIT_STAGES, QUEUE_STAGES, Launch, Outcome, Stage
+from bench_orchestrator.model import INIT_STAGES, QUEUE_STAGES, BootStage, Launch, Outcome, Stage
 from bench_orchestrator.tables import (
     LAG_STAGES,
     lag_fits,
@@ -88,8 +88,24 @@ def test_the_pieces_of_the_median_launch_add_up_to_the_median_lag(seeds: Sequenc
     assert row.lag_s is not None
     assert launch.lag_s == pytest.approx(row.lag_s.value)
     assert launch.queue_s + launch.init_s == pytest.approx(launch.lag_s)
-    assert sum(launch.stages_s[stage] for stage in QUEUE_STAGES) == pytest.approx(launch.queue_s)
-    assert sum(launch.stages_s[stage] for stage in INIT_STAGES) == pytest.approx(launch.init_s)
+    assert sum(launch.pieces_s[stage] for stage in QUEUE_STAGES) == pytest.approx(launch.queue_s)
+    assert sum(launch.pieces_s[stage] for stage in INIT_STAGES) == pytest.approx(launch.init_s)
+
+
+def test_on_kubernetes_worker_boot_is_in_pieces_that_add_up_to_it() -> None:
+    sweep = measured_sweep(["a250"], 4)
+    (whole,) = location_rows(sweep.launches)
+    (split,) = location_rows(map(on_kubernetes, sweep.launches))
+    assert whole.median_launch is not None
+    assert split.median_launch is not None
+    assert whole.boot_s == {}
+    assert list(split.boot_s) == list(BootStage)
+    assert split.piece_s(BootStage.PULL_IMAGE) == split.boot_s[BootStage.PULL_IMAGE]
+    assert split.piece_s(Stage.WORKER_BOOT) == whole.stages_s[Stage.WORKER_BOOT]
+    assert Stage.WORKER_BOOT not in split.median_launch.pieces_s
+    pieces_s = sum(split.median_launch.pieces_s[stage] for stage in BootStage)
+    assert pieces_s == pytest.approx(whole.median_launch.pieces_s[Stage.WORKER_BOOT])
+    assert sum(split.median_launch.pieces_s.values()) == pytest.approx(sum(whole.median_launch.pieces_s.values()))
 
 
 def test_the_dominant_stage_is_the_one_with_the_largest_share() -> None:
@@ -109,7 +125,7 @@ def test_a_stage_that_no_log_shows_is_none_and_not_zero() -> None:
     (row,) = location_rows([unknown])
     assert row.stages_s[Stage.SUBMIT] is None
     assert row.median_launch is not None
-    assert Stage.SUBMIT not in row.median_launch.stages_s
+    assert Stage.SUBMIT not in row.median_launch.pieces_s
 
 
 def test_the_line_is_in_ms_per_asset_and_leaves_partitions_out() -> None:

@@ -16,10 +16,10 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 from rich.console import Console
-from samples import CREATED_US, ENVIRONMENT, make_launch, measured_sweep
+from samples import CREATED_US, ENVIRONMENT, make_launch, measured_sweep, on_kubernetes
 
 from bench_orchestrator.charts import inline_png, save, waterfall
-from bench_orchestrator.model import MICROSECONDS, Boundary, Event, Launch, Outcome, RunLog, Stage, StepSpan
+from bench_orchestrator.model import MICROSECONDS, BootStage, Boundary, Event, Launch, Outcome, RunLog, Stage, StepSpan
 from bench_orchestrator.report.waterfall import render_waterfall, summarize_waterfall
 from bench_orchestrator.tables import location_rows
 from bench_orchestrator.timeline import EVENT_TYPES, timeline
@@ -97,6 +97,7 @@ each_launch = pytest.mark.parametrize(
         pytest.param(of(with_steps(in_process(), 3, own_process=False)), id="in-process"),
         pytest.param(of(with_steps(make_launch(1, "a10k"), 6)), id="6 steps"),
         pytest.param(of(with_steps(make_launch(1, "a10k"), 1_000)), id="1,000 steps"),
+        pytest.param(of(with_steps(on_kubernetes(make_launch(1, "a10k")), 1)), id="on Kubernetes"),
         pytest.param(of(DOUBTFUL), id="doubtful, without steps"),
         pytest.param(of(STUCK), id="stuck in its second step"),
         pytest.param(failed_run(), id="failed"),
@@ -139,6 +140,18 @@ class TestLayingOut:
         assert (shown.zero, shown.zero_us) == (Boundary.ENQUEUED, LOG[0].time_us)
         assert (shown.bars[0].stage, shown.bars[0].start_us) == (Stage.PLAN_EVENTS, -200_000)
         assert shown.bars[-1].end_us == shown.lag_us == LOG[3].time_us + 9 - LOG[0].time_us
+
+    def test_on_kubernetes_the_pieces_of_worker_boot_fill_it(self) -> None:
+        shown = of(on_kubernetes(make_launch()))
+        (whole,) = [bar for bar in shown.bars if bar.stage is Stage.WORKER_BOOT]
+        assert [bar.stage for bar in shown.boot] == list(BootStage)
+        assert (shown.boot[0].start_us, shown.boot[-1].end_us) == (whole.start_us, whole.end_us)
+        assert all(before.end_us == after.start_us for before, after in pairwise(shown.boot))
+        rows = [row.stage for row in shown.rows]
+        assert rows[rows.index(Stage.WORKER_BOOT) :][1:6] == list(BootStage)
+        pieces = summarize_waterfall(shown)["worker_boot"]
+        assert [piece["stage"] for piece in pieces] == [stage.value for stage in BootStage]
+        assert sum(piece["seconds"] for piece in pieces) == pytest.approx(whole.duration_us / MICROSECONDS)
 
     def test_a_run_that_failed_shows_the_stage_in_which_it_did(self) -> None:
         shown = failed_run()
@@ -268,7 +281,7 @@ class TestThePicture:
         text = words(figure)
         assert " ".join(figure.get_suptitle().split()) == headline(shown)
         for bar in shown.rows:
-            assert f"{bar.stage.label} " in text
+            assert f"{bar.label} " in text
             assert shown.process(bar.stage) in text
             assert bar is shown.unfinished or describe_us(bar.duration_us) in text
         for remark in remarks(shown):
@@ -346,7 +359,7 @@ class TestInTheTerminal:
         lines = text.splitlines()
         assert lines[0] == headline(shown)
         for bar in shown.rows:
-            (line,) = [line for line in lines if line.startswith(f"  {bar.stage.label} ")]
+            (line,) = [line for line in lines if line.startswith(f"  {bar.label} ")]
             assert shown.process(bar.stage) in line
             assert describe_us(bar.duration_us) in line
             assert len(line) <= width

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench_orchestrator import findings
-from bench_orchestrator.model import MICROSECONDS, Outcome, Stage, Sweep
+from bench_orchestrator.model import MICROSECONDS, BootStage, Outcome, Piece, Stage, Sweep
 from bench_orchestrator.tables import Row, shared_environment
 
 WIDTH_INCHES = 5.0
@@ -30,11 +30,16 @@ GRID = "#E3E3E3"
 QUEUE = "#3B82C4"
 INIT = "#F0A030"
 
-STAGE_COLOURS: Mapping[Stage, str] = {
+COLOURS: Mapping[Piece, str] = {
     Stage.SUBMIT: "#8C8C8C",
     Stage.PLAN_EVENTS: "#5C5C5C",
     Stage.QUEUE_WAIT: "#A9D3F2",
     Stage.WORKER_BOOT: "#5AA5DA",
+    BootStage.CREATE_JOB: "#D9C7EC",
+    BootStage.SCHEDULE_POD: "#B79AD9",
+    BootStage.PULL_IMAGE: "#8E66BF",
+    BootStage.START_CONTAINER: "#5F3A94",
+    BootStage.START_PYTHON: "#5AA5DA",
     Stage.WORKER_LOAD: "#0B5A9E",
     Stage.EXECUTOR_START: "#FBE3A1",
     Stage.STEP_BOOT: "#F2B134",

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from bench_orchestrator import findings
 from bench_orchestrator.charts import canvas, marks
-from bench_orchestrator.model import Outcome, Stage, Sweep
+from bench_orchestrator.model import PIECES, Outcome, Sweep
 from bench_orchestrator.tables import MedianLaunch, Row, lag_fits, location_rows, sweep_rows
 
 SERIES_COLOURS = ("#0B5A9E", "#D5630A", "#009E73", "#CC79A7")
@@ -61,10 +61,10 @@ def all_locations(sweep: Sweep) -> Figure:
 def stage_breakdown(sweep: Sweep) -> Figure:
     """The stages of each location's or variant's median launch, from the request to the first step."""
     rows = sweep_rows(sweep, in_turn=False)
-    shown = [stage for stage in Stage if any(r.median_launch and stage in r.median_launch.stages_s for r in rows)]
+    shown = [piece for piece in PIECES if any(r.median_launch and piece in r.median_launch.pieces_s for r in rows)]
 
     def pieces(launch: MedianLaunch) -> list[tuple[str, float]]:
-        return [(canvas.STAGE_COLOURS[stage], launch.stages_s.get(stage, 0.0)) for stage in shown]
+        return [(canvas.COLOURS[piece], launch.pieces_s.get(piece, 0.0)) for piece in shown]
 
     figure, ax = _stacked_bars(
         sweep, rows, findings.dominance(rows), "seconds from the request to the first step", pieces
@@ -73,7 +73,7 @@ def stage_breakdown(sweep: Sweep) -> Figure:
         if row.median_launch is not None:
             total_s = sum(seconds for _, seconds in pieces(row.median_launch))
             marks.label_end(ax, total_s, position, f"{total_s:.1f} s", row)
-    marks.legend(ax, [Patch(color=canvas.STAGE_COLOURS[stage], label=stage.label) for stage in shown])
+    marks.legend(ax, [Patch(color=canvas.COLOURS[piece], label=piece.label) for piece in shown])
     return figure
 
 

@@ -86,14 +86,14 @@ def _scales(shown: Waterfall, groups: Sequence[Sequence[StepSpan]]) -> list[tupl
 
 def _draw_stages(ax: Axes, shown: Waterfall) -> None:
     """The lag in its two pieces, and a band for each stage with the process it ran in and its seconds."""
-    names = [(bar.stage.label, shown.process(bar.stage)) for bar in shown.rows]
+    names = [(bar.label, shown.process(bar.stage)) for bar in shown.rows]
     if shown.queue_us is not None and shown.init_us is not None:
         names.insert(0, ("launch lag", f"queue {describe_us(shown.queue_us)} + init {describe_us(shown.init_us)}"))
         _draw_lag(ax, shown.bars[-1].end_us, shown.queue_us, shown.init_us)
     marks.lay_out_bands(ax, names, ax.get_xlabel())
     for position, bar in enumerate(shown.rows, start=len(names) - len(shown.rows)):
         finished = bar is not shown.unfinished
-        _draw_bar(ax, position, bar.start_us, bar.end_us, canvas.STAGE_COLOURS[bar.stage], finished=finished)
+        _draw_bar(ax, position, bar.start_us, bar.end_us, canvas.COLOURS[bar.stage], finished=finished)
         seconds = describe_us(bar.duration_us)
         label = seconds if finished else shown.outcome if shown.ended_us is None else f"{shown.outcome} after {seconds}"
         marks.label_end(ax, bar.end_us / MICROSECONDS, position, label)

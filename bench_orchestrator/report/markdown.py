@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from bench_orchestrator import findings
 from bench_orchestrator.evaluation import Evaluation, evaluate, is_experiment
-from bench_orchestrator.model import MICROSECONDS, Launch, Outcome, Stage, Sweep, SweepPlan
+from bench_orchestrator.model import MICROSECONDS, PIECES, Launch, Outcome, Stage, Sweep, SweepPlan
 from bench_orchestrator.report import experiment
 from bench_orchestrator.report.text import escape, table
 from bench_orchestrator.scenarios import SCENARIOS
@@ -109,11 +109,12 @@ def _stages(rows: Sequence[Row]) -> Iterator[str]:
         ["stage", "runs in", *(escape(row.label) for row in measured)],
         (
             [
-                stage.label,
-                stage.process,
-                *(findings.describe_estimate(row.stages_s[stage], unit="") for row in measured),
+                piece.label if isinstance(piece, Stage) else f"\N{MIDDLE DOT} {piece.label}",
+                piece.process,
+                *(findings.describe_estimate(estimate, unit="") for estimate in estimates),
             ]
-            for stage in Stage
+            for piece in PIECES
+            if any(estimates := [row.piece_s(piece) for row in measured]) or isinstance(piece, Stage)
         ),
     )
 

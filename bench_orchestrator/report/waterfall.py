@@ -65,6 +65,7 @@ def summarize_waterfall(shown: Waterfall, sample: Sample | None = None) -> dict[
         "lag_s": _seconds(shown.lag_us),
         "ended_s": _seconds(shown.ended_us),
         "stages": [_summarize_stage(bar, shown) for bar in shown.bars],
+        "worker_boot": [_summarize_stage(bar, shown) for bar in shown.boot],
         "unfinished": _summarize_stage(shown.unfinished, shown) if shown.unfinished else None,
         "steps": [
             {
@@ -98,7 +99,7 @@ def _render_stages(shown: Waterfall) -> Table:
         share = "" if percent is None else f"{percent:.0f} %"
         finished = bar is not shown.unfinished
         table.add_row(
-            bar.stage.label,
+            bar.label,
             shown.process(bar.stage),
             describe_us(bar.start_us),
             describe_us(bar.duration_us),
