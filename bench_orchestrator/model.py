@@ -416,7 +416,7 @@ class Launch:
     """One line a human understands; empty when the outcome is ok."""
     run_id: str | None
     executor: str | None
-    """`multiprocess` or `in_process`, as the run's events show it."""
+    """`multiprocess`, `pods` or `in_process`, as the run's events show it."""
     at_us: Mapping[Boundary, int | None]
     """The raw instants as the log has them, before any mending."""
     ended_us: int | None

@@ -39,6 +39,8 @@ _BOUNDARY_OF_TYPE: Mapping[str, Boundary] = {
     "STEP_START": Boundary.STEP_STARTED,
 }
 _WORKER_STARTED_MESSAGE = "Started process for run"
+_IN_A_POD = "in Kubernetes job"
+"""What dagster-k8s' executor says where it asks for a step's worker."""
 _TERMINAL_TYPES = frozenset({"PIPELINE_SUCCESS", "PIPELINE_FAILURE", "PIPELINE_CANCELED"})
 
 EVENT_TYPES = frozenset(_BOUNDARY_OF_TYPE) | _TERMINAL_TYPES
@@ -72,8 +74,8 @@ class Timeline:
     time_to_code_us: int | None
     """The sum of all stages. None if no step started or the time of the request is unknown."""
     executor: str | None
-    """`multiprocess` if the measured step had a worker of its own, `in_process` if it started without one,
-    None if it did neither."""
+    """`multiprocess` if the measured step had a worker of its own, `pods` if that was a pod, `in_process` if it
+    started without one, None if it did neither."""
     ended_us: int | None
     """When the run first succeeded, failed or was canceled; None while it has not."""
     warnings: tuple[str, ...]
@@ -128,7 +130,7 @@ def timeline(events: Sequence[Event], *, requested_us: int | None, created_us: i
         init_us=_elapsed_us(mended_us, Boundary.RUN_STARTED, Boundary.STEP_STARTED),
         lag_us=lag_us,
         time_to_code_us=_elapsed_us(mended_us, Boundary.REQUESTED, Boundary.STEP_STARTED),
-        executor=_executor(at_us),
+        executor=_executor(at_us, before_step),
         ended_us=next((event.time_us for event in events if event.type in _TERMINAL_TYPES), None),
         warnings=tuple(warnings),
     )
@@ -174,9 +176,10 @@ def _last_attempt(events: Sequence[Event], boundaries: Sequence[Boundary]) -> di
     return reached_us
 
 
-def _executor(at_us: Mapping[Boundary, int | None]) -> str | None:
+def _executor(at_us: Mapping[Boundary, int | None], before_step: Sequence[Event]) -> str | None:
     if _has_step_worker(at_us):
-        return "multiprocess"
+        pods = any(event.type == "STEP_WORKER_STARTING" and _IN_A_POD in event.message for event in before_step)
+        return "pods" if pods else "multiprocess"
     return "in_process" if at_us[Boundary.STEP_STARTED] is not None else None
 
 

@@ -20,6 +20,10 @@ def executor_of(shape: Shape, location: str) -> dg.ExecutorDefinition | None:
         case Executor.FORKSERVER | Executor.PRELOADED:
             modules = [preload_module(shape, location)]
             return dg.multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": modules}}})
+        case Executor.PODS:
+            from dagster_k8s import k8s_job_executor  # deferred: it costs others a second of their launches
+
+            return k8s_job_executor
 
 
 def preload_module(shape: Shape, location: str) -> str:

@@ -62,6 +62,8 @@ class Executor(StrEnum):
     """Each step in a fork of a process that has imported the location's module."""
     PRELOADED = "preloaded"
     """The same, where that process has also built the location's asset job."""
+    PODS = "pods"
+    """Each step in a pod of its own, on Kubernetes."""
 
 
 @dataclass(frozen=True)

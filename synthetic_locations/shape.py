@@ -35,7 +35,8 @@ a<assets>[p<partitions>][_<partitioning>][_<structure>][_<dependencies>][_part<k
   nogc                 no garbage collection until an asset computes
   triggers             a schedule and a sensor that launch on request, and backfills in a single run
   executor             inprocess, forkserver (steps are forks of a process that has imported the location's
-                       module) or preloaded (and has built its asset job); multiprocess if left out
+                       module), preloaded (and has built its asset job), or pods (on Kubernetes, a pod for each
+                       step); multiprocess if left out
 Examples: a250, a1p2k, a10p10k, a500_chain, a100p30_daily_checks2_sleep500ms_inprocess, a200_graph10,
 a3k_spine1k_part2of3, a2k_preloaded"""
 
@@ -143,6 +144,8 @@ class Shape:
         if self.structure is Structure.GRAPH and self.checks:
             # A graph has an op for its checks: they would be one more step of each asset.
             raise ValueError("assets that are graphs have no checks")
+        if self.structure is Structure.GRAPH and self.executor is Executor.PODS:
+            raise ValueError("the ops of a graph hand on their values in files, which pods do not share")
 
     def _check_dependencies(self) -> None:
         if self.dependencies not in (Dependencies.CHAINS, Dependencies.SPINE):

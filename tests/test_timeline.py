@@ -1,6 +1,7 @@
 """How a launch's log reads as stages: the pipeline told in examples, then what holds for any log."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -92,6 +93,9 @@ class TestACompleteLog:
         times = read(COMPLETE)
         assert times.executor == "multiprocess"
         assert times.ended_us == 12_000
+        in_a_pod = 'Executing step "a" in Kubernetes job dagster-step-1.'
+        events = [replace(e, message=in_a_pod) if e.type == "STEP_WORKER_STARTING" else e for e in COMPLETE]
+        assert read(events) == replace(times, executor="pods")
 
     def test_only_some_types_of_event_matter(self) -> None:
         assert read([event for event in COMPLETE if event.type in EVENT_TYPES]) == read(COMPLETE)

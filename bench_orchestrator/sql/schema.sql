@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS launches (
     outcome VARCHAR NOT NULL,      -- ok, rejected, failed, canceled, timed_out, lost
     reason VARCHAR NOT NULL,
     run_id VARCHAR,
-    executor VARCHAR,              -- multiprocess, in_process
+    executor VARCHAR,              -- multiprocess, pods, in_process
     requested_at_us BIGINT,
     created_at_us BIGINT,
     enqueued_at_us BIGINT,

@@ -2,6 +2,7 @@
 
 import dagster as dg
 import pytest
+from dagster_k8s import k8s_job_executor
 
 from synthetic_locations.executors import executor_of, preload_module
 from synthetic_locations.shape import parse_shape
@@ -14,6 +15,7 @@ def test_the_executor_is_what_the_name_says() -> None:
     assert executor("a1") is None
     assert executor("a1_inprocess") is dg.in_process_executor
     assert executor("a1_forkserver") is not None
+    assert executor("a1_pods") is k8s_job_executor
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ def shapes(draw: st.DrawFn) -> Shape:
         wide = assets > 2
         dependencies = draw(st.sampled_from([kind for kind in Dependencies if wide or kind not in NUMBERED]))
     rebuilt = draw(st.booleans())
+    impossible = (*(FORKS if rebuilt else ()), *([Executor.PODS] if is_graph else ()))
     return Shape(
         assets=assets,
         partitions=partitions,
@@ -64,7 +65,7 @@ def shapes(draw: st.DrawFn) -> Shape:
         rebuilt=rebuilt,
         nogc=draw(st.booleans()),
         triggers=draw(st.booleans()),
-        executor=draw(st.sampled_from([kind for kind in Executor if not rebuilt or kind not in FORKS])),
+        executor=draw(st.sampled_from([kind for kind in Executor if kind not in impossible])),
     )
 
 
@@ -144,6 +145,7 @@ def test_different_shapes_have_different_names(one: Shape, other: Shape) -> None
         ("a2k_importlate", Shape(2_000, imports=Imports.LATE)),
         ("a2k_forkserver", Shape(2_000, executor=Executor.FORKSERVER)),
         ("a2k_preloaded", Shape(2_000, executor=Executor.PRELOADED)),
+        ("a10_pods", Shape(10, executor=Executor.PODS)),
         ("a9k_spine1k", Shape(9_000, dependencies=Dependencies.SPINE, span=1_000)),
         ("a3k_spine1k_part2of3", Shape(3_000, dependencies=Dependencies.SPINE, span=1_000, part=Part(2, 3))),
         ("a10_spine10_part9of9", Shape(10, dependencies=Dependencies.SPINE, span=10, part=Part(9, 9))),
@@ -214,6 +216,7 @@ def test_a_second_way_to_write_a_shape_is_answered_with_the_first(name: str, ins
         ("a10_multi11", "multi11 needs at least as many assets"),
         ("a10_graph2_chain", "assets that are graphs are independent of each other"),
         ("a10_graph2_checks2", "assets that are graphs have no checks"),
+        ("a10_graph2_pods", "the ops of a graph hand on their values in files, which pods do not share"),
         ("a10_chain2", "chain takes no number"),
         ("a10_chains", "chains needs a number of 2 or more"),
         ("a10_chains10", "chains10 of 10 assets is the same as chain"),
