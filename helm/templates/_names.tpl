@@ -2,7 +2,7 @@
 
 {{/* (list $ "webserver"): <release>-webserver. 52 characters at most: the shortest limit there is, a StatefulSet's. */}}
 {{- define "bench.name" -}}
-{{- $name := printf "%s-%s" (index . 0).Release.Name (index . 1) | lower | replace "_" "-" -}}
+{{- $name := printf "%s-%s" (index . 0).Release.Name (index . 1) | replace "_" "-" -}}
 {{- if gt (len $name) 52 -}}
 {{- printf "%s-%s" (trunc 43 $name | trimSuffix "-") (sha256sum $name | trunc 8) -}}
 {{- else -}}
