@@ -13,7 +13,7 @@
 {{/* What every pod of the release has, those that Dagster launches included. */}}
 {{- define "bench.releaseLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{/* (list $ "webserver"): what the pods of a component are selected by. It must never change. */}}
@@ -25,7 +25,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{/* (list $ server): the same of one code server. Dagster labels the pods of its runs with the location as well. */}}
 {{- define "bench.serverSelector" -}}
 {{ include "bench.selector" (list (index . 0) "code-server") }}
-dagster/code-location: {{ (index . 1).name }}
+dagster/code-location: {{ (index . 1).name | quote }}
 {{- end -}}
 
 {{- define "bench.labels" -}}
