@@ -165,7 +165,7 @@ class TestRuns:
         assert pod["spec"]["automountServiceAccountToken"] is False
         assert pod["spec"]["volumes"] == [{"name": "home", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}]
         assert "affinity" not in pod["spec"]
-        assert container(pod)["resources"] == {"requests": {"cpu": "250m", "memory": "320Mi"}}
+        assert container(pod)["resources"] == {"requests": {"cpu": "250m", "memory": "384Mi"}}
         assert job["spec"]["backoffLimit"] == 0
         assert job["spec"]["ttlSecondsAfterFinished"] == 86400
 
