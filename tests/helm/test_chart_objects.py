@@ -333,7 +333,7 @@ class TestWhatPeopleSee:
             "kubectl --namespace dagster exec -it deploy/bench-meta -- bench run quick --url http://bench-webserver",
             "helm --namespace dagster test bench",
             "helm --namespace dagster uninstall bench",
-            "kubectl --namespace dagster delete job,pvc,secret --selector app.kubernetes.io/instance=bench",
+            "kubectl --namespace dagster delete job,pod,pvc,secret --selector app.kubernetes.io/instance=bench",
         ):
             assert command in notes
         assert "API server" in notes

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import click
 import dagster as dg
 import grpc
 import kubernetes_validate
@@ -19,10 +20,12 @@ import yaml
 from dagster._config import resolve_to_config_type, validate_config
 from dagster._core.instance.config import PoolGranularity
 from dagster._core.workspace.load import location_origins_from_yaml_paths
+from dagster._daemon.cli import run_command
 from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import ListRepositoriesResponse
 from dagster_k8s import K8sRunLauncher
 from dagster_postgres import DagsterPostgresStorage
+from dagster_webserver.cli import dagster_webserver
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from helms import RELEASE, Objects, render
@@ -232,6 +235,27 @@ class TestRuns:
         assert [name for name, spec in policies.items() if spec["podSelector"]["matchLabels"].items() <= labels] == [
             "bench-default"
         ]
+
+
+def test_webserver_and_daemon_know_the_options_that_they_are_started_with(tmp_path: Path) -> None:
+    (tmp_path / "workspace.yaml").touch()
+    commands: dict[str, tuple[click.Command, list[str]]] = {
+        "webserver": (dagster_webserver, ["dagster-webserver"]),
+        "daemon": (run_command, ["dagster-daemon", "run"]),
+    }
+    for name, (command, words) in commands.items():
+        template = rendered("default")["Deployment", f"{RELEASE}-{name}"]["spec"]["template"]
+        given = container(template)["command"]
+        assert given[: len(words)] == words
+        (folder,) = [
+            mount["mountPath"] for mount in container(template)["volumeMounts"] if mount["name"] == "workspace"
+        ]
+        here = [word.replace(f"={folder}/", f"={tmp_path}/") for word in given[len(words) :]]
+        options = command.make_context(name, here).params
+        assert list(options["workspace"]) == [str(tmp_path / "workspace.yaml")]
+        if name == "webserver":
+            (port,) = container(template)["ports"]
+            assert (options["host"], options["port"]) == ("0.0.0.0", port["containerPort"])
 
 
 @pytest.mark.parametrize(("variant", "server"), [("default", "a10"), ("warm", "a10"), ("default", "meta")])
