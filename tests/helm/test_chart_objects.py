@@ -12,6 +12,8 @@ from dagster_k8s.client import DagsterKubernetesClient
 from helms import NAMESPACE, RELEASE, Objects, Values, files_of_helm4, render
 from variants import VARIANTS, container, environment, pods, rendered
 
+from bench_orchestrator import pods as pod_timings
+
 Rights = dict[str, set[str]]
 """Verbs, by resource."""
 
@@ -19,6 +21,7 @@ CALLS: Mapping[str, tuple[str, str]] = {
     "create_namespaced_job": ("create", "jobs"),
     "delete_namespaced_job": ("delete", "jobs"),
     "list_namespaced_job": ("list", "jobs"),
+    "read_namespaced_job": ("get", "jobs"),
     "read_namespaced_job_status": ("get", "jobs/status"),
     "list_namespaced_pod": ("list", "pods"),
     "read_namespaced_pod": ("get", "pods"),
@@ -68,7 +71,11 @@ class TestRights:
         assert ("ServiceAccount", f"{RELEASE}-steps") not in rendered("default")
 
     def test_the_meta_location_may_look_at_pods_and_their_events(self) -> None:
-        assert rights(rendered("default"), "meta") == {"pods": {"get", "list"}, "events": {"get", "list"}}
+        allowed = rights(rendered("default"), "meta")
+        assert allowed == {"pods": {"get", "list"}, "events": {"get", "list"}, "jobs": {"get"}}
+        asked = [CALLS[call] for call in re.findall(r"\b(?:core|batch)\.(\w+)\(", inspect.getsource(pod_timings))]
+        assert asked
+        assert all(verb in allowed[resource] for verb, resource in asked)
 
     @pytest.mark.parametrize("variant", VARIANTS)
     def test_nothing_reaches_beyond_the_namespace_and_the_unprivileged_have_no_rights(self, variant: str) -> None:
