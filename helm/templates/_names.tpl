@@ -1,0 +1,69 @@
+{{/* What things are called and labelled, and where they are in a container. */}}
+
+{{/* (list $ "webserver"): <release>-webserver. 52 characters at most: the shortest limit there is, a StatefulSet's. */}}
+{{- define "bench.name" -}}
+{{- $name := printf "%s-%s" (index . 0).Release.Name (index . 1) | replace "_" "-" -}}
+{{- if gt (len $name) 52 -}}
+{{- printf "%s-%s" (trunc 43 $name | trimSuffix "-") (sha256sum $name | trunc 8) -}}
+{{- else -}}
+{{- $name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What every pod of the release has, those that Dagster launches included. */}}
+{{- define "bench.releaseLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{/* (list $ "webserver"): what the pods of a component are selected by. It must never change. */}}
+{{- define "bench.selector" -}}
+{{ include "bench.releaseLabels" (index . 0) }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{/* (list $ server): the same of one code server. Dagster labels the pods of its runs with the location as well. */}}
+{{- define "bench.serverSelector" -}}
+{{ include "bench.selector" (list (index . 0) "code-server") }}
+dagster/code-location: {{ (index . 1).name | quote }}
+{{- end -}}
+
+{{- define "bench.labels" -}}
+{{ include "bench.releaseLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "bench.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+
+{{- define "bench.passwordSecret" -}}
+{{- if .Values.postgresql.existingSecret -}}
+{{ .Values.postgresql.existingSecret }}
+{{- else if .Values.postgresql.enabled -}}
+{{ include "bench.name" (list . "postgresql") }}
+{{- else -}}
+{{ fail "postgresql.existingSecret is needed where postgresql.enabled is false: the name of a secret with the key postgresql-password" }}
+{{- end -}}
+{{- end -}}
+
+{{- define "bench.resultsClaim" -}}
+{{ .Values.results.existingClaim | default (include "bench.name" (list . "results")) }}
+{{- end -}}
+
+{{- define "bench.webserverUrl" -}}
+http://{{ include "bench.name" (list . "webserver") }}{{ with int .Values.webserver.service.port }}{{ if ne . 80 }}:{{ . }}{{ end }}{{ end }}
+{{- end -}}
+
+{{- define "bench.home" -}}/opt/dagster/home{{- end -}}
+{{- define "bench.results" -}}/opt/dagster/results{{- end -}}
+
+{{- define "bench.postgresqlHost" -}}
+{{- if .Values.postgresql.enabled -}}
+{{ include "bench.name" (list . "postgresql") }}
+{{- else -}}
+{{ required "postgresql.host is needed where postgresql.enabled is false" .Values.postgresql.host }}
+{{- end -}}
+{{- end -}}

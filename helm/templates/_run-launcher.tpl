@@ -1,0 +1,81 @@
+{{/* How Dagster launches runs: what all of their pods have. What a location's have besides is its container context. */}}
+
+{{- define "bench.runLauncher" -}}
+{{- $k8s := include "bench.k8sRunLauncher" . | fromYaml -}}
+{{- if .Values.runLauncher.warm -}}
+module: bench_orchestrator.warm_server.launcher
+class: WarmRunLauncher
+config:
+  # Of runs that are tagged `bench/cold: true`.
+  cold: {{- toYaml $k8s | nindent 4 }}
+{{- else -}}
+{{ toYaml $k8s }}
+{{- end -}}
+{{- end -}}
+
+{{- define "bench.k8sRunLauncher" -}}
+{{- $settings := include "bench.podSettings" (list . .Values.runs) | fromYaml -}}
+module: dagster_k8s
+class: K8sRunLauncher
+config:
+  load_incluster_config: true
+  job_namespace: {{ .Release.Namespace }}
+  service_account_name: {{ include "bench.name" (list . "unprivileged") }}
+  instance_config_map: {{ include "bench.name" (list . "instance") }}
+  postgres_password_secret: {{ include "bench.passwordSecret" . }}
+  dagster_home: {{ include "bench.home" . }}
+  image_pull_policy: {{ .Values.image.pullPolicy }}
+  labels: {{- mergeOverwrite (deepCopy $settings.labels) (include "bench.releaseLabels" . | fromYaml) | toYaml | nindent 4 }}
+  run_k8s_config:
+    container_config:
+      securityContext: {{ include "bench.containerSecurity" . }}
+      volumeMounts: {{- include "bench.scratchMounts" . | nindent 8 }}
+    {{- with $settings.annotations }}
+    pod_template_spec_metadata:
+      annotations: {{- toYaml . | nindent 8 }}
+    {{- end }}
+    pod_spec_config:
+      {{- include "bench.podSpec" (list . $settings 1000) | nindent 6 }}
+      automountServiceAccountToken: false
+      volumes: {{- include "bench.scratchVolumes" . | nindent 8 }}
+    job_spec_config:
+      ttlSecondsAfterFinished: {{ int .Values.runs.ttlSecondsAfterFinished }}
+{{- end -}}
+
+{{/* (list $ server): what the runs of a location have besides; Dagster merges it into the launcher's. */}}
+{{- define "bench.containerContext" -}}
+{{- $root := index . 0 -}}
+{{- $server := index . 1 -}}
+k8s:
+  service_account_name: {{ include "bench.name" (list $root $server.account) }}
+  env: {{- toYaml $server.env | nindent 4 }}
+  {{- with $server.runResources }}
+  resources: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if $server.results }}
+  volumes: {{- include "bench.resultsVolume" $root | nindent 4 }}
+  volume_mounts: {{- include "bench.resultsMount" $root | nindent 4 }}
+  {{- end }}
+  {{- if ne $server.account "unprivileged" }}
+  run_k8s_config:
+    pod_spec_config:
+      automountServiceAccountToken: true
+      {{- if and $server.results (ne $root.Values.results.accessMode "ReadWriteMany") }}
+      # The volume is attached to one node: that of the code server.
+      affinity:
+        podAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution:
+            - topologyKey: kubernetes.io/hostname
+              labelSelector:
+                matchLabels: {{- include "bench.serverSelector" (list $root $server) | nindent 18 }}
+      {{- end }}
+  {{- end }}
+{{- end -}}
+
+{{- define "bench.resultsVolume" -}}
+- {name: results, persistentVolumeClaim: {claimName: {{ include "bench.resultsClaim" . }}}}
+{{- end -}}
+
+{{- define "bench.resultsMount" -}}
+- {name: results, mountPath: {{ include "bench.results" . }}}
+{{- end -}}

@@ -1,0 +1,128 @@
+"""Both Helms take the chart, and every Kubernetes would take what they make of it."""
+
+import functools
+import json
+import subprocess
+from typing import Any
+
+import helm_python
+import kubernetes_validate
+import pytest
+from helms import CHART, RELEASE, RejectedError, Values, files_of_helm4, helm3, render, render_with_helm4
+from kubernetes_validate import utils
+from variants import VARIANTS, container, pods, rendered
+
+KUBERNETES = ("1.20.2", "1.23.17", "1.31.0", "1.37.0")
+"""The oldest that the chart supports, the last without probes over gRPC, a recent and the newest one."""
+
+SCHEMAS = ("1.25", "1.31", "1.37")
+"""The oldest that there is a schema for, a recent and the newest one."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _schemas_read_once() -> Any:
+    """It would read the two megabytes of a version's definitions again for every object."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "schema_contents", functools.cache(utils.schema_contents))
+        yield
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_helm_3_finds_nothing_to_complain_about(strict: bool) -> None:
+    command = [str(helm3()), "lint", str(CHART), *(["--strict"] if strict else [])]
+    linted = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert linted.returncode == 0, linted.stdout
+    assert "WARNING" not in linted.stdout
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_helm_4_finds_nothing_to_complain_about(variant: str) -> None:
+    report = helm_python.lint(CHART, dict(VARIANTS[variant]), strict=True)
+    assert report["errors"] == []
+    assert {message["error"] for message in report["messages"]} <= {"icon is recommended"}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_kubernetes_takes_everything(variant: str) -> None:
+    for version in SCHEMAS:
+        for manifest in rendered(variant).values():
+            kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_every_supported_kubernetes_gets_what_it_knows(version: str) -> None:
+    objects = render(kubernetes=version)
+    for manifest in objects.values():
+        kubernetes_validate.validate(manifest, max(SCHEMAS[0], ".".join(version.split(".")[:2])), strict=True)
+    knows_grpc_probes = version not in ("1.20.2", "1.23.17")
+    probe = container(objects["Deployment", f"{RELEASE}-a10"]["spec"]["template"])["readinessProbe"]
+    assert ("grpc" in probe, "tcpSocket" in probe) == (knows_grpc_probes, not knows_grpc_probes)
+
+
+def test_a_kubernetes_that_is_too_old_is_refused() -> None:
+    with pytest.raises(RejectedError, match=r"chart requires kubeVersion: >=1\.20"):
+        render(kubernetes="1.19.0")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_both_helms_make_the_same(variant: str) -> None:
+    by_helm3, by_helm4 = dict(rendered(variant)), render_with_helm4(VARIANTS[variant])
+    generated = "Secret", f"{RELEASE}-postgresql"
+    passwords = [objects.pop(generated, {}).get("data") for objects in (by_helm3, by_helm4)]
+    assert [bool(password) for password in passwords] == [generated in rendered(variant)] * 2
+    assert by_helm3 == by_helm4
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_name_is_short_enough_and_every_object_is_the_releases(variant: str) -> None:
+    for (_, name), manifest in rendered(variant).items():
+        assert len(name) <= 52
+        assert manifest["metadata"]["labels"]["app.kubernetes.io/instance"] == RELEASE
+    for _, pod in pods(rendered(variant)):
+        assert pod["metadata"]["labels"]["app.kubernetes.io/instance"] == RELEASE
+
+
+def test_a_long_release_name_will_do() -> None:
+    with helm_python.Chart.load(CHART) as chart:
+        files = chart.render({}, name="a" * 53, namespace="dagster")
+    names = [line.split()[1] for text in files.values() for line in text.splitlines() if line.startswith("  name: ")]
+    assert names
+    assert all(len(name) <= 52 for name in names)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"replicaCount": 3}, "replicaCount"),
+        ({"locations": ["b250"]}, "locations"),
+        ({"locations": []}, "locations"),
+        ({"locations": [{"shape": "a250"}]}, "name"),
+        ({"locations": [{"name": "a250", "memory": "1Gi"}]}, "memory"),
+        ({"locations": [{"name": "small"}]}, '"small" is not the name of a shape'),
+        ({"locations": ["a10", "a10"]}, '"a10" and the location "a10" would both be called bench-a10'),
+        ({"locations": ["a10_chain", {"name": "a10-chain", "shape": "a10"}]}, "would both be called bench-a10-chain"),
+        ({"locations": [{"name": "webserver", "shape": "a10"}]}, "the webserver would both be called bench-webserver"),
+        ({"locations": [{"name": "a250", "resources": {"limits": {"cpu": "half"}}}]}, "cpu"),
+        ({"locations": [{"name": "a250", "replicas": 2}]}, "replicas"),
+        ({"locations": ["a10_pods"], "runLauncher": {"warm": True}}, "set runLauncher.warm to false"),
+        ({"meta": {"resources": {"request": {"cpu": "1"}}}}, "request"),
+        ({"postgresql": {"enabled": False}}, "postgresql.host is needed where postgresql.enabled is false"),
+        ({"postgresql": {"enabled": False, "host": "db"}}, "postgresql.existingSecret is needed"),
+        ({"postgresql": {"uid": 0}}, "uid"),
+        ({"results": {"accessMode": "ReadWriteOncePod"}}, "accessMode"),
+        ({"results": {"size": "big"}}, "size"),
+        ({"image": {"tag": 20250101}}, "tag"),
+        ({"queue": {"maxConcurrentRuns": "many"}}, "maxConcurrentRuns"),
+        ({"queue": {"dequeueIntervalSeconds": 0}}, "dequeueIntervalSeconds"),
+        ({"webserver": {"service": {"port": 0}}}, "port"),
+        ({"imagePullSecrets": ["registry"]}, "imagePullSecrets"),
+        ({"pod": {"labels": {"team": 7}}}, "team"),
+        ({"locationDefaults": {"env": {"not a name": "x"}}}, "not a name"),
+    ],
+    ids=json.dumps,
+)
+def test_values_that_will_not_do_are_refused_by_name(values: Values, said: str) -> None:
+    for refuse in (render, files_of_helm4):
+        with pytest.raises(RejectedError) as rejected:
+            refuse(values)
+        assert said in str(rejected.value)

@@ -1,0 +1,108 @@
+"""The ways to install the chart that its tests look at, each as its values and as it is rendered."""
+
+import functools
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from helms import Objects, Values, render
+
+_PLACEMENT: Values = {
+    "labels": {"team": "data"},
+    "annotations": {"example.com/scrape": "true"},
+    "nodeSelector": {"pool": "bench"},
+    "tolerations": [{"key": "bench", "operator": "Exists", "effect": "NoSchedule"}],
+    "affinity": {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchExpressions": [{"key": "gpu", "operator": "DoesNotExist"}]}]
+            }
+        }
+    },
+    "priorityClassName": "low",
+}
+
+# Few locations, where more would be more of the same.
+VARIANTS: Mapping[str, Values] = MappingProxyType(
+    {
+        "default": {},
+        "external PostgreSQL": {
+            "locations": ["a10"],
+            "postgresql": {
+                "enabled": False,
+                "host": "db.example.com",
+                "port": 6432,
+                "existingSecret": "db",
+                "params": {"sslmode": "require"},
+            },
+        },
+        "existing secret": {"locations": ["a10"], "postgresql": {"existingSecret": "db"}},
+        "ReadWriteMany": {
+            "locations": ["a10"],
+            "results": {"accessMode": "ReadWriteMany", "storageClassName": "shared", "size": "10Gi"},
+        },
+        "existing claim": {"locations": ["a10"], "results": {"existingClaim": "kept"}},
+        "warm": {
+            "locations": ["a10", {"name": "a250", "warm": False}],
+            "locationDefaults": {"warm": True},
+            "meta": {"warm": True},
+            "runLauncher": {"warm": True},
+        },
+        "pod per step": {"locations": ["a10", "a10_pods"]},
+        "network policy": {
+            "locations": ["a10"],
+            "networkPolicy": {
+                "enabled": True,
+                "webserverFrom": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}],
+            },
+        },
+        "pull secrets": {"locations": ["a10"], "imagePullSecrets": [{"name": "registry"}]},
+        "placement": {
+            "locations": ["a10", {"name": "a250", "nodeSelector": {"disk": "fast"}}],
+            "pod": _PLACEMENT,
+            "webserver": {"nodeSelector": {"pool": "servers"}},
+            "runs": {"tolerations": [], "annotations": {"example.com/scrape": "false"}},
+        },
+        "CPU limits": {
+            "locations": [
+                "a250",
+                {
+                    "name": "a250_slow",
+                    "shape": "a250",
+                    "resources": {"limits": {"cpu": "500m"}},
+                    "runResources": {"limits": {"cpu": 0.5, "memory": "1Gi"}},
+                    "env": {"MALLOC_ARENA_MAX": "2"},
+                },
+                {"name": "spare", "shape": "a10", "replicas": 0},
+            ],
+        },
+        "long names": {"locations": ["a100p30_daily_checks2_sleep500ms_importlate_inprocess"]},
+        "service": {"locations": ["a10"], "webserver": {"service": {"type": "NodePort", "port": 8080}}},
+    }
+)
+
+
+@functools.cache
+def rendered(variant: str) -> Objects:
+    """What Helm 3 makes of a variant."""
+    return render(VARIANTS[variant])
+
+
+def pods(objects: Objects) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The pods that the chart starts itself, each with its name, as pods or as templates of them."""
+    for (kind, name), found in objects.items():
+        if kind in ("Deployment", "StatefulSet"):
+            yield name, found["spec"]["template"]
+        elif kind == "Pod":
+            yield name, found
+
+
+def container(template: Mapping[str, Any]) -> dict[str, Any]:
+    """The one container of a pod."""
+    (only,) = template["spec"]["containers"]
+    return dict(only)
+
+
+def environment(template: Mapping[str, Any]) -> dict[str, Any]:
+    """Its variables: values as they are, references as maps."""
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container(template)["env"]}
