@@ -22,6 +22,8 @@ ASSET_JOB = "__ASSET_JOB"
 """The job that Dagster makes of all assets of a code location."""
 
 _GATEWAY_ERRORS = (502, 503, 504)
+_NO_DATABASE = "OperationalError"
+"""What SQLAlchemy calls a database that is away, restarts or has no room: for a while, and not by what was asked."""
 _REFUSALS = (401, 403)
 
 
@@ -127,7 +129,7 @@ class Webserver:
                     asset_selection=[key.split("/") for key in asset_keys] or None,
                 )
             except DagsterGraphQLClientError as error:
-                if isinstance(error.__cause__, TransportError):
+                if isinstance(error.__cause__, TransportError) or _NO_DATABASE in str(error):
                     raise
                 raise LaunchRejectedError(_one_line(": ".join(str(part) for part in error.args))) from error
             except KeyError as error:
@@ -211,9 +213,12 @@ class Webserver:
                     f"The webserver at {self.url} does not answer. Is it up (`bench up`), and is this its URL? "
                     "Set BENCH_WEBSERVER_URL for another."
                 ) from error
-            raise WebserverError(
-                f"The webserver at {self.url} answered with an error: {_one_line(str(cause or error))}"
-            ) from error
+            said = _one_line(str(cause or error))
+            if _NO_DATABASE in said:
+                raise WebserverUnreachableError(
+                    f"The webserver at {self.url} has trouble with its database: {said}"
+                ) from error
+            raise WebserverError(f"The webserver at {self.url} answered with an error: {said}") from error
 
 
 def _location_status(entry: Mapping[str, Any]) -> LocationStatus:

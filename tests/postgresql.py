@@ -27,8 +27,8 @@ _UNPRIVILEGED = "nobody"
 class PostgresServer:
     """A server with its data in a folder of its own, from `start` to `close`; tests may kill it in between."""
 
-    def __init__(self) -> None:
-        """Make its data folder."""
+    def __init__(self, disk: Path | None = None) -> None:
+        """Make its data folder, on another disk if one is given."""
         self.folder = Path(tempfile.mkdtemp(prefix="bench-postgresql-"))
         self.folder.chmod(0o755)
         self._user = _UNPRIVILEGED if os.geteuid() == 0 else None
@@ -42,7 +42,7 @@ class PostgresServer:
         for folder in (installed, package.with_name(f"{package.name}.libs")):  # as the wheel has them
             shutil.copytree(folder, programs / folder.relative_to(package.parent))
         self._bin = programs / package.name / installed.name / "bin"
-        self.data = self.folder / "data"
+        self.data = (disk or self.folder) / "data"
         self.log = self.folder / "log"
         """What its programs and it have said."""
         self.data.mkdir(mode=0o700)
@@ -96,9 +96,9 @@ class PostgresServer:
 
 
 @contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    """A server that has started, and is removed afterwards."""
-    server = PostgresServer()
+def running_server(disk: Path | None = None) -> Iterator[PostgresServer]:
+    """A server that has started, and is removed afterwards; with its data on another disk if one is given."""
+    server = PostgresServer(disk)
     try:
         server.start()
         yield server

@@ -7,6 +7,7 @@ settings, its results and its lock, and nothing else.
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg2
 import yaml
 
 from bench_orchestrator import settings
@@ -42,13 +43,19 @@ def instance_home(home: Path, postgres_url: str | None) -> Path:
 
 
 def check_url(postgres_url: str) -> None:
-    """Raises DeploymentError where this cannot be the URL of a database on PostgreSQL."""
+    """Raises DeploymentError where this is not the URL of a database on PostgreSQL that can be used."""
     parts = urlsplit(postgres_url)
     if not parts.scheme.startswith("postgresql") or not parts.path.strip("/"):
         raise DeploymentError(
             f"{without_password(postgres_url)!r} is not the URL of a database on PostgreSQL. "
             "Give one like postgresql://user:password@host:5432/database."
         )
+    try:
+        # SQLAlchemy's name of the driver is nothing for the driver.
+        psycopg2.connect(parts._replace(scheme="postgresql").geturl(), connect_timeout=10).close()
+    except psycopg2.Error as error:
+        reason = " ".join(str(error).split())
+        raise DeploymentError(f"The database {without_password(postgres_url)} cannot be used: {reason}") from error
 
 
 def without_password(url: str) -> str:

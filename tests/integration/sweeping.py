@@ -165,6 +165,7 @@ class Bench:
 
         def look() -> bool:
             try:
+                self.webserver.query("query { runsOrError(limit: 1) { __typename } }")  # from its storage
                 return self.webserver.list_locations()[META_LOCATION].state == "loaded"
             except WebserverError:
                 return False

@@ -1,0 +1,123 @@
+"""Bad days of the database: a sweep while PostgreSQL restarts, cuts its connections, or has no room left."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import psycopg2
+import pytest
+from postgresql import PostgresServer, execute, running_server
+
+from bench_orchestrator.model import Outcome
+from integration.leftovers import assert_nothing_left
+from integration.sweeping import FAST, PATIENCE_S, Bench, bench_command, bench_in, ended, project_locations, wait_for
+
+Status = dg.DagsterRunStatus
+
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL"
+
+
+@pytest.fixture
+def server() -> Iterator[PostgresServer]:
+    """A server of the test's own."""
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture
+def bench(new_home: Callable[..., Path], server: PostgresServer) -> Iterator[Bench]:
+    """A deployment on it."""
+    with bench_in(new_home(), project_locations(FAST), server.url) as bench:
+        yield bench
+
+
+def test_a_restart_in_the_middle_of_a_sweep_costs_no_launch(bench: Bench, server: PostgresServer) -> None:
+    run_id = bench.start([FAST], repeats=4)
+    bench.wait_for_notes(run_id, 1)
+    bench.wait_for_trial(run_id, 2, Status.SUCCESS)  # between two trials, or in the next one's queue
+    server.stop()
+    time.sleep(2)
+    server.start()
+    assert bench.wait_for_end(run_id) is Status.SUCCESS
+    bench.wait_until_usable()
+    assert bench.outcomes(bench.harvest_now(run_id)) == ["ok"] * 4
+
+
+def test_connections_that_are_cut_lose_nothing(bench: Bench, server: PostgresServer) -> None:
+    run_id = bench.start([FAST], repeats=5)
+    while not bench.run(run_id).finished:
+        execute(server.url, CUT)
+        time.sleep(0.5)
+    bench.wait_until_usable()
+    sweep = bench.harvest_now(run_id)  # every launch is recorded once, whatever became of it
+    assert len(sweep.launches) == 5
+    assert {launch.outcome for launch in sweep.launches} <= {Outcome.OK, Outcome.FAILED, Outcome.REJECTED, Outcome.LOST}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for a database and little else."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a file system of a certain size")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", disk], check=True)
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_full_disk_is_named_and_every_launch_is_recorded_once(
+    new_home: Callable[..., Path], small_disk: Path
+) -> None:
+    with (
+        running_server(small_disk) as server,
+        bench_in(new_home(), project_locations(FAST), server.url) as bench,
+    ):
+        run_id = bench.start([FAST], repeats=4)
+        bench.wait_for_notes(run_id, 1)
+        filler = small_disk / "filler"
+        fill(filler)
+        with pytest.raises(psycopg2.OperationalError, match="No space left on device"):
+            execute(
+                server.url, "CREATE TABLE more AS SELECT repeat(md5(n::text), 100) FROM generate_series(1, 99999) n"
+            )
+        wait_for("a trial that the full disk reaches", lambda: _reached(bench, run_id))
+        filler.unlink()
+        bench.wait_until_usable()
+        wait_for("the end of the sweep", lambda: bench.run(run_id).finished or _silent(bench, run_id))
+        reasons = "\n".join(bench.log(run_id))
+        assert "No space left on device" in reasons
+        assert str(server.port) in reasons
+
+
+def fill(path: Path) -> None:
+    """Take all the room that is left."""
+    with path.open("wb") as file:
+        try:
+            while True:
+                file.write(b"\0" * 65_536)
+                file.flush()
+        except OSError:
+            pass
+
+
+def _reached(bench: Bench, run_id: str) -> bool:
+    return bench.run(run_id).finished
+
+
+def _silent(bench: Bench, run_id: str) -> bool:
+    return bench.run(run_id).finished
+
+
+def test_the_command_names_a_database_that_is_not_there(new_home: Callable[..., Path], server: PostgresServer) -> None:
+    home, url = new_home(), server.url.replace("dagster@", "dagster:a-secret@").replace("/postgres", "/nowhere")
+    with ended(bench_command(home, "run", "quick", "--locations", FAST, postgres_url=url)) as process:
+        output, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 3, output + errors
+    assert f"dagster:***@127.0.0.1:{server.port}/nowhere" in errors
+    assert 'database "nowhere" does not exist' in errors
+    assert "a-secret" not in output + errors
+    assert_nothing_left(home)
