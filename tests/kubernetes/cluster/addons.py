@@ -49,15 +49,19 @@ class Api:
 
 def host_lines(services: list[Object], endpoints: list[Object]) -> Iterator[str]:
     """The lines of a hosts file: a service's address or, without one, those of its pods."""
-    subsets = {_key(item): item.get("subsets") or [] for item in endpoints}
+    ready = {
+        _key(item): [address for subset in item.get("subsets", []) for address in subset.get("addresses", [])]
+        for item in endpoints
+    }
     for service in services:
         namespace, name = _key(service)
         domain = f"{name}.{namespace}.svc.{DOMAIN}"
         match service["spec"].get("clusterIP"):
             case "None":
-                for address in (a for subset in subsets.get((namespace, name), []) for a in subset.get("addresses", [])):
-                    names = [domain] + [f"{address['hostname']}.{domain}"] * ("hostname" in address)
-                    yield f"{address['ip']} {' '.join(names)}"
+                for address in ready.get((namespace, name), []):
+                    yield f"{address['ip']} {domain}"
+                    if "hostname" in address:
+                        yield f"{address['ip']} {address['hostname']}.{domain}"
             case str(address) if address:
                 yield f"{address} {domain}"
 

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Installs the Debian packages that the cluster needs and builds Kubernetes' binaries from Debian's source package, once:
-# about 6 minutes on 2 cores. No package index offers them ready-made. What is built is kept in $BENCH_KUBERNETES_HOME.
+# about 6 minutes on 2 cores. No package index offers them ready-made. `build.sh FOLDER`: where to keep what is built.
 set -euo pipefail
 
-home=${BENCH_KUBERNETES_HOME:-$HOME/.cache/dagster-bench/kubernetes}
+home=$1
 bin=$home/bin
 work=$home/build
 commands=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)

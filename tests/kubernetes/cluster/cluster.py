@@ -27,15 +27,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from node import API, CGROUP, HOME, HOST_ADDRESS, KEYS, NAME, STATE, start_ticks
+
 HERE = Path(__file__).parent
-HOME = Path(os.environ.setdefault("BENCH_KUBERNETES_HOME", str(Path.home() / ".cache/dagster-bench/kubernetes")))
-
-from node import ADDRESS, API, CGROUP, HOST_ADDRESS, KEYS, NAME, STATE, start_ticks  # noqa: E402  (reads the setting)
-
-LINK = "dagster-bench"
+LINK = Path("/sys/class/net/dagster-bench")
 RECORD = STATE / "processes.json"
 BASE_IMAGE = "localhost/debian-python:bookworm"
 BUILD_GIBIBYTES = 8
@@ -77,7 +74,7 @@ def built() -> bool:
 
 def build() -> None:
     """Install and build the cluster's programs, unless they are there; progress goes to stderr."""
-    subprocess.run([HERE / "build.sh"], check=True)
+    subprocess.run([HERE / "build.sh", HOME], check=True)
 
 
 def base_image() -> str:
@@ -95,10 +92,8 @@ class ExistingCluster:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
+    def __exit__(self, *_: object) -> None:
+        """Someone else's cluster stays as it is."""
 
     @property
     def image(self) -> str:
@@ -137,7 +132,12 @@ class Cluster(ExistingCluster):
 
     def __init__(self) -> None:
         super().__init__(KEYS / "admin.kubeconfig")
-        self.kubectl_command[0] = str(HOME / "bin/kubectl")
+        # Its cache elsewhere would outlive the cluster.
+        self.kubectl_command = [
+            f"{HOME / 'bin/kubectl'}",
+            f"--kubeconfig={self.kubeconfig}",
+            f"--cache-dir={STATE}/cache",
+        ]
         self._was_up = False
         self._first: subprocess.Popen[bytes] | None = None
 
@@ -146,14 +146,13 @@ class Cluster(ExistingCluster):
         if not self._was_up:
             try:
                 self.up()
-            except BaseException:
+            except BaseException as error:
+                error.add_note(_ends_of_logs())
                 self.down()
                 raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if not self._was_up:
             self.down()
 
@@ -165,8 +164,7 @@ class Cluster(ExistingCluster):
         """Start the cluster, and return when it runs pods."""
         build()
         self.down()
-        if Path("/sys/class/net", LINK).exists():
-            raise ClusterError(f"Another cluster of this kind is up: the network interface {LINK} exists")
+        _until(f"no other cluster uses {LINK.name}, a network interface", lambda: not LINK.exists(), seconds=5)
         _say("starting")
         self._make_keys()
         for folder in _cgroups():
@@ -195,8 +193,8 @@ class Cluster(ExistingCluster):
             self._first = None
         # A namespace's first process is gone only after all the others are.
         _until("the node's processes are gone", lambda: not any(start_ticks(pid) == t for pid, t in recorded.items()))
-        if recorded and Path("/sys/class/net", LINK).exists():
-            subprocess.run(["ip", "link", "delete", LINK], check=False, stderr=subprocess.DEVNULL)
+        if recorded:
+            _until("its network is gone", lambda: not LINK.exists())
         _until("its cgroups are empty", _remove_cgroups)
         if STATE.exists():
             shutil.rmtree(STATE)
@@ -266,9 +264,9 @@ class Cluster(ExistingCluster):
         _until("the node's first process is there", lambda: bool(children.read_text().strip()))
         pids = [outer, int(children.read_text())]
         RECORD.write_text(json.dumps({"boot": _boot(), "processes": {pid: start_ticks(pid) for pid in pids}}))
-        _output(["ip", "link", "add", LINK, "type", "veth", "peer", "name", "eth0", "netns", str(pids[1])])
-        _output(["ip", "address", "add", f"{HOST_ADDRESS}/30", "dev", LINK])
-        _output(["ip", "link", "set", LINK, "up"])
+        _output(["ip", "link", "add", LINK.name, "type", "veth", "peer", "name", "eth0", "netns", str(pids[1])])
+        _output(["ip", "address", "add", f"{HOST_ADDRESS}/30", "dev", LINK.name])
+        _output(["ip", "link", "set", LINK.name, "up"])
         self._inside(sys.executable, str(HERE / "node.py"), "prepare")
 
     def _inside(self, *command: str, stdin: int = subprocess.DEVNULL) -> str:
@@ -284,20 +282,16 @@ class Cluster(ExistingCluster):
         self._inside("ctr", "--namespace=k8s.io", "images", "import", "-", stdin=archive)
 
     def _wait(self, what: str, attempt: Callable[[], object]) -> None:
-        last: list[str] = []
-
-        def succeeds() -> bool:
+        """Wait until the attempt no longer fails."""
+        deadline = time.monotonic() + 120
+        while True:
             try:
                 attempt()
+                return
             except ClusterError as error:
-                last[:] = [str(error)]
-                return False
-            return True
-
-        try:
-            _until(f"{what} is ready", succeeds, seconds=120)
-        except ClusterError as error:
-            raise ClusterError(f"{error}: {last}; logs are in {STATE / 'log'}") from None
+                if time.monotonic() > deadline:
+                    raise ClusterError(f"{what} did not come up; logs are in {STATE / 'log'}") from error
+            time.sleep(0.2)
 
 
 def purge() -> None:
@@ -345,6 +339,11 @@ def _remove_cgroups() -> bool:
     return not any(folder.exists() for folder in _cgroups())
 
 
+def _ends_of_logs() -> str:
+    logs = sorted((STATE / "log").glob("*.log"))
+    return "\n".join(f"{log.name}: {line}" for log in logs for line in log.read_text().splitlines()[-5:])
+
+
 def _until(what: str, holds: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
@@ -356,9 +355,9 @@ def _until(what: str, holds: Callable[[], bool], seconds: float = 30) -> None:
 def _output(
     command: list[str], input: str | None = None, timeout: float | None = None, stdin: int = subprocess.DEVNULL
 ) -> str:
-    source = {"stdin": stdin} if input is None else {}
+    source = stdin if input is None else None
     done = subprocess.run(
-        command, input=input, capture_output=True, text=True, timeout=timeout, check=False, **source
+        command, stdin=source, input=input, capture_output=True, text=True, timeout=timeout, check=False
     )
     if done.returncode:
         raise ClusterError(f"{' '.join(command)}: {done.stderr.strip()}")

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-HOME = Path(os.environ["BENCH_KUBERNETES_HOME"])
+HOME = Path(os.environ.get("BENCH_KUBERNETES_HOME") or Path.home() / ".cache/dagster-bench/kubernetes").absolute()
 STATE = HOME / "state"
 KEYS = STATE / "keys"
 
@@ -197,8 +197,8 @@ def prepare() -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(Path("/proc/sys", setting).read_text())
         _run("mount", "--bind", copy, f"/proc/sys/{setting}")
-    for folder in (HOSTS, VOLUMES, Path("/run/cni")):
-        folder.mkdir()
+    for path in (HOSTS, VOLUMES, Path("/run/cni")):
+        path.mkdir()
     Path("/run/cni/pods.conflist").write_text(json.dumps(NETWORK))
     Path("/run/containerd.toml").write_text(CONTAINERD)
     Path("/run/kubelet.json").write_text(json.dumps(KUBELET))
