@@ -11,7 +11,7 @@ import dagster as dg
 import hypothesis
 import pytest
 import uvicorn
-from cluster import ExistingCluster, cluster_for_tests, why_not
+from cluster import Cluster, ExistingCluster, build, why_not
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
@@ -93,12 +93,17 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[ExistingCluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[ExistingCluster]:
     """A Kubernetes cluster: the one that KUBECONFIG names, or one of our own that is removed afterwards.
 
     A test may start our own anew: load images in fixtures of a module.
     """
-    if "KUBECONFIG" not in os.environ and (reason := why_not()):
+    if kubeconfig := os.environ.get("KUBECONFIG"):
+        yield ExistingCluster(Path(kubeconfig))
+        return
+    if reason := why_not():
         pytest.skip(reason)
-    with cluster_for_tests() as ready:
-        yield ready
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        build()  # may take minutes, and says what it does
+    with Cluster() as own:
+        yield own

@@ -1,26 +1,33 @@
 #!/bin/bash
-# Makes localhost/debian-python:bookworm from Debian's packages, where no registry offers a base image: Python 3.11 with venv.
-# `base-image.sh --rebuild` makes it anew, with the packages of today.
+# Makes localhost/debian-python:bookworm from Debian's packages, where no registry offers a base image: Python 3.11 with
+# venv. Made once; prints its name. `podman rmi localhost/debian-python:bookworm` lets the next call make it anew.
 set -euo pipefail
 
 image=localhost/debian-python:bookworm
 # python3-distutils: what python3.11-venv needs, under a name that debootstrap knows.
 packages=ca-certificates,python3.11,python3.11-venv,python3-distutils
-mirror=$(apt-cache policy | sed -n 's/.* \(http[^ ]*\) bookworm\/main .*/\1/p' | head -n 1)
+# Of no use in an image, or this machine's; patterns of tar's.
+left_out=('./dev/*' './etc/hostname' './etc/resolv.conf' './proc/*' './sys/*' './usr/share/doc/*' './usr/share/locale/*'
+  './usr/share/man/*' './var/cache/apt/*' './var/lib/apt/lists/*' './var/log/*')
 
-make_image() {
-  local root
-  root=$(mktemp -d)
-  trap "rm -rf '$root'" EXIT
-  echo "base image: fetching Debian's packages (about a minute)" >&2
-  debootstrap --variant=minbase --include="$packages" bookworm "$root" "$mirror" >"$root.log" 2>&1 ||
-    { tail "$root.log" >&2; rm "$root.log"; exit 1; }
-  rm -rf "$root.log" "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/* "$root"/dev/*
-  rm "$root/etc/resolv.conf" "$root/etc/hostname" # this machine's
+fill_root() {
+  local mirror
+  mirror=$(apt-cache policy | sed -n 's/.* \(http[^ ]*\) bookworm\/main .*/\1/p' | head -n 1)
+  debootstrap --variant=minbase --include="$packages" bookworm "$root" "$mirror" >"$work/log" 2>&1 ||
+    { tail "$work/log" >&2; return 1; }
   ln -sf python3.11 "$root/usr/bin/python3"
   ln -sf python3.11 "$root/usr/bin/python"
-  tar --create --numeric-owner --directory "$root" . | podman import --quiet --change CMD=python3 - "$image" >/dev/null
 }
 
-if [ "${1:-}" = --rebuild ] || ! podman image exists "$image"; then make_image; fi
+make_image() {
+  echo "base image: fetching Debian's packages (about a minute)" >&2
+  work=$(mktemp -d)
+  root=$work/root
+  trap 'rm -rf --one-file-system "$work"' EXIT
+  fill_root
+  tar --create --numeric-owner "${left_out[@]/#/--exclude=}" --directory "$root" . |
+    podman import --quiet --change CMD=python3 - "$image" >/dev/null
+}
+
+podman image exists "$image" || make_image
 echo "$image"

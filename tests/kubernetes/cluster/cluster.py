@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
-from node import API, CGROUP, HOME, HOST_ADDRESS, KEYS, NAME, STATE, start_ticks
+from node import ADDRESS, API, CGROUP, HIDDEN, HOME, HOST_ADDRESS, KEYS, NAME, STATE, start_ticks
 
 HERE = Path(__file__).parent
 LINK = Path("/sys/class/net/dagster-bench")
@@ -58,6 +58,9 @@ def why_not() -> str:
     release = Path("/etc/os-release")
     if not release.exists() or "VERSION_CODENAME=bookworm" not in release.read_text():
         return "a cluster is built from packages of Debian 12, which this is not"
+    for path in (HOME, HERE, Path(sys.executable)):
+        if any(path.is_relative_to(folder) for folder in HIDDEN):
+            return f"a cluster's node has folders of its own instead of {', '.join(HIDDEN)}, and needs {path}"
     unshare = subprocess.run([*_NEW_NAMESPACES, "true"], capture_output=True, text=True, check=False)
     if unshare.returncode:
         return f"a cluster needs namespaces of its own: {unshare.stderr.strip()}"
@@ -88,12 +91,6 @@ class ExistingCluster:
     def __init__(self, kubeconfig: Path) -> None:
         self.kubeconfig = kubeconfig
         self.kubectl_command = ["kubectl", f"--kubeconfig={kubeconfig}"]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Someone else's cluster stays as it is."""
 
     @property
     def image(self) -> str:
@@ -132,11 +129,12 @@ class Cluster(ExistingCluster):
 
     def __init__(self) -> None:
         super().__init__(KEYS / "admin.kubeconfig")
-        # Its cache elsewhere would outlive the cluster.
         self.kubectl_command = [
-            f"{HOME / 'bin/kubectl'}",
+            "env",
+            f"NO_PROXY={ADDRESS}",
+            str(HOME / "bin/kubectl"),
             f"--kubeconfig={self.kubeconfig}",
-            f"--cache-dir={STATE}/cache",
+            f"--cache-dir={STATE / 'cache'}",  # elsewhere it would outlive the cluster
         ]
         self._was_up = False
         self._first: subprocess.Popen[bytes] | None = None
@@ -189,6 +187,7 @@ class Cluster(ExistingCluster):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if self._first:
+            self._first.kill()
             self._first.wait()
             self._first = None
         # A namespace's first process is gone only after all the others are.
@@ -260,11 +259,14 @@ class Cluster(ExistingCluster):
             cwd="/",
         )
         outer = self._first.pid
+        _record(outer)
         children = Path(f"/proc/{outer}/task/{outer}/children")
         _until("the node's first process is there", lambda: bool(children.read_text().strip()))
-        pids = [outer, int(children.read_text())]
-        RECORD.write_text(json.dumps({"boot": _boot(), "processes": {pid: start_ticks(pid) for pid in pids}}))
-        _output(["ip", "link", "add", LINK.name, "type", "veth", "peer", "name", "eth0", "netns", str(pids[1])])
+        inner = int(children.read_text())
+        _record(outer, inner)
+        name = Path(f"/proc/{inner}/comm")
+        _until("the node has its own /proc", lambda: name.read_text().strip() == "catatonit")
+        _output(["ip", "link", "add", LINK.name, "type", "veth", "peer", "name", "eth0", "netns", str(inner)])
         _output(["ip", "address", "add", f"{HOST_ADDRESS}/30", "dev", LINK.name])
         _output(["ip", "link", "set", LINK.name, "up"])
         self._inside(sys.executable, str(HERE / "node.py"), "prepare")
@@ -296,17 +298,22 @@ class Cluster(ExistingCluster):
 
 def purge() -> None:
     """Remove the programs and the base image."""
-    subprocess.run(["podman", "rmi", "--force", BASE_IMAGE], check=False, capture_output=True)
-    shutil.rmtree(HOME, ignore_errors=True)
-
-
-def cluster_for_tests() -> ExistingCluster:
-    """The cluster to test with: KUBECONFIG's if that is set, else one of our own."""
-    kubeconfig = os.environ.get("KUBECONFIG")
-    return ExistingCluster(Path(kubeconfig)) if kubeconfig else Cluster()
+    with contextlib.suppress(FileNotFoundError):
+        subprocess.run(["podman", "rmi", "--force", BASE_IMAGE], check=False, capture_output=True)
+    for folder in ("bin", "build"):
+        shutil.rmtree(HOME / folder, ignore_errors=True)
+    for file in ("built", "pause.tar"):
+        (HOME / file).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        HOME.rmdir()
 
 
 _NEW_NAMESPACES = ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL"]
+
+
+def _record(*pids: int) -> None:
+    """Write down the processes to kill: the one that holds the namespaces, and their first."""
+    RECORD.write_text(json.dumps({"boot": _boot(), "processes": {pid: start_ticks(pid) for pid in pids}}))
 
 
 def _recorded() -> dict[int, int]:
@@ -356,9 +363,12 @@ def _output(
     command: list[str], input: str | None = None, timeout: float | None = None, stdin: int = subprocess.DEVNULL
 ) -> str:
     source = stdin if input is None else None
-    done = subprocess.run(
-        command, stdin=source, input=input, capture_output=True, text=True, timeout=timeout, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, stdin=source, input=input, capture_output=True, text=True, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(str(error)) from None
     if done.returncode:
         raise ClusterError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
@@ -370,6 +380,13 @@ def _say(what: str) -> None:
 
 def main() -> None:
     """Do what the command line says."""
+    try:
+        _obey()
+    except ClusterError as error:
+        sys.exit(f"cluster: {error}")
+
+
+def _obey() -> None:
     cluster = Cluster()
     match sys.argv[1:]:
         case ["build"]:

@@ -28,6 +28,8 @@ DOMAIN = "cluster.local"
 API = f"https://{ADDRESS}:6443"
 
 ETCD = "http://127.0.0.1:2379"
+# The machine's folders that the node does not see.
+HIDDEN = ("/run", "/var/lib", "/var/log")
 HOSTS = Path("/run/hosts")
 VOLUMES = Path("/var/lib/volumes")
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
@@ -95,6 +97,8 @@ KUBELET = {
     "evictionHard": {"memory.available": "100Mi", "nodefs.available": "2%", "imagefs.available": "2%"},
     "imageGCHighThresholdPercent": 100,
 }
+
+ENVIRONMENT = ("BENCH_KUBERNETES_HOME", "HOME", "PATH")
 
 CONTROLLER_ARGUMENTS = ["--leader-elect=false", "--bind-address=127.0.0.1", "--port=0"]
 
@@ -212,9 +216,17 @@ def prepare() -> None:
 
 def start(name: str) -> None:
     """Start a program of the node; its output goes to /var/log."""
+    # No proxy, above all: what the programs talk to is here.
+    environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     with Path(f"/var/log/{name}.log").open("ab") as log:
         process = subprocess.Popen(
-            PROGRAMS[name], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+            PROGRAMS[name],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd="/",
+            start_new_session=True,
         )
     Path(f"/run/{name}.pid").write_text(json.dumps([process.pid, start_ticks(process.pid)]))
 
