@@ -171,7 +171,7 @@ class Cluster(ExistingCluster):
         self.start("etcd", "containerd", "kube-apiserver")
         self._wait("the API server", lambda: self.kubectl("get", "--raw=/readyz"))
         self.kubectl("create", "--validate=false", "-f", str(HERE / "objects.yaml"))
-        self._wait("containerd", lambda: self._inside("ctr", "version"))
+        self._wait("containerd", lambda: self._inside(str(HOME / "bin/ctr"), "version"))
         with (HOME / "pause.tar").open("rb") as archive:
             self._import(archive.fileno())
         self.start("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "dnsmasq", "addons")
@@ -182,6 +182,8 @@ class Cluster(ExistingCluster):
 
     def down(self) -> None:
         """Remove the cluster and all that it left, in whatever state it is; what was built stays."""
+        if not STATE.exists():
+            return
         recorded = _recorded()
         for pid in recorded:
             with contextlib.suppress(ProcessLookupError):
@@ -195,8 +197,7 @@ class Cluster(ExistingCluster):
         if recorded:
             _until("its network is gone", lambda: not LINK.exists())
         _until("its cgroups are empty", _remove_cgroups)
-        if STATE.exists():
-            shutil.rmtree(STATE)
+        shutil.rmtree(STATE)
 
     def load_image(self, name: str) -> None:
         """Copy an image from podman to the cluster."""
@@ -276,12 +277,11 @@ class Cluster(ExistingCluster):
         recorded = list(_recorded())
         if len(recorded) != 2:
             raise ClusterError("The cluster is not up")
-        path = f"{HOME / 'bin'}:{os.environ['PATH']}"
-        enter = ["nsenter", f"--target={recorded[1]}", "--mount", "--net", "--pid", "env", f"PATH={path}"]
+        enter = ["nsenter", f"--target={recorded[1]}", "--mount", "--net", "--pid"]
         return _output([*enter, *command], stdin=stdin)
 
     def _import(self, archive: int) -> None:
-        self._inside("ctr", "--namespace=k8s.io", "images", "import", "-", stdin=archive)
+        self._inside(str(HOME / "bin/ctr"), "--namespace=k8s.io", "images", "import", "-", stdin=archive)
 
     def _wait(self, what: str, attempt: Callable[[], object]) -> None:
         """Wait until the attempt no longer fails."""

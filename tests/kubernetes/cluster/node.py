@@ -13,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-HOME = Path(os.environ.get("BENCH_KUBERNETES_HOME") or Path.home() / ".cache/dagster-bench/kubernetes").absolute()
+HOME_SETTING = "BENCH_KUBERNETES_HOME"
+HOME = Path(os.environ.get(HOME_SETTING) or Path.home() / ".cache/dagster-bench/kubernetes").absolute()
 STATE = HOME / "state"
 KEYS = STATE / "keys"
 
@@ -97,8 +98,6 @@ KUBELET = {
     "evictionHard": {"memory.available": "100Mi", "nodefs.available": "2%", "imagefs.available": "2%"},
     "imageGCHighThresholdPercent": 100,
 }
-
-ENVIRONMENT = ("BENCH_KUBERNETES_HOME", "HOME", "PATH")
 
 CONTROLLER_ARGUMENTS = ["--leader-elect=false", "--bind-address=127.0.0.1", "--port=0"]
 
@@ -217,7 +216,7 @@ def prepare() -> None:
 def start(name: str) -> None:
     """Start a program of the node; its output goes to /var/log."""
     # No proxy, above all: what the programs talk to is here.
-    environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    environment = {"PATH": f"{HOME / 'bin'}:{os.environ['PATH']}", HOME_SETTING: str(HOME)}
     with Path(f"/var/log/{name}.log").open("ab") as log:
         process = subprocess.Popen(
             PROGRAMS[name],
