@@ -1,5 +1,6 @@
 """What tests of several modules share: Dagster instances that are real, and thrown away afterwards."""
 
+import os
 import shutil
 import socket
 import threading
@@ -10,6 +11,7 @@ import dagster as dg
 import hypothesis
 import pytest
 import uvicorn
+from cluster import Cluster, ExistingCluster, build, why_not
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
@@ -88,3 +90,20 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", instance)
         server.should_exit = True
         thread.join(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[ExistingCluster]:
+    """A Kubernetes cluster: the one that KUBECONFIG names, or one of our own that is removed afterwards.
+
+    A test may start our own anew: load images in fixtures of a module.
+    """
+    if kubeconfig := os.environ.get("KUBECONFIG"):
+        yield ExistingCluster(Path(kubeconfig))
+        return
+    if reason := why_not():
+        pytest.skip(reason)
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        build()  # may take minutes, and says what it does
+    with Cluster() as own:
+        yield own
