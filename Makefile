@@ -3,8 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
-.PHONY: bench test test-thorough test-kubernetes lint lock clean
+# A line of pyproject.toml's [project].
+project = $(shell sed -n 's/^$(1) = "\(.*\)"/\1/p' pyproject.toml)
+BUILDER ?= $(shell docker version >/dev/null 2>&1 && echo docker || echo podman)
+IMAGE ?= $(call project,name):$(call project,version)
+
+.PHONY: bench test test-thorough test-kubernetes lint image lock clean
 
 bench: $(STAMP)  ## Measure launches in three small code locations; print and write the report.
 	@$(BIN)/python -m bench_orchestrator run quick
@@ -32,9 +38,17 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-lock:  ## Renew requirements.lock from pyproject.toml (needs uv).
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-		--no-header --group dev pyproject.toml -o requirements.lock
+image:  ## Build the image that helm/ installs (variables: BUILDER=podman IMAGE BASE_IMAGE BUILD_OPTIONS, and pip's PIP_CONFIG_FILE PIP_CERT).
+	@DOCKER_BUILDKIT=1 $(BUILDER) build $(if $(findstring podman,$(BUILDER)),--format docker) \
+		--file helm/image/Dockerfile --tag $(IMAGE) $${BASE_IMAGE:+--build-arg BASE_IMAGE="$$BASE_IMAGE"} \
+		--build-arg TITLE=$(call project,name) --build-arg VERSION=$(call project,version) \
+		--build-arg DESCRIPTION="$(call project,description)" \
+		$${PIP_CONFIG_FILE:+--secret id=pip.conf,src="$$PIP_CONFIG_FILE"} $${PIP_CERT:+--secret id=ca.pem,src="$$PIP_CERT"} \
+		$(BUILD_OPTIONS) .
+
+lock:  ## Renew requirements.lock, and the image's without what is for development, from pyproject.toml (needs uv).
+	$(COMPILE) --group dev pyproject.toml -o requirements.lock
+	$(COMPILE) --constraint requirements.lock pyproject.toml -o helm/image/requirements.lock
 
 clean:  ## Remove the environment and everything the bench wrote, results included.
 	rm -rf $(VENV) .bench results history storage schedules logs
