@@ -35,6 +35,10 @@ class WebserverUnreachableError(WebserverError):
     """No answer: the request may or may not have been carried out."""
 
 
+class DatabaseTroubleError(WebserverUnreachableError):
+    """The webserver answers that its database does not; what it was asked may have been carried out in part."""
+
+
 class AccessDeniedError(WebserverError):
     """The webserver wants other credentials."""
 
@@ -215,7 +219,7 @@ class Webserver:
                 ) from error
             said = _one_line(str(cause or error))
             if _NO_DATABASE in said:
-                raise WebserverUnreachableError(
+                raise DatabaseTroubleError(
                     f"The webserver at {self.url} has trouble with its database: {said}"
                 ) from error
             raise WebserverError(f"The webserver at {self.url} answered with an error: {said}") from error

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from bench_orchestrator import event_log
-from bench_orchestrator.launching import WebserverError, WebserverUnreachableError
+from bench_orchestrator.launching import DatabaseTroubleError, WebserverError, WebserverUnreachableError
 from bench_orchestrator.model import (
     MICROSECONDS,
     LaunchPath,
@@ -25,6 +25,7 @@ from bench_orchestrator.model import (
 )
 from bench_orchestrator.pods import read_pod
 from bench_orchestrator.sites import Site
+from bench_orchestrator.storage import describe_storage
 from synthetic_locations.triggers import LaunchRequest, Trigger, clear_request, write_request
 
 POLL_S = 0.5
@@ -84,7 +85,7 @@ def run_trials(
         try:
             site.meter.begin(trial.location)
             try:
-                run_id, requested_us = launch.request(deadline)
+                run_id, requested_us, trouble = launch.request(deadline)
             except WebserverError as error:
                 yield TrialNote(trial.number, Outcome.REJECTED, reason=str(error))
                 if isinstance(error, WebserverUnreachableError):
@@ -98,6 +99,8 @@ def run_trials(
                 run = event_log.get_run(site.instance, run_id)
                 # The status tells where it hangs: QUEUED without a slot, NOT_STARTED where the webserver died on it.
                 reason = f"not over {pace.timeout_s:g} s after its request, still {run.status.value if run else 'gone'}"
+                if trouble:
+                    reason += f"; what its request was answered with: {trouble}"
                 yield launch.note(Outcome.TIMED_OUT, run_id, requested_us, reason)
                 _terminate(site, run_id, sleep)
             else:
@@ -148,8 +151,10 @@ class _LaunchOfTrial:
     site: Site
     sleep: Callable[[float], None]
 
-    def request(self, deadline: float) -> tuple[str, int]:
-        """The trial's run, and when it was asked for; a webserver that is away is waited for.
+    def request(self, deadline: float) -> tuple[str, int, str]:
+        """The trial's run, when it was asked for, and the error if that made it all the same.
+
+        A webserver that is away is waited for.
 
         Raises:
             WebserverError: it refuses the launch, or it stayed away until the deadline.
@@ -162,17 +167,18 @@ class _LaunchOfTrial:
             try:
                 match self.trial.path:
                     case LaunchPath.GRAPHQL:
-                        return self._submit(tags), requested_us
+                        return self._submit(tags), requested_us, ""
                     case LaunchPath.BACKFILL:
                         self._submit_backfill(tags)
-                        return self._await_run(first_us, deadline).run_id, requested_us
+                        return self._await_run(first_us, deadline).run_id, requested_us, ""
                     case LaunchPath.SCHEDULE | LaunchPath.SENSOR:
-                        return self._await_tick(tags, first_us, deadline)
+                        return *self._await_tick(tags, first_us, deadline), ""
             except WebserverError as error:
                 # Whatever went wrong, the request may have been carried out: a run that it made is this trial's run.
                 self.sleep(2 * POLL_S)
+                database = describe_storage(self.site.instance) if isinstance(error, DatabaseTroubleError) else ""
                 for run in self._runs(first_us):
-                    return run.run_id, run.requested_us or requested_us
+                    return run.run_id, run.requested_us or requested_us, f"{error} {database}".strip()
                 if not isinstance(error, WebserverUnreachableError) or time.monotonic() >= deadline:
                     raise
 
