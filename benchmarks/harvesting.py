@@ -1,11 +1,11 @@
 """Does harvesting stay linear: reading events, saving rows, drawing charts?
 
-    python -m benchmarks.harvesting [--sizes 40,320] [--json]
+    python -m benchmarks.harvesting [--sizes 40,320] [--postgres URL] [--json]
 
-Makes sweeps of a small and a large size from real runs in an instance of its own (SQLite, executed in this process),
-and times each part of the harvest, per launch, in randomised order. The figure is the cost per launch of the large
-sweep over that of the small one, median of the rounds with its interval. Exits with 1 if even the lower end of an
-interval is above the limit.
+Makes sweeps of a small and a large size from real runs in an instance of its own (executed in this process, and kept in
+files or in an empty database on PostgreSQL), and times each part of the harvest, per launch, in randomised order. The
+figure is the cost per launch of the large sweep over that of the small one, median of the rounds with its interval.
+Exits with 1 if even the lower end of an interval is above the limit.
 """
 
 import json
@@ -94,13 +94,18 @@ def time_parts_s(instance: dg.DagsterInstance, run_id: str, folder: Path) -> dic
 @click.command()
 @click.option("--sizes", default=SIZES, show_default=True, help="Launches of the small and of the large sweep.")
 @click.option("--rounds", default=ROUNDS, show_default=True, help="Harvests of each; 6 or more give 95 %.")
+@click.option("--postgres", "postgres_url", help="Database for the runs and their events. Default: files.")
 @click.option("--json", "as_json", is_flag=True)
-def main(sizes: str, rounds: int, as_json: bool) -> None:
+def main(sizes: str, rounds: int, postgres_url: str | None, as_json: bool) -> None:
     """Compare the cost per launch of a small and a large harvest."""
     small, large = (int(size) for size in sizes.split(","))
     console = Console(stderr=True, highlight=False)
     samples_s: dict[int, list[dict[str, float]]] = {small: [], large: []}
-    with tempfile.TemporaryDirectory() as folder, dg.instance_for_test(temp_dir=folder) as instance:
+    settings = {"storage": {"postgres": {"postgres_url": postgres_url}}} if postgres_url else {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        dg.instance_for_test(overrides=settings, temp_dir=folder) as instance,
+    ):
         console.print(f"Making sweeps of {small} and {large} real runs ...")
         runs = {size: make_sweep(instance, size) for size in samples_s}
         order = random.Random(1)
