@@ -240,6 +240,8 @@ class Deployment:
     def _start_guard(self, directory: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "bench_orchestrator.deployment.guard", self.id, str(directory)],
+            # Of no deployment: where this one is a sweep's own, the guard must outlive the deployment around it.
+            env={name: value for name, value in os.environ.items() if name != MARKER},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -23,7 +23,7 @@ from bench_orchestrator.deployment import (
     LocationState,
     find_deployment,
 )
-from bench_orchestrator.deployment.processes import processes_of
+from bench_orchestrator.deployment.processes import MARKER, processes_of
 from integration.leftovers import assert_nothing_left
 
 TinyLocation = Callable[[str], CodeLocation]
@@ -170,6 +170,20 @@ def test_bench_up_leaves_nothing_however_it_is_stopped(new_home: NewHome, free_p
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
         assert_nothing_left(home)
+
+
+def test_a_deployment_within_another_ends_with_that(
+    new_home: NewHome, free_port: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = new_home()
+    monkeypatch.setenv(MARKER, "outer /home/of/the/outer/one")  # as in a sweep's run, which starts one of its own
+    with bench_up(home, "--port", free_port, "--locations", "a10") as process:
+        ready(process)
+        for supervisor in processes_of("outer"):
+            supervisor.kill()
+        wait_until(lambda: not processes_of(home=home), 30)
+        process.wait()
+    assert_nothing_left(home)
 
 
 def test_a_run_launched_in_the_shared_deployment_succeeds(deployment: Deployment) -> None:
