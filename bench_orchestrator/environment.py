@@ -13,6 +13,8 @@ from typing import Any
 
 from dagster import DagsterInstance
 
+from bench_orchestrator.warm_server.launcher import WarmRunLauncher
+
 
 def describe_environment(instance: DagsterInstance) -> dict[str, Any]:
     """The environment as plain data, for the row of every launch and the foot of every chart."""
@@ -32,6 +34,20 @@ def describe_environment(instance: DagsterInstance) -> dict[str, Any]:
         "dequeue_interval_s": getattr(instance.run_coordinator, "dequeue_interval_seconds", None),
         "run_monitoring": instance.run_monitoring_enabled,
     }
+
+
+def kubernetes_namespace(instance: DagsterInstance) -> str | None:
+    """The namespace of the Kubernetes jobs that runs are; None where they are none."""
+    launcher = instance.run_launcher
+    if isinstance(launcher, WarmRunLauncher):
+        launcher = launcher.cold
+    return getattr(launcher, "job_namespace", None)
+
+
+def is_launched_warm(instance: DagsterInstance, location: str) -> bool:
+    """Whether the launcher has the runs of this location forked by its code server."""
+    launcher = instance.run_launcher
+    return isinstance(launcher, WarmRunLauncher) and launcher.is_warm(location)
 
 
 def blocking_limit(instance: DagsterInstance, sweep_tags: dict[str, str], trial_tags: dict[str, str]) -> str:

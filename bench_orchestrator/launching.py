@@ -56,6 +56,10 @@ class LocationStatus:
     """`loaded`, `loading` or `error`."""
     repositories: tuple[str, ...] = ()
     error: str = ""
+    server_id: str = ""
+    """Of the code server that it was loaded from; another one has another. Empty where it is not loaded."""
+    host: str = ""
+    """Where its code server is; empty where it is not reached over a network."""
 
 
 class Webserver:
@@ -227,14 +231,15 @@ class Webserver:
 
 def _location_status(entry: Mapping[str, Any]) -> LocationStatus:
     location = entry["locationOrLoadError"] or {}
+    host = next((one["value"] for one in entry["displayMetadata"] if one["key"] == "host"), "")
     if entry["loadStatus"] == "LOADING" or not location:
-        return LocationStatus(entry["name"], "loading")
+        return LocationStatus(entry["name"], "loading", host=host)
     if location["__typename"] == "RepositoryLocation":
         names = tuple(repository["name"] for repository in location["repositories"])
-        return LocationStatus(entry["name"], "loaded", names)
+        return LocationStatus(entry["name"], "loaded", names, server_id=location["serverId"] or "", host=host)
     # The first error says that the code could not be loaded, the last cause says why.
     reason = [location, *location.get("causes", ())][-1].get("message", "")
-    return LocationStatus(entry["name"], "error", error=reason)
+    return LocationStatus(entry["name"], "error", error=reason, host=host)
 
 
 def _one_line(text: str) -> str:
@@ -248,9 +253,10 @@ query BenchLocations {
       locationEntries {
         name
         loadStatus
+        displayMetadata { key value }
         locationOrLoadError {
           __typename
-          ... on RepositoryLocation { repositories { name } }
+          ... on RepositoryLocation { serverId repositories { name } }
           ... on PythonError { message causes { message } }
         }
       }

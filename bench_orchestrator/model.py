@@ -195,6 +195,16 @@ class LaunchPath(StrEnum):
     """A backfill whose partitions are one run."""
 
 
+class ServerState(StrEnum):
+    """What is done to the code server of a trial's location before the trial."""
+
+    AS_IT_IS = "as it is"
+    REPLACED = "replaced"
+    """It is ended, and another is up and loaded again when the launch is requested."""
+    FROM_ZERO = "from zero"
+    """It is down, and the request counts from when another is asked to come up."""
+
+
 @dataclass(frozen=True)
 class Variant:
     """One side of a comparison: what each of its trials asks for, and of what deployment."""
@@ -217,6 +227,7 @@ class Variant:
     """CPUs that its code servers, with their runs, may use: a deployment of its own again. None: all."""
     warm: bool | None = None
     """Whether its code servers are the warm ones, in a deployment of its own. None: whatever serves its locations."""
+    server: ServerState = ServerState.AS_IT_IS
     against: str = ""
     """The variant that it is compared with, which is a baseline and names itself; empty: the experiment's first."""
     in_turn: bool = False
@@ -279,6 +290,7 @@ class PlannedTrial:
     """Units of work that it has to materialize; None where nobody counts."""
     deployment: str = ""
     path: LaunchPath = LaunchPath.GRAPHQL
+    server: ServerState = ServerState.AS_IT_IS
 
 
 @dataclass(frozen=True)

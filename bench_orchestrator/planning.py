@@ -188,6 +188,7 @@ def plan_trials(
             work=choice.side.variant.work,
             deployment=choice.side.deployment,
             path=choice.side.variant.path,
+            server=choice.side.variant.server,
         )
         for number, choice in enumerate(choices, start=1)
     )

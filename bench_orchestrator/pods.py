@@ -1,50 +1,117 @@
-"""The only module that asks Kubernetes: about the pod of a run's worker, and why it does not run.
+"""The only module that asks Kubernetes: about the pod of a run's worker, and for a code server to end or to start.
 
-A pod is read when its trial is over, by the sweep, which notes it down: Kubernetes forgets events within the hour, and
-pods with their job. Rights that are missing cost the answer, not the trial.
+A run's pod is read when its trial is over, by the sweep, which notes it down: Kubernetes forgets events within the
+hour, and pods with their job. Rights that are missing cost the answer, not the trial.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-from bench_orchestrator.model import MICROSECONDS, Pod
+from bench_orchestrator.model import MICROSECONDS, Pod, UnusableError
 
 _TIMEOUT_S = 10
+_POLL_S = 0.2
+_READING = "get and list pods, jobs and events in namespace "
+_ENDING_S = 90.0
+"""How long a pod may take to be gone: three times what Kubernetes gives it by default."""
 _CANNOT_BE_PULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 
 
 def read_pod(namespace: str, job: str) -> Pod:
     """What is known of a job's latest pod, and of the job where it has none. Never raises."""
+    try:
+        with _errors(_READING + namespace):
+            core, batch, _ = _connect()
+            pods = core.list_namespaced_pod(
+                namespace, label_selector=f"job-name={job}", _request_timeout=_TIMEOUT_S
+            ).items
+            if not pods:
+                return _without_pod(core, batch, namespace, job)
+            pod = max(pods, key=lambda one: one.metadata.creation_timestamp)
+            events, unknown = _events(core, namespace, pod.metadata.name)
+            return _describe(pod, events, unknown)
+    except KubernetesError as error:
+        return Pod(unknown=str(error))
+
+
+class KubernetesError(UnusableError):
+    """Kubernetes does not do what it is asked, or does not answer."""
+
+
+@dataclass(frozen=True)
+class KubernetesServers:
+    """The code servers of a deployment on Kubernetes, each a Deployment that is called as its service is."""
+
+    namespace: str
+    service_of: Callable[[str], str]
+    """Where a location's code server is, by the location's name."""
+
+    def stop_server(self, location: str) -> None:
+        """Scale it to zero, and wait until its pod is gone.
+
+        Raises:
+            KubernetesError: it cannot be, or its pod stays.
+        """
+        selector = self._scale(location, 0)
+        deadline = time.monotonic() + _ENDING_S
+        with _errors(f"list pods in namespace {self.namespace}"):
+            core, *_ = _connect()
+            while core.list_namespaced_pod(self.namespace, label_selector=selector, _request_timeout=_TIMEOUT_S).items:
+                if time.monotonic() >= deadline:
+                    raise KubernetesError(f"the pod of the code server of {location} did not end in {_ENDING_S:g} s")
+                time.sleep(_POLL_S)
+
+    def start_server(self, location: str) -> None:
+        """Scale it to one again; does not wait for it.
+
+        Raises:
+            KubernetesError: it cannot be.
+        """
+        self._scale(location, 1)
+
+    def _scale(self, location: str, replicas: int) -> str:
+        """What its pods are selected by."""
+        name = self.service_of(location).partition(".")[0]
+        if not name:
+            raise KubernetesError(f"the webserver does not say at which service the code server of {location} is")
+        with _errors(f"scale the Deployment {name} in namespace {self.namespace}: set coldStart.enabled in the chart"):
+            *_, apps = _connect()
+            scale = apps.patch_namespaced_deployment_scale(
+                name, self.namespace, {"spec": {"replicas": replicas}}, _request_timeout=_TIMEOUT_S
+            )
+            return str(scale.status.selector)
+
+
+@contextmanager
+def _errors(what: str) -> Iterator[None]:
+    """Whatever goes wrong as a KubernetesError; `what` is asked for."""
     import urllib3  # deferred, as Kubernetes' client is: most deployments need neither
     from kubernetes.client.exceptions import ApiException
     from kubernetes.config import ConfigException
 
     try:
-        core, batch = _connect()
-        pods = core.list_namespaced_pod(namespace, label_selector=f"job-name={job}", _request_timeout=_TIMEOUT_S).items
-        if not pods:
-            return _without_pod(core, batch, namespace, job)
-        pod = max(pods, key=lambda one: one.metadata.creation_timestamp)
-        events, unknown = _events(core, namespace, pod.metadata.name)
-        return _describe(pod, events, unknown)
+        yield
     except ApiException as error:
-        return Pod(unknown=_refusal(error, namespace))
+        raise KubernetesError(_refusal(error, what)) from error
     except (ConfigException, urllib3.exceptions.HTTPError, OSError) as error:
-        return Pod(unknown=f"Kubernetes cannot be asked: {_one_line(str(error))}")
+        raise KubernetesError(f"Kubernetes cannot be asked: {_one_line(str(error))}") from error
 
 
 @cache
-def _connect() -> tuple[Any, Any]:
-    """Its core and its batch API, by the pod's service account or else by kubectl's configuration."""
+def _connect() -> tuple[Any, Any, Any]:
+    """Its core, batch and apps APIs, by the pod's service account or else by kubectl's configuration."""
     from kubernetes import client, config
 
     try:
         config.load_incluster_config()
     except config.ConfigException:
         config.load_kube_config()
-    return client.CoreV1Api(), client.BatchV1Api()
+    return client.CoreV1Api(), client.BatchV1Api(), client.AppsV1Api()
 
 
 def _describe(pod: Any, events: Sequence[Any], unknown: str) -> Pod:
@@ -113,7 +180,7 @@ def _events(core: Any, namespace: str, name: str) -> tuple[Sequence[Any], str]:
             namespace, field_selector=f"involvedObject.name={name}", _request_timeout=_TIMEOUT_S
         ).items
     except ApiException as error:
-        return (), _refusal(error, namespace)
+        return (), _refusal(error, _READING + namespace)
     return sorted(found, key=lambda event: _us(_instant(event)) or 0), ""
 
 
@@ -122,10 +189,10 @@ def _instant(event: Any) -> datetime | None:
     return instant
 
 
-def _refusal(error: Any, namespace: str) -> str:
+def _refusal(error: Any, what: str) -> str:
     if error.status == 403:
-        return f"the sweep's service account may not get and list pods, jobs and events in namespace {namespace}"
-    return f"Kubernetes answers {error.status} {error.reason}"
+        return f"the sweep's service account may not {what}"
+    return f"Kubernetes answers {error.status} {error.reason} when asked to {what}"
 
 
 def _us(instant: datetime | None) -> int | None:

@@ -10,7 +10,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
-from bench_orchestrator.model import INIT_STAGES, MICROSECONDS, Launch, Prediction, Stage, Sweep, SweepPlan, Variant
+from bench_orchestrator.model import (
+    INIT_STAGES,
+    MICROSECONDS,
+    Launch,
+    Prediction,
+    ServerState,
+    Stage,
+    Sweep,
+    SweepPlan,
+    Variant,
+)
 from bench_orchestrator.statistics import Bend, Estimate, Fit, find_bend, fit_line
 from bench_orchestrator.tables import LAG_STAGES
 from synthetic_locations.kinds import Dependencies
@@ -196,6 +206,7 @@ def comparable_sizes(variants: Iterable[Variant]) -> dict[str, int]:
         shapes = {shape and _unsplit(shape) for shape in map(shape_of, variant.locations)}
         shape = shapes.pop()
         alone = variant.assets == 1 and variant.cpus is None and not variant.warm and not variant.in_turn
+        alone = alone and variant.server is ServerState.AS_IT_IS
         if alone and not shapes and shape is not None and shape == Shape(shape.assets):
             sizes[variant.name] = shape.assets
     return sizes

@@ -1,17 +1,18 @@
 """Where the variants of a sweep are launched: in the deployment that the sweep runs in, or in one of its own.
 
-A variant needs a deployment of its own where it wants another dagster.yaml, a limit on its CPUs or another code server,
-or where its locations are not served yet. Such a deployment has a fresh store, serves what its variants need and
-nothing else, and lives only as long as the sweep.
+A variant needs a deployment of its own where it wants another dagster.yaml, or where its locations are not served as it
+wants them. Such a deployment has a fresh store, serves what its variants need and nothing else, and lives only as long
+as the sweep. On Kubernetes there are none: what a sweep needs has to be served, limited locations and those behind the
+warm server under names of their own (`served_name`).
 """
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from dagster import DagsterInstance
@@ -24,9 +25,10 @@ from bench_orchestrator.deployment import (
     LocationState,
     shape_location,
 )
-from bench_orchestrator.environment import describe_environment
+from bench_orchestrator.environment import describe_environment, is_launched_warm, kubernetes_namespace
 from bench_orchestrator.launching import Webserver
-from bench_orchestrator.model import PreflightError, Variant
+from bench_orchestrator.model import PreflightError, ServerState, Variant
+from bench_orchestrator.pods import KubernetesServers
 from bench_orchestrator.usage import UsageMeter
 
 OWN_INSTANCE: Mapping[str, Any] = {
@@ -47,6 +49,16 @@ OWN_INSTANCE: Mapping[str, Any] = {
 _LOADING_S = 1_800.0
 
 
+class CodeServers(Protocol):
+    """Ends and starts the code servers of a deployment; raises UnusableError where it cannot."""
+
+    def stop_server(self, location: str) -> None:
+        """End the one of this location, and keep it down."""
+
+    def start_server(self, location: str) -> None:
+        """Start it again; does not wait for it."""
+
+
 @dataclass(frozen=True)
 class Site:
     """A deployment that trials are launched in."""
@@ -59,13 +71,34 @@ class Site:
     environment: Mapping[str, Any]
     load_s: Mapping[str, float] = field(default_factory=dict)
     """How long each location's code server took to start, where that is known."""
+    servers: CodeServers | None = None
+    """None where the code servers are not the sweep's to end."""
+
+
+def served_name(location: str, variant: Variant) -> str:
+    """What a deployment calls a location that it serves as this variant wants it: `a2k_500m`, `a10_warm`.
+
+    No shape has such a name, and a name stays as it is if it says so already.
+    """
+    return location.removesuffix(_suffix(variant)) + _suffix(variant)
+
+
+def _suffix(variant: Variant) -> str:
+    limited = "" if variant.cpus is None else f"_{_millicores(variant.cpus)}"
+    return limited + ("_warm" if variant.warm else "")
+
+
+def _millicores(cpus: float) -> str:
+    return f"{round(cpus * 1000)}m"
 
 
 @contextmanager
 def open_sites(
     variants: Sequence[Variant], here: Site, directory: Path, say: Callable[[str], None]
-) -> Iterator[dict[str, Site]]:
-    """Each variant's site, by the variant's name; the sweep's own deployments end with the block.
+) -> Iterator[tuple[tuple[Variant, ...], dict[str, Site]]]:
+    """The variants with their locations as they are called where they are launched, and the site of each by its name.
+
+    The sweep's own deployments end with the block.
 
     Args:
         here: the deployment that the sweep runs in.
@@ -74,13 +107,29 @@ def open_sites(
         say: gets a line for whatever takes long.
 
     Raises:
-        PreflightError: an own deployment cannot be started, or a location in it cannot be loaded.
+        PreflightError: an own deployment cannot be started, or a location in it cannot be loaded; on Kubernetes,
+            something is not served.
     """
-    served = {name for name, status in here.webserver.list_locations().items() if status.state == "loaded"}
+    namespace = kubernetes_namespace(here.instance)
+    statuses = here.webserver.list_locations()
+    if namespace is not None:
+        _refuse_unserved(variants, statuses.keys(), here.instance)
+        servers = KubernetesServers(namespace, lambda location: statuses[location].host)
+        yield (
+            tuple(map(_as_served, variants)),
+            dict.fromkeys((variant.name for variant in variants), replace(here, servers=servers)),
+        )
+        return
+    served = {name for name, status in statuses.items() if status.state == "loaded"}
+    particular = [variant for variant in variants if _is_particular(variant)]
+    # All of them or none: sides in different deployments would differ in more than they are about.
+    if all(_is_served(variant, served) and variant.server is ServerState.AS_IT_IS for variant in particular):
+        variants = tuple(map(_as_served, variants))
+        particular = []
     shutil.rmtree(directory.parent, ignore_errors=True)  # what a sweep that was killed left there
     groups: dict[str, list[Variant]] = {}
     for variant in variants:
-        if not _needs_own(variant, served):
+        if variant not in particular and served.issuperset(variant.locations):
             continue
         groups.setdefault(json.dumps([variant.instance, variant.cpus, variant.warm], sort_keys=True), []).append(
             variant
@@ -97,16 +146,71 @@ def open_sites(
             site = own.start()
             say(f"It is up at {site.webserver.url}")
             sites |= {variant.name: site for variant in group}
-        yield sites
+        yield tuple(variants), sites
     finally:
         for own in started:
             own.stop()
         shutil.rmtree(directory.parent, ignore_errors=True)
 
 
-def _needs_own(variant: Variant, served: set[str]) -> bool:
-    particular = bool(variant.instance) or variant.cpus is not None or variant.warm is not None
-    return particular or not served.issuperset(variant.locations)
+def _is_particular(variant: Variant) -> bool:
+    """Whether it matters how its locations are served."""
+    treated = variant.server is not ServerState.AS_IT_IS
+    return bool(variant.instance) or variant.cpus is not None or variant.warm is not None or treated
+
+
+def _as_served(variant: Variant) -> Variant:
+    return replace(variant, locations=tuple(served_name(location, variant) for location in variant.locations))
+
+
+def _is_served(variant: Variant, served: Collection[str]) -> bool:
+    return not variant.instance and set(served).issuperset(_as_served(variant).locations)
+
+
+def _refuse_unserved(variants: Sequence[Variant], served: Collection[str], instance: DagsterInstance) -> None:
+    """Every side of a sweep on Kubernetes has to be served as it wants to be.
+
+    Raises:
+        PreflightError: with all that is not.
+    """
+    problems = [
+        f"{variant.name!r} wants settings of its own in dagster.yaml, which is one for all here: launch it in a local "
+        "deployment."
+        for variant in variants
+        if variant.instance
+    ]
+    missing = dict.fromkeys(
+        _chart_entry(location, variant)
+        for variant in variants
+        for location in variant.locations
+        if served_name(location, variant) not in served
+    )
+    if missing:
+        problems.append("Runs are Kubernetes jobs here, and a sweep starts no code servers beside them. Add these to")
+        problems.append("`locations` in the chart's values (and see runLauncher.warm there for warm ones):")
+        problems += missing
+    for variant in map(_as_served, variants):
+        for location in variant.locations:
+            if variant.warm is not None and location in served and variant.warm != is_launched_warm(instance, location):
+                how, wanted = ("warm", "false") if is_launched_warm(instance, location) else ("cold", "true")
+                problems.append(
+                    f"The launcher launches runs of {location} {how}: set runLauncher.warm to true, and `warm` of "
+                    f"{location} to {wanted}, in the chart's values."
+                )
+    if problems:
+        raise PreflightError("\n".join(dict.fromkeys(problems)))
+
+
+def _chart_entry(location: str, variant: Variant) -> str:
+    """A line of the chart's `locations` that serves a location as the variant wants it."""
+    name = served_name(location, variant)
+    if not _suffix(variant):
+        return f"  - {name}"
+    entry = f"name: {name}, shape: {location.removesuffix(_suffix(variant))}"
+    if variant.cpus is not None:
+        limits = f"{{limits: {{cpu: {_millicores(variant.cpus)}}}}}"
+        entry += f", resources: {limits}, runResources: {limits}"
+    return f"  - {{{entry}{', warm: true' if variant.warm else ''}}}"
 
 
 class _Own:
@@ -154,6 +258,7 @@ class _Own:
                 "dagster_yaml": self._settings,
             },
             load_s={location.name: location.load_s for location in status.locations if location.load_s is not None},
+            servers=self._deployment,
         )
 
     def stop(self) -> None:

@@ -11,16 +11,23 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from bench_orchestrator import event_log
-from bench_orchestrator.launching import DatabaseTroubleError, WebserverError, WebserverUnreachableError
+from bench_orchestrator.launching import (
+    DatabaseTroubleError,
+    LocationStatus,
+    WebserverError,
+    WebserverUnreachableError,
+)
 from bench_orchestrator.model import (
     MICROSECONDS,
     LaunchPath,
     Location,
     Outcome,
     PlannedTrial,
+    ServerState,
     SweepPlan,
     Tag,
     TrialNote,
+    UnusableError,
     now_us,
 )
 from bench_orchestrator.pods import read_pod
@@ -30,6 +37,9 @@ from synthetic_locations.triggers import LaunchRequest, Trigger, clear_request, 
 
 POLL_S = 0.5
 """Between two looks at a trial's status."""
+
+SERVER_POLL_S = 0.2
+"""Between two looks whether a code server is back: part of what is measured, where a trial waits for that."""
 
 TERMINATION_GRACE_S = 20.0
 """How long a run may take to stop when asked, before it is marked canceled whatever its process does."""
@@ -47,7 +57,7 @@ class Pace:
     """How a sweep spends the time around its trials, in seconds."""
 
     timeout_s: float
-    """Longest a trial may take from request to end."""
+    """Longest a trial may take from request to end, and a code server that is replaced before it."""
     pause_s: float
     """Rest between a trial's end and the next request, for its processes to be gone."""
     jitter_s: float
@@ -78,15 +88,19 @@ def run_trials(
     places = plan.places
     rng = random.Random(plan.seed)
     for trial in plan.trials if trials is None else trials:
-        sleep(pace.pause_s + rng.uniform(0, pace.jitter_s))
+        rest_s = pace.pause_s + rng.uniform(0, pace.jitter_s)
         site = sites[trial.deployment]
         launch = _LaunchOfTrial(plan, trial, places[trial.deployment, trial.location], site, sleep)
-        deadline = time.monotonic() + pace.timeout_s
         try:
-            site.meter.begin(trial.location)
             try:
-                run_id, requested_us, trouble = launch.request(deadline)
-            except WebserverError as error:
+                if trial.server is ServerState.REPLACED:
+                    launch.restart_server(time.monotonic() + pace.timeout_s)
+                sleep(rest_s)
+                deadline = time.monotonic() + pace.timeout_s
+                asked_us = launch.restart_server(deadline) if trial.server is ServerState.FROM_ZERO else None
+                site.meter.begin(trial.location)
+                run_id, requested_us, trouble = launch.request(deadline, asked_us)
+            except UnusableError as error:
                 yield TrialNote(trial.number, Outcome.REJECTED, reason=str(error))
                 if isinstance(error, WebserverUnreachableError):
                     raise SweepAbortedError(str(error)) from error
@@ -151,18 +165,57 @@ class _LaunchOfTrial:
     site: Site
     sleep: Callable[[float], None]
 
-    def request(self, deadline: float) -> tuple[str, int, str]:
+    def restart_server(self, deadline: float) -> int:
+        """End the location's code server, start another, and wait until the webserver has loaded the location from it.
+
+        Returns:
+            When the other was asked for.
+
+        Raises:
+            UnusableError: it cannot be ended or started.
+            _NotLaunchedError: it was not there, or not back, until the deadline.
+        """
+        servers = self.site.servers
+        if servers is None:
+            raise UnusableError(f"the code server of {self.location.name} is not the sweep's to end")
+        earlier = self._await_location(lambda _: True, deadline)
+        try:
+            servers.stop_server(self.location.name)
+        finally:  # whatever happens, a location does not stay without its server
+            asked_us = now_us()
+            servers.start_server(self.location.name)
+        self._await_location(lambda now: now.state == "loaded" and now.server_id != earlier.server_id, deadline)
+        return asked_us
+
+    def _await_location(self, will_do: Callable[[LocationStatus], bool], deadline: float) -> LocationStatus:
+        """What the webserver says of the location, as soon as that will do."""
+        while True:
+            try:
+                status = self.site.webserver.list_locations().get(self.location.name)
+                if status is not None and will_do(status):
+                    return status
+                said = f"{status.state} {status.error}".strip() if status else "it is no longer in the workspace"
+            except WebserverError as error:
+                said = str(error)
+            if time.monotonic() >= deadline:
+                raise _NotLaunchedError(f"the code server of {self.location.name} did not come back in time: {said}")
+            self.sleep(SERVER_POLL_S)
+
+    def request(self, deadline: float, asked_us: int | None = None) -> tuple[str, int, str]:
         """The trial's run, when it was asked for, and the error if that made it all the same.
 
         A webserver that is away is waited for.
+
+        Args:
+            asked_us: when it was asked for, where that was before this.
 
         Raises:
             WebserverError: it refuses the launch, or it stayed away until the deadline.
             _NotLaunchedError: nothing launched the run until the deadline.
         """
-        first_us = now_us()
+        first_us = asked_us or now_us()
         while True:
-            requested_us = now_us()
+            requested_us = asked_us or now_us()
             tags = trial_tags(self.plan, self.trial, requested_us)
             try:
                 match self.trial.path:

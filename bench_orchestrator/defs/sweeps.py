@@ -99,7 +99,8 @@ def _describe(scenario: Scenario) -> str:
     if scenario.variants:
         text += (
             f"{sides[0]} is the baseline and is launched twice per block, to show the noise. "
-            f"Held equal: {scenario.holds_equal} What the deployment does not serve runs in one of the sweep's own. "
+            f"Held equal: {scenario.holds_equal} What the deployment does not serve runs in one of the sweep's own, "
+            "except on Kubernetes. "
         )
     return text + "The results appear in the asset catalog (launch_measurements and what follows it) when it is over."
 
@@ -123,7 +124,7 @@ def _carry_out(
             sites = {variant.name: here for variant in variants}
             if scenario.variants:
                 directory = home / ".bench" / "experiments" / context.run_id
-                sites = stack.enter_context(open_sites(variants, here, directory, say))
+                variants, sites = stack.enter_context(open_sites(variants, here, directory, say))
             if earlier:
                 plan = _resume(context, earlier.plan, sites)
                 owed = missing_trials(earlier)

@@ -49,6 +49,8 @@ _logger = logging.getLogger(__name__)
 _LOADING_AT_ONCE = os.cpu_count() or 1
 _HOLD_UP_S = 300.0
 """A code server that takes longer to load than this no longer holds up the webserver."""
+_PATIENCE_S = 10.0
+"""How long a code server may take to end when it is asked to."""
 _LONGEST_SOCKET_DIRECTORY = 80
 """A Unix socket's path fits in 104 bytes on macOS and in 108 on Linux."""
 
@@ -193,6 +195,17 @@ class Deployment:
             webserver_up=self._webserver.is_up,
             daemon_up=self._daemon.is_up,
         )
+
+    def stop_server(self, location: str) -> None:
+        """End the code server of a location, and keep it down."""
+        self._code_server_of(location).hold(_PATIENCE_S)
+
+    def start_server(self, location: str) -> None:
+        """Start the code server of a location again; does not wait for it."""
+        self._code_server_of(location).release()
+
+    def _code_server_of(self, location: str) -> SupervisedProcess:
+        return next(server for server in self._code_servers if server.name == location)
 
     def stop(self) -> None:
         """End every process of this deployment, runs in flight included; remove its sockets, cgroups and state file.

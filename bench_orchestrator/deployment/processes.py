@@ -8,6 +8,7 @@ user read the environment of the user's own processes.
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -67,7 +68,8 @@ def end_processes(find: Callable[[], list[psutil.Process]], grace_s: float = _OR
 class SupervisedProcess:
     """One server process: started, probed until it is up, and started again whenever it dies.
 
-    `poll` does all of it and never blocks for long; someone calls it a few times a second.
+    `poll` does all of it and never blocks for long; someone calls it a few times a second. Another thread may `hold`
+    the server down meanwhile, and `release` it.
     """
 
     name: str
@@ -85,6 +87,8 @@ class SupervisedProcess:
     up_after_s: float | None = None
     """How long the latest start took until the server answered; None while it does not."""
     _popen: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _held: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _restart_at: float | None = None
     _failed_starts: int = 0
     _short_lives: int = 0
@@ -115,7 +119,11 @@ class SupervisedProcess:
 
     def poll(self) -> str | None:
         """Notice a death, a restart that is due, or the first answer. Returns a line to report, if any."""
-        if self._popen is None or self.started_at is None:
+        with self._lock:
+            return self._poll()
+
+    def _poll(self) -> str | None:
+        if self._popen is None or self.started_at is None or self._held:
             return None
         if self._restart_at is not None:
             if time.monotonic() >= self._restart_at:
@@ -141,6 +149,20 @@ class SupervisedProcess:
         self._restart_at = time.monotonic() + delay_s
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return f"{self.name} {how}; starting it again in {delay_s:g} s (log: {self.log_path})"
+
+    def hold(self, patience_s: float) -> None:
+        """End it as `end` does, and keep it down."""
+        with self._lock:
+            self._held = True
+        self.end(patience_s)
+        self.reap()
+        self.up_after_s = self._restart_at = None
+
+    def release(self) -> None:
+        """Start it again after `hold`."""
+        with self._lock:
+            self._held = False
+            self.start()
 
     def end(self, patience_s: float) -> None:
         """End this process alone: SIGTERM, and SIGKILL after `patience_s` seconds."""

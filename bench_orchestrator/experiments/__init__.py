@@ -5,6 +5,7 @@ From the entry follow its job, its command, its evaluation in the asset catalog 
 
 from bench_orchestrator.experiments import (
     checks,
+    cold_start,
     cpu_limit,
     definitions_cache,
     dependencies,
@@ -32,6 +33,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         selection_size,
         dequeue_interval,
         launch_path,
+        cold_start,
         cpu_limit,
         partition_kinds,
         dependencies,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from bench_orchestrator import findings
 from bench_orchestrator.evaluation import Evaluation, Side
 from bench_orchestrator.evaluation.verdicts import describe_change, describe_ratio
-from bench_orchestrator.model import LaunchPath, Prediction, Variant
+from bench_orchestrator.model import LaunchPath, Prediction, ServerState, Variant
 from bench_orchestrator.report.text import escape, table
 from bench_orchestrator.statistics import Estimate, Verdict
 
@@ -138,8 +138,9 @@ def _render_comparison(evaluation: Evaluation) -> Iterator[str]:
     yield f"Held equal: {escape(evaluation.experiment.scenario.holds_equal)}"
     yield f"Measured of every launch: {escape(', '.join(measure.label for measure in evaluation.measures))}."
     yield f"{escape(evaluation.work)}."
+    where = "a deployment of its own" if evaluation.sweep.plan.environments else "the deployment"
     yield table(
-        ["side", "launches in", "each launch", "in a deployment of its own with"],
+        ["side", "launches in", "each launch", f"in {where} with"],
         (
             [
                 escape(variant.name),
@@ -160,6 +161,8 @@ def _describe_launch(variant: Variant) -> str:
         parts.append(f"by a {variant.path}")
     if variant.in_turn:
         parts.append("in each location in turn")
+    if variant.server is not ServerState.AS_IT_IS:
+        parts.append(f"code server {variant.server}")
     return ", ".join(parts)
 
 

@@ -1,6 +1,6 @@
 """A run launcher for deployments whose runs would otherwise get a container each."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Self
 
 import yaml
@@ -13,7 +13,9 @@ from bench_orchestrator.warm_server.servicer import COLD_TAG
 
 
 class WarmRunLauncher(RunLauncher, ConfigurableClass):
-    """Launches runs in their code server, where a warm one forks them; those tagged `bench/cold: true` by another one.
+    """Launches runs in their code server, where a warm one forks them, or by another launcher: the cold one.
+
+    Cold are those tagged `bench/cold: true` and, where `locations` names the warm ones, those of all other locations.
 
     In dagster.yaml, with the cold launcher as it was configured before:
 
@@ -22,13 +24,23 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
           class: WarmRunLauncher
           config:
             cold: {module: dagster_k8s, class: K8sRunLauncher, config: {...}}
+            locations: [a10_warm]  # all of them, if left out
 
-    Without `cold`, they are launched by Dagster's default launcher as well, and their code server spawns them.
+    Without `cold`, cold runs are launched by Dagster's default launcher as well, and their code server spawns them.
     """
 
-    def __init__(self, cold: RunLauncher | None, inst_data: ConfigurableClassData | None = None) -> None:
+    cold: RunLauncher
+    """What launches all other runs."""
+
+    def __init__(
+        self,
+        cold: RunLauncher | None,
+        locations: Collection[str] | None = None,
+        inst_data: ConfigurableClassData | None = None,
+    ) -> None:
         self._warm = DefaultRunLauncher()
-        self._cold = cold or self._warm
+        self.cold = cold or self._warm
+        self._locations = locations
         self._inst_data = inst_data
         super().__init__()  # type: ignore[no-untyped-call]
 
@@ -41,26 +53,32 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
     def config_type(cls) -> Mapping[str, Any]:
         """What can be configured."""
         return {
-            "cold": Field({"module": str, "class": str, "config": Field(dict, is_required=False)}, is_required=False)
+            "cold": Field({"module": str, "class": str, "config": Field(dict, is_required=False)}, is_required=False),
+            "locations": Field([str], is_required=False),
         }
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
         """The launcher that dagster.yaml describes."""
+        locations = config_value.get("locations")
         cold = config_value.get("cold")
         if cold is None:
-            return cls(None, inst_data)
+            return cls(None, locations, inst_data)
         data = ConfigurableClassData(cold["module"], cold["class"], yaml.safe_dump(cold.get("config", {})))
-        return cls(data.rehydrate(RunLauncher), inst_data)  # type: ignore[type-abstract]
+        return cls(data.rehydrate(RunLauncher), locations, inst_data)  # type: ignore[type-abstract]
+
+    def is_warm(self, location: str) -> bool:
+        """Whether the runs of this location are launched in their code server, unless their tag says otherwise."""
+        return self._locations is None or location in self._locations
 
     def register_instance(self, instance: Any) -> None:
         """Called by the instance that it launches for."""
         super().register_instance(instance)
-        for launcher in {self._warm, self._cold}:
+        for launcher in {self._warm, self.cold}:
             launcher.register_instance(instance)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Launch it warm, unless its tag says otherwise."""
+        """Launch it warm, unless its location or its tag says otherwise."""
         self._launcher_of(context.dagster_run).launch_run(context)
 
     def terminate(self, run_id: str) -> bool:
@@ -71,7 +89,7 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
     @property
     def supports_check_run_worker_health(self) -> bool:
         """Of cold runs as their launcher does."""
-        return self._cold.supports_check_run_worker_health
+        return self.cold.supports_check_run_worker_health
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Whether the run's process or container is well."""
@@ -79,13 +97,15 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
 
     def join(self, timeout: int = 30) -> None:
         """Wait for all runs that it has launched."""
-        for launcher in {self._warm, self._cold}:
+        for launcher in {self._warm, self.cold}:
             launcher.join(timeout)
 
     def dispose(self) -> None:
         """Called when the instance is."""
-        for launcher in {self._warm, self._cold}:
+        for launcher in {self._warm, self.cold}:
             launcher.dispose()
 
     def _launcher_of(self, run: DagsterRun) -> RunLauncher:
-        return self._cold if run.tags.get(COLD_TAG) == "true" else self._warm
+        origin = run.remote_job_origin
+        warm = run.tags.get(COLD_TAG) != "true" and (origin is None or self.is_warm(origin.location_name))
+        return self._warm if warm else self.cold

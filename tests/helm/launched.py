@@ -40,7 +40,7 @@ def launched_job(objects: Objects, server: str, component: str = "run_worker") -
     """The job of a run in the location of that code server, or of one of its steps, as Kubernetes would get it."""
     template = objects["Deployment", f"{RELEASE}-{server}"]["spec"]["template"]
     with run_launcher(objects) as launcher:
-        cold = launcher if isinstance(launcher, K8sRunLauncher) else launcher._cold  # type: ignore[attr-defined]
+        cold = launcher if isinstance(launcher, K8sRunLauncher) else launcher.cold  # type: ignore[attr-defined]
         return construct_job(
             cold, container_context(objects, server), environment(template)["DAGSTER_CURRENT_IMAGE"], component
         )

@@ -114,7 +114,7 @@ class TestTheInstance:
         with run_launcher(rendered(variant)) as launcher:
             if variant == "warm":
                 assert isinstance(launcher, WarmRunLauncher)
-                launcher = launcher._cold
+                launcher = launcher.cold
             assert isinstance(launcher, K8sRunLauncher)
             assert launcher.job_namespace == "dagster"
 
