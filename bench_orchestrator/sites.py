@@ -208,8 +208,8 @@ def _chart_entry(location: str, variant: Variant) -> str:
         return f"  - {name}"
     entry = f"name: {name}, shape: {location.removesuffix(_suffix(variant))}"
     if variant.cpus is not None:
-        limits = f"{{limits: {{cpu: {_millicores(variant.cpus)}}}}}"
-        entry += f", resources: {limits}, runResources: {limits}"
+        limited = f"{{requests: {{cpu: 50m}}, limits: {{cpu: {_millicores(variant.cpus)}}}}}"
+        entry += f", resources: &cpu {limited}, runResources: *cpu"
     return f"  - {{{entry}{', warm: true' if variant.warm else ''}}}"
 
 

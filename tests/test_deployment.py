@@ -159,13 +159,40 @@ def test_a_server_that_answered_is_not_hopeless_when_it_dies(tmp_path: Path) -> 
     server.end(patience_s=5)
 
 
+def test_a_server_that_is_held_stays_down_until_it_is_released(tmp_path: Path) -> None:
+    server = _server(tmp_path, "import time; time.sleep(60)", answers=lambda _: True)
+    assert _poll_until(server, lambda: server.is_up) == []
+    server.hold(patience_s=5)
+    down_at = time.monotonic()
+    while time.monotonic() < down_at + 1:
+        assert server.poll() is None
+        assert not server.is_up
+    server.release()
+    assert _poll_until(server, lambda: server.is_up, start=False) == []
+    assert server.restarts == 0
+    server.end(patience_s=5)
+    server.reap()
+
+
+def test_a_server_that_is_held_while_it_waits_for_its_restart_is_released_at_once(tmp_path: Path) -> None:
+    server = _server(tmp_path, "import time; time.sleep(0.1)", answers=lambda _: False)
+    _poll_until(server, lambda: server.is_hopeless)
+    server.hold(patience_s=5)
+    server.release()
+    before = server.restarts
+    assert "ended with exit code 0" in _poll_until(server, lambda: server._restart_at is not None, start=False)[0]
+    assert server.restarts == before
+    server.reap()
+
+
 def _server(folder: Path, code: str, answers: Callable[[float], bool]) -> SupervisedProcess:
     return SupervisedProcess("server", [sys.executable, "-c", code], {}, folder / "server.log", answers)
 
 
-def _poll_until(server: SupervisedProcess, condition: Callable[[], bool]) -> list[str]:
+def _poll_until(server: SupervisedProcess, condition: Callable[[], bool], start: bool = True) -> list[str]:
     lines = []
-    server.start()
+    if start:
+        server.start()
     deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline

@@ -15,7 +15,12 @@ import yaml
 from dagster._core.run_coordinator import DefaultRunCoordinator, QueuedRunCoordinator
 from dagster._utils.tags import TagConcurrencyLimitsCounter
 
-from bench_orchestrator.environment import blocking_limit, describe_environment
+from bench_orchestrator.environment import (
+    blocking_limit,
+    describe_environment,
+    is_launched_warm,
+    kubernetes_namespace,
+)
 
 SWEEP = {"bench/kind": "sweep", "bench/scenario": "quick", "team": "data"}
 TRIAL = {"bench/kind": "trial", "bench/scenario": "quick"}
@@ -25,6 +30,45 @@ def instance_with(home: Path, settings: Mapping[str, Any]) -> dg.DagsterInstance
     """The instance of a dagster.yaml with these settings."""
     (home / "dagster.yaml").write_text(yaml.safe_dump({"telemetry": {"enabled": False}, **settings}))
     return dg.DagsterInstance.get()
+
+
+K8S: Mapping[str, Any] = {
+    "module": "dagster_k8s",
+    "class": "K8sRunLauncher",
+    "config": {
+        "job_namespace": "bench",
+        "service_account_name": "launcher",
+        "instance_config_map": "instance",
+        "dagster_home": "/home",
+    },
+}
+
+
+def warm(**config: Any) -> dict[str, Any]:
+    return {"module": "bench_orchestrator.warm_server.launcher", "class": "WarmRunLauncher", "config": config}
+
+
+@pytest.mark.parametrize(
+    ("launcher", "namespace", "is_warm"),
+    [
+        (None, None, (False, False)),
+        (K8S, "bench", (False, False)),
+        (warm(), None, (True, True)),
+        (warm(cold=K8S), "bench", (True, True)),
+        (warm(cold=K8S, locations=["a10_warm"]), "bench", (True, False)),
+    ],
+)
+def test_the_launcher_says_whether_runs_are_jobs_or_forked(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    launcher: Mapping[str, Any] | None,
+    namespace: str | None,
+    is_warm: tuple[bool, bool],
+) -> None:
+    monkeypatch.setattr("kubernetes.config.load_incluster_config", lambda: None)
+    with instance_with(home, {"run_launcher": dict(launcher)} if launcher else {}) as instance:
+        assert kubernetes_namespace(instance) == namespace
+        assert tuple(is_launched_warm(instance, name) for name in ("a10_warm", "a10")) == is_warm
 
 
 class TestTheEnvironment:

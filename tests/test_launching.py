@@ -196,20 +196,26 @@ def test_locations_are_loaded_loading_or_broken_as_a_small_http_server_says() ->
         {
             "name": "good",
             "loadStatus": "LOADED",
-            "locationOrLoadError": {"__typename": "RepositoryLocation", "repositories": [{"name": "__repository__"}]},
+            "displayMetadata": [{"key": "port", "value": "4000"}, {"key": "host", "value": "bench-good"}],
+            "locationOrLoadError": {
+                "__typename": "RepositoryLocation",
+                "serverId": "4f2a",
+                "repositories": [{"name": "__repository__"}],
+            },
         },
         {
             "name": "broken",
             "loadStatus": "LOADED",
+            "displayMetadata": [{"key": "socket", "value": "/tmp/1.sock"}],
             "locationOrLoadError": {"__typename": "PythonError", "message": "ImportError: no pandas"},
         },
-        {"name": "slow", "loadStatus": "LOADING", "locationOrLoadError": None},
-        {"name": "unknown", "loadStatus": "LOADED", "locationOrLoadError": None},
+        {"name": "slow", "loadStatus": "LOADING", "displayMetadata": [], "locationOrLoadError": None},
+        {"name": "unknown", "loadStatus": "LOADED", "displayMetadata": [], "locationOrLoadError": None},
     ]
     with small_server(200, json.dumps({"data": {"workspaceOrError": {"locationEntries": entries}}})) as (url, _):
         locations = Webserver(url).list_locations()
     assert locations == {
-        "good": LocationStatus("good", "loaded", ("__repository__",)),
+        "good": LocationStatus("good", "loaded", ("__repository__",), server_id="4f2a", host="bench-good"),
         "broken": LocationStatus("broken", "error", error="ImportError: no pandas"),
         "slow": LocationStatus("slow", "loading"),
         "unknown": LocationStatus("unknown", "loading"),

@@ -9,6 +9,7 @@ from kubernetes.client.exceptions import ApiException
 
 from bench_orchestrator import pods
 from bench_orchestrator.model import Pod
+from bench_orchestrator.pods import KubernetesError, KubernetesServers
 
 NAMESPACE, JOB = "bench", "dagster-run-1"
 
@@ -70,6 +71,8 @@ class StandIn:
     def __init__(self, found: list[Any], events: list[Any], refuse: str = "", status: int = 403) -> None:
         self.found, self.events, self.refuse, self.status = found, events, refuse, status
         self.asked: list[str] = []
+        self.leaving = 0
+        """How often pods are still listed before they are gone; never, if it is 0."""
 
     def _answer(self, what: str, items: list[Any]) -> Any:
         self.asked.append(what)
@@ -78,10 +81,18 @@ class StandIn:
         return client.V1PodList(items=items)
 
     def list_namespaced_pod(self, namespace: str, label_selector: str, _request_timeout: int) -> Any:
-        return self._answer(f"pods {namespace} {label_selector}", self.found)
+        found = self._answer(f"pods {namespace} {label_selector}", self.found)
+        if self.leaving:
+            self.leaving -= 1
+            self.found = self.found if self.leaving else []
+        return found
 
     def list_namespaced_event(self, namespace: str, field_selector: str, _request_timeout: int) -> Any:
         return self._answer(f"events {namespace} {field_selector}", self.events)
+
+    def patch_namespaced_deployment_scale(self, name: str, namespace: str, body: Any, _request_timeout: int) -> Any:
+        self._answer(f"scale {namespace} {name} {body['spec']['replicas']}", [])
+        return client.V1Scale(status=client.V1ScaleStatus(replicas=1, selector="app=bench,server=a10"))
 
     def read_namespaced_job(self, name: str, namespace: str, _request_timeout: int) -> Any:
         return self._answer(f"job {namespace} {name}", [])
@@ -93,7 +104,7 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def read(found: list[Any], events: list[Any] | None = None, **refusal: Any) -> Pod:
         api = StandIn(found, events or [], **refusal)
-        monkeypatch.setattr(pods, "_connect", lambda: (api, api))
+        monkeypatch.setattr(pods, "_connect", lambda: (api, api, api))
         read_pod = pods.read_pod(NAMESPACE, JOB)
         assert api.asked[0] == f"pods {NAMESPACE} job-name={JOB}"
         return read_pod
@@ -168,7 +179,8 @@ def test_rights_that_are_missing_are_named_and_cost_no_more_than_the_answer(answ
     without_events = answer([pod()], refuse="events")
     assert (without_events.unknown, without_events.started_us) == (named, us(4))
     assert answer([], refuse="job").unknown == named
-    assert answer([pod()], refuse="pods", status=500).unknown == "Kubernetes answers 500 Forbidden"
+    said = "Kubernetes answers 500 Forbidden when asked to get and list pods, jobs and events in namespace bench"
+    assert answer([pod()], refuse="pods", status=500).unknown == said
 
 
 def test_without_a_cluster_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
@@ -176,3 +188,43 @@ def test_without_a_cluster_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     pods._connect.cache_clear()
     assert pods.read_pod(NAMESPACE, JOB).unknown.startswith("Kubernetes cannot be asked: ")
+
+
+class TestCodeServers:
+    @pytest.fixture
+    def api(self, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+        """Whose pods are gone when they were listed twice."""
+        api = StandIn([pod()], [])
+        api.leaving = 2
+        monkeypatch.setattr(pods, "_connect", lambda: (api, api, api))
+        monkeypatch.setattr(pods, "_POLL_S", 0)
+        return api
+
+    def test_one_is_scaled_to_zero_and_waited_for_and_scaled_up_again(self, api: StandIn) -> None:
+        servers = KubernetesServers(NAMESPACE, lambda location: f"release-{location}.bench.svc")
+        servers.stop_server("a10")
+        assert api.asked == ["scale bench release-a10 0", *["pods bench app=bench,server=a10"] * 3]
+        servers.start_server("a10")
+        assert api.asked[4:] == ["scale bench release-a10 1"]
+
+    def test_a_pod_that_stays_is_an_error(self, api: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pods, "_ENDING_S", 0)
+        with pytest.raises(KubernetesError, match="the pod of the code server of a10 did not end in 0 s"):
+            KubernetesServers(NAMESPACE, lambda _: "release-a10").stop_server("a10")
+        assert api.asked[0] == "scale bench release-a10 0"
+
+    @pytest.mark.parametrize(
+        ("status", "said"),
+        [
+            (403, "may not scale the Deployment release-a10 in namespace bench: set coldStart.enabled in the chart"),
+            (404, "Kubernetes answers 404 Forbidden when asked to scale the Deployment release-a10 in namespace bench"),
+        ],
+    )
+    def test_what_cannot_be_scaled_is_named(self, api: StandIn, status: int, said: str) -> None:
+        api.refuse, api.status = "scale", status
+        with pytest.raises(KubernetesError, match=said):
+            KubernetesServers(NAMESPACE, lambda _: "release-a10").stop_server("a10")
+
+    def test_one_without_a_service_cannot_be_scaled(self) -> None:
+        with pytest.raises(KubernetesError, match="does not say at which service the code server of a10 is"):
+            KubernetesServers(NAMESPACE, lambda _: "").start_server("a10")

@@ -6,7 +6,11 @@
 module: bench_orchestrator.warm_server.launcher
 class: WarmRunLauncher
 config:
-  # Of runs that are tagged `bench/cold: true`.
+  # Those whose server is a warm one.
+  locations: {{- $warm := list }}
+    {{- range (include "bench.servers" . | fromYaml).servers }}{{ if .warm }}{{ $warm = append $warm .name }}{{ end }}{{ end }}
+    {{- toYaml $warm | nindent 4 }}
+  # Of all other runs, and of those that are tagged `bench/cold: true`.
   cold: {{- toYaml $k8s | nindent 4 }}
 {{- else -}}
 {{ toYaml $k8s }}

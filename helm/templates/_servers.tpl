@@ -31,6 +31,9 @@ The code servers, as {servers: [...]}: the meta location's, then one for each en
 {{- if not (regexMatch "^a[0-9]+k?(p[0-9]+k?)?(_[a-z0-9]+)*$" $shape) -}}
 {{- fail (printf "locations: %q is not the name of a shape, such as a250 or a10p10k; give `shape` as well where the location is to be called so" $shape) -}}
 {{- end -}}
+{{- if regexMatch "_([0-9]+m|warm)$" $shape -}}
+{{- fail (printf "locations: %q is what limited or warm locations are called; give `shape` as well, and what makes it one" $shape) -}}
+{{- end -}}
 {{- $resource := include "bench.name" (list $ $given.name) -}}
 {{- if hasKey $taken $resource -}}
 {{- fail (printf "locations: %q and %s would both be called %s" $given.name (get $taken $resource) $resource) -}}

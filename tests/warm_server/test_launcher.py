@@ -1,4 +1,4 @@
-"""The launcher is made from dagster.yaml, and sends a run where its tag says."""
+"""The launcher is made from dagster.yaml, and sends a run where its tag and its location say."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 import yaml
 from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from bench_orchestrator.warm_server.launcher import WarmRunLauncher
 
@@ -20,6 +21,13 @@ def launcher_of(home: Path, config: dict[str, object]) -> WarmRunLauncher:
         return instance.run_launcher
 
 
+def run_in(location: str, **tags: str) -> dg.DagsterRun:
+    origin = GrpcServerCodeLocationOrigin(host="localhost", port=4000, location_name=location)
+    return dg.DagsterRun(
+        "job", tags=tags, remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(origin, "__repository__"), "job")
+    )
+
+
 @pytest.mark.parametrize(
     ("config", "cold"),
     [
@@ -32,9 +40,20 @@ def test_runs_go_to_their_code_server_and_cold_ones_to_the_launcher_named(
     tmp_path: Path, config: dict[str, object], cold: type
 ) -> None:
     launcher = launcher_of(tmp_path, config)
-    assert type(launcher._launcher_of(dg.DagsterRun("job", tags={}))) is dg.DefaultRunLauncher
+    assert launcher.is_warm("a10")
+    for run in (dg.DagsterRun("job", tags={}), run_in("a10")):
+        assert type(launcher._launcher_of(run)) is dg.DefaultRunLauncher
     assert type(launcher._launcher_of(dg.DagsterRun("job", tags={"bench/cold": "no"}))) is dg.DefaultRunLauncher
     assert type(launcher._launcher_of(dg.DagsterRun("job", tags={"bench/cold": "true"}))) is cold
+
+
+def test_where_warm_locations_are_named_runs_of_all_others_are_cold(tmp_path: Path) -> None:
+    launcher = launcher_of(tmp_path, {"cold": COLD, "locations": ["a10_warm"]})
+    assert [launcher.is_warm(name) for name in ("a10_warm", "a10")] == [True, False]
+    assert type(launcher._launcher_of(run_in("a10_warm"))) is dg.DefaultRunLauncher
+    assert type(launcher._launcher_of(run_in("a10_warm", **{"bench/cold": "true"}))) is SyncInMemoryRunLauncher
+    assert type(launcher._launcher_of(run_in("a10"))) is SyncInMemoryRunLauncher
+    assert not launcher_of(tmp_path, {"cold": COLD, "locations": []}).is_warm("a10")
 
 
 def test_a_launcher_that_does_not_exist_is_an_error_that_names_it(tmp_path: Path) -> None:
