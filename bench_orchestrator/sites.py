@@ -208,8 +208,7 @@ def _chart_entry(location: str, variant: Variant) -> str:
         return f"  - {name}"
     entry = f"name: {name}, shape: {location.removesuffix(_suffix(variant))}"
     if variant.cpus is not None:
-        limited = f"{{requests: {{cpu: 50m}}, limits: {{cpu: {_millicores(variant.cpus)}}}}}"
-        entry += f", resources: &cpu {limited}, runResources: *cpu"
+        entry += f", cpu: {_millicores(variant.cpus)}"
     return f"  - {{{entry}{', warm: true' if variant.warm else ''}}}"
 
 

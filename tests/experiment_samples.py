@@ -16,12 +16,16 @@ from bench_orchestrator.model import (
     Launch,
     Outcome,
     Prediction,
+    ServerState,
     Stage,
     StepSpan,
     Sweep,
     Variant,
 )
 from bench_orchestrator.planning import with_baselines_again
+
+_SERVER_S = {ServerState.AS_IT_IS: 0.0, ServerState.REPLACED: 0.4, ServerState.FROM_ZERO: 5.0}
+"""What is done to the code server adds to a submit."""
 
 SUFFIX = "4f2a91c3"
 """Of the sweeps' ids."""
@@ -79,7 +83,7 @@ def make_side_launch(
     config = variant.instance.get("run_coordinator", {}).get("config", {})
     step_s = 0.0 if in_process else (2.2 + assets * 6e-4) * slow
     stages_s = {
-        Stage.SUBMIT: 0.1 + 0.004 * variant.assets,
+        Stage.SUBMIT: 0.1 + 0.004 * variant.assets + _SERVER_S[variant.server] * slow,
         Stage.PLAN_EVENTS: 0.01 + 0.004 * variant.assets * variant.partitions,
         Stage.QUEUE_WAIT: rng.uniform(0.1, config.get("dequeue_interval_seconds", 1)),
         Stage.WORKER_BOOT: 1.6 * slow,

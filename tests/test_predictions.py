@@ -170,6 +170,7 @@ def test_sides_are_comparable_where_only_their_size_differs() -> None:
     sizes = {"one location": 9_000, "three locations": 3_000, "nine locations": 1_000}
     assert comparable_sizes(split) == sizes
     assert comparable_sizes(executors) == comparable_sizes(EXPERIMENTS["cpu-limit"].scenario.variants) == {}
+    assert comparable_sizes(EXPERIMENTS["cold-start"].scenario.variants) == {"stock, as usual": 2_000}
 
 
 def test_growth_is_a_factor_and_one_where_there_is_nothing_to_grow() -> None:

@@ -171,10 +171,9 @@ class TestOnKubernetes:
         with pytest.raises(PreflightError, match="Runs are Kubernetes jobs here") as refused:
             opened(variants, here(on_kubernetes, "a10", "a20"), tmp_path)
         entries = yaml.safe_load("\n".join(line for line in str(refused.value).splitlines() if line.startswith("  -")))
-        limited = {"requests": {"cpu": "50m"}, "limits": {"cpu": "500m"}}
         assert entries == [
             {"name": "a10_warm", "shape": "a10", "warm": True},
-            {"name": "a2k_500m", "shape": "a2k", "resources": limited, "runResources": limited},
+            {"name": "a2k_500m", "shape": "a2k", "cpu": "500m"},
             "a30",
         ]
         assert own == []

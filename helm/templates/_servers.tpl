@@ -4,7 +4,7 @@ The code servers, as {servers: [...]}: the meta location's, then one for each en
   module, env            what it serves
   account                whose rights its runs have: meta, steps or unprivileged
   results                whether it and its runs have the results volume
-  replicas, warm, resources, runResources, and the keys of `pod`
+  replicas, warm, resources, runResources (with the CPU limit `cpu`), and the keys of `pod`
 */}}
 {{- define "bench.servers" -}}
 {{- $meta := merge (dict
@@ -25,7 +25,8 @@ The code servers, as {servers: [...]}: the meta location's, then one for each en
 {{- $given := ternary (dict "name" $entry) $entry (kindIs "string" $entry) -}}
 {{- $server := mergeOverwrite (deepCopy $.Values.locationDefaults) (deepCopy $given) -}}
 {{- range $key := list "resources" "runResources" -}}
-{{- if hasKey $given $key -}}{{- $_ := set $server $key (get $given $key) -}}{{- end -}}
+{{- if hasKey $given $key -}}{{- $_ := set $server $key (deepCopy (get $given $key)) -}}{{- end -}}
+{{- if $given.cpu -}}{{- $_ := mergeOverwrite (get $server $key) (dict "limits" (dict "cpu" $given.cpu)) -}}{{- end -}}
 {{- end -}}
 {{- $shape := $given.shape | default $given.name -}}
 {{- if not (regexMatch "^a[0-9]+k?(p[0-9]+k?)?(_[a-z0-9]+)*$" $shape) -}}

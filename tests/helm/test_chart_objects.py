@@ -8,11 +8,16 @@ from typing import Any
 import dagster_k8s.executor
 import dagster_k8s.launcher
 import pytest
+import yaml
 from dagster_k8s.client import DagsterKubernetesClient
 from helms import NAMESPACE, RELEASE, Objects, Values, files_of_helm4, render
+from launched import launched_job
 from variants import VARIANTS, container, environment, pods, rendered
 
-from bench_orchestrator import pods as pod_timings
+from bench_orchestrator import pods as pod_access
+from bench_orchestrator.experiments import EXPERIMENTS
+from bench_orchestrator.model import Variant
+from bench_orchestrator.sites import served_name
 
 Rights = dict[str, set[str]]
 """Verbs, by resource."""
@@ -28,6 +33,7 @@ CALLS: Mapping[str, tuple[str, str]] = {
     "delete_namespaced_pod": ("delete", "pods"),
     "read_namespaced_pod_log": ("get", "pods/log"),
     "list_namespaced_event": ("list", "events"),
+    "patch_namespaced_deployment_scale": ("patch", "deployments/scale"),
 }
 """What has to be allowed for each method of the Kubernetes client that dagster_k8s calls."""
 
@@ -40,7 +46,7 @@ def rights(objects: Objects, account: str) -> Rights:
     allowed: Rights = {}
     for rule in objects["Role", binding["roleRef"]["name"]]["rules"]:
         for resource in rule["resources"]:
-            assert rule["apiGroups"] == ["batch" if resource.startswith("jobs") else ""]
+            assert rule["apiGroups"] == [{"jobs": "batch", "deployments": "apps"}.get(resource.partition("/")[0], "")]
             allowed.setdefault(resource, set()).update(rule["verbs"])
     return allowed
 
@@ -73,9 +79,25 @@ class TestRights:
     def test_the_meta_location_may_look_at_pods_and_their_events(self) -> None:
         allowed = rights(rendered("default"), "meta")
         assert allowed == {"pods": {"get", "list"}, "events": {"get", "list"}, "jobs": {"get"}}
-        asked = [CALLS[call] for call in re.findall(r"\b(?:core|batch)\.(\w+)\(", inspect.getsource(pod_timings))]
-        assert asked
-        assert all(verb in allowed[resource] for verb, resource in asked)
+        used = Rights()
+        for call in re.findall(r"\b(?:core|batch|apps)\.(\w+)\(", inspect.getsource(pod_access)):
+            verb, resource = CALLS[call]
+            used.setdefault(resource, set()).add(verb)
+        scaling = {"deployments/scale": used.pop("deployments/scale")}
+        assert all(verbs <= allowed[resource] for resource, verbs in used.items())
+        assert rights(rendered("experiments"), "meta") == allowed | scaling
+
+    def test_cold_start_lets_it_scale_the_synthetic_locations_alone(self) -> None:
+        objects = rendered("experiments")
+        (rule,) = [rule for rule in objects["Role", f"{RELEASE}-meta"]["rules"] if rule["apiGroups"] == ["apps"]]
+        synthetic = {
+            name for name, pod in pods(objects) if container(pod)["name"] == "code-server" and name != f"{RELEASE}-meta"
+        }
+        assert set(rule["resourceNames"]) == synthetic
+        # Where the webserver finds a location is what the Deployment is called that is to be scaled.
+        workspace = yaml.safe_load(objects["ConfigMap", f"{RELEASE}-workspace"]["data"]["workspace.yaml"])
+        hosts = {entry["grpc_server"]["host"] for entry in workspace["load_from"]}
+        assert hosts - {f"{RELEASE}-meta"} == synthetic
 
     @pytest.mark.parametrize("variant", VARIANTS)
     def test_nothing_reaches_beyond_the_namespace_and_the_unprivileged_have_no_rights(self, variant: str) -> None:
@@ -230,6 +252,30 @@ class TestCodeServers:
         assert expected.items() <= environment(template).items()
         assert container(template)["resources"] == {"limits": {"cpu": "500m"}}
         assert objects["Deployment", f"{RELEASE}-spare"]["spec"]["replicas"] == 0
+
+    def test_the_locations_in_comments_serve_three_experiments_at_both_sizes(self) -> None:
+        objects = rendered("experiments")
+        served = {
+            name: container(pod)
+            | {"launched": container(launched_job(objects, name.removeprefix(f"{RELEASE}-"))["spec"]["template"])}
+            for name, pod in pods(objects)
+            if container(pod)["name"] == "code-server"
+        }
+
+        def assert_served(location: str, side: Variant) -> None:
+            server = served[f"{RELEASE}-{served_name(location, side)}".replace("_", "-")]
+            assert {"name": "BENCH_SHAPE", "value": location} in server["env"]
+            assert ("bench_orchestrator.warm_server" in server["command"]) is bool(side.warm)
+            for one in (server, server["launched"]):
+                limits = {"cpu": f"{round(side.cpus * 1000)}m"} if side.cpus else {}
+                assert one["resources"].get("limits", {}) == limits
+                assert one["resources"]["requests"].keys() == {"cpu", "memory"}
+
+        for name in ("cpu-limit", "definitions-cache", "cold-start"):
+            scenario = EXPERIMENTS[name].scenario
+            for side in (*scenario.variants, *scenario.quick_variants):
+                for location in side.locations:
+                    assert_served(location, side)
 
     def test_warm_ones_are_served_by_the_warm_server(self) -> None:
         commands = {

@@ -112,8 +112,12 @@ class TestTheInstance:
     @pytest.mark.parametrize("variant", VARIANTS)
     def test_its_launcher_is_made_from_it(self, variant: str) -> None:
         with run_launcher(rendered(variant)) as launcher:
-            if variant == "warm":
+            if variant in ("warm", "experiments"):
                 assert isinstance(launcher, WarmRunLauncher)
+                warm = {"warm": ["bench_orchestrator", "a10"], "experiments": ["a10_warm", "a2k_warm"]}[variant]
+                assert all(map(launcher.is_warm, warm))
+                assert not any(map(launcher.is_warm, ("a250", "a2k")))
+                assert launcher.is_warm("bench_orchestrator") is (variant == "warm")
                 launcher = launcher.cold
             assert isinstance(launcher, K8sRunLauncher)
             assert launcher.job_namespace == "dagster"

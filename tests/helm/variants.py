@@ -1,11 +1,13 @@
 """The ways to install the chart that its tests look at, each as its values and as it is rendered."""
 
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from helms import Objects, Values, render
+import yaml
+from helms import CHART, Objects, Values, render
 
 _PLACEMENT: Values = {
     "labels": {"team": "data"},
@@ -21,6 +23,14 @@ _PLACEMENT: Values = {
     },
     "priorityClassName": "low",
 }
+
+
+def _with_comments() -> Values:
+    """The chart's own values, with the locations that are commented out there."""
+    text = (CHART / "values.yaml").read_text()
+    values: Values = yaml.safe_load(re.sub(r"^  # (- .*)$", r"  \1", text, flags=re.MULTILINE))
+    return values
+
 
 # Few locations, where more would be more of the same.
 VARIANTS: Mapping[str, Values] = MappingProxyType(
@@ -75,6 +85,11 @@ VARIANTS: Mapping[str, Values] = MappingProxyType(
                 },
                 {"name": "spare", "shape": "a10", "replicas": 0},
             ],
+        },
+        "experiments": {
+            "locations": _with_comments()["locations"],
+            "runLauncher": {"warm": True},
+            "coldStart": {"enabled": True},
         },
         "long names": {"locations": ["a100p30_daily_checks2_sleep500ms_importlate_inprocess"]},
         "service": {"locations": ["a10"], "webserver": {"service": {"type": "NodePort", "port": 8080}}},
