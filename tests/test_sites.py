@@ -1,20 +1,24 @@
 """Where the sides of an experiment are launched: in the deployment at hand where it serves them as they want it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import dagster as dg
 import pytest
 import yaml
+from advice_samples import fitted, sample_experiment, sized_sweep
 
 from bench_orchestrator import sites
+from bench_orchestrator.evaluation import evaluate
 from bench_orchestrator.experiments import EXPERIMENTS
 from bench_orchestrator.launching import LocationStatus, Webserver
-from bench_orchestrator.model import PreflightError, ServerState, Variant
+from bench_orchestrator.model import PreflightError, ServerState, Sweep, Variant
 from bench_orchestrator.planning import with_baselines_again
 from bench_orchestrator.pods import KubernetesServers
+from bench_orchestrator.predictions import comparable_sizes
+from bench_orchestrator.remedies import rank_remedies
 from bench_orchestrator.sites import Site, open_sites, served_name
 from bench_orchestrator.usage import UsageMeter
 from synthetic_locations.shape import parse_shape
@@ -208,11 +212,31 @@ class TestOnKubernetes:
             opened(variants, here(on_kubernetes, "a10"), tmp_path)
 
 
-def test_every_side_that_is_served_under_another_name_keeps_its_own() -> None:
-    """What evaluations, predictions and remedies go by are the names of sides, and the sizes in their plan."""
-    for experiment in EXPERIMENTS.values():
-        for variant in experiment.scenario.variants:
-            served: dict[str, Any] = vars(sites._as_served(variant))
-            assert {key: value for key, value in served.items() if key != "locations"} == {
-                key: value for key, value in vars(variant).items() if key != "locations"
-            }
+@pytest.mark.parametrize("name", ["cpu-limit", "definitions-cache", "cold-start"])
+def test_an_experiment_says_the_same_whatever_its_locations_are_called(name: str) -> None:
+    sweep = sample_experiment(name)
+    renamed = with_served_names(sweep)
+    assert {launch.location for launch in renamed.launches} != {launch.location for launch in sweep.launches}
+    model = fitted(sized_sweep())
+    said, before = evaluate(renamed), evaluate(sweep)
+    assert said.comparisons == before.comparisons
+    assert [side.name for side in said.sides] == [side.name for side in before.sides]
+    assert [side.server_bytes for side in said.sides] == [side.server_bytes for side in before.sides]
+    assert comparable_sizes(renamed.plan.variants) == comparable_sizes(sweep.plan.variants)
+    assert rank_remedies([said], model, 5_000) == rank_remedies([before], model, 5_000)
+
+
+def with_served_names(sweep: Sweep) -> Sweep:
+    """The same sweep, had it found its sides served."""
+    sides = {variant.name: variant for variant in sweep.plan.variants}
+    launches = tuple(
+        replace(launch, location=served_name(launch.location, sides[launch.variant])) for launch in sweep.launches
+    )
+    sizes = {launch.location: launch.asset_count for launch in launches}
+    (some, *_) = sweep.plan.locations
+    plan = replace(
+        sweep.plan,
+        variants=tuple(map(sites._as_served, sweep.plan.variants)),
+        locations=tuple(replace(some, name=name, asset_count=size) for name, size in sizes.items()),
+    )
+    return replace(sweep, plan=plan, launches=launches)
