@@ -224,9 +224,10 @@ class Variant:
     instance: Mapping[str, Any] = field(default_factory=dict)
     """Entries of dagster.yaml that this side needs: it then runs in a deployment of its own."""
     cpus: float | None = None
-    """CPUs that its code servers, with their runs, may use: a deployment of its own again. None: all."""
+    """CPUs that its code servers, with their runs, may use: a deployment of its own again, or locations that are served
+    so (`sites.served_name`), as on Kubernetes. None: all."""
     warm: bool | None = None
-    """Whether its code servers are the warm ones, in a deployment of its own. None: whatever serves its locations."""
+    """Whether its code servers are the warm ones, likewise. None: whatever serves its locations."""
     server: ServerState = ServerState.AS_IT_IS
     against: str = ""
     """The variant that it is compared with, which is a baseline and names itself; empty: the experiment's first."""

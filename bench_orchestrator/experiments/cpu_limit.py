@@ -14,8 +14,8 @@ EXPERIMENT = Experiment(
         "How much slower are launches where the code location's CPUs are limited?",
         variants=_sides("a2k", (2, 1, 0.5, 0.25)),
         quick_variants=_sides("a10", (2, 0.5)),
-        holds_equal="the code location, one asset per launch, executor; each side has a deployment of its own, "
-        "where the code server and its runs are limited.",
+        holds_equal="the code location, one asset per launch, executor; each side has a deployment of its own, on "
+        "Kubernetes a location, where the code server and its runs are limited.",
     ),
     measures=(usage_measure("throttled_s", "throttled"),),
     remedies=(

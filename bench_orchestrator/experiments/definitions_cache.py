@@ -19,7 +19,7 @@ EXPERIMENT = Experiment(
         variants=_sides("a10", "a250", "a2k", "a10k"),
         quick_variants=_sides("a10", "a20"),
         holds_equal="the code location, one asset per launch, executor, the deployment's settings; each server has a "
-        "deployment of its own.",
+        "deployment of its own, on Kubernetes a location.",
     ),
     measures=(
         stage_measure(Stage.WORKER_BOOT),
