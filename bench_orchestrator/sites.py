@@ -41,7 +41,12 @@ OWN_INSTANCE: Mapping[str, Any] = {
     "run_coordinator": {
         "module": "dagster.core.run_coordinator",
         "class": "QueuedRunCoordinator",
-        "config": {"dequeue_interval_seconds": 1},
+        "config": {
+            "dequeue_interval_seconds": 1,
+            # The daemon may notice later than the webserver that a code server is back; a launch is not to fail for it.
+            "max_user_code_failure_retries": 10,
+            "user_code_failure_retry_delay": 1,
+        },
     },
 }
 """The dagster.yaml of a sweep's own deployment; a variant's entries replace these, and None takes one away."""
