@@ -19,7 +19,7 @@ from bench_orchestrator.planning import with_baselines_again
 from bench_orchestrator.pods import KubernetesServers
 from bench_orchestrator.predictions import comparable_sizes
 from bench_orchestrator.remedies import rank_remedies
-from bench_orchestrator.sites import Site, open_sites, served_name
+from bench_orchestrator.sites import OWN_INSTANCE, Site, open_sites, served_name
 from bench_orchestrator.usage import UsageMeter
 from synthetic_locations.shape import parse_shape
 
@@ -210,6 +210,14 @@ class TestOnKubernetes:
         variants = EXPERIMENTS["dequeue-interval"].scenario.variants
         with pytest.raises(PreflightError, match=r"'every 5 s' wants settings of its own in dagster\.yaml"):
             opened(variants, here(on_kubernetes, "a10"), tmp_path)
+
+
+def test_in_an_own_deployment_a_launch_waits_for_a_code_server_that_is_coming_back(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(dict(OWN_INSTANCE)))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as made:
+        queue = made.get_concurrency_config().run_queue_config
+    assert queue is not None
+    assert (queue.max_user_code_failure_retries, queue.user_code_failure_retry_delay) == (10, 1)
 
 
 @pytest.mark.parametrize("name", ["cpu-limit", "definitions-cache", "cold-start"])
