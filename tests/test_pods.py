@@ -67,8 +67,10 @@ def event(reason: str, message: str, second: int = 3, kind: str = "Normal") -> A
 class StandIn:
     """Answers in place of the core and the batch API."""
 
-    def __init__(self, found: list[Any], events: list[Any], refuse: str = "", status: int = 403) -> None:
-        self.found, self.events, self.refuse, self.status = found, events, refuse, status
+    def __init__(
+        self, found: list[Any], events: list[Any], of_job: list[Any], refuse: str = "", status: int = 403
+    ) -> None:
+        self.found, self.events, self.of_job, self.refuse, self.status = found, events, of_job, refuse, status
         self.asked: list[str] = []
 
     def _answer(self, what: str, items: list[Any]) -> Any:
@@ -81,7 +83,8 @@ class StandIn:
         return self._answer(f"pods {namespace} {label_selector}", self.found)
 
     def list_namespaced_event(self, namespace: str, field_selector: str, _request_timeout: int) -> Any:
-        return self._answer(f"events {namespace} {field_selector}", self.events)
+        about_job = self.found and field_selector == f"involvedObject.name={JOB}"
+        return self._answer(f"events {namespace} {field_selector}", self.of_job if about_job else self.events)
 
     def read_namespaced_job(self, name: str, namespace: str, _request_timeout: int) -> Any:
         return self._answer(f"job {namespace} {name}", [])
@@ -91,8 +94,8 @@ class StandIn:
 def answer(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Have the API answer so, and read the pod."""
 
-    def read(found: list[Any], events: list[Any] | None = None, **refusal: Any) -> Pod:
-        api = StandIn(found, events or [], **refusal)
+    def read(found: list[Any], events: list[Any] | None = None, of_job: list[Any] | None = None, **refusal: Any) -> Pod:
+        api = StandIn(found, events or [], of_job or [], **refusal)
         monkeypatch.setattr(pods, "_connect", lambda: (api, api))
         read_pod = pods.read_pod(NAMESPACE, JOB)
         assert api.asked[0] == f"pods {NAMESPACE} job-name={JOB}"
@@ -152,6 +155,13 @@ def test_a_pod_that_is_being_deleted_says_so(answer: Any) -> None:
     deleted = pod()
     deleted.metadata.deletion_timestamp = at(9)
     assert answer([deleted]).trouble == "its pod was deleted"
+
+
+def test_a_pod_is_not_taken_for_the_one_that_it_replaces(answer: Any) -> None:
+    made = [event("SuccessfulCreate", "Created pod: x"), event("SuccessfulCreate", "Created pod: y")]
+    for state in (RUNNING, COMPLETED, waiting("ContainerCreating")):
+        assert answer([pod(state)], of_job=made) == Pod(trouble="its pod was deleted")
+        assert answer([pod(state)], of_job=made[:1]).trouble == ""
 
 
 def test_a_job_without_a_pod_says_why(answer: Any) -> None:
