@@ -35,7 +35,8 @@ def read_pod(namespace: str, job: str) -> Pod:
     except ApiException as error:
         return Pod(unknown=_refusal(error, namespace))
     except (ConfigException, urllib3.exceptions.HTTPError, OSError) as error:
-        return Pod(unknown=f"Kubernetes cannot be asked: {_one_line(str(error))}")
+        # Of urllib3's long story of retries, how the last one ended.
+        return Pod(unknown=f"Kubernetes cannot be asked: {_one_line(str(getattr(error, 'reason', error)))}")
 
 
 @cache

@@ -1,5 +1,6 @@
 """What is made of Kubernetes' answers, with a stand-in for its API; tests/kubernetes asks a real one."""
 
+import socket
 from datetime import UTC, datetime
 from typing import Any
 
@@ -186,3 +187,13 @@ def test_without_a_cluster_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     pods._connect.cache_clear()
     assert pods.read_pod(NAMESPACE, JOB).unknown.startswith("Kubernetes cannot be asked: ")
+
+
+def test_an_api_server_that_is_away_is_told_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    api = client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{port}"))
+    monkeypatch.setattr(pods, "_connect", lambda: (client.CoreV1Api(api), client.BatchV1Api(api)))
+    unknown = pods.read_pod(NAMESPACE, JOB).unknown
+    assert unknown.startswith("Kubernetes cannot be asked: ")
+    assert unknown.endswith("Connection refused")
