@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from bench_orchestrator import event_log
-from bench_orchestrator.launching import WebserverError, WebserverUnreachableError
+from bench_orchestrator.launching import LocationAwayError, WebserverError, WebserverUnreachableError
 from bench_orchestrator.model import (
     MICROSECONDS,
     LaunchPath,
@@ -33,6 +33,8 @@ POLL_S = 0.5
 TERMINATION_GRACE_S = 20.0
 """How long a run may take to stop when asked, before it is marked canceled whatever its process does."""
 
+_CODE_SERVER_PATIENCE_S = 180.0
+"""How long a location may be without a code server: on Kubernetes it is without one whenever that moves."""
 
 _TRIGGERS = {LaunchPath.SCHEDULE: Trigger.SCHEDULE, LaunchPath.SENSOR: Trigger.SENSOR}
 
@@ -149,13 +151,17 @@ class _LaunchOfTrial:
     sleep: Callable[[float], None]
 
     def request(self, deadline: float) -> tuple[str, int]:
-        """The trial's run, and when it was asked for; a webserver that is away is waited for.
+        """The trial's run, and when it was asked for; a webserver or a code server that is away is waited for.
 
         Raises:
-            WebserverError: it refuses the launch, or it stayed away until the deadline.
+            WebserverError: it refuses the launch, or what is away stayed so for too long.
             _NotLaunchedError: nothing launched the run until the deadline.
         """
         first_us = now_us()
+        patience = {
+            WebserverUnreachableError: deadline,
+            LocationAwayError: min(deadline, time.monotonic() + _CODE_SERVER_PATIENCE_S),
+        }
         while True:
             requested_us = now_us()
             tags = trial_tags(self.plan, self.trial, requested_us)
@@ -173,7 +179,7 @@ class _LaunchOfTrial:
                 self.sleep(2 * POLL_S)
                 for run in self._runs(first_us):
                     return run.run_id, run.requested_us or requested_us
-                if not isinstance(error, WebserverUnreachableError) or time.monotonic() >= deadline:
+                if time.monotonic() >= patience.get(type(error), 0):
                     raise
 
     def note(

@@ -180,7 +180,9 @@ class TestBadDays:
             time.sleep(30)
         assert_recorded(release.end(run), trials=6)
 
-    @pytest.mark.parametrize("component", ["webserver", "daemon", "code-server", "postgresql"])
+    @pytest.mark.parametrize(
+        "component", ["webserver", "daemon", "code-server,dagster/code-location=a10_inprocess", "postgresql"]
+    )
     def test_a_component_that_is_restarted(self, release: Release, component: str) -> None:
         earlier = names(release, "a10_inprocess")
         run = release.start("a10_inprocess", repeats=5)
