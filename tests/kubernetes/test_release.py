@@ -178,7 +178,7 @@ class TestBadDays:
         wait_for("its second trial", lambda: len(names(release, "a10_inprocess") - earlier) >= 2)
         with own.paused_apiserver():
             time.sleep(30)
-        assert_recorded(release.end(run), trials=6)
+        assert outcomes(release.end(run)) == 6 * [Outcome.OK]
 
     @pytest.mark.parametrize(
         "component", ["webserver", "daemon", "code-server,dagster/code-location=a10_inprocess", "postgresql"]
@@ -188,7 +188,12 @@ class TestBadDays:
         run = release.start("a10_inprocess", repeats=5)
         wait_for("its second trial", lambda: len(names(release, "a10_inprocess") - earlier) >= 2)
         release.restart(component)
-        assert_recorded(release.end(run), trials=5)
+        swept = release.end(run)
+        first, *_, last = outcomes(swept)
+        assert (first, last) == (Outcome.OK, Outcome.OK)
+        # A run whose process starts while there is no database ends at once.
+        allowed = {Outcome.OK, Outcome.FAILED} if component == "postgresql" else {Outcome.OK}
+        assert set(outcomes(swept)) <= allowed, [launch.reason for launch in swept.stored.launches]
 
     def test_rights_that_are_missing(self, release: Release) -> None:
         role = release.read("role", f"{RELEASE}-meta")
@@ -250,8 +255,6 @@ def running(release: Release, location: str) -> str:
     return found[0] if found else ""
 
 
-def assert_recorded(swept: Swept, trials: int) -> None:
-    """Each trial is there, and ok."""
-    assert [launch.outcome for launch in swept.stored.launches] == trials * [Outcome.OK], [
-        launch.reason for launch in swept.stored.launches
-    ]
+def outcomes(swept: Swept) -> list[Outcome]:
+    """How the trials ended, in order."""
+    return [launch.outcome for launch in swept.stored.launches]
