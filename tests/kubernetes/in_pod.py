@@ -10,13 +10,13 @@ from dagster import DagsterInstance
 from pydantic import TypeAdapter
 
 from bench_orchestrator import remote, settings
-from bench_orchestrator.event_log import Run, find_trial_runs, get_run
+from bench_orchestrator.event_log import Run, find_trial_runs, get_run, read_journal
 from bench_orchestrator.harvest import harvest_sweep
 from bench_orchestrator.launching import Webserver
 from bench_orchestrator.model import Sweep
 from bench_orchestrator.store import Store
 
-HARVEST_TIMEOUT_S = 300
+HARVEST_TIMEOUT_S = 900
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,11 @@ def tell(run_id: str) -> str:
     with DagsterInstance.get() as instance:
         while not ((run := get_run(instance, run_id)) and run.finished):
             time.sleep(1)
-        again = harvest_sweep(instance, run_id)
-        if again is None:
+        if read_journal(instance, run_id) is None:
             raise SystemExit(f"The sweep has no plan: {[entry.message for entry in instance.all_logs(run_id)][-3:]}")
         catalog = remote.fetch_sweep(_webserver(), run_id, HARVEST_TIMEOUT_S)
+        again = harvest_sweep(instance, run_id)
+        assert again is not None
         runs = find_trial_runs(instance, again.plan.sweep_id)
     swept = Swept(catalog, _load(again.plan.sweep_id), again, runs)
     return SWEPT.dump_json(swept).decode()

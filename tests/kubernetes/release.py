@@ -52,8 +52,9 @@ class Release:
         self.kubectl("delete", "pod", "--grace-period=1", f"--selector=app.kubernetes.io/component={component}")
 
     def start(self, *locations: str, **config: object) -> str:
-        """Launch a sweep, hurried unless told otherwise; its run id."""
-        return self._in_pod("start", "quick", json.dumps({**HURRIED, "locations": locations, **config}))
+        """Launch a sweep, hurried but patient unless told otherwise; its run id."""
+        hurried = {**HURRIED, "timeout_s": 300, "locations": locations}
+        return self._in_pod("start", "quick", json.dumps({**hurried, **config}))
 
     def end(self, run_id: str) -> Swept:
         """A sweep that is over and harvested, checked against all rules."""
@@ -81,7 +82,7 @@ class Release:
 
     def _in_pod(self, *arguments: str) -> str:
         command = ("exec", "-i", f"deploy/{RELEASE}-meta", "--", "python", "-", *arguments)
-        return self.kubectl(*command, input=IN_POD.read_text(), timeout=900).strip()
+        return self.kubectl(*command, input=IN_POD.read_text(), timeout=1800).strip()
 
 
 def _images(cluster: ExistingCluster) -> Mapping[str, Any]:

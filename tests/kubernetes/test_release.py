@@ -23,7 +23,7 @@ pytestmark = pytest.mark.kubernetes
 SOUND = ("a10", "a10_inprocess", "a10_pods")
 SLOW = "slow"
 NO_IMAGE = "registry.invalid/no-such-image:1"
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 90
 
 VALUES: Mapping[str, Any] = {
     "locations": [
@@ -241,7 +241,7 @@ class TestItsLife:
             found = release.kubectl("get", ",".join(kinds), "--output=name").split()
             return [name for name in found if not re.search(r"default|kube-root-ca|resourcequota/quota", name)]
 
-        wait_for("all of it to be gone", lambda: not left() or print(left()))
+        wait_for(f"all of {left()} to be gone", lambda: not left())
 
 
 def names(release: Release, location: str) -> set[str]:
