@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from bench_orchestrator.model import MICROSECONDS, BootStage, Event, Pod
 
 _JOB_CREATED = "Kubernetes run worker job created"
+"""What dagster-k8s says, behind the name of its class."""
 
 
 def boot_stages(
@@ -26,7 +27,7 @@ def boot_stages(
         starting_us: PIPELINE_STARTING of the attempt that got through, where worker boot begins.
         worker_boot_us: its length, as the timeline has it.
     """
-    created_us = [event.time_us for event in events if event.message.startswith(_JOB_CREATED)]
+    created_us = [event.time_us for event in events if _JOB_CREATED in event.message]
     if not created_us or starting_us is None or worker_boot_us is None:
         return {}, ()
     if pod is None or pod.scheduled_us is None or pod.started_us is None:

@@ -42,6 +42,9 @@ SILENCE_US = 600 * MICROSECONDS
 """How long a run of the bench may write nothing to its log, beside what one of its trials may take: many times what
 preflight, terminating a run, or harvesting a large sweep from slow storage takes."""
 
+_DUMP = " Debug information for "
+"""What dagster-k8s goes on with where it gives a run up: all that it finds out about the pod."""
+
 _STATUS_OF = {
     **{outcome: status for status, outcome in OUTCOMES.items()},
     Outcome.TIMED_OUT: DagsterRunStatus.STARTED,
@@ -188,7 +191,7 @@ def _launch(
     outcome, reason = _outcome(trace, log, trial, note, sweep_run, has_lag=times.lag_us is not None)
     pod = note.pod if note else None
     if pod and pod.trouble and outcome is not Outcome.OK:
-        reason = f"{pod.trouble} ({reason})"
+        reason = f"{pod.trouble} ({reason.partition(_DUMP)[0]})"
     boot_us, doubts = boot_stages(
         log.events,
         pod,

@@ -24,6 +24,8 @@ ASSET_JOB = "__ASSET_JOB"
 _GATEWAY_ERRORS = (502, 503, 504)
 _NO_DATABASE = "OperationalError"
 """What SQLAlchemy calls a database that is away, restarts or has no room: for a while, and not by what was asked."""
+_NO_SERVER = "StatusCode.UNAVAILABLE"
+"""What gRPC says of a code server that is being replaced: the location has the error until the next one is up."""
 _REFUSALS = (401, 403)
 
 
@@ -45,6 +47,10 @@ class AccessDeniedError(WebserverError):
 
 class LaunchRejectedError(WebserverError):
     """The deployment refused a launch; no run was made."""
+
+
+class LocationAwayError(LaunchRejectedError):
+    """The location has no code server for the time being; no run was made."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ class Webserver:
         """Launch one run, of these assets or of a whole job, and return its id.
 
         Raises:
-            LaunchRejectedError: the deployment refused; no run exists.
+            LaunchRejectedError: the deployment refused; no run exists. LocationAwayError: it may not the next time.
             WebserverUnreachableError: no answer came; whether a run exists must be looked up.
             AccessDeniedError: the credentials do not do.
         """
@@ -139,12 +145,13 @@ class Webserver:
             except DagsterGraphQLClientError as error:
                 if isinstance(error.__cause__, TransportError) or _NO_DATABASE in str(error):
                     raise
-                raise LaunchRejectedError(_one_line(": ".join(str(part) for part in error.args))) from error
+                raise self._rejection(location, _one_line(": ".join(str(part) for part in error.args))) from error
             except KeyError as error:
                 # The client does not ask for the message of an InvalidSubsetError, and trips over its absence.
-                raise LaunchRejectedError(
+                raise self._rejection(
+                    location,
                     f"The deployment refused to launch {', '.join(asset_keys) or job} in {location} and its reason got "
-                    "lost. Is it still there? The webserver's log says more."
+                    "lost. Is it still there? The webserver's log says more.",
                 ) from error
 
     def submit_backfill(self, *, asset_keys: Sequence[str], partitions: Sequence[str], tags: Mapping[str, str]) -> None:
@@ -201,6 +208,13 @@ class Webserver:
         """
         with self._errors():
             return dict(self._gql.execute(GraphQLRequest(document, variable_values=dict(variables or {}))))
+
+    def _rejection(self, location: str, reason: str) -> LaunchRejectedError:
+        """The error for a launch that was refused: with what is known of the location where that has no server."""
+        status = self.list_locations().get(location)
+        if status and (status.state == "loading" or _NO_SERVER in status.error):
+            return LocationAwayError(f"The code location {location} had no code server: {status.error or 'it loads'}")
+        return LaunchRejectedError(reason)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

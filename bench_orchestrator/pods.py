@@ -19,6 +19,7 @@ _POLL_S = 0.2
 _READING = "get and list pods, jobs and events in namespace "
 _ENDING_S = 90.0
 """How long a pod may take to be gone: three times what Kubernetes gives it by default."""
+_DELETED = "its pod was deleted"
 _CANNOT_BE_PULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 
 
@@ -33,6 +34,8 @@ def read_pod(namespace: str, job: str) -> Pod:
             if not pods:
                 return _without_pod(core, batch, namespace, job)
             pod = max(pods, key=lambda one: one.metadata.creation_timestamp)
+            if _has_made_several(core, namespace, job):
+                return Pod(trouble=_DELETED)
             events, unknown = _events(core, namespace, pod.metadata.name)
             return _describe(pod, events, unknown)
     except KubernetesError as error:
@@ -99,7 +102,9 @@ def _errors(what: str) -> Iterator[None]:
     except ApiException as error:
         raise KubernetesError(_refusal(error, what)) from error
     except (ConfigException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise KubernetesError(f"Kubernetes cannot be asked: {_one_line(str(error))}") from error
+        # Of urllib3's long story of retries, how the last one ended.
+        reason = _one_line(str(getattr(error, "reason", error)))
+        raise KubernetesError(f"Kubernetes cannot be asked: {reason}") from error
 
 
 @cache
@@ -148,9 +153,18 @@ def _trouble(pod: Any, scheduled: Any, container: Any, events: Sequence[Any]) ->
             return f"its pod ran out of memory (limit {limits.get('memory', 'unknown')}): OOMKilled"
         return _one_line(f"its container ended with exit code {ended.exit_code}: {ended.message or ended.reason}")
     if pod.metadata.deletion_timestamp:
-        return "its pod was deleted"
+        return _DELETED
     mounts = [event.message for event in events if event.type == "Warning" and event.reason.startswith("Failed")]
     return _one_line(f"its pod does not start: {mounts[-1]}") if mounts and not container else ""
+
+
+def _has_made_several(core: Any, namespace: str, job: str) -> bool:
+    """Whether the job has made more than one pod, which it does only for one that was deleted.
+
+    Which of them was the run's is not known: Dagster has a pod exit at once that comes too late.
+    """
+    events, _ = _events(core, namespace, job)
+    return len({event.message for event in events if event.reason == "SuccessfulCreate"}) > 1
 
 
 def _without_pod(core: Any, batch: Any, namespace: str, job: str) -> Pod:
@@ -167,7 +181,7 @@ def _without_pod(core: Any, batch: Any, namespace: str, job: str) -> Pod:
     if refused:
         return Pod(trouble=_one_line(f"its pod cannot be created: {refused[-1]}"))
     if any(event.reason == "SuccessfulCreate" for event in events):
-        return Pod(trouble="its pod was deleted")
+        return Pod(trouble=_DELETED)
     return Pod(unknown=unknown or "its job has no pod yet")
 
 

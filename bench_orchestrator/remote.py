@@ -79,7 +79,8 @@ def start_sweep(webserver: Webserver, scenario: str, config: Mapping[str, Any]) 
 
 def sweep_in_the_way(webserver: Webserver, own_run_id: str) -> str | None:
     """The run id of another sweep that is under way, which is what a queued sweep waits for."""
-    answer = webserver.query(
+    answer = _ask(
+        webserver,
         _RUNS,
         {"tags": [{"key": Tag.KIND, "value": "sweep"}], "statuses": ["STARTING", "STARTED", "CANCELING"]},
     )
@@ -95,16 +96,8 @@ def follow(webserver: Webserver, run_id: str) -> Iterator[Progress]:
     """
     progress = Progress()
     cursor: str | None = None
-    answered_at = time.monotonic()
     while True:
-        try:
-            answer = webserver.query(_PROGRESS, {"runId": run_id, "cursor": cursor})
-        except WebserverUnreachableError:
-            if time.monotonic() - answered_at > _PATIENCE_S:
-                raise
-            time.sleep(_POLL_S)
-            continue
-        answered_at = time.monotonic()
+        answer = _ask(webserver, _PROGRESS, {"runId": run_id, "cursor": cursor})
         # Status before events: what came with the last status is then in the events.
         progress.status = answer["runOrError"]["status"]
         log = answer["logsForRun"]
@@ -123,12 +116,12 @@ def fetch_sweep(webserver: Webserver, run_id: str, timeout_s: float) -> Sweep:
     """A finished sweep's rows, from the run that harvested it; waits for that run.
 
     Raises:
-        WebserverError: it was not harvested in time.
+        WebserverError: it was not harvested in time, or no answer for two minutes.
     """
     deadline = time.monotonic() + timeout_s
     tags = [{"key": Tag.HARVEST_OF, "value": run_id}]
     while time.monotonic() < deadline:
-        answer = webserver.query(_RUNS, {"tags": tags, "statuses": ["SUCCESS"]})
+        answer = _ask(webserver, _RUNS, {"tags": tags, "statuses": ["SUCCESS"]})
         for run in answer["runsOrError"]["results"]:
             return _SWEEP.validate_json(_harvested(webserver, run["runId"]))
         time.sleep(_POLL_S)
@@ -136,6 +129,18 @@ def fetch_sweep(webserver: Webserver, run_id: str, timeout_s: float) -> Sweep:
         f"The sweep of run {run_id} was not harvested within {timeout_s:g} s. Is `harvest_sensor` switched on? "
         "Its ticks, on the UI's Automation page, say why; `bench report` shows the sweep once it is."
     )
+
+
+def _ask(webserver: Webserver, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """What the webserver answers; one that is away is asked again."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return webserver.query(query, variables)
+        except WebserverUnreachableError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_POLL_S)
 
 
 def _take(progress: Progress, event: Mapping[str, Any]) -> None:
@@ -166,7 +171,7 @@ def _message(event: Mapping[str, Any]) -> str:
 def _harvested(webserver: Webserver, harvest_run_id: str) -> str:
     cursor: str | None = None
     while True:
-        log = webserver.query(_PROGRESS, {"runId": harvest_run_id, "cursor": cursor})["logsForRun"]
+        log = _ask(webserver, _PROGRESS, {"runId": harvest_run_id, "cursor": cursor})["logsForRun"]
         for event in log["events"]:
             if (event.get("assetKey") or {}).get("path") != [MEASUREMENTS_ASSET]:
                 continue

@@ -18,10 +18,12 @@ from pydantic import TypeAdapter
 
 from bench_orchestrator import settings
 from bench_orchestrator.model import (
+    BootStage,
     Boundary,
     Launch,
     LaunchPath,
     Outcome,
+    Pod,
     Stage,
     StepSpan,
     Sweep,
@@ -186,8 +188,8 @@ def _launch(record: dict[str, Any]) -> Launch:
             "steps": tuple(StepSpan(**step) for step in json.loads(record["steps"])),
             "usage": json.loads(record["usage"]),
             "template": json.loads(record["template"]),
-            "boot_us": json.loads(record["boot"]),
-            "pod": json.loads(record["pod"]) if record["pod"] else None,
+            "boot_us": {BootStage(stage): us for stage, us in json.loads(record["boot"]).items()},
+            "pod": Pod(**json.loads(record["pod"])) if record["pod"] else None,
         }
     )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from bench_orchestrator import event_log
 from bench_orchestrator.launching import (
     DatabaseTroubleError,
+    LocationAwayError,
     LocationStatus,
     WebserverError,
     WebserverUnreachableError,
@@ -44,6 +45,8 @@ SERVER_POLL_S = 0.2
 TERMINATION_GRACE_S = 20.0
 """How long a run may take to stop when asked, before it is marked canceled whatever its process does."""
 
+_CODE_SERVER_PATIENCE_S = 180.0
+"""How long a location may be without a code server: on Kubernetes it is without one whenever that moves."""
 
 _TRIGGERS = {LaunchPath.SCHEDULE: Trigger.SCHEDULE, LaunchPath.SENSOR: Trigger.SENSOR}
 
@@ -204,16 +207,21 @@ class _LaunchOfTrial:
     def request(self, deadline: float, asked_us: int | None = None) -> tuple[str, int, str]:
         """The trial's run, when it was asked for, and the error if that made it all the same.
 
-        A webserver that is away is waited for.
+        A webserver or a code server that is away is waited for.
 
         Args:
             asked_us: when it was asked for, where that was before this.
 
         Raises:
-            WebserverError: it refuses the launch, or it stayed away until the deadline.
+            WebserverError: it refuses the launch, or what is away stayed so for too long.
             _NotLaunchedError: nothing launched the run until the deadline.
         """
         first_us = asked_us or now_us()
+        patience = {
+            WebserverUnreachableError: deadline,
+            DatabaseTroubleError: deadline,
+            LocationAwayError: min(deadline, time.monotonic() + _CODE_SERVER_PATIENCE_S),
+        }
         while True:
             requested_us = asked_us or now_us()
             tags = trial_tags(self.plan, self.trial, requested_us)
@@ -232,7 +240,7 @@ class _LaunchOfTrial:
                 database = describe_storage(self.site.instance) if isinstance(error, DatabaseTroubleError) else ""
                 for run in self._runs(first_us):
                     return run.run_id, run.requested_us or requested_us, f"{error} {database}".strip()
-                if not isinstance(error, WebserverUnreachableError) or time.monotonic() >= deadline:
+                if time.monotonic() >= patience.get(type(error), 0):
                     raise
 
     def note(

@@ -22,6 +22,9 @@ from bench_orchestrator import settings
 
 PROJECT = Path(__file__).parent.parent
 
+# Modules beside the tests' own whose assertions are to say what they found.
+pytest.register_assert_rewrite("integration.sweeping", "release")
+
 # No test depends on how fast the machine is, or how busy.
 hypothesis.settings.register_profile("bench", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("bench")

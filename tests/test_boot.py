@@ -16,7 +16,7 @@ instants = st.none() | st.integers(-20, 20).map(lambda s: STARTING_US - 250_000 
 def created(*at_us: int) -> Sequence[Event]:
     return [
         Event("PIPELINE_STARTING", STARTING_US),
-        *(Event("ENGINE_EVENT", us, None, "Kubernetes run worker job created") for us in at_us),
+        *(Event("ENGINE_EVENT", us, None, "[K8sRunLauncher] Kubernetes run worker job created") for us in at_us),
         Event("ENGINE_EVENT", STARTING_US + 9, None, "Started process for run (pid: 1)."),
     ]
 

@@ -17,6 +17,7 @@ from bench_orchestrator.model import (
     QUEUE_STAGES,
     Launch,
     Outcome,
+    Pod,
     PreflightError,
     RunLog,
     SweepPlan,
@@ -241,6 +242,15 @@ class TestALaunch:
         (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
         assert launch.init_us is not None
         assert launch.ended_us is not None
+
+    def test_one_whose_pod_had_trouble_has_that_for_a_reason(self, instance: dg.DagsterInstance) -> None:
+        run_id = make_run(instance, trial_tags(ONE_TRIAL, ONE_TRIAL.trials[0], now_us()), Status.STARTING)
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        instance.report_run_failed(run, "Run timed out.\nDebug information for pod x:\n\nPod status: Pending")
+        noted = TrialNote(1, Outcome.FAILED, run_id=run_id, pod=Pod(trouble="its pod cannot be scheduled: no node"))
+        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, (noted,)))
+        assert launch.reason == "its pod cannot be scheduled: no node (Run timed out.)"
 
     def test_one_that_never_was_a_run_has_no_times_and_no_warnings(self, instance: dg.DagsterInstance) -> None:
         (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.REJECTED)))

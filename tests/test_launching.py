@@ -18,6 +18,7 @@ from bench_orchestrator.event_log import get_run
 from bench_orchestrator.launching import (
     AccessDeniedError,
     LaunchRejectedError,
+    LocationAwayError,
     LocationStatus,
     Webserver,
     WebserverError,
@@ -25,6 +26,8 @@ from bench_orchestrator.launching import (
 )
 
 LAUNCH: dict[str, Any] = {"location": "a10", "repository": "__repository__", "job": "__ASSET_JOB", "tags": {"a": "b"}}
+
+UNAVAILABLE = "<_InactiveRpcError of RPC that terminated with: status = StatusCode.UNAVAILABLE>"
 
 
 @contextmanager
@@ -178,6 +181,30 @@ class TestWhatIsSentToASmallHttpServer:
                     use()
         assert [request["headers"]["Authorization"] for request in requests] == ["Bearer 4f2a"] * len(requests)
         assert len(requests) == 6
+
+    @pytest.mark.parametrize(
+        ("entry", "reason"),
+        [
+            ({"__typename": "PythonError", "message": UNAVAILABLE}, r"had no code server: .*StatusCode\.UNAVAILABLE"),
+            (None, "had no code server: it loads"),
+        ],
+    )
+    def test_a_refusal_for_want_of_a_code_server_is_told_from_others(
+        self, entry: dict[str, Any] | None, reason: str
+    ) -> None:
+        broken = {"__typename": "PythonError", "message": "ImportError: no pandas"}
+        for found, kind in ((entry, LocationAwayError), (broken, LaunchRejectedError)):
+            listed = {"name": "a10", "loadStatus": "LOADED", "displayMetadata": [], "locationOrLoadError": found}
+            answer = {
+                "launchPipelineExecution": {"__typename": "PipelineNotFoundError", "message": "no job"},
+                "workspaceOrError": {"locationEntries": [listed]},
+            }
+            with (
+                small_server(200, json.dumps({"data": answer})) as (url, _),
+                pytest.raises(LaunchRejectedError, match=reason if found is entry else "no job") as raised,
+            ):
+                Webserver(url).submit(**LAUNCH)
+            assert type(raised.value) is kind
 
     def test_a_launch_names_the_location_the_asset_and_the_tags(self) -> None:
         answer = {"__typename": "LaunchRunSuccess", "run": {"runId": "4f2a"}}

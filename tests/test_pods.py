@@ -1,5 +1,6 @@
 """What is made of Kubernetes' answers, with a stand-in for its API; tests/kubernetes asks a real one."""
 
+import socket
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,8 +69,10 @@ def event(reason: str, message: str, second: int = 3, kind: str = "Normal") -> A
 class StandIn:
     """Answers in place of the core and the batch API."""
 
-    def __init__(self, found: list[Any], events: list[Any], refuse: str = "", status: int = 403) -> None:
-        self.found, self.events, self.refuse, self.status = found, events, refuse, status
+    def __init__(
+        self, found: list[Any], events: list[Any], of_job: list[Any], refuse: str = "", status: int = 403
+    ) -> None:
+        self.found, self.events, self.of_job, self.refuse, self.status = found, events, of_job, refuse, status
         self.asked: list[str] = []
         self.leaving = 0
         """How often pods are still listed before they are gone; never, if it is 0."""
@@ -88,7 +91,8 @@ class StandIn:
         return found
 
     def list_namespaced_event(self, namespace: str, field_selector: str, _request_timeout: int) -> Any:
-        return self._answer(f"events {namespace} {field_selector}", self.events)
+        about_job = self.found and field_selector == f"involvedObject.name={JOB}"
+        return self._answer(f"events {namespace} {field_selector}", self.of_job if about_job else self.events)
 
     def patch_namespaced_deployment_scale(self, name: str, namespace: str, body: Any, _request_timeout: int) -> Any:
         self._answer(f"scale {namespace} {name} {body['spec']['replicas']}", [])
@@ -102,8 +106,8 @@ class StandIn:
 def answer(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Have the API answer so, and read the pod."""
 
-    def read(found: list[Any], events: list[Any] | None = None, **refusal: Any) -> Pod:
-        api = StandIn(found, events or [], **refusal)
+    def read(found: list[Any], events: list[Any] | None = None, of_job: list[Any] | None = None, **refusal: Any) -> Pod:
+        api = StandIn(found, events or [], of_job or [], **refusal)
         monkeypatch.setattr(pods, "_connect", lambda: (api, api, api))
         read_pod = pods.read_pod(NAMESPACE, JOB)
         assert api.asked[0] == f"pods {NAMESPACE} job-name={JOB}"
@@ -165,6 +169,13 @@ def test_a_pod_that_is_being_deleted_says_so(answer: Any) -> None:
     assert answer([deleted]).trouble == "its pod was deleted"
 
 
+def test_a_pod_is_not_taken_for_the_one_that_it_replaces(answer: Any) -> None:
+    made = [event("SuccessfulCreate", "Created pod: x"), event("SuccessfulCreate", "Created pod: y")]
+    for state in (RUNNING, COMPLETED, waiting("ContainerCreating")):
+        assert answer([pod(state)], of_job=made) == Pod(trouble="its pod was deleted")
+        assert answer([pod(state)], of_job=made[:1]).trouble == ""
+
+
 def test_a_job_without_a_pod_says_why(answer: Any) -> None:
     refused = event("FailedCreate", 'pods "x" is forbidden: exceeded quota: runs', kind="Warning")
     assert answer([], [refused]).trouble == 'its pod cannot be created: pods "x" is forbidden: exceeded quota: runs'
@@ -194,7 +205,7 @@ class TestCodeServers:
     @pytest.fixture
     def api(self, monkeypatch: pytest.MonkeyPatch) -> StandIn:
         """Whose pods are gone when they were listed twice."""
-        api = StandIn([pod()], [])
+        api = StandIn([pod()], [], [])
         api.leaving = 2
         monkeypatch.setattr(pods, "_connect", lambda: (api, api, api))
         monkeypatch.setattr(pods, "_POLL_S", 0)
@@ -228,3 +239,15 @@ class TestCodeServers:
     def test_one_without_a_service_cannot_be_scaled(self) -> None:
         with pytest.raises(KubernetesError, match="does not say at which service the code server of a10 is"):
             KubernetesServers(NAMESPACE, lambda _: "").start_server("a10")
+
+
+def test_an_api_server_that_is_away_is_told_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    api = client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{port}"))
+    monkeypatch.setattr(
+        pods, "_connect", lambda: (client.CoreV1Api(api), client.BatchV1Api(api), client.AppsV1Api(api))
+    )
+    unknown = pods.read_pod(NAMESPACE, JOB).unknown
+    assert unknown.startswith("Kubernetes cannot be asked: ")
+    assert unknown.endswith("Connection refused")

@@ -1,5 +1,8 @@
 """A sweep seen from outside: its progress and its rows as a real webserver tells them of real runs."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 import pytest
 from pydantic import TypeAdapter
@@ -8,7 +11,7 @@ from recording import Served, make_plan, make_run, record_sweep, run_sweep
 from bench_orchestrator import remote
 from bench_orchestrator.deployment import META_LOCATION
 from bench_orchestrator.harvest import harvest_sweep
-from bench_orchestrator.launching import Webserver, WebserverError
+from bench_orchestrator.launching import Webserver, WebserverError, WebserverUnreachableError
 from bench_orchestrator.model import MEASUREMENTS_ASSET, Outcome, Sweep, Tag, TrialNote
 from bench_orchestrator.remote import fetch_sweep, follow, start_sweep, sweep_in_the_way
 
@@ -35,6 +38,16 @@ def harvest_run(instance: dg.DagsterInstance, sweep_run_id: str, *, ok: bool = T
 
     tags: dict[str, str] = {Tag.KIND: "harvest", Tag.HARVEST_OF: sweep_run_id}
     dg.materialize([measurements], instance=instance, tags=tags, raise_on_error=False)
+
+
+class Restarting(Webserver):
+    """A webserver that is away every other time that it is asked."""
+
+    def query(self, document: str, variables: Mapping[str, Any] | None = None) -> Any:
+        self.asked = getattr(self, "asked", 0) + 1
+        if self.asked % 2:
+            raise WebserverUnreachableError("it restarts")
+        return super().query(document, variables)
 
 
 class TestFollowing:
@@ -64,6 +77,20 @@ class TestFollowing:
         assert run is not None
         served.instance.report_run_canceled(run)
         assert [update.status for update in progress][-1] == "CANCELED"
+
+    def test_a_webserver_that_restarts_is_waited_for(
+        self, served: Served, webserver: Webserver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_id = record_sweep(served.instance, make_plan("restarted"))
+        harvest_run(served.instance, run_id)
+        restarting = Restarting(webserver.url)
+        *_, last = follow(restarting, run_id)
+        assert last.finished
+        assert sweep_in_the_way(restarting, run_id) is None
+        assert fetch_sweep(restarting, run_id, timeout_s=60) == harvest_sweep(served.instance, run_id)
+        monkeypatch.setattr(remote, "_PATIENCE_S", 0)
+        with pytest.raises(WebserverUnreachableError):
+            fetch_sweep(restarting, run_id, timeout_s=60)
 
 
 class TestFetching:

@@ -20,12 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench_orchestrator.model import (
+    BootStage,
     Boundary,
     Launch,
     LaunchPath,
     Location,
     Outcome,
     PlannedTrial,
+    Pod,
     Prediction,
     Stage,
     StepSpan,
@@ -127,6 +129,9 @@ def sweeps(draw: st.DrawFn) -> Sweep:
                 work_us=maybe_us,
                 steps=st.lists(st.builds(StepSpan, TEXT, maybe_us, maybe_us, maybe_us), max_size=3).map(tuple),
                 usage=st.dictionaries(TEXT, FLOATS),
+                template=st.dictionaries(TEXT, FLOATS),
+                boot_us=st.dictionaries(st.sampled_from(BootStage), BIGINT),
+                pod=st.none() | st.builds(Pod, TEXT, TEXT, *4 * [maybe_us], trouble=TEXT, unknown=TEXT),
             )
         )
         for trial in trials
@@ -217,7 +222,10 @@ class TestSavingAndLoading:
         with TemporaryDirectory() as directory:
             store = Store.in_directory(Path(directory))
             store.save(sweep)
-            assert store.load(sweep.plan.sweep_id) == sweep
+            loaded = store.load(sweep.plan.sweep_id)
+        assert loaded == sweep
+        # Equal to their names: only their type says that they are more.
+        assert all(isinstance(stage, BootStage) for launch in loaded.launches for stage in launch.boot_us)
 
     @pytest.mark.parametrize("make", [samples.measured_sweep, samples.troubled_sweep, samples.failed_sweep])
     def test_the_sample_sweeps_are_loaded_as_they_were_saved(self, store: Store, make: Callable[[], Sweep]) -> None:

@@ -20,6 +20,7 @@ from bench_orchestrator.harvest import harvest_sweep
 from bench_orchestrator.launching import (
     AccessDeniedError,
     LaunchRejectedError,
+    LocationAwayError,
     LocationStatus,
     Webserver,
     WebserverError,
@@ -104,6 +105,10 @@ def is_rejected(_webserver: FakeWebserverWithRealRuns, _tags: dict[str, str]) ->
     raise LaunchRejectedError("InvalidSubsetError: no such asset")
 
 
+def has_no_server(_webserver: FakeWebserverWithRealRuns, _tags: dict[str, str]) -> str:
+    raise LocationAwayError("The code location a10 had no code server.")
+
+
 def is_denied(_webserver: FakeWebserverWithRealRuns, _tags: dict[str, str]) -> str:
     raise AccessDeniedError("HTTP 401")
 
@@ -157,6 +162,20 @@ class TestOutcomes:
         first, second = carry_out(instance, webserver, plan)
         assert (first.outcome, first.run_id) == (Outcome.REJECTED, None)
         assert reason in first.reason
+        assert second.outcome is Outcome.OK
+
+    def test_a_code_server_that_is_replaced_is_waited_for(self, instance: dg.DagsterInstance) -> None:
+        webserver = FakeWebserverWithRealRuns(instance, has_no_server, has_no_server, succeeds)
+        first, *_ = carry_out(instance, webserver, make_plan(locations=("a10",)))
+        assert first.outcome is Outcome.OK
+        assert first.requested_us == int(webserver.requests[2][Tag.REQUESTED_AT])
+
+    def test_one_that_stays_away_costs_its_trials(self, instance: dg.DagsterInstance) -> None:
+        webserver = FakeWebserverWithRealRuns(instance, has_no_server, succeeds)
+        first, second = carry_out(
+            instance, webserver, make_plan(locations=("a10",)), Pace(timeout_s=0, pause_s=0, jitter_s=0)
+        )
+        assert (first.outcome, first.reason) == (Outcome.REJECTED, "The code location a10 had no code server.")
         assert second.outcome is Outcome.OK
 
     def test_a_run_that_vanishes_is_lost(self, instance: dg.DagsterInstance) -> None:

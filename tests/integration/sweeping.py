@@ -181,35 +181,13 @@ class Bench:
         return sweep
 
     def _assert_recorded_once(self, run_id: str, sweep: Sweep) -> None:
-        """Every planned trial is in the database exactly once, explained, and adds up; a new harvest agrees."""
-        plan = sweep.plan
+        """The rules hold, and a new harvest agrees."""
         assert self.run(run_id).finished
-        assert [launch.trial for launch in sweep.launches] == list(range(1, len(plan.trials) + 1))
-        runs = find_trial_runs(self.instance, plan.sweep_id)
-        assert len({run.tags[Tag.TRIAL] for run in runs}) == len(runs), "a trial was launched twice"
-        # Runs of the sweep's own deployments are gone with these; the journal remembers them.
-        here = {launch.run_id for launch in sweep.launches if not launch.deployment} - {None}
-        assert {run.run_id for run in runs} == here
-        for trial, launch in zip(plan.trials, sweep.launches, strict=True):
-            assert (launch.block, launch.location, launch.asset_key) == (
-                trial.block,
-                trial.location,
-                trial.asset_keys[0],
-            )
-            assert launch.partition_key == trial.partition_key
-            assert (launch.reason == "") is (launch.outcome is Outcome.OK)
-            assert "\n" not in launch.reason
-            if launch.outcome is Outcome.OK:
-                stages = {stage: us for stage, us in launch.stages_us.items() if us is not None and us >= 0}
-                assert launch.stages_us.keys() == stages.keys()
-                assert sum(stages.values()) == launch.time_to_code_us
-                assert sum(stages[stage] for stage in QUEUE_STAGES) == launch.queue_us
-                assert sum(stages[stage] for stage in INIT_STAGES) == launch.init_us
-                assert launch.queue_us + launch.init_us == launch.lag_us
+        assert_recorded_once(sweep, find_trial_runs(self.instance, sweep.plan.sweep_id))
         again = harvest_sweep(self.instance, run_id)
         assert again is not None
         self.store.save(again)
-        assert self.store.load(plan.sweep_id) == sweep
+        assert self.store.load(sweep.plan.sweep_id) == sweep
 
     def outcomes(self, sweep: Sweep) -> list[str]:
         """How its trials ended, in order."""
@@ -242,6 +220,31 @@ class Bench:
             return None
 
         return wait_for(f"the worker of run {run_id}", look)
+
+
+def assert_recorded_once(sweep: Sweep, runs: Sequence[Run]) -> None:
+    """Every planned trial is in the database exactly once, explained, and adds up.
+
+    Args:
+        runs: those of the sweep's trials that the instance holds.
+    """
+    assert [launch.trial for launch in sweep.launches] == list(range(1, len(sweep.plan.trials) + 1))
+    assert len({run.tags[Tag.TRIAL] for run in runs}) == len(runs), "a trial was launched twice"
+    # Runs of the sweep's own deployments are gone with these; the journal remembers them.
+    here = {launch.run_id for launch in sweep.launches if not launch.deployment} - {None}
+    assert {run.run_id for run in runs} == here
+    for trial, launch in zip(sweep.plan.trials, sweep.launches, strict=True):
+        assert (launch.block, launch.location, launch.asset_key) == (trial.block, trial.location, trial.asset_keys[0])
+        assert launch.partition_key == trial.partition_key
+        assert (launch.reason == "") is (launch.outcome is Outcome.OK)
+        assert "\n" not in launch.reason
+        if launch.outcome is Outcome.OK:
+            stages = {stage: us for stage, us in launch.stages_us.items() if us is not None and us >= 0}
+            assert launch.stages_us.keys() == stages.keys()
+            assert sum(stages.values()) == launch.time_to_code_us
+            assert sum(stages[stage] for stage in QUEUE_STAGES) == launch.queue_us
+            assert sum(stages[stage] for stage in INIT_STAGES) == launch.init_us
+            assert launch.queue_us + launch.init_us == launch.lag_us
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -12,7 +12,10 @@ from cluster import base_image
 
 PROJECT = Path(__file__).parents[2]
 IMAGE = "localhost/dagster-bench:test"
+POSTGRESQL_IMAGE = "localhost/dagster-bench-postgresql:test"
 
+# Without these podman asks for more than a root without CAP_SYS_RESOURCE may give.
+_LIMITS = ["--ulimit=nofile=8192:8192", "--ulimit=nproc=8192:8192"]
 # The strictest pod there is: without network, privileges, and a root file system to write to.
 _RESTRICTED = [
     "--network=none",
@@ -24,9 +27,7 @@ _RESTRICTED = [
     "--tmpfs=/tmp",
     # Unlike --tmpfs, this can belong to the image's user.
     "--mount=type=tmpfs,destination=/opt/dagster/home,chown",
-    # Without these podman asks for more than a root without CAP_SYS_RESOURCE may give.
-    "--ulimit=nofile=8192:8192",
-    "--ulimit=nproc=8192:8192",
+    *_LIMITS,
 ]
 
 
@@ -41,6 +42,14 @@ def build_image() -> str:
     make = ["make", "image", "BUILDER=podman", f"IMAGE={IMAGE}", "BUILD_OPTIONS=--network=host"]
     subprocess.run(make, cwd=PROJECT, env=environment, stdout=sys.stderr, check=True)
     return IMAGE
+
+
+@functools.cache
+def build_postgresql_image() -> str:
+    """Build an image for the chart's PostgreSQL without a registry, and return its name."""
+    build = ["build", "--network=host", *_LIMITS, f"--build-arg=BASE_IMAGE={base_image()}", f"--tag={POSTGRESQL_IMAGE}"]
+    print(podman(*build, str(Path(__file__).with_name("postgresql"))), file=sys.stderr)
+    return POSTGRESQL_IMAGE
 
 
 @contextmanager

@@ -88,9 +88,11 @@ def base_image() -> str:
 class ExistingCluster:
     """The cluster that KUBECONFIG names. The image to test is one that it can pull: BENCH_IMAGE."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, **environment: str) -> None:
         self.kubeconfig = kubeconfig
-        self.kubectl_command = ["kubectl", f"--kubeconfig={kubeconfig}"]
+        variables = {"KUBECONFIG": str(kubeconfig)} | environment
+        self._environment = ["env", *(f"{name}={value}" for name, value in variables.items())]
+        self.kubectl_command = [*self._environment, "kubectl"]
 
     @property
     def image(self) -> str:
@@ -103,6 +105,10 @@ class ExistingCluster:
     def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 120) -> str:
         """What kubectl prints; a ClusterError with what it says if it fails."""
         return _output([*self.kubectl_command, *arguments], input, timeout)
+
+    def run(self, *command: str, input: str | None = None, timeout: float = 120) -> str:
+        """What a client of the cluster prints, for instance helm."""
+        return _output([*self._environment, *command], input, timeout)
 
     def apply(self, *objects: Mapping[str, object]) -> None:
         """Create or change objects."""
@@ -128,14 +134,10 @@ class Cluster(ExistingCluster):
     """A cluster on this machine: up on entering, down on leaving. One that is up already is used, and left up."""
 
     def __init__(self) -> None:
-        super().__init__(KEYS / "admin.kubeconfig")
-        self.kubectl_command = [
-            "env",
-            f"NO_PROXY={ADDRESS}",
-            str(HOME / "bin/kubectl"),
-            f"--kubeconfig={self.kubeconfig}",
-            f"--cache-dir={STATE / 'cache'}",  # elsewhere it would outlive the cluster
-        ]
+        # A cache elsewhere would outlive the cluster. This kubectl does not know the variable, helm does.
+        cache = STATE / "cache"
+        super().__init__(KEYS / "admin.kubeconfig", NO_PROXY=ADDRESS, KUBECACHEDIR=str(cache))
+        self.kubectl_command = [*self._environment, str(HOME / "bin/kubectl"), f"--cache-dir={cache}"]
         self._was_up = False
         self._first: subprocess.Popen[bytes] | None = None
 
@@ -245,7 +247,9 @@ class Cluster(ExistingCluster):
                 "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": program}}],
                 "current-context": "bench",
             }
-            (KEYS / f"{program}.kubeconfig").write_text(json.dumps(config))
+            kubeconfig = KEYS / f"{program}.kubeconfig"
+            kubeconfig.touch(mode=0o600)  # helm warns of others that could read it
+            kubeconfig.write_text(json.dumps(config))
             if program == "admin":
                 (KEYS / "admin.token").write_text(token)
         (KEYS / "tokens.csv").write_text("".join(lines))

@@ -1,0 +1,84 @@
+"""What the meta location's pod does for tests, with its instance and its results: `python - COMMAND …`, from stdin."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dagster import DagsterInstance
+from pydantic import TypeAdapter
+
+from bench_orchestrator import remote, settings
+from bench_orchestrator.event_log import Run, find_trial_runs, get_run, read_journal
+from bench_orchestrator.harvest import harvest_sweep
+from bench_orchestrator.launching import Webserver
+from bench_orchestrator.model import Sweep
+from bench_orchestrator.store import Store
+
+HARVEST_TIMEOUT_S = 900
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that is over, from each place where it is to be found, and the runs of its trials."""
+
+    catalog: Sweep
+    """From the asset catalog: the materialization of `launch_measurements`."""
+    stored: Sweep
+    """From the results database."""
+    again: Sweep
+    """From the instance's journal and event logs, as one more harvest would have it."""
+    runs: list[Run]
+
+
+SWEEP = TypeAdapter(Sweep)
+SWEPT = TypeAdapter(Swept)
+
+
+def start(scenario: str, config: str) -> str:
+    """Launch a sweep; its run id."""
+    return remote.start_sweep(_webserver(), scenario, json.loads(config))
+
+
+def tell(run_id: str) -> str:
+    """What is known of a sweep, as JSON, as soon as it is over and harvested."""
+    with DagsterInstance.get() as instance:
+        while not ((run := get_run(instance, run_id)) and run.finished):
+            time.sleep(1)
+        if read_journal(instance, run_id) is None:
+            raise SystemExit(f"The sweep has no plan: {[entry.message for entry in instance.all_logs(run_id)][-3:]}")
+        catalog = remote.fetch_sweep(_webserver(), run_id, HARVEST_TIMEOUT_S)
+        again = harvest_sweep(instance, run_id)
+        assert again is not None
+        runs = find_trial_runs(instance, again.plan.sweep_id)
+    swept = Swept(catalog, _load(again.plan.sweep_id), again, runs)
+    return SWEPT.dump_json(swept).decode()
+
+
+def stored(sweep_id: str) -> str:
+    """What the results database holds of a sweep, as JSON."""
+    return SWEEP.dump_json(_load(sweep_id)).decode()
+
+
+def reload(location: str) -> str:
+    """Have the webserver ask a code server anew; the location's state."""
+    mutation = (
+        "mutation Reload($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) { __typename } }"
+    )
+    webserver = _webserver()
+    webserver.query(mutation, {"name": location})
+    return webserver.list_locations()[location].state
+
+
+def _load(sweep_id: str) -> Sweep:
+    return Store.in_directory(settings.results_directory()).load(sweep_id)
+
+
+def _webserver() -> Webserver:
+    return Webserver(settings.webserver_url())
+
+
+if __name__ == "__main__":
+    commands: dict[str, Callable[..., str]] = {"start": start, "tell": tell, "stored": stored, "reload": reload}
+    print(commands[sys.argv[1]](*sys.argv[2:]))

@@ -1,0 +1,97 @@
+"""A release of the chart on a cluster, installed by Helm, and sweeps in it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cluster import Cluster, ExistingCluster
+from helms import CHART, RELEASE, helm3
+from image import build_image, build_postgresql_image
+from in_pod import SWEEP, SWEPT, Swept
+from integration.sweeping import HURRIED, assert_recorded_once
+
+from bench_orchestrator.model import Sweep
+
+IN_POD = Path(__file__).with_name("in_pod.py")
+TRIAL_RUNS = "app.kubernetes.io/component=run_worker,dagster/code-location"
+"""A label, to be completed with a location's name, that the pods of its runs have."""
+
+
+class Release:
+    """The chart, installed in a namespace of its own."""
+
+    def __init__(self, cluster: ExistingCluster, namespace: str) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+
+    def install(self, values: Mapping[str, Any]) -> None:
+        """Install the release, or change it to have these values, and wait until everything is up."""
+        given = json.dumps({**_images(self.cluster), **values})
+        self.helm("upgrade", "--install", RELEASE, str(CHART), "--values=-", "--wait", "--timeout=20m", input=given)
+
+    def helm(self, *arguments: str, input: str | None = None) -> str:
+        """What Helm prints."""
+        return self.cluster.run(str(helm3()), f"--namespace={self.namespace}", *arguments, input=input, timeout=1500)
+
+    def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 300) -> str:
+        """What kubectl prints."""
+        return self.cluster.kubectl(f"--namespace={self.namespace}", *arguments, input=input, timeout=timeout)
+
+    def read(self, *what: str) -> Any:
+        """The object that kubectl finds, or the list of them."""
+        return json.loads(self.kubectl("get", *what, "--output=json"))
+
+    def apply(self, described: Mapping[str, Any]) -> None:
+        """Create an object."""
+        self.kubectl("apply", "-f", "-", input=json.dumps(described))
+
+    def restart(self, component: str) -> None:
+        """Replace the pod of a component."""
+        # A second of grace: PostgreSQL, for one, would wait for its clients.
+        self.kubectl("delete", "pod", "--grace-period=1", f"--selector=app.kubernetes.io/component={component}")
+
+    def start(self, *locations: str, **config: object) -> str:
+        """Launch a sweep, hurried but patient unless told otherwise; its run id."""
+        hurried = {**HURRIED, "timeout_s": 300, "locations": locations}
+        return self._in_pod("start", "quick", json.dumps({**hurried, **config}))
+
+    def end(self, run_id: str) -> Swept:
+        """A sweep that is over and harvested, checked against all rules."""
+        swept = SWEPT.validate_json(self._in_pod("tell", run_id))
+        assert swept.catalog == swept.stored == swept.again
+        assert_recorded_once(swept.stored, swept.runs)
+        return swept
+
+    def sweep(self, *locations: str, **config: object) -> Swept:
+        """Carry out a sweep."""
+        return self.end(self.start(*locations, **config))
+
+    def stored(self, sweep_id: str) -> Sweep:
+        """What the results database holds of a sweep."""
+        return SWEEP.validate_json(self._in_pod("stored", sweep_id))
+
+    def reload(self, location: str) -> None:
+        """Have the webserver load a location anew."""
+        assert self._in_pod("reload", location) == "loaded"
+
+    def run_pods(self, location: str) -> Sequence[Any]:
+        """The pods of a location's runs."""
+        found: Sequence[Any] = self.read("pods", f"--selector={TRIAL_RUNS}={location}")["items"]
+        return found
+
+    def _in_pod(self, *arguments: str) -> str:
+        command = ("exec", "-i", f"deploy/{RELEASE}-meta", "--", "python", "-", *arguments)
+        return self.kubectl(*command, input=IN_POD.read_text(), timeout=1800).strip()
+
+
+def _images(cluster: ExistingCluster) -> Mapping[str, Any]:
+    """The values that say which images are to be installed."""
+    if not isinstance(cluster, Cluster):
+        return {"image": _parts(cluster.image)}
+    return {"image": _parts(build_image()), "postgresql": {"image": _parts(build_postgresql_image())}}
+
+
+def _parts(image: str) -> Mapping[str, str]:
+    repository, _, tag = image.rpartition(":")
+    return {"repository": repository, "tag": tag}
