@@ -194,7 +194,12 @@ class TestWhatIsSentToASmallHttpServer:
     ) -> None:
         broken = {"__typename": "PythonError", "message": "ImportError: no pandas"}
         for found, kind in ((entry, LocationAwayError), (broken, LaunchRejectedError)):
-            listed = {"name": "a10", "loadStatus": "LOADED", "displayMetadata": [], "locationOrLoadError": found}
+            listed: dict[str, Any] = {
+                "name": "a10",
+                "loadStatus": "LOADED",
+                "displayMetadata": [],
+                "locationOrLoadError": found,
+            }
             answer = {
                 "launchPipelineExecution": {"__typename": "PipelineNotFoundError", "message": "no job"},
                 "workspaceOrError": {"locationEntries": [listed]},
