@@ -56,6 +56,12 @@ def tell(run_id: str) -> str:
     return SWEPT.dump_json(swept).decode()
 
 
+def refusal(run_id: str) -> str:
+    """Why a sweep that is refused failed, in one line."""
+    *_, last = remote.follow(_webserver(), run_id)
+    return last.failure
+
+
 def stored(sweep_id: str) -> str:
     """What the results database holds of a sweep, as JSON."""
     return SWEEP.dump_json(_load(sweep_id)).decode()
@@ -80,5 +86,11 @@ def _webserver() -> Webserver:
 
 
 if __name__ == "__main__":
-    commands: dict[str, Callable[..., str]] = {"start": start, "tell": tell, "stored": stored, "reload": reload}
+    commands: dict[str, Callable[..., str]] = {
+        "start": start,
+        "tell": tell,
+        "refusal": refusal,
+        "stored": stored,
+        "reload": reload,
+    }
     print(commands[sys.argv[1]](*sys.argv[2:]))

@@ -67,6 +67,16 @@ class Release:
         """Carry out a sweep."""
         return self.end(self.start(*locations, **config))
 
+    def experiment(self, name: str) -> Swept:
+        """Carry out an experiment at its quick size."""
+        config = {**HURRIED, "timeout_s": 300, "quick": True}
+        return self.end(self._in_pod("start", name, json.dumps(config)))
+
+    def refusal(self, experiment: str) -> str:
+        """Why an experiment at its quick size is not begun."""
+        run_id = self._in_pod("start", experiment, json.dumps({**HURRIED, "quick": True}))
+        return self._in_pod("refusal", run_id)
+
     def stored(self, sweep_id: str) -> Sweep:
         """What the results database holds of a sweep."""
         return SWEEP.validate_json(self._in_pod("stored", sweep_id))

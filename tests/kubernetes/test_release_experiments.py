@@ -1,0 +1,90 @@
+"""Experiments whose sides need servers of their own, on a real cluster: in locations that the chart serves for them."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from cluster import Cluster, ExistingCluster
+from helms import RELEASE
+from image import build_image, build_postgresql_image
+from in_pod import Swept
+from release import Release
+
+from bench_orchestrator.model import Launch, Outcome, Stage
+
+pytestmark = pytest.mark.kubernetes
+
+VALUES: Mapping[str, Any] = {
+    "locations": [
+        "a10",
+        "a20",
+        {"name": "a10_warm", "shape": "a10", "warm": True},
+        {"name": "a20_warm", "shape": "a20", "warm": True},
+        {"name": "a10_2000m", "shape": "a10", "cpu": "2000m"},
+        {"name": "a10_500m", "shape": "a10", "cpu": "500m"},
+    ],
+    "runLauncher": {"warm": True},
+    "coldStart": {"enabled": True},
+    "queue": {"dequeueIntervalSeconds": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def release(cluster: ExistingCluster) -> Iterator[Release]:
+    if isinstance(cluster, Cluster):
+        for image in (build_image(), build_postgresql_image()):
+            cluster.load_image(image)
+    namespace = f"bench-experiments-{time.time_ns()}"
+    cluster.kubectl("create", "namespace", namespace)
+    try:
+        release = Release(cluster, namespace)
+        release.install(VALUES)
+        yield release
+    finally:
+        cluster.kubectl("delete", "namespace", namespace, timeout=300)
+
+
+def by_side(swept: Swept) -> dict[str, Launch]:
+    """The launch of each side; every one went well."""
+    launches = {launch.variant: launch for launch in swept.stored.launches}
+    assert {name: (launch.outcome, launch.reason) for name, launch in launches.items()} == dict.fromkeys(
+        launches, (Outcome.OK, "")
+    )
+    assert not any(launch.deployment for launch in launches.values())
+    return launches
+
+
+def test_warm_launches_are_forks_and_stock_ones_pods(release: Release) -> None:
+    launches = by_side(release.experiment("definitions-cache"))
+    for name, launch in launches.items():
+        warm = name.startswith("warm")
+        assert launch.location.endswith("_warm") is warm
+        assert (launch.template.get("fork_ms", 0) > 0) is warm
+        assert (launch.pod is None) is warm
+
+
+def test_limited_locations_have_their_limit(release: Release) -> None:
+    launches = by_side(release.experiment("cpu-limit"))
+    assert {launch.location for launch in launches.values()} == {"a10_2000m", "a10_500m"}
+    for location, limit in (("a10_2000m", "2"), ("a10_500m", "500m")):
+        (run, *_) = release.run_pods(location)
+        server = release.read("deploy", f"{RELEASE}-{location.replace('_', '-')}")["spec"]["template"]
+        for pod in (run, server):
+            limits = pod["spec"]["containers"][0]["resources"]["limits"]
+            assert limits["cpu"] in (limit, f"{limit}000m")
+
+
+def test_servers_are_replaced_and_come_up_from_zero(release: Release) -> None:
+    launches = by_side(release.experiment("cold-start"))
+    from_zero, as_usual = launches["stock, from zero"], launches["stock, as usual"]
+    assert (from_zero.stages_us[Stage.SUBMIT] or 0) > (as_usual.stages_us[Stage.SUBMIT] or 0)
+    assert (launches["warm, replaced"].template.get("fork_ms", 0)) > 0
+    deployments = release.read("deploy")["items"]
+    assert {deployment["spec"]["replicas"] for deployment in deployments} == {1}
+
+
+def test_what_is_not_served_is_named_and_refused(release: Release) -> None:
+    refusal = release.refusal("executors")
+    assert "Add" in refusal
+    assert "a6_chains2" in refusal
