@@ -1,7 +1,9 @@
 """A release of the chart on a cluster, installed by Helm, and sweeps in it."""
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,25 @@ from bench_orchestrator.model import Sweep
 IN_POD = Path(__file__).with_name("in_pod.py")
 TRIAL_RUNS = "app.kubernetes.io/component=run_worker,dagster/code-location"
 """A label, to be completed with a location's name, that the pods of its runs have."""
+
+
+@contextmanager
+def released(
+    cluster: ExistingCluster, values: Mapping[str, Any], before: Sequence[Mapping[str, Any]] = ()
+) -> Iterator["Release"]:
+    """A release with these values, in a new namespace that first has these objects; removed with it in the end."""
+    if isinstance(cluster, Cluster):
+        for image in (build_image(), build_postgresql_image()):
+            cluster.load_image(image)
+    release = Release(cluster, f"bench-test-{time.time_ns()}")
+    cluster.kubectl("create", "namespace", release.namespace)
+    try:
+        for described in before:
+            release.apply(described)
+        release.install(values)
+        yield release
+    finally:
+        cluster.kubectl("delete", "namespace", release.namespace, timeout=300)
 
 
 class Release:

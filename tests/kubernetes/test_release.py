@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 from cluster import Cluster, ExistingCluster
 from helms import RELEASE
-from image import build_image, build_postgresql_image
 from in_pod import Swept
 from integration.sweeping import wait_for
-from release import Release
+from release import Release, released
 
 from bench_orchestrator.model import BootStage, Launch, Outcome, Stage
 
@@ -47,22 +46,12 @@ QUOTA = {
 
 @pytest.fixture(scope="module")
 def release(cluster: ExistingCluster) -> Iterator[Release]:
-    if isinstance(cluster, Cluster):
-        for image in (build_image(), build_postgresql_image()):
-            cluster.load_image(image)
-    namespace = f"bench-test-{time.time_ns()}"
-    cluster.kubectl("create", "namespace", namespace)
-    try:
-        release = Release(cluster, namespace)
-        release.apply(QUOTA)
-        release.install(VALUES)
+    with released(cluster, VALUES, [QUOTA]) as release:
         # A location's runs have the image of its server: here, one that was replaced after it had started.
         release.kubectl("set", "env", f"deploy/{RELEASE}-without-image", f"DAGSTER_CURRENT_IMAGE={NO_IMAGE}")
         release.kubectl("rollout", "status", f"deploy/{RELEASE}-without-image", "--timeout=5m")
         release.reload("without_image")
         yield release
-    finally:
-        cluster.kubectl("delete", "namespace", namespace, timeout=300)
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,13 @@
 """Experiments whose sides need servers of their own, on a real cluster: in locations that the chart serves for them."""
 
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from cluster import Cluster, ExistingCluster
+from cluster import ExistingCluster
 from helms import RELEASE
-from image import build_image, build_postgresql_image
 from in_pod import Swept
-from release import Release
+from release import Release, released
 
 from bench_orchestrator.model import Launch, Outcome, Stage
 
@@ -32,17 +30,8 @@ VALUES: Mapping[str, Any] = {
 
 @pytest.fixture(scope="module")
 def release(cluster: ExistingCluster) -> Iterator[Release]:
-    if isinstance(cluster, Cluster):
-        for image in (build_image(), build_postgresql_image()):
-            cluster.load_image(image)
-    namespace = f"bench-experiments-{time.time_ns()}"
-    cluster.kubectl("create", "namespace", namespace)
-    try:
-        release = Release(cluster, namespace)
-        release.install(VALUES)
+    with released(cluster, VALUES) as release:
         yield release
-    finally:
-        cluster.kubectl("delete", "namespace", namespace, timeout=300)
 
 
 def by_side(swept: Swept) -> dict[str, Launch]:
