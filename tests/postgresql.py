@@ -20,6 +20,9 @@ import psycopg2
 
 HOST = "127.0.0.1"
 
+_GUARD = 'cat; kill -QUIT "$(head -n 1 "$1/postmaster.pid")"; sleep 1; rm -rf "$0"'
+"""Ends the server and removes its folder when the tests are gone, whatever they die of: then its input closes."""
+
 _UNPRIVILEGED = "nobody"
 """PostgreSQL refuses to be root."""
 
@@ -46,6 +49,13 @@ class PostgresServer:
         self.log = self.folder / "log"
         """What its programs and it have said."""
         self.data.mkdir(mode=0o700)
+        self._guard = subprocess.Popen(
+            ["sh", "-c", _GUARD, self.folder, self.data],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         if self._user:
             shutil.chown(self.data, self._user)
         with socket.socket() as probe:
@@ -74,7 +84,8 @@ class PostgresServer:
         """Stop it where it runs, and remove what it wrote."""
         if (self.data / "postmaster.pid").exists():
             self.stop("immediate")
-        shutil.rmtree(self.folder)
+        self._guard.communicate()
+        assert not self.folder.exists()
 
     @property
     def url(self) -> str:
