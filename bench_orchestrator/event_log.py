@@ -27,6 +27,7 @@ from bench_orchestrator.model import (
     Tag,
     TrialNote,
     UnusableError,
+    one_line,
 )
 from bench_orchestrator.storage import entries_of_run, entries_of_runs, patient
 from bench_orchestrator.timeline import EVENT_TYPES, without_steps_after_the_first
@@ -101,7 +102,7 @@ def open_instance(home: Path) -> Iterator[DagsterInstance]:
     try:
         instance = DagsterInstance.from_config(str(home))
     except Exception as error:  # whatever its YAML and the storage that it names may raise
-        raise UnusableError(f"The Dagster instance in {home} cannot be opened: {_one_line(str(error))}") from error
+        raise UnusableError(f"The Dagster instance in {home} cannot be opened: {one_line(str(error))}") from error
     with instance:
         yield instance
 
@@ -305,11 +306,7 @@ def _failure(event: dg.DagsterEvent) -> str:
     while error is not None and error.cause is not None and error.cls_name != "DagsterUserCodeUnreachableError":
         error = error.cause
     text = error.message if error is not None else event.message or ""
-    return _one_line(text)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:500]
+    return one_line(text)
 
 
 def _bench_metadata(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from gql import Client, GraphQLRequest
 from gql.transport.exceptions import TransportConnectionFailed, TransportError, TransportServerError
 from gql.transport.requests import RequestsHTTPTransport
 
-from bench_orchestrator.model import UnusableError
+from bench_orchestrator.model import UnusableError, one_line
 
 ASSET_JOB = "__ASSET_JOB"
 """The job that Dagster makes of all assets of a code location."""
@@ -145,7 +145,7 @@ class Webserver:
             except DagsterGraphQLClientError as error:
                 if isinstance(error.__cause__, TransportError) or _NO_DATABASE in str(error):
                     raise
-                raise self._rejection(location, _one_line(": ".join(str(part) for part in error.args))) from error
+                raise self._rejection(location, one_line(": ".join(str(part) for part in error.args))) from error
             except KeyError as error:
                 # The client does not ask for the message of an InvalidSubsetError, and trips over its absence.
                 raise self._rejection(
@@ -168,7 +168,7 @@ class Webserver:
         }
         answer = self.query(_BACKFILL, {"parameters": parameters})["launchPartitionBackfill"]
         if "backfillId" not in answer:
-            raise LaunchRejectedError(_one_line(answer.get("message") or str(answer)))
+            raise LaunchRejectedError(one_line(answer.get("message") or str(answer)))
 
     def tick_times_s(self, *, location: str, repository: str, name: str, kind: str) -> dict[str, float]:
         """When the latest ticks of a schedule or a sensor (`kind`) were, in seconds, by the id of each run they made.
@@ -235,7 +235,7 @@ class Webserver:
                     f"The webserver at {self.url} does not answer. Is it up (`bench up`), and is this its URL? "
                     "Set BENCH_WEBSERVER_URL for another."
                 ) from error
-            said = _one_line(str(cause or error))
+            said = one_line(str(cause or error))
             if _NO_DATABASE in said:
                 raise DatabaseTroubleError(
                     f"The webserver at {self.url} has trouble with its database: {said}"
@@ -254,10 +254,6 @@ def _location_status(entry: Mapping[str, Any]) -> LocationStatus:
     # The first error says that the code could not be loaded, the last cause says why.
     reason = [location, *location.get("causes", ())][-1].get("message", "")
     return LocationStatus(entry["name"], "error", error=reason, host=host)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:500]
 
 
 _LOCATIONS = """

@@ -19,6 +19,11 @@ def now_us() -> int:
     return time.time_ns() // 1_000
 
 
+def one_line(text: str, longest: int = 500) -> str:
+    """A text in a single line, cut off where it is too long."""
+    return " ".join(text.split())[:longest]
+
+
 class UnusableError(Exception):
     """Something that the bench needs (deployment, webserver, results) cannot be used; the message says what to do."""
 
@@ -42,7 +47,26 @@ class Boundary(StrEnum):
     STEP_STARTED = "step_started"
 
 
-class Stage(StrEnum):
+class _Part(StrEnum):
+    """A part of a launch."""
+
+    @property
+    def label(self) -> str:
+        """The name a person reads: `worker load`."""
+        return self.value.replace("_", " ")
+
+    @property
+    def row_label(self) -> str:
+        """The same at the head of a row, where pieces of a stage stand below it."""
+        return self.label
+
+    @property
+    def process(self) -> str:
+        """Where its time is spent."""
+        return _PROCESS[self]
+
+
+class Stage(_Part):
     """The contiguous pieces between the request and the first line of user code, in order."""
 
     SUBMIT = "submit"
@@ -65,30 +89,9 @@ class Stage(StrEnum):
         """The instant this stage ends: the next one's start."""
         return _BOUNDARIES[_STAGES.index(self) + 1]
 
-    @property
-    def label(self) -> str:
-        """The name a person reads: `worker load`."""
-        return self.value.replace("_", " ")
-
-    @property
-    def process(self) -> str:
-        """Where the stage's time is spent."""
-        return _PROCESS[self]
-
 
 _BOUNDARIES = tuple(Boundary)
 _STAGES = tuple(Stage)
-_PROCESS: Mapping[Stage, str] = {
-    Stage.SUBMIT: "webserver and code server",
-    Stage.PLAN_EVENTS: "webserver",
-    Stage.QUEUE_WAIT: "daemon",
-    Stage.WORKER_BOOT: "run worker (new process)",
-    Stage.WORKER_LOAD: "run worker",
-    Stage.EXECUTOR_START: "run worker",
-    Stage.STEP_BOOT: "step worker (new process)",
-    Stage.STEP_LOAD: "step worker",
-    Stage.STEP_INIT: "step worker",
-}
 
 QUEUE_STAGES = (Stage.QUEUE_WAIT, Stage.WORKER_BOOT, Stage.WORKER_LOAD)
 """The stages of the queue time, RUN_ENQUEUED to RUN_START."""
@@ -97,7 +100,7 @@ INIT_STAGES = (Stage.EXECUTOR_START, Stage.STEP_BOOT, Stage.STEP_LOAD, Stage.STE
 """The stages of the init time, RUN_START to the first STEP_START."""
 
 
-class BootStage(StrEnum):
+class BootStage(_Part):
     """The pieces of worker boot where the run worker is a pod: in order, all but the last Kubernetes' own."""
 
     CREATE_JOB = "create_job"
@@ -107,24 +110,27 @@ class BootStage(StrEnum):
     START_PYTHON = "start_python"
 
     @property
-    def label(self) -> str:
-        """The name a person reads: `pull image`."""
-        return self.value.replace("_", " ")
-
-    @property
-    def process(self) -> str:
-        """Where its time is spent."""
-        return _BOOT_PROCESS[self]
+    def row_label(self) -> str:
+        """Marked as a piece of the stage above it."""
+        return f"\N{MIDDLE DOT} {self.label}"
 
 
-_BOOT_PROCESS: Mapping[BootStage, str] = {
+_PROCESS: Mapping[_Part, str] = {
+    Stage.SUBMIT: "webserver and code server",
+    Stage.PLAN_EVENTS: "webserver",
+    Stage.QUEUE_WAIT: "daemon",
+    Stage.WORKER_BOOT: "run worker (new process)",
     BootStage.CREATE_JOB: "daemon and API server",
     BootStage.SCHEDULE_POD: "Kubernetes' controllers",
     BootStage.PULL_IMAGE: "kubelet",
     BootStage.START_CONTAINER: "kubelet",
-    BootStage.START_PYTHON: Stage.WORKER_BOOT.process,
+    BootStage.START_PYTHON: "run worker (new process)",
+    Stage.WORKER_LOAD: "run worker",
+    Stage.EXECUTOR_START: "run worker",
+    Stage.STEP_BOOT: "step worker (new process)",
+    Stage.STEP_LOAD: "step worker",
+    Stage.STEP_INIT: "step worker",
 }
-
 
 Piece = Stage | BootStage
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
-from bench_orchestrator.model import MICROSECONDS, Pod, UnusableError
+from bench_orchestrator.model import MICROSECONDS, Pod, UnusableError, one_line
 
 _TIMEOUT_S = 10
+_one_line = partial(one_line, longest=400)
 _POLL_S = 0.2
 _READING = "get and list pods, jobs and events in namespace "
 _ENDING_S = 90.0
@@ -211,7 +212,3 @@ def _refusal(error: Any, what: str) -> str:
 
 def _us(instant: datetime | None) -> int | None:
     return None if instant is None else int(instant.timestamp() * MICROSECONDS)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:400]

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from bench_orchestrator import event_log
+from bench_orchestrator.environment import kubernetes_namespace
 from bench_orchestrator.launching import (
     DatabaseTroubleError,
     LocationAwayError,
@@ -24,6 +25,7 @@ from bench_orchestrator.model import (
     Location,
     Outcome,
     PlannedTrial,
+    RunLog,
     ServerState,
     SweepPlan,
     Tag,
@@ -252,7 +254,8 @@ class _LaunchOfTrial:
         usage: Mapping[str, float] | None = None,
     ) -> TrialNote:
         """What is known of the trial; with its run's log, where the instance that holds it ends with the sweep."""
-        log = event_log.read_run_log(self.site.instance, run_id)
+        on_kubernetes = kubernetes_namespace(self.site.instance) is not None
+        log = event_log.read_run_log(self.site.instance, run_id) if self.site.name or on_kubernetes else RunLog()
         pod = read_pod(*log.kubernetes_job) if log.kubernetes_job else None
         note = TrialNote(self.trial.number, outcome, reason, run_id, requested_us, usage=usage or {}, pod=pod)
         if not self.site.name:

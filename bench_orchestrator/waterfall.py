@@ -60,11 +60,6 @@ class Bar:
     end_us: int
 
     @property
-    def label(self) -> str:
-        """What a person reads."""
-        return f"\N{MIDDLE DOT} {self.stage.label}" if isinstance(self.stage, BootStage) else self.stage.label
-
-    @property
     def duration_us(self) -> int:
         """How long it took."""
         return self.end_us - self.start_us

@@ -281,7 +281,7 @@ class TestThePicture:
         text = words(figure)
         assert " ".join(figure.get_suptitle().split()) == headline(shown)
         for bar in shown.rows:
-            assert f"{bar.label} " in text
+            assert f"{bar.stage.row_label} " in text
             assert shown.process(bar.stage) in text
             assert bar is shown.unfinished or describe_us(bar.duration_us) in text
         for remark in remarks(shown):
@@ -359,7 +359,7 @@ class TestInTheTerminal:
         lines = text.splitlines()
         assert lines[0] == headline(shown)
         for bar in shown.rows:
-            (line,) = [line for line in lines if line.startswith(f"  {bar.label} ")]
+            (line,) = [line for line in lines if line.startswith(f"  {bar.stage.row_label} ")]
             assert shown.process(bar.stage) in line
             assert describe_us(bar.duration_us) in line
             assert len(line) <= width

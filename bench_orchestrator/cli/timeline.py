@@ -1,7 +1,6 @@
 """`bench timeline`: one run's launch laid out in time, or the median one of several."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 import click
@@ -60,7 +59,7 @@ def _of_runs(run_ids: tuple[str, ...], store: Store, home: Path) -> tuple[Waterf
     for run_id in run_ids:
         if len(run_id) < SHORTEST_PREFIX:
             raise click.UsageError(f"{run_id!r} is too short: give at least {SHORTEST_PREFIX} letters of a run's id.")
-    return find_runs(run_ids, store, partial(open_instance, instance_home(home, settings.postgres_url())))
+    return find_runs(run_ids, store, lambda: open_instance(instance_home(home, settings.postgres_url())))
 
 
 def _of_sweep(sweep_id: str | None, location: str, variant: str, store: Store) -> tuple[Waterfall, Sample]:

@@ -7,7 +7,6 @@ settings, its results and its lock, and nothing else.
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psycopg2
 import yaml
 
 from bench_orchestrator import settings
@@ -50,6 +49,8 @@ def check_url(postgres_url: str) -> None:
             f"{without_password(postgres_url)!r} is not the URL of a database on PostgreSQL. "
             "Give one like postgresql://user:password@host:5432/database."
         )
+    import psycopg2  # deferred: most deployments have no such database
+
     try:
         # SQLAlchemy's name of the driver is nothing for the driver.
         psycopg2.connect(parts._replace(scheme="postgresql").geturl(), connect_timeout=10).close()

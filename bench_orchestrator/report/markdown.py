@@ -109,7 +109,7 @@ def _stages(rows: Sequence[Row]) -> Iterator[str]:
         ["stage", "runs in", *(escape(row.label) for row in measured)],
         (
             [
-                piece.label if isinstance(piece, Stage) else f"\N{MIDDLE DOT} {piece.label}",
+                piece.row_label,
                 piece.process,
                 *(findings.describe_estimate(estimate, unit="") for estimate in estimates),
             ]

@@ -99,7 +99,7 @@ def _render_stages(shown: Waterfall) -> Table:
         share = "" if percent is None else f"{percent:.0f} %"
         finished = bar is not shown.unfinished
         table.add_row(
-            bar.label,
+            bar.stage.row_label,
             shown.process(bar.stage),
             describe_us(bar.start_us),
             describe_us(bar.duration_us),

@@ -27,8 +27,9 @@ programs = [name for name in ("cc", "c++", "gcc", "ld", "make", "pip", "uv", "gi
 print(*modules, *programs)
 """
 OF_ITS_BUILDING = """
+import pwd
 from pathlib import Path
-places = ("/etc/pip.conf", "/run/secrets", "/build", "/project", "/opt/pip", "/root/.cache")
+places = ("/etc/pip.conf", "/run/secrets", "/build", "/project", "/opt/pip", pwd.getpwuid(0).pw_dir + "/.cache")
 print(*[place for place in places if Path(place).exists()])
 """
 

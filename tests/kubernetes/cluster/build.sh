@@ -27,8 +27,8 @@ unpack_packages() {
   # As root, apt warns that its own user cannot write here; it then downloads as root, which is what is wanted.
   apt-get download -qq -o APT::Sandbox::User=root "${unpacked[@]}"
   local package
-  for package in ./*.deb; do dpkg -x "$package" "$work/root"; done
-  cp "$work"/root/usr/bin/{etcd,containerd,containerd-shim-runc-v2,ctr} "$bin/"
+  for package in ./*.deb; do dpkg -x "$package" "$work/files"; done
+  cp "$work"/files/usr/bin/{etcd,containerd,containerd-shim-runc-v2,ctr} "$bin/"
 }
 
 # The machine's own package sources as sources of source packages, in lists of this folder: its configuration stays as is.
