@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -19,36 +19,35 @@ from bench_orchestrator.harvest import harvest_sweep
 from bench_orchestrator.model import Outcome, RunLog, TrialNote, now_us
 from bench_orchestrator.storage import StorageError, describe_storage
 
-OpenInstance = Callable[[str], dg.DagsterInstance]
+OpenInstance = Callable[[str], AbstractContextManager[dg.DagsterInstance]]
 
 
 @pytest.fixture
-def open_on(tmp_path: Path) -> Iterator[OpenInstance]:
+def open_on(tmp_path: Path) -> OpenInstance:
     """Open an instance whose storage is the database of that URL."""
-    with ExitStack() as opened:
 
-        def open_instance(url: str) -> dg.DagsterInstance:
-            home = tmp_path / "on-postgresql"
-            home.mkdir()
-            settings = {"telemetry": {"enabled": False}, "storage": {"postgres": {"postgres_url": url}}}
-            (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
-            return opened.enter_context(dg.DagsterInstance.from_config(str(home)))
+    def open_instance(url: str) -> dg.DagsterInstance:
+        home = tmp_path / "on-postgresql"
+        home.mkdir()
+        settings = {"telemetry": {"enabled": False}, "storage": {"postgres": {"postgres_url": url}}}
+        (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
+        return dg.DagsterInstance.from_config(str(home))
 
-        yield open_instance
+    return open_instance
 
 
 @pytest.fixture
 def on_postgresql(open_on: OpenInstance, postgres_server: str) -> Iterator[dg.DagsterInstance]:
     """An instance with a new database."""
-    with new_database(postgres_server) as url:
-        yield open_on(url)
+    with new_database(postgres_server) as url, open_on(url) as instance:
+        yield instance
 
 
 @pytest.fixture
 def breakable(open_on: OpenInstance) -> Iterator[tuple[PostgresServer, dg.DagsterInstance]]:
     """An instance on a server of its own, which may be stopped."""
-    with running_server() as server:
-        yield server, open_on(server.url)
+    with running_server() as server, open_on(server.url) as instance:
+        yield server, instance
 
 
 def copy(run_id: str, source: dg.DagsterInstance, target: dg.DagsterInstance) -> None:
@@ -179,7 +178,8 @@ def test_a_storage_is_named_without_its_password(
 ) -> None:
     with new_database(postgres_server) as url:
         with_password = url.replace("dagster@", "dagster:very-secret@") if ":very" not in url else url
-        described = describe_storage(open_on(with_password))
+        with open_on(with_password) as instance:
+            described = describe_storage(instance)
     assert "secret" not in described
     assert described.startswith("The PostgreSQL database postgresql://")
     assert describe_storage(home_instance).endswith(home_instance.root_directory)
