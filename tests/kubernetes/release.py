@@ -80,7 +80,8 @@ class Release:
     def end(self, run_id: str) -> Swept:
         """A sweep that is over and harvested, checked against all rules."""
         swept = SWEPT.validate_json(self._in_pod("tell", run_id))
-        assert swept.catalog == swept.stored == swept.again
+        assert swept.stored == swept.again
+        assert swept.catalog == swept.stored
         assert_recorded_once(swept.stored, swept.runs)
         return swept
 
