@@ -39,8 +39,7 @@ def dominance(rows: Sequence[Row]) -> str:
         return NOTHING_MEASURED
     stage, percent = largest.dominant_stage
     share = describe_estimate(percent, "%", digits=0)
-    where = f"at {largest.label}" if largest.size else f"with {quote(largest.label)}"
-    return f"{stage.label.capitalize()} takes {share} of the launch lag {where}"
+    return f"{stage.label.capitalize()} takes {share} of the launch lag {_where(largest)}"
 
 
 def dominance_in_seconds(rows: Sequence[Row]) -> str:
@@ -50,6 +49,18 @@ def dominance_in_seconds(rows: Sequence[Row]) -> str:
         return NOTHING_MEASURED
     stage, _ = largest.dominant_stage
     return f"{dominance(rows)}: {describe_estimate(largest.stages_s[stage])}"
+
+
+def kubernetes(rows: Sequence[Row]) -> str:
+    """Kubernetes' own part of the launch lag where the most assets were measured; empty where none is known."""
+    largest = largest_measured(rows)
+    if largest is None or largest.kubernetes_s is None:
+        return ""
+    share = describe_estimate(largest.kubernetes_percent, "%", digits=0)
+    return (
+        f"Kubernetes takes {share} of the launch lag {_where(largest)}, until the run's container is started: "
+        f"{describe_estimate(largest.kubernetes_s)}"
+    )
 
 
 def comparison(rows: Sequence[Row]) -> str:
@@ -143,6 +154,10 @@ def describe_outcomes(outcomes: Mapping[Outcome, int]) -> str:
 def describe_outcome(outcome: Outcome) -> str:
     """The name a person reads: `timed out`."""
     return outcome.value.replace("_", " ")
+
+
+def _where(row: Row) -> str:
+    return f"at {row.label}" if row.size else f"with {quote(row.label)}"
 
 
 def _growth(slope: Estimate) -> str:

@@ -115,6 +115,9 @@ class BootStage(_Part):
         return f"\N{MIDDLE DOT} {self.label}"
 
 
+KUBERNETES_STAGES = tuple(stage for stage in BootStage if stage is not BootStage.START_PYTHON)
+"""Kubernetes' own part of a launch: until the container of the run's pod is started."""
+
 _PROCESS: Mapping[_Part, str] = {
     Stage.SUBMIT: "webserver and code server",
     Stage.PLAN_EVENTS: "webserver",

@@ -12,6 +12,7 @@ from typing import Any
 
 from bench_orchestrator.model import (
     INIT_STAGES,
+    KUBERNETES_STAGES,
     MICROSECONDS,
     PIECES,
     QUEUE_STAGES,
@@ -74,6 +75,10 @@ class Row:
     """The median of each stage. They do not sum to the median lag; `median_launch` does."""
     boot_s: Mapping[BootStage, Estimate]
     """The median of each piece of worker boot; empty where it is whole."""
+    kubernetes_s: Estimate | None
+    """The median of Kubernetes' own part; None where worker boot is whole."""
+    kubernetes_percent: Estimate | None
+    """The median share of that part in the lag."""
     shares_percent: Mapping[Stage, Estimate | None]
     """The median share that each stage of the lag has in it."""
     lags_s: tuple[float, ...]
@@ -218,7 +223,12 @@ def _row(
         time_to_code_s=_median_s(launch.time_to_code_us for launch in measured),
         stages_s={stage: _median_s(launch.stages_us.get(stage) for launch in measured) for stage in Stage},
         boot_s=_boot_s(measured),
-        shares_percent={stage: _median_share_percent(measured, stage) for stage in LAG_STAGES},
+        kubernetes_s=_median_s(_kubernetes_us(launch) for launch in measured),
+        kubernetes_percent=_median_percent((_kubernetes_us(launch), launch.lag_us) for launch in measured),
+        shares_percent={
+            stage: _median_percent((launch.stages_us.get(stage), launch.lag_us) for launch in measured)
+            for stage in LAG_STAGES
+        },
         lags_s=_samples_s(launch.lag_us for launch in measured),
         inits_s=_samples_s(launch.init_us for launch in measured),
         median_launch=_median_launch(with_lag),
@@ -251,12 +261,13 @@ def _boot_s(measured: Sequence[Launch]) -> dict[BootStage, Estimate]:
     return {stage: estimate for stage, estimate in medians.items() if estimate}
 
 
-def _median_share_percent(launches: Iterable[Launch], stage: Stage) -> Estimate | None:
-    shares = [
-        100 * stage_us / launch.lag_us
-        for launch in launches
-        if (stage_us := launch.stages_us.get(stage)) is not None and launch.lag_us
-    ]
+def _kubernetes_us(launch: Launch) -> int | None:
+    return sum(launch.boot_us[stage] for stage in KUBERNETES_STAGES) if launch.boot_us else None
+
+
+def _median_percent(parts_us: Iterable[tuple[int | None, int | None]]) -> Estimate | None:
+    """The median share of the first of each two in the second."""
+    shares = [100 * part / whole for part, whole in parts_us if part is not None and whole]
     return median(shares) if shares else None
 
 

@@ -14,12 +14,14 @@ from experiment_samples import experiment_sweep, only_variants, troubled_experim
 from rich.console import Console
 from samples import failed_sweep, make_launch, make_sweep, measured_sweep, on_kubernetes, troubled_sweep
 
+from bench_orchestrator import findings
 from bench_orchestrator.charts import CHARTS, charts_for
 from bench_orchestrator.evaluation import evaluate
 from bench_orchestrator.model import BootStage, Outcome, Sweep
 from bench_orchestrator.records import launch_record
 from bench_orchestrator.report import ReportFiles, render_table, summarize, write_report
 from bench_orchestrator.report.markdown import render_markdown
+from bench_orchestrator.tables import location_rows
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,10 @@ def test_on_kubernetes_the_pieces_of_worker_boot_are_told(tmp_path: Path) -> Non
     text = write_report(sweep, tmp_path).markdown.read_text(encoding="utf-8")
     names = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| \N{MIDDLE DOT} ")]
     assert names == [f"\N{MIDDLE DOT} {stage.label}" for stage in BootStage]
+    told = findings.kubernetes(location_rows(sweep.launches))
+    assert told
+    assert told in text
+    assert told in " ".join(_printed(sweep).split())
     (location,) = summarize(sweep)["locations"]
     assert list(location["worker_boot_s"]) == [stage.value for stage in BootStage]
 

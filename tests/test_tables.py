@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from samples import SIZES, STUDY, failed_sweep, make_launch, make_stages, measured_sweep, on_kubernetes, troubled_sweep
 
 from bench_orchestrator import findings
-from bench_orchestrator.model import INIT_STAGES, QUEUE_STAGES, BootStage, Launch, Outcome, Stage
+from bench_orchestrator.model import INIT_STAGES, MICROSECONDS, QUEUE_STAGES, BootStage, Launch, Outcome, Stage
+from bench_orchestrator.statistics import median
 from bench_orchestrator.tables import (
     LAG_STAGES,
     lag_fits,
@@ -106,6 +107,25 @@ def test_on_kubernetes_worker_boot_is_in_pieces_that_add_up_to_it() -> None:
     pieces_s = sum(split.median_launch.pieces_s[stage] for stage in BootStage)
     assert pieces_s == pytest.approx(whole.median_launch.pieces_s[Stage.WORKER_BOOT])
     assert sum(split.median_launch.pieces_s.values()) == pytest.approx(sum(whole.median_launch.pieces_s.values()))
+
+
+def test_kubernetes_part_ends_where_the_container_is_started() -> None:
+    sweep = measured_sweep(["a250"], 5)
+    (whole,) = location_rows(sweep.launches)
+    assert (whole.kubernetes_s, whole.kubernetes_percent) == (None, None)
+    assert findings.kubernetes([whole]) == ""
+
+    # Four of five pieces, a tenth of worker boot each.
+    launches = [on_kubernetes(launch) for launch in sweep.launches if not launch.warmup]
+    boots_us = [launch.stages_us[Stage.WORKER_BOOT] or 0 for launch in launches]
+    (split,) = location_rows(launches)
+    assert split.kubernetes_s is not None
+    assert split.kubernetes_percent is not None
+    assert split.kubernetes_s.value == pytest.approx(0.4 * median(boots_us).value / MICROSECONDS, abs=1e-5)
+    shares = [40 * boot_us / (launch.lag_us or 0) for boot_us, launch in zip(boots_us, launches, strict=True)]
+    assert split.kubernetes_percent.value == pytest.approx(median(shares).value, abs=0.01)
+    assert findings.kubernetes([split]).startswith("Kubernetes takes ")
+    assert " of the launch lag at a250, until the run's container is started: " in findings.kubernetes([split])
 
 
 def test_the_dominant_stage_is_the_one_with_the_largest_share() -> None:

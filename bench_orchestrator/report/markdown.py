@@ -105,6 +105,8 @@ def _stages(rows: Sequence[Row]) -> Iterator[str]:
         return
     yield "## Where the seconds go"
     yield "The median of each stage, in seconds, with its interval, in the order in which the stages happen."
+    if kubernetes := findings.kubernetes(rows):
+        yield f"{kubernetes}."
     yield table(
         ["stage", "runs in", *(escape(row.label) for row in measured)],
         (

@@ -141,6 +141,7 @@ def _summarize_row(row: Row) -> dict[str, Any]:
         "lag_s": _plain(row.lag_s),
         "time_to_code_s": _plain(row.time_to_code_s),
         "stages_s": {stage.value: _plain(row.stages_s[stage]) for stage in Stage},
+        "kubernetes_s": _plain(row.kubernetes_s),
         "worker_boot_s": {stage.value: _plain(estimate) for stage, estimate in row.boot_s.items()},
     }
 
@@ -158,6 +159,8 @@ def _say_rows(sweep: Sweep, rows: Sequence[Row]) -> Iterator[str]:
     if fits:
         yield f"{findings.growth(fits)}."
     yield f"{findings.dominance(rows)}."
+    if kubernetes := findings.kubernetes(rows):
+        yield f"{kubernetes}."
     yield f"{findings.tally(rows)}."
 
 
