@@ -5,6 +5,8 @@ that a sweep keeps in its own run (its plan as an asset materialization, its tri
 event log is the bench's source of truth; the results database is derived from it and can be rebuilt at any time.
 """
 
+import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -47,6 +49,9 @@ NO_REASON = "This run has been marked as failed from outside the execution conte
 
 _JOB_NAME, _JOB_NAMESPACE = "Kubernetes Job name", "Kubernetes Namespace"
 """What dagster-k8s calls them where it says that it creates a run's job."""
+
+_KUBERNETES_REFUSAL = re.compile(r'HTTP response body: (?P<status>\{"kind":"Status".*\})')
+"""How Kubernetes' client ends its message, behind all headers of the answer."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLAN = TypeAdapter(SweepPlan)
@@ -306,6 +311,10 @@ def _failure(event: dg.DagsterEvent) -> str:
     while error is not None and error.cause is not None and error.cls_name != "DagsterUserCodeUnreachableError":
         error = error.cause
     text = error.message if error is not None else event.message or ""
+    refusal = _KUBERNETES_REFUSAL.search(text)
+    if refusal:
+        status = json.loads(refusal["status"])
+        text = f"Kubernetes answers {status['code']}: {status['message']}"
     return one_line(text)
 
 

@@ -24,8 +24,8 @@ ASSET_JOB = "__ASSET_JOB"
 _GATEWAY_ERRORS = (502, 503, 504)
 _NO_DATABASE = "OperationalError"
 """What SQLAlchemy calls a database that is away, restarts or has no room: for a while, and not by what was asked."""
-_NO_SERVER = "StatusCode.UNAVAILABLE"
-"""What gRPC says of a code server that is being replaced: the location has the error until the next one is up."""
+_NO_SERVER = "UNAVAILABLE"
+"""What gRPC says of a code server that is being replaced, until the next one is up."""
 _REFUSALS = (401, 403)
 
 
@@ -148,11 +148,14 @@ class Webserver:
                 raise self._rejection(location, one_line(": ".join(str(part) for part in error.args))) from error
             except KeyError as error:
                 # The client does not ask for the message of an InvalidSubsetError, and trips over its absence.
-                raise self._rejection(
-                    location,
-                    f"The deployment refused to launch {', '.join(asset_keys) or job} in {location} and its reason got "
-                    "lost. Is it still there? The webserver's log says more.",
-                ) from error
+                selector = {
+                    "repositoryLocationName": location,
+                    "repositoryName": repository,
+                    "pipelineName": job,
+                    "assetSelection": [{"path": key.split("/")} for key in asset_keys] or None,
+                }
+                answer = self.query(_SELECTION, {"selector": selector})["pipelineOrError"]
+                raise self._rejection(location, one_line(answer.get("message", ""))) from error
 
     def submit_backfill(self, *, asset_keys: Sequence[str], partitions: Sequence[str], tags: Mapping[str, str]) -> None:
         """Ask for a backfill of these partitions; the daemon launches its runs, with these tags, when it gets to it.
@@ -210,10 +213,15 @@ class Webserver:
             return dict(self._gql.execute(GraphQLRequest(document, variable_values=dict(variables or {}))))
 
     def _rejection(self, location: str, reason: str) -> LaunchRejectedError:
-        """The error for a launch that was refused: with what is known of the location where that has no server."""
-        status = self.list_locations().get(location)
-        if status and (status.state == "loading" or _NO_SERVER in status.error):
-            return LocationAwayError(f"The code location {location} had no code server: {status.error or 'it loads'}")
+        """The error for a launch that was refused: with what is known of the location where that has no server.
+
+        Args:
+            reason: empty where there is none any more.
+        """
+        status = self.list_locations().get(location, LocationStatus(location, "unknown"))
+        said = "it loads" if status.state == "loading" else status.error or reason
+        if status.state == "loading" or _NO_SERVER in said or not reason:
+            return LocationAwayError(f"The code location {location} had no code server: {said or 'for a moment'}")
         return LaunchRejectedError(reason)
 
     @contextmanager
@@ -290,6 +298,17 @@ _PARTITIONS = """
 query BenchPartitions($assetKey: AssetKeyInput!) {
   assetNodeOrError(assetKey: $assetKey) {
     ... on AssetNode { partitionKeys }
+  }
+}
+"""
+
+_SELECTION = """
+query BenchSelection($selector: PipelineSelector!) {
+  pipelineOrError(params: $selector) {
+    __typename
+    ... on InvalidSubsetError { message }
+    ... on PipelineNotFoundError { message }
+    ... on PythonError { message }
   }
 }
 """

@@ -176,7 +176,7 @@ def _without_pod(core: Any, batch: Any, namespace: str, job: str) -> Pod:
     except ApiException as error:
         if error.status != 404:
             raise
-        return Pod(trouble="its Kubernetes job was deleted")
+        return Pod(trouble="there is no Kubernetes job for it")
     events, unknown = _events(core, namespace, job)
     refused = [event.message for event in events if event.reason == "FailedCreate"]
     if refused:

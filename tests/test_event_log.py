@@ -7,6 +7,7 @@ import pytest
 from dagster._core.events import EngineEventData
 from hypothesis import given
 from hypothesis import strategies as st
+from kubernetes.client.exceptions import ForbiddenException
 from recording import PROCESS, broken, end_run, make_plan, make_run, measured, run_sweep, run_trial
 
 from bench_orchestrator import storage
@@ -99,6 +100,22 @@ class TestARunsLog:
     def test_a_failure_is_the_innermost_cause_in_one_line(self, instance: dg.DagsterInstance) -> None:
         result = dg.materialize([broken], instance=instance, raise_on_error=False)
         assert read_run_log(instance, result.run_id).failure == "ConnectionError: no route to the warehouse"
+
+    def test_a_refusal_of_kubernetes_is_told_without_its_headers(self, instance: dg.DagsterInstance) -> None:
+        class Answer:
+            status = 403
+            reason = "Forbidden"
+            data = '{"kind":"Status","status":"Failure","message":"jobs.batch is forbidden","code":403}'
+
+            def getheaders(self) -> dict[str, str]:
+                return {"Cache-Control": "no-cache, private"}
+
+        @dg.asset
+        def refused() -> None:
+            raise ForbiddenException(http_resp=Answer())
+
+        result = dg.materialize([refused], instance=instance, raise_on_error=False)
+        assert read_run_log(instance, result.run_id).failure == "Kubernetes answers 403: jobs.batch is forbidden"
 
     def test_a_run_that_failed_before_any_step_says_why(self, instance: dg.DagsterInstance) -> None:
         run_id = end_run(instance, make_run(instance, {}, Status.STARTING), "The run worker\nwas killed.")

@@ -80,7 +80,7 @@ class TestARealWebserver:
         assert "\n" not in str(raised.value)
 
     def test_rejects_the_launch_of_one_asset_likewise(self, served: Served) -> None:
-        with pytest.raises(LaunchRejectedError, match="refused to launch a10/asset_0 in a10"):
+        with pytest.raises(LaunchRejectedError, match="Location a10 does not exist in workspace"):
             Webserver(served.url).submit(**LAUNCH, asset_keys=["a10/asset_0"])
 
     def test_cannot_list_the_assets_of_a_location_that_it_does_not_have(self, served: Served) -> None:
@@ -210,6 +210,30 @@ class TestWhatIsSentToASmallHttpServer:
             ):
                 Webserver(url).submit(**LAUNCH)
             assert type(raised.value) is kind
+
+    @pytest.mark.parametrize(
+        ("selection", "kind", "said"),
+        [
+            ({"message": "no such\nasset"}, LaunchRejectedError, "^no such asset$"),
+            ({"message": UNAVAILABLE}, LocationAwayError, "had no code server: <_Inactive"),
+            ({}, LocationAwayError, "had no code server: for a moment"),
+        ],
+    )
+    def test_a_selection_that_is_refused_without_a_word_is_asked_about(
+        self, selection: dict[str, Any], kind: type[Exception], said: str
+    ) -> None:
+        answer = {
+            "launchPipelineExecution": {"__typename": "InvalidSubsetError"},
+            "pipelineOrError": selection,
+            "workspaceOrError": {"locationEntries": []},
+        }
+        with (
+            small_server(200, json.dumps({"data": answer})) as (url, requests),
+            pytest.raises(LaunchRejectedError, match=said) as raised,
+        ):
+            Webserver(url).submit(**LAUNCH, asset_keys=["a10/asset_0"])
+        assert type(raised.value) is kind
+        assert requests[1]["variables"]["selector"]["assetSelection"] == [{"path": ["a10", "asset_0"]}]
 
     def test_a_launch_names_the_location_the_asset_and_the_tags(self) -> None:
         answer = {"__typename": "LaunchRunSuccess", "run": {"runId": "4f2a"}}

@@ -181,7 +181,7 @@ def test_a_job_without_a_pod_says_why(answer: Any) -> None:
     assert answer([], [refused]).trouble == 'its pod cannot be created: pods "x" is forbidden: exceeded quota: runs'
     assert answer([], [event("SuccessfulCreate", "Created pod: x")]).trouble == "its pod was deleted"
     assert answer([]).unknown == "its job has no pod yet"
-    assert answer([], refuse="job", status=404).trouble == "its Kubernetes job was deleted"
+    assert answer([], refuse="job", status=404).trouble == "there is no Kubernetes job for it"
 
 
 def test_rights_that_are_missing_are_named_and_cost_no_more_than_the_answer(answer: Any) -> None:

@@ -15,6 +15,7 @@ import pytest
 from bench_orchestrator.defs import harvest
 from bench_orchestrator.deployment import META_LOCATION
 from bench_orchestrator.event_log import Run
+from bench_orchestrator.launching import ASSET_JOB, LaunchRejectedError, LocationAwayError
 from bench_orchestrator.model import MICROSECONDS, Outcome, now_us
 from bench_orchestrator.scenarios import sweep_job_name, sweep_op_name
 from integration.conftest import NewDatabase
@@ -157,6 +158,15 @@ def test_a_database_in_use_and_a_killed_harvest_cost_time_only(bench: Bench) -> 
     assert bench.wait_for_end(third.run_id) is Status.SUCCESS
     assert [run.status for run in bench.harvests(run_id)] == [Status.FAILURE, Status.FAILURE, Status.SUCCESS]
     assert bench.outcomes(bench.recorded(run_id)) == ["ok"]
+
+
+def test_an_asset_that_is_no_longer_there_is_named(bench: Bench) -> None:
+    (repository,) = bench.webserver.list_locations()[FAST].repositories
+    with pytest.raises(LaunchRejectedError, match="no_such_asset") as refused:
+        bench.webserver.submit(
+            location=FAST, repository=repository, job=ASSET_JOB, tags={}, asset_keys=[f"{FAST}/no_such_asset"]
+        )
+    assert not isinstance(refused.value, LocationAwayError)
 
 
 def test_a_webserver_that_stays_away_ends_the_sweep(bench: Bench) -> None:
