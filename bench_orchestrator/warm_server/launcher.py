@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import yaml
 from dagster import DagsterRun, DefaultRunLauncher, Field
+from dagster._core.errors import DagsterCodeLocationLoadError
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher
 from dagster._serdes import ConfigurableClass
 from dagster._serdes.config_class import ConfigurableClassData
@@ -79,7 +80,20 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Launch it warm, unless its location or its tag says otherwise."""
-        self._launcher_of(context.dagster_run).launch_run(context)
+        run = context.dagster_run
+        launcher = self._launcher_of(run)
+        try:
+            launcher.launch_run(context)
+        except DagsterCodeLocationLoadError:
+            from dagster._core.workspace.context import WorkspaceProcessContext  # not for every run worker
+
+            process = context.workspace.process_context if context.workspace else None
+            origin = run.remote_job_origin
+            if launcher is not self._warm or origin is None or not isinstance(process, WorkspaceProcessContext):
+                raise
+            # A daemon looks only once a minute whether a code server that was away, while it was replaced, is back.
+            process.refresh_code_location(origin.location_name)
+            launcher.launch_run(LaunchRunContext(run, process.create_request_context()))
 
     def terminate(self, run_id: str) -> bool:
         """Ask whoever has launched it."""

@@ -72,7 +72,12 @@ class LoneServer:
 
 @contextmanager
 def serve(
-    home: Path, options: Sequence[str], folder: Path | None = None, python: Path = Path(sys.executable), **settings: Any
+    home: Path,
+    options: Sequence[str],
+    folder: Path | None = None,
+    python: Path = Path(sys.executable),
+    port: int | None = None,
+    **settings: Any,
 ) -> Iterator[LoneServer]:
     """Start a server.
 
@@ -80,9 +85,10 @@ def serve(
         home: for its instance.
         folder: where it runs, if not there.
         python: the interpreter of the environment that it runs in.
+        port: where it is to be found; left out, some free one.
         settings: of the instance, beside those that all have.
     """
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", port or 0)) as listener:
         port = listener.getsockname()[1]
     (home / "dagster.yaml").write_text(json.dumps({**SETTINGS, **settings}))
     address = {"host": "127.0.0.1", "port": port, "location_name": "it"}

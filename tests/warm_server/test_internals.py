@@ -3,6 +3,7 @@
 Needs Dagster and pytest alone: `test_releases` runs it against other releases.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import combinations
@@ -15,7 +16,11 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from dagster._core.definitions.assets.job import asset_job
-from lone_server import LoneServer, serve
+from dagster._core.launcher import LaunchRunContext
+from dagster._core.utils import make_new_run_id
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from lone_server import PATIENCE_S, LoneServer, serve
 
 from bench_orchestrator.warm_server import internals
 
@@ -118,6 +123,29 @@ def test_a_launcher_has_it_launched_by_another_one(serve_module: Serve) -> None:
         told = server.run("by_default", **{"bench/cold": "true"})
         assert told["warmth"] == {}
         assert told["first"]["parent"] == told["launcher"]
+
+
+@pytest.mark.filterwarnings("ignore:Error loading repository location it")
+def test_a_launcher_asks_a_server_that_was_away_when_the_daemon_looked(serve_module: Serve, tmp_path: Path) -> None:
+    with serve_module("--no-reload", run_launcher=LAUNCHER) as server:
+        server.run("by_default")
+        (earlier,) = server.instance.get_runs()
+        origin = earlier.remote_job_origin
+        assert origin
+    with (
+        dg.DagsterInstance.from_config(str(tmp_path)) as instance,
+        WorkspaceProcessContext(instance, WorkspaceFileTarget([str(tmp_path / "workspace.yaml")])) as daemon,
+    ):
+        workspace = daemon.create_request_context()
+        assert workspace.get_code_location_error("it")
+        run = instance.add_run(earlier._replace(run_id=make_new_run_id(), status=dg.DagsterRunStatus.NOT_STARTED))
+        port = origin.repository_origin.code_location_origin.get_display_metadata()["port"]
+        with serve_module("--no-reload", run_launcher=LAUNCHER, port=int(port)):
+            instance.run_launcher.launch_run(LaunchRunContext(run, workspace))
+            deadline = time.monotonic() + PATIENCE_S
+            while not (run := instance.get_run_by_id(run.run_id) or run).is_finished and time.monotonic() < deadline:
+                time.sleep(0.05)
+        assert run.status is dg.DagsterRunStatus.SUCCESS
 
 
 @dg.asset
