@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import click
 from kubernetes import client, config
@@ -33,7 +34,7 @@ from bench_orchestrator.statistics import median
 AT_REST_S = 20.0
 BETWEEN_WRITES_S = 0.5
 WRITTEN = "bench-load-guard"
-CHART = "helm"
+CHART = Path(__file__).parents[1] / "helm"
 LIMIT = "queue.maxConcurrentRuns"
 
 _RUNS = """
@@ -122,7 +123,9 @@ def forwarded(namespace: str, service: str) -> Iterator[Webserver]:
 
 def launch_all(webserver: Webserver, location: str, runs: int, batch: str) -> tuple[float, int]:
     """Submit so many runs and wait for all of them; how long it took, and how many did not go well."""
-    repository = webserver.list_locations()[location].repositories[0]
+    while (status := webserver.list_locations()[location]).state != "loaded":
+        time.sleep(1)
+    repository = status.repositories[0]
     keys = sorted(webserver.list_assets(location, repository))
     begun_s = time.monotonic()
     for number in range(runs):
@@ -143,8 +146,8 @@ def launch_all(webserver: Webserver, location: str, runs: int, batch: str) -> tu
 
 def measure(arm: Arm, namespace: str, release: str, location: str, limit: int, runs: int) -> None:
     """One round of one limit."""
-    change = ["helm", "upgrade", release, CHART, f"--namespace={namespace}", "--reuse-values", f"--set={LIMIT}={limit}"]
-    subprocess.run([*change, "--wait", "--timeout=10m"], check=True, stdout=subprocess.DEVNULL)
+    settings = [f"--namespace={namespace}", "--reuse-values", f"--set={LIMIT}={limit}", "--wait", "--timeout=10m"]
+    subprocess.run(["helm", "upgrade", release, str(CHART), *settings], check=True, stdout=subprocess.DEVNULL)
     with forwarded(namespace, f"{release}-webserver") as webserver:
         with Writer(namespace).at_work() as at_rest:
             time.sleep(AT_REST_S)
