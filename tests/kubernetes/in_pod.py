@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from dagster import DagsterInstance
 from pydantic import TypeAdapter
 
 from bench_orchestrator import remote, settings
-from bench_orchestrator.event_log import Run, find_trial_runs, get_run, read_journal
+from bench_orchestrator.event_log import Run, find_trial_runs, read_journal
 from bench_orchestrator.harvest import harvest_sweep
 from bench_orchestrator.launching import Webserver
 from bench_orchestrator.model import Sweep
@@ -43,9 +42,10 @@ def start(scenario: str, config: str) -> str:
 
 def tell(run_id: str) -> str:
     """What is known of a sweep, as JSON, as soon as it is over and harvested."""
+    # By the webserver, which is asked patiently: the database may be away meanwhile.
+    for _ in remote.follow(_webserver(), run_id):
+        pass
     with DagsterInstance.get() as instance:
-        while not ((run := get_run(instance, run_id)) and run.finished):
-            time.sleep(1)
         if read_journal(instance, run_id) is None:
             raise SystemExit(f"The sweep has no plan: {[entry.message for entry in instance.all_logs(run_id)][-3:]}")
         catalog = remote.fetch_sweep(_webserver(), run_id, HARVEST_TIMEOUT_S)
