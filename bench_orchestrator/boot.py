@@ -1,8 +1,10 @@
 """From a run's log and its pod to the pieces of worker boot on Kubernetes: pure, exact, whoever delivers them.
 
 The first piece ends with an event of Dagster's, the others with instants that Kubernetes keeps: whole seconds of other
-clocks. Two decisions follow. **An instant lies within the second that it names**, so it is put there as early as the
-instant before it allows; only one that would have to leave its second shows that clocks disagree, and is a warning.
+clocks. Two decisions follow. **An instant lies somewhere within the second that it names**, behind the instant before
+it and before worker boot ends. It is put where it is to be expected: in the middle of that, or, where several name the
+same second, so that they divide it evenly. One launch is then wrong by half a second at most, and many are not wrong to
+one side. Only an instant that would have to leave its second shows that clocks disagree, and is a warning.
 **No piece is negative and none reaches beyond worker boot**, whose length is the timeline's: the pieces sum to it.
 """
 
@@ -44,6 +46,7 @@ def boot_stages(
         BootStage.START_CONTAINER: (pod.started_us, MICROSECONDS),
         BootStage.START_PYTHON: (end_us, 0),
     }
+    named = [at_us for at_us, width_us in instants.values() if width_us]
     for stage, (at_us, width_us) in instants.items():
         if at_us is None:  # the image was there before anybody asked for it
             stages_us[stage] = 0
@@ -56,7 +59,12 @@ def boot_stages(
             warnings.append(
                 f"clocks disagree: {stage.label} ends {late_us / 1000:,.3f} ms after the run's process is up"
             )
-        ended_us = min(max(at_us, reached_us), end_us)
+        first_us, last_us = max(at_us, reached_us), min(at_us + width_us, end_us)
+        if width_us:
+            # Of those in this second, the ones that are placed already are behind `first_us`.
+            first_us += max(last_us - first_us, 0) // (1 + named.count(at_us))
+            named.remove(at_us)
+        ended_us = min(first_us, end_us)
         stages_us[stage] = ended_us - reached_us
         reached_us = ended_us
     return stages_us, tuple(warnings)

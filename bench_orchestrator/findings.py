@@ -56,11 +56,9 @@ def kubernetes(rows: Sequence[Row]) -> str:
     largest = largest_measured(rows)
     if largest is None or largest.kubernetes_s is None:
         return ""
+    seconds = describe_estimate(largest.kubernetes_s)
     share = describe_estimate(largest.kubernetes_percent, "%", digits=0)
-    return (
-        f"Kubernetes takes {share} of the launch lag {_where(largest)}, until the run's container is started: "
-        f"{describe_estimate(largest.kubernetes_s)}"
-    )
+    return f"Kubernetes takes {seconds} {_where(largest)} until the container runs: {share} of the launch lag"
 
 
 def comparison(rows: Sequence[Row]) -> str:

@@ -1,6 +1,7 @@
 """The pieces of worker boot sum to it, whatever clocks say; and they are where Kubernetes says."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,10 +52,10 @@ def test_each_piece_is_where_kubernetes_says() -> None:
     stages_us, warnings = boot_stages(created(after(0.2)), pod, starting_us=STARTING_US, worker_boot_us=8_000_000)
     assert stages_us == {
         BootStage.CREATE_JOB: 200_000,
-        BootStage.SCHEDULE_POD: 1_550_000,
+        BootStage.SCHEDULE_POD: 2_050_000,
         BootStage.PULL_IMAGE: 3_000_000,
         BootStage.START_CONTAINER: 1_000_000,
-        BootStage.START_PYTHON: 2_250_000,
+        BootStage.START_PYTHON: 1_750_000,
     }
     assert warnings == ()
 
@@ -63,8 +64,28 @@ def test_whole_seconds_that_were_cut_off_are_no_disagreement() -> None:
     pod = Pod(scheduled_us=whole(0.3), pulled_us=whole(0.4), started_us=whole(0.6))  # all before 0.7 as written
     stages_us, warnings = boot_stages(created(after(0.2)), pod, starting_us=STARTING_US, worker_boot_us=900_000)
     assert warnings == ()
-    assert stages_us[BootStage.CREATE_JOB] == 200_000
-    assert stages_us[BootStage.START_PYTHON] == 700_000
+    # From 0.2 s, when the job was created, to 0.75 s, when the next second begins, three instants divide it evenly.
+    assert stages_us == {
+        BootStage.CREATE_JOB: 200_000,
+        BootStage.SCHEDULE_POD: 137_500,
+        BootStage.PULL_IMAGE: 137_500,
+        BootStage.START_CONTAINER: 137_500,
+        BootStage.START_PYTHON: 287_500,
+    }
+
+
+@given(st.lists(st.integers(0, 10 * MICROSECONDS), min_size=5, max_size=5).map(sorted))
+def test_where_clocks_agree_each_instant_lies_within_the_second_that_it_names(times_us: list[int]) -> None:
+    job_us, *named_us, boot_us = times_us
+    seconds_us = [(STARTING_US + us) // MICROSECONDS * MICROSECONDS for us in named_us]
+    pod = Pod(scheduled_us=seconds_us[0], pulled_us=seconds_us[1], started_us=seconds_us[2])
+    stages_us, warnings = boot_stages(
+        created(STARTING_US + job_us), pod, starting_us=STARTING_US, worker_boot_us=boot_us
+    )
+    assert warnings == ()
+    reached_us = list(accumulate(stages_us.values(), initial=STARTING_US))[2:-1]
+    for second_us, placed_us in zip(seconds_us, reached_us, strict=True):
+        assert second_us <= placed_us <= second_us + MICROSECONDS
 
 
 def test_an_instant_before_its_cause_is_stated() -> None:
