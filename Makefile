@@ -16,7 +16,7 @@ bench: $(STAMP)  ## Measure launches in three small code locations; print and wr
 	@$(BIN)/python -m bench_orchestrator run quick
 
 test: lint  ## Lint, type check, and every test, the integration tests with a real deployment included.
-	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder  # the long ones first, as they stand
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder  # the long ones first, as they stand
 
 test-thorough: $(STAMP)  ## What takes too long for every day: the warm server with other releases of Dagster, its published examples, 500 runs.
 	@$(BIN)/python -m pytest -m thorough --timeout 1800

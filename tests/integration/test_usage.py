@@ -49,6 +49,6 @@ def test_usage_of_a_run(start_deployment: StartDeployment, tiny_location: TinyLo
         assert 0 <= measured["code_server_cpu_s"] < elapsed
         assert measured["wall_s"] <= elapsed
         if limited:
-            assert measured["throttled_s"] > 0.1
+            assert measured["throttled_s"] > 0  # how much depends on what else the machine has to do
         print(measured, elapsed)
     assert server_memory(deployment.home).keys() == {"tiny"}
