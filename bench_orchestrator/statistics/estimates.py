@@ -4,11 +4,11 @@ Owned here: the choice of the ends among ordered statistics, the honesty where t
 estimate of all, the median.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import cauchy
 
 from bench_orchestrator.statistics.ranks import Floats, sample_misses
 
@@ -69,7 +69,8 @@ def stretched(estimate: Estimate, confidence: float) -> Estimate:
     """
     if estimate.low is None or estimate.high is None or estimate.coverage >= confidence:
         return estimate
-    factor = float(cauchy.isf((1 - confidence) / 2) / cauchy.isf((1 - estimate.coverage) / 2))
+    # tan(pi c / 2) covers c of that distribution.
+    factor = math.tan(math.pi / 2 * confidence) / math.tan(math.pi / 2 * estimate.coverage)
     return replace(
         estimate,
         low=estimate.value - factor * (estimate.value - estimate.low),

@@ -4,6 +4,8 @@ Stands in the place of `dagster api grpc` and `dagster code-server start`: `pyth
 takes their options. Imports nothing of the rest of the bench and needs Dagster alone, on Linux or macOS.
 
     command ──> servicer ──> template ──> processes
-       │            │            │
-       └────────────┴──> internals <── executor, launcher: the only module that touches what Dagster calls private
+       │         │  │            │
+       │         │  └────────────┤
+       └─────────┼───────────────┴──> internals <── executor: the only module that touches what Dagster calls private
+                 └──> launcher
 """

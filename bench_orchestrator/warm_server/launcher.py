@@ -1,4 +1,7 @@
-"""A run launcher for deployments whose runs would otherwise get a container each."""
+"""A run launcher for deployments whose runs would otherwise get a container each.
+
+Part of the instance, so that every process of a deployment imports it: it needs nothing of the server.
+"""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Self
@@ -10,7 +13,8 @@ from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLa
 from dagster._serdes import ConfigurableClass
 from dagster._serdes.config_class import ConfigurableClassData
 
-from bench_orchestrator.warm_server.servicer import COLD_TAG
+COLD_TAG = "bench/cold"
+"""A run with this tag is launched the stock way."""
 
 
 class WarmRunLauncher(RunLauncher, ConfigurableClass):

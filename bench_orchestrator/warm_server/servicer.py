@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_orchestrator.warm_server import internals
+from bench_orchestrator.warm_server.launcher import COLD_TAG
 from bench_orchestrator.warm_server.processes import (
     METHOD,
     Request,
@@ -35,9 +36,6 @@ from bench_orchestrator.warm_server.template import (
     fork_template,
     listen,
 )
-
-COLD_TAG = "bench/cold"
-"""A run with this tag is launched the stock way."""
 
 _MOST_TEMPLATES = 5
 """Templates that one server tries, before it launches its runs the stock way."""

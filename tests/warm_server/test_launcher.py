@@ -1,5 +1,7 @@
 """The launcher is made from dagster.yaml, and sends a run where its tag and its location say."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -54,6 +56,17 @@ def test_where_warm_locations_are_named_runs_of_all_others_are_cold(tmp_path: Pa
     assert type(launcher._launcher_of(run_in("a10_warm", **{"bench/cold": "true"}))) is SyncInMemoryRunLauncher
     assert type(launcher._launcher_of(run_in("a10"))) is SyncInMemoryRunLauncher
     assert not launcher_of(tmp_path, {"cold": COLD, "locations": []}).is_warm("a10")
+
+
+def test_the_processes_of_a_deployment_import_it_without_the_server() -> None:
+    imported = subprocess.run(
+        [sys.executable, "-c", "import sys, bench_orchestrator.warm_server.launcher; print(*sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    ours = {name for name in imported if name.startswith("bench_orchestrator.")}
+    assert ours == {"bench_orchestrator.warm_server", "bench_orchestrator.warm_server.launcher"}
 
 
 def test_a_launcher_that_does_not_exist_is_an_error_that_names_it(tmp_path: Path) -> None:
