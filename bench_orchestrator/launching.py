@@ -207,10 +207,14 @@ class Webserver:
         """The answer's data to any GraphQL document.
 
         Raises:
-            WebserverError: of the kind that fits.
+            WebserverError: of the kind that fits; also for a PythonError that the document asks to be told of.
         """
         with self._errors():
-            return dict(self._gql.execute(GraphQLRequest(document, variable_values=dict(variables or {}))))
+            data = dict(self._gql.execute(GraphQLRequest(document, variable_values=dict(variables or {}))))
+            for answer in data.values():
+                if isinstance(answer, Mapping) and answer.get("__typename") == "PythonError":
+                    raise DagsterGraphQLClientError(answer["__typename"], answer["message"])  # type: ignore[no-untyped-call]
+            return data
 
     def _rejection(self, location: str, reason: str) -> LaunchRejectedError:
         """The error for a launch that was refused: with what is known of the location where that has no server.

@@ -187,14 +187,19 @@ _RUNS = """
 query BenchRuns($tags: [ExecutionTag!], $statuses: [RunStatus!]) {
   runsOrError(filter: {tags: $tags, statuses: $statuses}) {
     ... on Runs { results { runId status } }
+    ... on PythonError { __typename message }
   }
 }
 """
 
 _PROGRESS = """
 query BenchProgress($runId: ID!, $cursor: String) {
-  runOrError(runId: $runId) { ... on Run { status } }
+  runOrError(runId: $runId) {
+    ... on Run { status }
+    ... on PythonError { __typename message }
+  }
   logsForRun(runId: $runId, afterCursor: $cursor) {
+    ... on PythonError { __typename message }
     ... on EventConnection {
       cursor
       hasMore

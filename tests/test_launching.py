@@ -17,6 +17,7 @@ from recording import Served, make_run
 from bench_orchestrator.event_log import get_run
 from bench_orchestrator.launching import (
     AccessDeniedError,
+    DatabaseTroubleError,
     LaunchRejectedError,
     LocationAwayError,
     LocationStatus,
@@ -234,6 +235,22 @@ class TestWhatIsSentToASmallHttpServer:
             Webserver(url).submit(**LAUNCH, asset_keys=["a10/asset_0"])
         assert type(raised.value) is kind
         assert requests[1]["variables"]["selector"]["assetSelection"] == [{"path": ["a10", "asset_0"]}]
+
+    @pytest.mark.parametrize(
+        ("message", "kind", "said"),
+        [
+            ("sqlalchemy.exc.OperationalError: server closed", DatabaseTroubleError, "has trouble with its database"),
+            ("KeyError: 'a'", WebserverError, "answered with an error: .*KeyError: 'a'"),
+        ],
+    )
+    def test_an_error_within_an_answer_is_an_error(self, message: str, kind: type[Exception], said: str) -> None:
+        answer = {"runOrError": {"status": "STARTED"}, "logsForRun": {"__typename": "PythonError", "message": message}}
+        with (
+            small_server(200, json.dumps({"data": answer})) as (url, _),
+            pytest.raises(WebserverError, match=said) as raised,
+        ):
+            Webserver(url).query("query { logsForRun { ... on PythonError { __typename message } } }")
+        assert type(raised.value) is kind
 
     def test_a_launch_names_the_location_the_asset_and_the_tags(self) -> None:
         answer = {"__typename": "LaunchRunSuccess", "run": {"runId": "4f2a"}}
