@@ -5,6 +5,7 @@ Launching and terminating go through dagster-graphql's own client; the few quest
 callers must tell apart: the webserver cannot be reached, it refuses us, or it refuses this launch.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ ASSET_JOB = "__ASSET_JOB"
 """The job that Dagster makes of all assets of a code location."""
 
 _GATEWAY_ERRORS = (502, 503, 504)
-_NO_DATABASE = "OperationalError"
-"""What SQLAlchemy calls a database that is away, restarts or has no room: for a while, and not by what was asked."""
+_NO_DATABASE = re.compile("OperationalError|too many retries for DB connection")
+"""What SQLAlchemy, and dagster-postgres once it has tried again, call a database that is away, restarts or has no room:
+for a while, and not by what was asked."""
 _NO_SERVER = "UNAVAILABLE"
 """What gRPC says of a code server that is being replaced, until the next one is up."""
 _REFUSALS = (401, 403)
@@ -143,7 +145,7 @@ class Webserver:
                     asset_selection=[key.split("/") for key in asset_keys] or None,
                 )
             except DagsterGraphQLClientError as error:
-                if isinstance(error.__cause__, TransportError) or _NO_DATABASE in str(error):
+                if isinstance(error.__cause__, TransportError) or _NO_DATABASE.search(str(error)):
                     raise
                 raise self._rejection(location, one_line(": ".join(str(part) for part in error.args))) from error
             except KeyError as error:
@@ -248,7 +250,7 @@ class Webserver:
                     "Set BENCH_WEBSERVER_URL for another."
                 ) from error
             said = one_line(str(cause or error))
-            if _NO_DATABASE in said:
+            if _NO_DATABASE.search(said):
                 raise DatabaseTroubleError(
                     f"The webserver at {self.url} has trouble with its database: {said}"
                 ) from error

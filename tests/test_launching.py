@@ -240,6 +240,7 @@ class TestWhatIsSentToASmallHttpServer:
         ("message", "kind", "said"),
         [
             ("sqlalchemy.exc.OperationalError: server closed", DatabaseTroubleError, "has trouble with its database"),
+            ("DagsterPostgresException: too many retries for DB connection", DatabaseTroubleError, "with its database"),
             ("KeyError: 'a'", WebserverError, "answered with an error: .*KeyError: 'a'"),
         ],
     )
