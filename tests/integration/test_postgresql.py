@@ -36,7 +36,7 @@ def bench(new_home: Callable[..., Path], server: PostgresServer) -> Iterator[Ben
 
 
 def test_a_restart_in_the_middle_of_a_sweep_loses_no_launch(bench: Bench, server: PostgresServer) -> None:
-    run_id = bench.start([FAST], repeats=4, timeout_s=20)
+    run_id = bench.start([FAST], repeats=4, timeout_s=30)
     bench.wait_for_notes(run_id, 1)
     bench.wait_for_trial(run_id, 2, Status.SUCCESS)
     server.stop()
@@ -52,7 +52,7 @@ def test_a_restart_in_the_middle_of_a_sweep_loses_no_launch(bench: Bench, server
 
 
 def test_connections_that_are_cut_lose_no_launch(bench: Bench, server: PostgresServer) -> None:
-    run_id = bench.start([FAST], repeats=5, timeout_s=20)
+    run_id = bench.start([FAST], repeats=5, timeout_s=30)
     bench.wait_for_notes(run_id, 1)
     for _ in range(10):
         execute(server.url, CUT)
@@ -83,7 +83,7 @@ def test_a_full_disk_is_named_and_every_launch_is_recorded_once(
         running_server(small_disk) as server,
         bench_in(new_home(), project_locations(FAST), server.url) as bench,
     ):
-        run_id = bench.start([FAST], repeats=4, timeout_s=20)
+        run_id = bench.start([FAST], repeats=4, timeout_s=30)
         bench.wait_for_notes(run_id, 1)
         bench.wait_for_trial(run_id, 2, Status.SUCCESS)
         filler = small_disk / "filler"
