@@ -139,17 +139,14 @@ def be_template(
             prepare()
             gc.collect()
             gc.freeze()
-        except Exception as error:
+        except BaseException as error:
             word = str(error) or type(error).__name__
             raise
         finally:
             if prepared_w is not None:
                 with os.fdopen(prepared_w, "w") as prepared:
                     prepared.write(word)
-        _Server(listener.socket, listener.lifeline, enter_child).serve()
-        code = 0
-    except SystemExit as terminated:
-        code = int(terminated.code or 0)
+        code = _Server(listener.socket, listener.lifeline, enter_child).serve()
     except BaseException:  # whatever happens, this process must not go on as the one that it was forked from
         traceback.print_exc()
     finally:
@@ -172,12 +169,17 @@ class _Server:
         self._enter_child = enter_child
         self._lives: dict[int, int] = {}
         """The life pipes of what was forked and has not been reaped, by pid."""
+        self._is_terminated = False
 
-    def serve(self) -> None:
-        """Fork on request until the lifeline ends, and with it the last process that was forked."""
+    def serve(self) -> int:
+        """Fork on request until the lifeline ends, and with it the last process that was forked; or until SIGTERM.
+
+        Returns:
+            What the process should exit with.
+        """
         # A Ctrl-C in the terminal is for the process that made this one.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        signal.signal(signal.SIGTERM, self._note_termination)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._woken_r, self._woken_w = os.pipe()
         os.set_blocking(self._woken_r, False)
@@ -189,7 +191,7 @@ class _Server:
                 self._selector.register(source, selectors.EVENT_READ)
             is_needed = True
             # What runs on may still ask for processes of steps, with the code that it has begun with.
-            while is_needed or self._lives:
+            while (is_needed or self._lives) and not self._is_terminated:
                 ready = {key.fileobj for key, _ in self._selector.select()}
                 if self._woken_r in ready:
                     with suppress(BlockingIOError):
@@ -200,6 +202,11 @@ class _Server:
                     self._selector.unregister(self._lifeline)
                     is_needed = False
                 self._reap()
+        return 128 + signal.SIGTERM if self._is_terminated else 0
+
+    def _note_termination(self, *_: object) -> None:
+        # Nothing is raised from here: it would be lost within a callback, of a fork or of the garbage collector.
+        self._is_terminated = True
 
     def _accept(self) -> None:
         with suppress(OSError):  # a client that broke off has asked for nothing
@@ -211,6 +218,7 @@ class _Server:
 
     def _fork(self, request: Request, fds: list[int]) -> None:
         life_w, *others = fds
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # the child's would be lost while it becomes one
         try:
             pid = os.fork()
         except OSError as error:
@@ -221,13 +229,15 @@ class _Server:
                 self._be_child(request, fds)
             self._lives[pid] = life_w
         finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
             for fd in others:
                 os.close(fd)
 
     def _be_child(self, request: Request, fds: list[int]) -> NoReturn:
         code = 1
         try:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # before anybody knows whom to send it to
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
             report(fds[0], os.getpid())
             self._leave()
             self._enter_child(request)

@@ -31,11 +31,11 @@ PATIENCE_S = 20
 class Host:
     """A template as a process of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         lifeline_r, lifeline = os.pipe()
         self._lifelines = [lifeline]
         self.popen = subprocess.Popen(
-            [sys.executable, str(HOST), str(directory), str(lifeline_r)],
+            [sys.executable, str(HOST), str(directory), str(lifeline_r), *options],
             pass_fds=[lifeline_r],
             stdout=subprocess.PIPE,
             text=True,
@@ -60,8 +60,8 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    host = Host(tmp_path)
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Host]:
+    host = Host(tmp_path, *getattr(request, "param", []))
     monkeypatch.setattr(WarmContext, "launch", staticmethod(host.launch))
     yield host
     host.popen.kill()
@@ -286,3 +286,11 @@ def test_a_template_that_is_terminated_takes_its_socket_with_it_as_well(host: Ho
     process.terminate()
     process.join(PATIENCE_S)
     assert not process.is_alive()
+
+
+@pytest.mark.parametrize("host", [["terminated"]], indirect=True)
+def test_a_termination_while_it_forks_ends_both(host: Host, context: WarmContext) -> None:
+    with pytest.raises(TemplateGoneError):  # the process ends before it says which one it is
+        context.Process(target=nap, args=(60,)).start()
+    assert host.popen.wait(PATIENCE_S) == 128 + signal.SIGTERM
+    assert not host.client.address.exists()
