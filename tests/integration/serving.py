@@ -21,7 +21,12 @@ DAGSTER_YAML: Mapping[str, Any] = {
     "run_coordinator": {
         "module": "dagster.core.run_coordinator",
         "class": "QueuedRunCoordinator",
-        "config": {"dequeue_interval_seconds": 1},
+        "config": {
+            "dequeue_interval_seconds": 1,
+            # The daemon notices later than the webserver that broken code has been mended.
+            "max_user_code_failure_retries": 10,
+            "user_code_failure_retry_delay": 1,
+        },
     },
     "concurrency": {
         "runs": {"max_concurrent_runs": 10, "tag_concurrency_limits": [{"key": "held", "limit": 0}]},
