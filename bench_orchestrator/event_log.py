@@ -47,6 +47,10 @@ OUTCOMES = {
 NO_REASON = "This run has been marked as failed from outside the execution context."
 """What Dagster writes for a run that it found dead or could not launch; the engine event before it says why."""
 
+IN_DOUBT = re.compile(r"run worker status UNKNOWN: (?!'Job \S+ could not be found)")
+"""How Dagster's run monitoring marks a run as failed whose worker it could not ask for. One refused connection to
+Kubernetes is enough; the worker goes on, and a run that succeeds says so afterwards."""
+
 _JOB_NAME, _JOB_NAMESPACE = "Kubernetes Job name", "Kubernetes Namespace"
 """What dagster-k8s calls them where it says that it creates a run's job."""
 
@@ -154,6 +158,17 @@ def last_sign_us(instance: DagsterInstance, run: Run) -> int:
     return max([run.created_us, *(to_us(record.event_log_entry.timestamp) for record in latest)])
 
 
+@patient
+def is_in_doubt(instance: DagsterInstance, run: Run) -> bool:
+    """Whether a run counts as failed only because its worker could not be asked for, so that it may go on."""
+    if run.status is not DagsterRunStatus.FAILURE:
+        return False
+    records = instance.get_records_for_run(
+        run.run_id, of_type=DagsterEventType.RUN_FAILURE, limit=1, ascending=False
+    ).records
+    return any(IN_DOUBT.search(record.event_log_entry.get_dagster_event().message or "") for record in records)
+
+
 def end_as_failed(instance: DagsterInstance, run_id: str, reason: str) -> None:
     """Give a run its end that has lost its process."""
     run = instance.get_run_by_id(run_id)
@@ -246,9 +261,10 @@ def _run_log(entries: Iterable[EventLogEntry]) -> RunLog:
             events.append(Event(event.event_type_value, time_us, entry.step_key, event.message or ""))
         if entry.step_key is not None:
             _follow_step(steps, entry.step_key, event.event_type, time_us)
-        # A step's own failure says more than the run's, which follows it.
-        if event.event_type in (DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE):
-            failure = failure or _failure(event)
+        # A step's own failure says more than the run's, which follows it; and anything more than that nobody knew.
+        failed = event.event_type in (DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE)
+        if failed and (not failure or IN_DOUBT.search(failure)):
+            failure = _failure(event)
             if failure == NO_REASON and engine_event is not None:
                 failure = _failure(engine_event)
         if event.event_type is DagsterEventType.ENGINE_EVENT:

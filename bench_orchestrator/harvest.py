@@ -17,6 +17,7 @@ from bench_orchestrator.event_log import (
     find_runs,
     find_trial_runs,
     get_run,
+    is_in_doubt,
     last_sign_us,
     read_journal,
     read_run_logs,
@@ -35,6 +36,7 @@ from bench_orchestrator.model import (
     SweepPlan,
     Tag,
     TrialNote,
+    now_us,
 )
 from bench_orchestrator.timeline import timeline
 
@@ -93,6 +95,10 @@ def find_interrupted(instance: DagsterInstance, scenario: str, sweep_id: str) ->
     for run in reversed(runs):  # of those that continued one another, the latest knows the most
         journal = read_journal(instance, run.run_id)
         if journal is not None and journal.plan.sweep_id == sweep_id:
+            if may_go_on(instance, run, now_us()):
+                raise PreflightError(
+                    f"The sweep {sweep_id} may still be running: Dagster could not ask for its worker."
+                )
             sweep = harvest_sweep(instance, run.run_id)
             assert sweep is not None
             if not missing_trials(sweep):
@@ -111,6 +117,11 @@ def missing_trials(sweep: Sweep) -> frozenset[int]:
     return frozenset(launch.trial for launch in sweep.launches if launch.outcome in (Outcome.LOST, Outcome.CANCELED))
 
 
+def may_go_on(instance: DagsterInstance, sweep_run: Run, now_us: int) -> bool:
+    """Whether a sweep that counts as failed may still be launching trials."""
+    return is_in_doubt(instance, sweep_run) and not given_up(instance, sweep_run, now_us)
+
+
 def overdue(instance: DagsterInstance, sweep_run: Run, now_us: int) -> bool:
     """Whether a finished sweep's trials are all over, or late enough not to be waited for any longer."""
     journal = read_journal(instance, sweep_run.run_id)
@@ -124,7 +135,7 @@ def overdue(instance: DagsterInstance, sweep_run: Run, now_us: int) -> bool:
 
 
 def given_up(instance: DagsterInstance, run: Run, now_us: int) -> str:
-    """Why a run of the bench in progress, a sweep's or a harvest's, is taken for dead; empty while it may be alive.
+    """Why a run of the bench, a sweep's or a harvest's, is taken for dead; empty while it may be alive.
 
     Dagster's default launcher reports the death of a run worker only while the code server that started it lives.
     Where both are killed, or the machine, the run would stay in progress for ever, and all that comes after it wait.

@@ -169,6 +169,8 @@ class Tag(StrEnum):
     REQUESTED_AT = "bench/requested_at_us"
     HARVEST_OF = "bench/harvest_of"
     """The run id of the sweep that a harvest run reads."""
+    HARVEST_AS_OF = "bench/harvest_as_of_us"
+    """When that sweep's run had last changed."""
 
 
 def again(baseline: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from bench_orchestrator.deployment import META_LOCATION
-from bench_orchestrator.event_log import NO_REASON
+from bench_orchestrator.event_log import IN_DOUBT, NO_REASON
 from bench_orchestrator.launching import LaunchRejectedError, Webserver, WebserverError, WebserverUnreachableError
 from bench_orchestrator.model import MEASUREMENTS_ASSET, Sweep, Tag
 from bench_orchestrator.scenarios import sweep_job_name, sweep_op_name
@@ -89,7 +89,7 @@ def sweep_in_the_way(webserver: Webserver, own_run_id: str) -> str | None:
 
 
 def follow(webserver: Webserver, run_id: str) -> Iterator[Progress]:
-    """The sweep's progress, again and again until its run has ended.
+    """The sweep's progress, again and again until its run has ended; where that is in doubt, until it is harvested.
 
     Raises:
         WebserverError: no answer for two minutes; the sweep may go on without a webserver.
@@ -107,7 +107,8 @@ def follow(webserver: Webserver, run_id: str) -> Iterator[Progress]:
         yield progress
         if log["hasMore"]:
             continue
-        if progress.finished:
+        in_doubt = progress.status == "FAILURE" and IN_DOUBT.search(progress.failure)
+        if progress.finished and (not in_doubt or _harvests(webserver, run_id)):
             return
         time.sleep(_POLL_S)
 
@@ -119,11 +120,9 @@ def fetch_sweep(webserver: Webserver, run_id: str, timeout_s: float) -> Sweep:
         WebserverError: it was not harvested in time, or no answer for two minutes.
     """
     deadline = time.monotonic() + timeout_s
-    tags = [{"key": Tag.HARVEST_OF, "value": run_id}]
     while time.monotonic() < deadline:
-        answer = _ask(webserver, _RUNS, {"tags": tags, "statuses": ["SUCCESS"]})
-        for run in answer["runsOrError"]["results"]:
-            return _SWEEP.validate_json(_harvested(webserver, run["runId"]))
+        for harvest_run_id in _harvests(webserver, run_id):
+            return _SWEEP.validate_json(_harvested(webserver, harvest_run_id))
         time.sleep(_POLL_S)
     raise WebserverError(
         f"The sweep of run {run_id} was not harvested within {timeout_s:g} s. Is `harvest_sensor` switched on? "
@@ -152,11 +151,15 @@ def _take(progress: Progress, event: Mapping[str, Any]) -> None:
         progress.lines.append(event["description"])
     elif event["__typename"] == "LogMessageEvent" and progress.planned is None:
         progress.lines.append(event["message"])
-    elif event["__typename"] in ("ExecutionStepFailureEvent", "RunFailureEvent") and not progress.failure:
+    elif event["__typename"] in ("ExecutionStepFailureEvent", "RunFailureEvent") and (
+        not progress.failure or IN_DOUBT.search(progress.failure)
+    ):
         described = (event.get("failureMetadata") or {}).get("description")
         progress.failure = " ".join((described or _message(event)).split())
         if progress.failure == NO_REASON and progress.engine:
             progress.failure = progress.engine
+        if IN_DOUBT.search(progress.failure):
+            progress.lines.append("Dagster could not ask for the sweep's worker, and takes it for dead; it may go on.")
     elif event["__typename"] == "EngineEvent":
         progress.engine = " ".join(_message(event).split())
 
@@ -166,6 +169,13 @@ def _message(event: Mapping[str, Any]) -> str:
     error = event.get("error") or {}
     causes = [link["error"] for link in error.get("errorChain", ())]
     return (causes or [error])[-1].get("message") or event.get("message") or ""
+
+
+def _harvests(webserver: Webserver, run_id: str) -> list[str]:
+    """The runs that harvested the sweep of a run, the latest first."""
+    tags = [{"key": Tag.HARVEST_OF, "value": run_id}]
+    answer = _ask(webserver, _RUNS, {"tags": tags, "statuses": ["SUCCESS"]})
+    return [run["runId"] for run in answer["runsOrError"]["results"]]
 
 
 def _harvested(webserver: Webserver, harvest_run_id: str) -> str:

@@ -322,10 +322,8 @@ def _await_end(site: Site, run_id: str, deadline: float, sleep: Callable[[float]
         run = event_log.get_run(site.instance, run_id)
         if run is None:
             return Outcome.LOST
-        if run.finished:
-            return event_log.OUTCOMES[run.status]
-        if time.monotonic() >= deadline:
-            return None
+        if time.monotonic() >= deadline or (run.finished and not event_log.is_in_doubt(site.instance, run)):
+            return event_log.OUTCOMES.get(run.status)
         site.meter.look()
         sleep(POLL_S)
 

@@ -131,7 +131,7 @@ def timeline(events: Sequence[Event], *, requested_us: int | None, created_us: i
         lag_us=lag_us,
         time_to_code_us=_elapsed_us(mended_us, Boundary.REQUESTED, Boundary.STEP_STARTED),
         executor=_executor(at_us, before_step),
-        ended_us=next((event.time_us for event in events if event.type in _TERMINAL_TYPES), None),
+        ended_us=_ended_us(events),
         warnings=tuple(warnings),
     )
 
@@ -143,6 +143,13 @@ def without_steps_after_the_first(events: Sequence[Event]) -> tuple[Event, ...]:
         return tuple(events)
     after = events[step_start + 1 :]
     return (*events[: step_start + 1], *(event for event in after if event.type in _TERMINAL_TYPES))
+
+
+def _ended_us(events: Sequence[Event]) -> int | None:
+    """The first of its ends; but its success, where it was taken for dead before."""
+    ends = (event for event in events if event.type in _TERMINAL_TYPES)
+    end = min(ends, key=lambda event: event.type != "PIPELINE_SUCCESS", default=None)
+    return end.time_us if end else None
 
 
 def _first(events: Sequence[Event], event_type: str) -> int | None:

@@ -4,12 +4,13 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
 import hypothesis
 import pytest
+import recording
 import uvicorn
 from cluster import Cluster, ExistingCluster, build, why_not
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -35,6 +36,12 @@ def instance() -> Iterator[dg.DagsterInstance]:
     """An instance that keeps its runs and events in memory."""
     with dg.DagsterInstance.ephemeral() as ephemeral:
         yield ephemeral
+
+
+@pytest.fixture
+def lose_sight_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dg.DagsterInstance, str], None]:
+    """Have Dagster take a started run's worker for dead, as it cannot ask for it."""
+    return lambda instance, run_id: recording.lose_sight_of(instance, run_id, tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -1,10 +1,17 @@
 """Trials and sweeps that Dagster itself executes and records, in the test's own process, for tests to read back."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from logging import getLogger
+from pathlib import Path
 
 import dagster as dg
+import pytest
 import samples
+import yaml
+from dagster._daemon.monitoring.run_monitoring import monitor_started_run
+from dagster_k8s import K8sRunLauncher
+from kubernetes.client import Configuration
 
 from bench_orchestrator.event_log import note_event, plan_event
 from bench_orchestrator.model import Outcome, SweepPlan, Tag, TrialNote, now_us
@@ -74,22 +81,51 @@ def end_run(instance: dg.DagsterInstance, run_id: str, failure: str = "") -> str
     return run_id
 
 
+def lose_sight_of(instance: dg.DagsterInstance, run_id: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have Dagster's run monitoring ask how the worker of a started run is, of a Kubernetes that is away."""
+    cluster = {"name": "away", "cluster": {"server": "https://127.0.0.1:9"}}
+    context = {"name": "away", "context": {"cluster": "away", "user": "bench"}}
+    users = [{"name": "bench", "user": {}}]
+    config = {"clusters": [cluster], "contexts": [context], "current-context": "away", "users": users}
+    (folder / "kubeconfig").write_text(yaml.safe_dump(config))
+    monkeypatch.setattr(Configuration, "_default", None)
+    launcher = K8sRunLauncher(
+        "bench", "bench", dagster_home="/", load_incluster_config=False, kubeconfig_file=str(folder / "kubeconfig")
+    )
+    launcher.register_instance(instance)
+    monkeypatch.setattr(instance, "_run_launcher", launcher)
+    record = instance.get_run_record_by_id(run_id)
+    assert record is not None
+    monitor_started_run(instance, None, record, getLogger())  # type: ignore[arg-type]  # only a resumed run needs a workspace
+
+
 def run_sweep(
     instance: dg.DagsterInstance,
     plan: SweepPlan | None,
     notes: Sequence[TrialNote] = (),
     ending: type[BaseException] | None = None,
+    meanwhile: Callable[[str], None] | None = None,
 ) -> str:
-    """Execute a sweep's run, which records the plan (where it has one) and the notes and then ends; return its id."""
+    """Execute a sweep's run, which records the plan (where it has one) and the notes and then ends; return its id.
+
+    Args:
+        meanwhile: what happens before it ends, given its id.
+    """
 
     @dg.op(out=dg.Out(dagster_type=str))
     def launch(
         context: dg.OpExecutionContext,
     ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation | dg.Output[str]]:
+        run_ids.append(context.run_id)
         if plan:
             yield plan_event(plan)
         for note in notes:
             yield note_event(note, f"trial {note.number}: {note.outcome}")
+        if meanwhile:
+            try:
+                meanwhile(context.run_id)
+            except Exception as failure:  # would only fail the run
+                failures.append(failure)
         if ending is KeyboardInterrupt:
             # Without a request for its cancellation, Dagster counts an interrupted run as failed.
             instance.report_run_canceling(context.run)
@@ -101,12 +137,15 @@ def run_sweep(
     def sweep() -> None:
         launch()
 
-    known = set(instance.get_run_ids())
+    run_ids: list[str] = []
+    failures: list[Exception] = []
     try:
         sweep.execute_in_process(instance=instance, raise_on_error=False)
     except KeyboardInterrupt:
         assert ending is KeyboardInterrupt
-    (run_id,) = set(instance.get_run_ids()) - known
+    for failure in failures:
+        raise failure
+    (run_id,) = run_ids
     return run_id
 
 

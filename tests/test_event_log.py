@@ -1,10 +1,12 @@
 """What is read from Dagster's storage is what Dagster was told: journals, run logs and runs, in real instances."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes.client.exceptions import ForbiddenException
@@ -17,6 +19,7 @@ from bench_orchestrator.event_log import (
     find_runs,
     find_trial_runs,
     get_run,
+    is_in_doubt,
     read_journal,
     read_run_log,
     to_us,
@@ -30,6 +33,29 @@ NOTES = (
     TrialNote(2, Outcome.REJECTED, reason="the webserver said: “no”\nand why"),
     TrialNote(3, Outcome.TIMED_OUT, "not over 300 s after its request", "5f3b", 1),
 )
+
+
+def test_a_run_is_in_doubt_where_dagster_could_not_ask_for_its_worker(
+    instance: dg.DagsterInstance, lose_sight_of: Callable[[dg.DagsterInstance, str], None]
+) -> None:
+    def in_doubt(run_id: str) -> bool:
+        run = get_run(instance, run_id)
+        assert run is not None
+        return is_in_doubt(instance, run)
+
+    run_id = make_run(instance, {}, Status.STARTED)
+    assert not in_doubt(run_id)
+    lose_sight_of(instance, run_id)
+    assert in_doubt(run_id)
+    ended = [run_trial(instance, make_plan(), 1), run_trial(instance, make_plan(), 1, ok=False)]
+    for said in (
+        WorkerStatus.FAILED,
+        CheckRunHealthResult(WorkerStatus.FAILED, "K8s job failed"),
+        CheckRunHealthResult(WorkerStatus.UNKNOWN, "Job dagster-run-1 could not be found"),
+    ):
+        message = f"Detected run worker status {said}. Marking run 1 as failed."
+        ended.append(end_run(instance, make_run(instance, {}, Status.STARTED), message))
+    assert not any(map(in_doubt, ended))
 
 
 class TestTheJournal:

@@ -139,6 +139,17 @@ class TestResuming:
         assert third.plan.resumes == second_run
         assert missing_trials(third) == {3, 4}
 
+    def test_one_that_may_be_going_on_is_not_resumed(
+        self, instance: dg.DagsterInstance, lose_sight_of: Callable[[dg.DagsterInstance, str], None]
+    ) -> None:
+        def meanwhile(run_id: str) -> None:
+            lose_sight_of(instance, run_id)
+            with pytest.raises(PreflightError, match="may still be running"):
+                find_interrupted(instance, "quick", self.PLAN.sweep_id)
+
+        run_sweep(instance, self.PLAN, ending=RuntimeError, meanwhile=meanwhile)
+        assert missing_trials(find_interrupted(instance, "quick", self.PLAN.sweep_id))
+
     def test_what_cannot_be_resumed_is_refused(self, instance: dg.DagsterInstance) -> None:
         with pytest.raises(PreflightError, match="no interrupted sweep 'quick-9' of quick"):
             find_interrupted(instance, "quick", "quick-9")

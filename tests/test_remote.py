@@ -1,6 +1,6 @@
 """A sweep seen from outside: its progress and its rows as a real webserver tells them of real runs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -10,6 +10,7 @@ from recording import Served, make_plan, make_run, record_sweep, run_sweep
 
 from bench_orchestrator import remote
 from bench_orchestrator.deployment import META_LOCATION
+from bench_orchestrator.event_log import read_run_log
 from bench_orchestrator.harvest import harvest_sweep
 from bench_orchestrator.launching import Webserver, WebserverError, WebserverUnreachableError
 from bench_orchestrator.model import MEASUREMENTS_ASSET, Outcome, Sweep, Tag, TrialNote
@@ -68,6 +69,46 @@ class TestFollowing:
     def test_without_a_plan_there_is_no_number_of_trials(self, served: Served, webserver: Webserver) -> None:
         *_, last = follow(webserver, run_sweep(served.instance, None, ending=RuntimeError))
         assert last.planned is None
+
+    def test_one_whose_worker_dagster_could_not_ask_for_is_followed_to_its_end(
+        self, served: Served, webserver: Webserver, lose_sight_of: Callable[[dg.DagsterInstance, str], None]
+    ) -> None:
+        following = []
+
+        def meanwhile(run_id: str) -> None:
+            lose_sight_of(served.instance, run_id)
+            following.append(follow(webserver, run_id))
+            assert [next(following[0]).status for _ in range(3)] == ["FAILURE"] * 3
+
+        run_sweep(served.instance, make_plan("doubtful"), NOTES, meanwhile=meanwhile)
+        *_, last = following[0]
+        assert last.status == "SUCCESS"
+        assert last.lines[-1].endswith("takes it for dead; it may go on.")
+
+    def test_what_it_fails_of_after_all_is_told(
+        self, served: Served, webserver: Webserver, lose_sight_of: Callable[[dg.DagsterInstance, str], None]
+    ) -> None:
+        run_id = run_sweep(
+            served.instance,
+            make_plan("failed-after-all"),
+            ending=RuntimeError,
+            meanwhile=lambda run_id: lose_sight_of(served.instance, run_id),
+        )
+        *_, last = follow(webserver, run_id)
+        assert (last.status, last.failure) == ("FAILURE", "RuntimeError: for the test")
+        assert read_run_log(served.instance, run_id).failure == last.failure
+
+    def test_one_that_stays_in_doubt_is_followed_until_it_is_harvested(
+        self, served: Served, webserver: Webserver, lose_sight_of: Callable[[dg.DagsterInstance, str], None]
+    ) -> None:
+        def meanwhile(run_id: str) -> None:
+            lose_sight_of(served.instance, run_id)
+            progress = follow(webserver, run_id)
+            assert next(progress).finished
+            harvest_run(served.instance, run_id)
+            assert list(progress) == []
+
+        run_sweep(served.instance, make_plan("dead"), NOTES, meanwhile=meanwhile)
 
     def test_one_that_is_under_way_is_looked_at_again(self, served: Served, webserver: Webserver) -> None:
         run_id = make_run(served.instance, {}, dg.DagsterRunStatus.STARTED)

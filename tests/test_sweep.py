@@ -153,6 +153,24 @@ class TestOutcomes:
         assert [note.run_id for note in notes] == [run.run_id for run in runs_of(instance, plan)]
         assert [note.requested_us for note in notes] == [run.requested_us for run in runs_of(instance, plan)]
 
+    @pytest.mark.parametrize("goes_on", [True, False])
+    def test_one_whose_worker_dagster_could_not_ask_for_is_waited_for(
+        self, instance: dg.DagsterInstance, lose_sight_of: Callable[[dg.DagsterInstance, str], None], goes_on: bool
+    ) -> None:
+        def is_lost(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
+            run_id = hangs(webserver, tags)
+            lose_sight_of(instance, run_id)
+            return run_id
+
+        def sleep(_seconds: float) -> None:
+            for run in runs_of(instance, plan) if goes_on else ():
+                instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", run.job), run.run_id)
+
+        plan = make_plan(locations=("a10",))
+        webserver = FakeWebserverWithRealRuns(instance, is_lost)
+        first, second = carry_out(instance, webserver, plan, PATIENT if goes_on else HASTY, sleep)
+        assert first.outcome is second.outcome is (Outcome.OK if goes_on else Outcome.FAILED)
+
     @pytest.mark.parametrize(("action", "reason"), [(is_rejected, "InvalidSubsetError"), (is_denied, "401")])
     def test_a_refused_launch_is_rejected_and_the_sweep_goes_on(
         self, instance: dg.DagsterInstance, action: Action, reason: str

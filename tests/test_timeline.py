@@ -269,6 +269,9 @@ class TestRepeatedAttempts:
     def test_only_the_first_end_counts(self) -> None:
         assert read([*COMPLETE, Event("PIPELINE_FAILURE", 99_000)]).ended_us == 12_000
 
+    def test_a_run_that_was_taken_for_dead_ends_with_its_success(self) -> None:
+        assert read([*QUEUED, Event("PIPELINE_FAILURE", 9_000), *STEP, *END]).ended_us == read(COMPLETE).ended_us
+
 
 class TestClocksThatDisagree:
     def at(self, event_type: str, time_us: int) -> Timeline:

@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.sweeps import OWNERS, sweeps
 from bench_orchestrator.event_log import FINISHED, IN_PROGRESS, Run, end_as_failed, find_runs, read_journal
-from bench_orchestrator.harvest import given_up, harvest_sweep, overdue
+from bench_orchestrator.harvest import given_up, harvest_sweep, may_go_on, overdue
 from bench_orchestrator.model import MEASUREMENTS_ASSET, MICROSECONDS, Launch, Outcome, Sweep, Tag, now_us
 
 RESULTS_POOL = "bench_results"
@@ -116,7 +116,8 @@ def harvest_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     """Ask for one harvest at a time, for the oldest finished sweep that has none.
 
     Whether a sweep was harvested is read from the harvest runs themselves, so that no kill between a tick and its
-    cursor can lose or double one. The cursor only bounds how far back to look.
+    cursor can lose or double one. The cursor only bounds how far back to look. A sweep that went on after it had been
+    taken for dead has changed since, and is harvested again.
     """
     instance = context.instance
     _end_the_dead(context)
@@ -132,7 +133,12 @@ def harvest_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     request: dg.RunRequest | None = None
     for sweep_run in sorted(finished, key=lambda run: run.updated_us):
         attempts = find_runs(instance, {Tag.HARVEST_OF: sweep_run.run_id})
-        done = any(run.status is dg.DagsterRunStatus.SUCCESS for run in attempts)
+        as_of = str(sweep_run.updated_us)
+        # Those of earlier releases do not say.
+        done = any(
+            run.status is dg.DagsterRunStatus.SUCCESS and run.tags.get(Tag.HARVEST_AS_OF, as_of) == as_of
+            for run in attempts
+        )
         if done or read_journal(instance, sweep_run.run_id) is None:
             continue
         cursor_us = min(cursor_us, sweep_run.updated_us)
@@ -162,12 +168,15 @@ def _why_wait(instance: dg.DagsterInstance, sweep_run: Run, attempts: list[Run])
     """Why a finished sweep is not harvested now; empty when it is."""
     if any(not run.finished for run in attempts):
         return f"The harvest of sweep run {sweep_run.run_id} is under way."
-    if attempts:
-        backoff_s = min(5 * 2.0 ** len(attempts), _LONGEST_BACKOFF_S)
-        if now_us() - attempts[-1].updated_us < backoff_s * MICROSECONDS:
-            return (
-                f"{len(attempts)} harvests of sweep run {sweep_run.run_id} failed; the next one waits {backoff_s:g} s."
-            )
+    failed = [run for run in attempts if run.status is not dg.DagsterRunStatus.SUCCESS]
+    if failed:
+        backoff_s = min(5 * 2.0 ** len(failed), _LONGEST_BACKOFF_S)
+        if now_us() - failed[-1].updated_us < backoff_s * MICROSECONDS:
+            return f"{len(failed)} harvests of sweep run {sweep_run.run_id} failed; the next one waits {backoff_s:g} s."
+    if may_go_on(instance, sweep_run, now_us()):
+        return (
+            f"Sweep run {sweep_run.run_id} may be going on: Dagster could not ask for its worker, and took it for dead."
+        )
     if not overdue(instance, sweep_run, now_us()):
         return f"Trials of sweep run {sweep_run.run_id} are still running."
     return ""
@@ -180,6 +189,7 @@ def _harvest_request(sweep_run: Run, earlier: int) -> dg.RunRequest:
         tags={
             Tag.KIND: "harvest",
             Tag.HARVEST_OF: sweep_run.run_id,
+            Tag.HARVEST_AS_OF: str(sweep_run.updated_us),
             Tag.SCENARIO: sweep_run.tags.get(Tag.SCENARIO, ""),
         },
     )

@@ -1,6 +1,6 @@
 """Which sweep is harvested when, and what a harvest leaves in the database, the catalog and on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,39 @@ class TestTheSensor:
         later_us = now_us() + (plan.settings["timeout_s"] + 60) * MICROSECONDS
         monkeypatch.setattr(harvest_module, "now_us", lambda: later_us)
         assert requested(tick(instance))
+
+    def test_one_whose_worker_dagster_could_not_ask_for_is_waited_for_while_it_may_go_on(
+        self,
+        instance: dg.DagsterInstance,
+        lose_sight_of: Callable[[dg.DagsterInstance, str], None],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def meanwhile(run_id: str) -> None:
+            lose_sight_of(instance, run_id)
+            assert "may be going on" in reason(tick(instance))
+            with monkeypatch.context() as patch:
+                later_us = now_us() + 3_600 * MICROSECONDS
+                patch.setattr(harvest_module, "now_us", lambda: later_us)
+                assert requested(tick(instance)).tags[Tag.HARVEST_OF] == run_id
+
+        run_id = run_sweep(instance, make_plan(), meanwhile=meanwhile)
+        assert requested(tick(instance)).tags[Tag.HARVEST_OF] == run_id
+
+    def test_one_that_went_on_after_it_was_harvested_is_harvested_again(self, instance: dg.DagsterInstance) -> None:
+        early: list[dg.RunRequest] = []
+
+        def meanwhile(run_id: str) -> None:
+            end_run(instance, run_id, "taken for dead")
+            early.append(requested(tick(instance)))
+            make_run(instance, early[0].tags, Status.SUCCESS)
+            assert "Every finished sweep has been harvested" in reason(tick(instance))
+
+        run_sweep(instance, make_plan(), meanwhile=meanwhile)
+        late = requested(tick(instance))
+        assert late.tags[Tag.HARVEST_OF] == early[0].tags[Tag.HARVEST_OF]
+        assert late.run_key != early[0].run_key
+        make_run(instance, late.tags, Status.SUCCESS)
+        assert "Every finished sweep has been harvested" in reason(tick(instance))
 
     def test_a_sweep_that_failed_in_preflight_is_passed_over(self, instance: dg.DagsterInstance) -> None:
         run_sweep(instance, None, ending=RuntimeError)
