@@ -1,21 +1,30 @@
 """What every chart has in common: colours, type sizes, the frame with its title and footer.
 
 A figure is 5 inches wide, so that its 8-point text still reads at the 470 pixels of the Dagster UI's dialog.
+
+matplotlib is imported where it is called, here and in `output`: most processes of the meta location draw nothing, and
+would wait for it before their first line of code.
 """
+
+from __future__ import annotations
 
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from math import ceil
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from bench_orchestrator import findings
 from bench_orchestrator.model import MICROSECONDS, BootStage, Outcome, Piece, Stage, Sweep
 from bench_orchestrator.tables import Row, shared_environment
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
 WIDTH_INCHES = 5.0
 ROW_INCHES = 0.42
@@ -90,6 +99,8 @@ def frame(
 
 def sheet(title: str, footer: Sequence[str], height_inches: float) -> Figure:
     """A figure without axes, with this height left for them between the title and the footer's paragraphs."""
+    from matplotlib.figure import Figure
+
     title_lines = textwrap.wrap(_ESTIMATE.sub(_hold_together, title), 50)
     footer_lines = [line for text in footer for line in textwrap.wrap(text, 86)]
     text_inches = 0.18 * len(title_lines) + 0.125 * len(footer_lines)
@@ -103,6 +114,35 @@ def sheet(title: str, footer: Sequence[str], height_inches: float) -> Figure:
         color=MUTED,
     )
     return figure
+
+
+def place_ticks(axis: Axis, most: int, *, integer: bool = False) -> None:
+    """At round numbers, at most so many and one more."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(most, integer=integer))
+
+
+def patch(**properties: Any) -> Patch:
+    """A coloured box for a legend."""
+    from matplotlib.patches import Patch
+
+    return Patch(**properties)
+
+
+def line(**properties: Any) -> Line2D:
+    """A line, or its mark, for a legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], **properties)
+
+
+def is_dark(colour: str) -> bool:
+    """Whether white reads better on it than black."""
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = to_rgb(colour)
+    return 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
 
 
 def style(ax: Axes) -> None:

@@ -3,16 +3,12 @@
 A colour says the verdict on a side against its baseline, the same in every panel.
 """
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING, Any
 
 from bench_orchestrator import findings
 from bench_orchestrator.charts import canvas, marks
@@ -23,6 +19,10 @@ from bench_orchestrator.experiments import LAG, WORK
 from bench_orchestrator.experiments.experiment import TIME_TO_CODE
 from bench_orchestrator.model import Sweep, again
 from bench_orchestrator.statistics import Estimate, Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 VERDICT_COLOURS: Mapping[Verdict, str] = {
     Verdict.FASTER: "#00795A",
@@ -59,11 +59,11 @@ def comparison(sweep: Sweep) -> Figure:
     _name_rows(ax, positions)
     ax.set_xlabel(f"{measure.label}, {measure.unit}", fontsize=canvas.TEXT_POINTS, color=canvas.INK)
     ax.margins(x=0.06)
-    ax.xaxis.set_major_locator(MaxNLocator(5))
+    canvas.place_ticks(ax.xaxis, 5)
     legend = [
-        Line2D([], [], **_DOT, color=canvas.INK, label="launch"),
-        Line2D([], [], **_DOT, color=canvas.INK, mfc="white", label="baseline again"),
-        Patch(color=NOISE, label="noise"),
+        canvas.line(**_DOT, color=canvas.INK, label="launch"),
+        canvas.line(**_DOT, color=canvas.INK, mfc="white", label="baseline again"),
+        canvas.patch(color=NOISE, label="noise"),
     ]
     marks.legend(ax, legend)
     return figure
@@ -99,7 +99,7 @@ def costs(sweep: Sweep) -> Figure:
         heading = textwrap.fill(label, _HEADING_WIDTH // columns)
         ax.set_title(heading, loc="left", fontsize=canvas.TEXT_POINTS, color=canvas.INK, pad=3)
         marks.leave_room(ax, longest or 1.0, 1.5)
-        ax.xaxis.set_major_locator(MaxNLocator(3))
+        canvas.place_ticks(ax.xaxis, 3)
     return figure
 
 

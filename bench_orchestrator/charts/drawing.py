@@ -2,21 +2,21 @@
 raises for want of data: a location without a measurement keeps its place and says how its trials ended.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from typing import TYPE_CHECKING, Any
 
 from bench_orchestrator import findings
 from bench_orchestrator.charts import canvas, marks
 from bench_orchestrator.model import PIECES, Outcome, Sweep
 from bench_orchestrator.tables import MedianLaunch, Row, lag_fits, location_rows, sweep_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SERIES_COLOURS = ("#0B5A9E", "#D5630A", "#009E73", "#CC79A7")
 """Of the variants in a scatter plot, in their order; a fifth starts over."""
@@ -50,9 +50,9 @@ def all_locations(sweep: Sweep) -> Figure:
         ax.plot(row.lags_s, [position + 0.36] * len(row.lags_s), **dots)
         marks.label_end(ax, row.lag_s.value, position, f"{row.lag_s.value:.1f} s", row)
     legend = [
-        Patch(color=canvas.QUEUE, label="queue time"),
-        Patch(color=canvas.INIT, label="init time"),
-        Line2D([], [], **dots, label="launches and interval"),
+        canvas.patch(color=canvas.QUEUE, label="queue time"),
+        canvas.patch(color=canvas.INIT, label="init time"),
+        canvas.line(**dots, label="launches and interval"),
     ]
     marks.legend(ax, legend)
     return figure
@@ -73,7 +73,7 @@ def stage_breakdown(sweep: Sweep) -> Figure:
         if row.median_launch is not None:
             total_s = sum(seconds for _, seconds in pieces(row.median_launch))
             marks.label_end(ax, total_s, position, f"{total_s:.1f} s", row)
-    marks.legend(ax, [Patch(color=canvas.COLOURS[piece], label=piece.label) for piece in shown])
+    marks.legend(ax, [canvas.patch(color=canvas.COLOURS[piece], label=piece.label) for piece in shown])
     return figure
 
 
@@ -102,12 +102,12 @@ def lag_vs_assets(sweep: Sweep) -> Figure:
             if row.lag_s is not None:
                 ax.plot(row.asset_count, row.lag_s.value, "_", ms=13, mew=2, color=canvas.INK)
     if len(variants) > 1:
-        marks.legend(ax, [Patch(color=colour, label=variant) for variant, colour in colours.items()])
+        marks.legend(ax, [canvas.patch(color=colour, label=variant) for variant, colour in colours.items()])
     _name_points(ax, rows, largest)
     ax.set_xlim(0, largest * 1.08)
     ax.set_ylim(0, max(lag_s for row in rows for lag_s in row.lags_s) * 1.2)
-    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    canvas.place_ticks(ax.yaxis, 6, integer=True)
     ax.grid(axis="y", color=canvas.GRID, linewidth=0.8)
     ax.set_xlabel("assets in the code location", fontsize=canvas.TEXT_POINTS, color=canvas.INK)
     ax.set_ylabel("launch lag, seconds", fontsize=canvas.TEXT_POINTS, color=canvas.INK)
@@ -165,11 +165,14 @@ def trial_outcomes(sweep: Sweep) -> Figure:
                 marks.label_piece(ax, left + count / 2, position, str(count), colour)
             left += count
     ax.set_xlim(0, max(1, *(row.trials for row in rows)) * 1.02)
-    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    canvas.place_ticks(ax.xaxis, 6, integer=True)
     seen = [outcome for outcome in Outcome if any(row.outcomes[outcome] for row in rows)]
     marks.legend(
         ax,
-        [Patch(color=canvas.OUTCOME_COLOURS[outcome], label=findings.describe_outcome(outcome)) for outcome in seen],
+        [
+            canvas.patch(color=canvas.OUTCOME_COLOURS[outcome], label=findings.describe_outcome(outcome))
+            for outcome in seen
+        ],
     )
     return figure
 

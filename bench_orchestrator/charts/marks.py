@@ -1,17 +1,19 @@
 """The parts that charts are drawn from: rows of locations, intervals, labels, legends."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Sequence
-
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING
 
 from bench_orchestrator import findings
 from bench_orchestrator.charts import canvas
 from bench_orchestrator.statistics import Estimate
 from bench_orchestrator.tables import Row
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
 
 _NAME_LETTERS = 20
 """That fit on a line beside a chart."""
@@ -60,7 +62,7 @@ def rows_height(rows: Sequence[Row]) -> float:
 def leave_room(ax: Axes, longest: float, factor: float) -> None:
     """The x axis from zero past the longest value, so that a label fits behind it."""
     ax.set_xlim(0, longest * factor)
-    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    canvas.place_ticks(ax.xaxis, 6, integer=True)
 
 
 def draw_interval(ax: Axes, estimate: Estimate, position: float) -> None:
@@ -72,8 +74,6 @@ def draw_interval(ax: Axes, estimate: Estimate, position: float) -> None:
 
 def label_piece(ax: Axes, x: float, position: float, text: str, colour: str) -> None:
     """A number inside a bar, in black or white, whichever reads on its colour."""
-    red, green, blue = to_rgb(colour)
-    dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
     ax.text(
         x,
         position,
@@ -81,7 +81,7 @@ def label_piece(ax: Axes, x: float, position: float, text: str, colour: str) -> 
         ha="center",
         va="center_baseline",
         fontsize=canvas.SMALL_POINTS,
-        color="white" if dark else canvas.INK,
+        color="white" if canvas.is_dark(colour) else canvas.INK,
     )
 
 

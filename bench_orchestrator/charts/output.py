@@ -1,15 +1,19 @@
 """Figures -> files and bytes: the same figure gives the same bytes, so reports can be compared."""
 
+from __future__ import annotations
+
 import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib
-from matplotlib.figure import Figure
 from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FILE_DPI = 220
 """Of the PNG files: 1,100 pixels wide, sharp on a dense screen."""
@@ -67,6 +71,8 @@ def _png(figure: Figure, dpi: float) -> bytes:
 
 
 def _svg(figure: Figure) -> bytes:
+    import matplotlib
+
     content = io.BytesIO()
     # Element ids are random unless they are salted, and matplotlib takes the salt from its settings alone.
     with matplotlib.rc_context({"svg.hashsalt": "dagster-bench"}):

@@ -1,17 +1,20 @@
 """The chart of all remedies: what each saves per launch, with its interval, and what it costs in a few words."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Sequence
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING
 
 from bench_orchestrator.advice import Advice, headline
 from bench_orchestrator.charts import canvas
 from bench_orchestrator.charts.comparing import VERDICT_COLOURS
 from bench_orchestrator.findings import describe_estimate, quote
 from bench_orchestrator.remedies import RankedRemedy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _ROW_INCHES = 0.66
 _MARGIN = 0.1
@@ -54,7 +57,7 @@ def _draw_panel(ax: Axes, advice: Advice, panel: Sequence[RankedRemedy]) -> None
     room = max(ends) - min(ends) or 1.0
     ax.set_xlim(min(ends) - 0.02 * room, max(ends) + 0.02 * room)
     ax.axvline(0, color=canvas.MUTED, lw=0.8)
-    ax.xaxis.set_major_locator(MaxNLocator(6))
+    canvas.place_ticks(ax.xaxis, 6)
     ax.grid(axis="x", color=canvas.GRID, linewidth=0.8)
 
 

@@ -4,16 +4,18 @@ Both parts begin at the same zero. They share one scale, unless the steps take s
 stages would shrink to nothing: then each part has its own.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from bench_orchestrator.charts import canvas, marks
 from bench_orchestrator.model import MICROSECONDS, StepSpan
 from bench_orchestrator.waterfall import Sample, Waterfall, describe_us, excerpt, headline, remarks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LAUNCHING = "#BFE3D8"
 RUNNING = "#0F8A6B"
@@ -49,18 +51,19 @@ def waterfall(shown: Waterfall, sample: Sample | None = None) -> Figure:
         canvas.style(ax)
         ax.grid(axis="x", color=canvas.GRID, linewidth=0.8)
         ax.set_xlim(start_us / MICROSECONDS, (end_us + _ROOM * (end_us - start_us)) / MICROSECONDS)
-        ax.xaxis.set_major_locator(MaxNLocator(6))
+        canvas.place_ticks(ax.xaxis, 6)
         ax.set_xlabel(f"seconds since {shown.zero_words}", fontsize=canvas.TEXT_POINTS, color=canvas.INK)
     _draw_stages(axes[0], shown)
     for ax, group in zip(axes[1:], groups, strict=True):
         _draw_steps(ax, group, shown)
     if groups:
         marks.legend(
-            axes[1], [Patch(color=LAUNCHING, label="launch to start"), Patch(color=RUNNING, label="start to end")]
+            axes[1],
+            [canvas.patch(color=LAUNCHING, label="launch to start"), canvas.patch(color=RUNNING, label="start to end")],
         )
     if len(groups) > 1:
         left_out = len(shown.steps) - sum(map(len, groups))
-        marks.legend(axes[2], [Patch(alpha=0, label=f"{left_out:,} steps are left out")])
+        marks.legend(axes[2], [canvas.patch(alpha=0, label=f"{left_out:,} steps are left out")])
     return figure
 
 

@@ -3,10 +3,9 @@
 import base64
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from matplotlib.figure import Figure
 from pydantic import Field
 
 from bench_orchestrator.charts import CHARTS, Chart, inline_png, save
@@ -16,6 +15,9 @@ from bench_orchestrator.defs.sweeps import OWNERS
 from bench_orchestrator.lookup import latest_sweep
 from bench_orchestrator.model import Sweep
 from bench_orchestrator.tables import lag_fits, location_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class ChartConfig(dg.Config):
@@ -59,7 +61,7 @@ def _shows(chart: Chart, sweep: Sweep) -> bool:
     return not sweep.plan.variants and chart.applies(sweep)
 
 
-def publish(figure: Figure, results: ResultsResource, stem: str) -> dict[str, dg.MetadataValue]:
+def publish(figure: "Figure", results: ResultsResource, stem: str) -> dict[str, dg.MetadataValue]:
     """Write a chart's files; its metadata is where they are, and the chart itself for the asset's page."""
     files = save(figure, results.path / "charts", stem)
     image = base64.b64encode(inline_png(figure)).decode()

@@ -7,6 +7,9 @@ given with the coverage that it does have, instead of a claim.
 
 Pure and deterministic: no Dagster, no matplotlib, nothing random. `python -m benchmarks.statistics_coverage` measures
 every coverage and error rate that the docstrings state.
+
+scipy loads its parts when they are used, hence `scipy.special.ndtr` and no import of it: most processes of the meta
+location compute nothing.
 """
 
 from bench_orchestrator.statistics.bends import Bend, find_bend

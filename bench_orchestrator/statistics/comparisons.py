@@ -11,7 +11,7 @@ from enum import StrEnum
 from math import exp
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+import scipy
 
 from bench_orchestrator.statistics.estimates import Estimate, check_confidence, finite, middle, stretched
 from bench_orchestrator.statistics.ranks import Floats, order_misses, walsh_misses
@@ -196,13 +196,13 @@ def _more(difference: Estimate, n: int, noise: float, margin: float) -> int | No
     """How many more than n it takes; the rule is in the docstring of `compare`."""
     if difference.low is None or difference.high is None:
         return None
-    error = (difference.high - difference.low) / 2 / ndtri((1 + difference.coverage) / 2)
+    error = (difference.high - difference.low) / 2 / scipy.special.ndtri((1 + difference.coverage) / 2)
     if error == 0:
         return None
     more = np.unique(np.geomspace(max(1, FEWEST - n), 10_000 * n, 400).astype(np.int64))
     kept = n / (n + more)
     strays = error * np.sqrt(1 - kept)
-    reach = error * np.sqrt(kept) * ndtri((1 + CONFIDENCE) / 2)
+    reach = error * np.sqrt(kept) * scipy.special.ndtri((1 + CONFIDENCE) / 2)
     alike, apart = np.maximum(0, margin - reach), np.maximum(noise, reach)
     undecided = _within(apart, difference.value, strays) - _within(alike, difference.value, strays)
     enough = np.flatnonzero(undecided <= 1 - LIKELY)
@@ -211,7 +211,7 @@ def _more(difference: Estimate, n: int, noise: float, margin: float) -> int | No
 
 def _within(size: Floats, centre: float, spread: Floats) -> Floats:
     """How likely a normal variable is no further than `size` from zero."""
-    likely: Floats = ndtr((size - centre) / spread) - ndtr((-size - centre) / spread)
+    likely: Floats = scipy.special.ndtr((size - centre) / spread) - scipy.special.ndtr((-size - centre) / spread)
     return likely
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import copysign, sqrt
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy
 
 from bench_orchestrator.statistics.estimates import Estimate, check_confidence, finite, median, middle
 from bench_orchestrator.statistics.ranks import Floats, order_misses
@@ -193,4 +193,4 @@ def crossing(height: Callable[[float], float], start: float, end: float) -> floa
         return start
     if height(end) <= 0:
         return end
-    return float(brentq(height, start, end))
+    return float(scipy.optimize.brentq(height, start, end))

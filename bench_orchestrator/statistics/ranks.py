@@ -14,7 +14,7 @@ from math import factorial, prod
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr, ndtr
+import scipy
 
 EXACT_POINTS = 100
 """Points up to which signs and orders are counted one by one, within 50 ms; beyond, the counts are as good as
@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 @lru_cache(maxsize=256)
 def sample_misses(n: int) -> Floats:
     """For n ordered samples and their median: each is above it with probability 1/2."""
-    misses: Floats = bdtr(np.arange(max(1.0, n // 2)), n, 0.5)
+    misses: Floats = scipy.special.bdtr(np.arange(max(1.0, n // 2)), n, 0.5)
     return misses
 
 
@@ -82,5 +82,5 @@ def _half(statistics: int) -> int:
 def _normal_misses(statistics: int, variance: float) -> Floats:
     """The same from the normal distribution that the counts approach (Wilcoxon, Jonckheere-Terpstra)."""
     fewer_than = np.arange(1, _half(statistics) + 1)
-    misses: Floats = ndtr((fewer_than - 0.5 - statistics / 2) / np.sqrt(variance))
+    misses: Floats = scipy.special.ndtr((fewer_than - 0.5 - statistics / 2) / np.sqrt(variance))
     return misses

@@ -1,5 +1,7 @@
 """The meta location as a whole: it loads, and everything in it explains itself in the UI."""
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +21,13 @@ SWEEP_JOBS = {name: job for name, job in OWN_JOBS.items() if name != "harvest"}
 
 def test_everything_can_be_loaded() -> None:
     dg.Definitions.validate_loadable(DEFINITIONS)
+
+
+def test_loading_it_waits_neither_for_charts_nor_for_statistics() -> None:
+    code = "import sys, bench_orchestrator.definitions as meta; meta.defs(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"bench_orchestrator.charts.drawing", "bench_orchestrator.statistics.ranks"} <= set(loaded)
+    assert not {"matplotlib", "scipy.special", "scipy.optimize"} & set(loaded)
 
 
 def test_there_is_a_job_for_each_scenario_and_one_that_harvests() -> None:
