@@ -1,4 +1,4 @@
-"""Real deployments for the tests: one that they share, and a factory for those that tests break.
+"""Real deployments for the tests.
 
 Whatever a test does, its deployment is stopped, and no process and no socket of it may be left.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from postgresql import new_database
 
-from bench_orchestrator.deployment import META_LOCATION, CodeLocation, Deployment, read_locations
+from bench_orchestrator.deployment import CodeLocation, Deployment
 from integration.leftovers import assert_nothing_left
 
 DAGSTER_YAML = """
@@ -102,13 +102,3 @@ def start_deployment(new_home: NewHome) -> Iterator[StartDeployment]:
         deployment.stop()
     for deployment in started:
         assert_nothing_left(deployment.home)
-
-
-@pytest.fixture(scope="session")
-def deployment(new_home: NewHome) -> Iterator[Deployment]:
-    """The shared deployment: the meta location, a10 and a10p10, loaded. Tests must leave it as it is."""
-    locations = read_locations(Path("workspace.yaml"), [META_LOCATION, "a10", "a10p10"])
-    with Deployment(new_home(), locations, on_event=print) as deployment:
-        deployment.wait_until_loaded(timeout_s=180)
-        yield deployment
-    assert_nothing_left(deployment.home)

@@ -20,9 +20,10 @@ from bench_orchestrator import remote, settings
 from bench_orchestrator.deployment import META_LOCATION, CodeLocation, Deployment, instance_home, read_locations
 from bench_orchestrator.deployment.processes import processes_of
 from bench_orchestrator.event_log import Run, find_runs, find_trial_runs, get_run, read_journal
+from bench_orchestrator.experiments.experiment import MEBIBYTE
 from bench_orchestrator.harvest import harvest_sweep
 from bench_orchestrator.launching import Webserver, WebserverError
-from bench_orchestrator.model import INIT_STAGES, MEASUREMENTS_ASSET, QUEUE_STAGES, Outcome, Sweep, Tag
+from bench_orchestrator.model import INIT_STAGES, MEASUREMENTS_ASSET, QUEUE_STAGES, Outcome, Sweep, Tag, again
 from bench_orchestrator.store import Store
 from integration.leftovers import assert_nothing_left
 
@@ -58,6 +59,11 @@ HURRIED: Mapping[str, Any] = {
 
 PATIENCE_S = 180.0
 """For what takes a few seconds on an idle machine."""
+
+SERVED_EXPERIMENTS = ("imports", "loading", "partition-kinds", "dependencies", "checks", "selection-size")
+"""The experiments whose locations the deployment serves; the others have deployments of their own."""
+LONGEST_EXPERIMENT_S = 400.0
+"""For an experiment with many sides, on a busy machine."""
 
 T = TypeVar("T")
 
@@ -245,6 +251,28 @@ def assert_recorded_once(sweep: Sweep, runs: Sequence[Run]) -> None:
             assert sum(stages[stage] for stage in QUEUE_STAGES) == launch.queue_us
             assert sum(stages[stage] for stage in INIT_STAGES) == launch.init_us
             assert launch.queue_us + launch.init_us == launch.lag_us
+
+
+def carry_out(bench: Bench, name: str) -> None:
+    """Run an experiment at its quick size and hold what it measured to what its sides ask for."""
+    run_id = bench.start_experiment(name)
+    assert bench.wait_for_end(run_id, LONGEST_EXPERIMENT_S) is dg.DagsterRunStatus.SUCCESS, bench.log(run_id)
+    sweep = bench.harvest_now(run_id)
+    assert [(launch.outcome, launch.reason) for launch in sweep.launches] == [(Outcome.OK, "")] * len(sweep.launches)
+    sides = {variant.name: variant for variant in sweep.plan.variants}
+    assert {launch.variant for launch in sweep.launches} == set(sides)
+    assert again(sweep.plan.variants[0].name) in sides
+    for launch in sweep.launches:
+        side = sides[launch.variant]
+        assert (launch.work, launch.assets, launch.path) == (side.work, side.assets, side.path)
+        assert launch.location in side.locations
+        assert bool(launch.deployment) is (name not in SERVED_EXPERIMENTS)
+        assert launch.work_us is not None
+        assert launch.work_us > 0
+        assert launch.steps
+        assert launch.usage["code_server_bytes"] > 10 * MEBIBYTE
+        assert (launch.template.get("fork_ms", 0) > 0) is bool(side.warm)
+    assert not (bench.deployment.home / ".bench" / "experiments").exists()
 
 
 def _command(process: psutil.Process) -> list[str]:

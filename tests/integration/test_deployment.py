@@ -17,11 +17,13 @@ from dagster import DagsterRunStatus
 from dagster_graphql import DagsterGraphQLClient
 
 from bench_orchestrator.deployment import (
+    META_LOCATION,
     CodeLocation,
     Deployment,
     DeploymentError,
     LocationState,
     find_deployment,
+    read_locations,
 )
 from bench_orchestrator.deployment.processes import MARKER, processes_of
 from integration.leftovers import assert_nothing_left
@@ -186,7 +188,9 @@ def test_a_deployment_within_another_ends_with_that(
     assert_nothing_left(home)
 
 
-def test_a_run_launched_in_the_shared_deployment_succeeds(deployment: Deployment) -> None:
+def test_a_run_launched_in_a_location_of_the_project_succeeds(start_deployment: StartDeployment) -> None:
+    deployment = start_deployment(read_locations(Path("workspace.yaml"), [META_LOCATION, "a10", "a10p10"]))
+    deployment.wait_until_loaded(timeout_s=180)
     assert {location.state for location in deployment.status().locations} == {LocationState.LOADED}
     assert [location.name for location in deployment.locations] == ["bench_orchestrator", "a10", "a10p10"]
     run_id = launch(deployment.url, "a10", "asset_0000")

@@ -1,0 +1,74 @@
+"""The experiments whose sides have deployments of their own, at their quick size: each does its work, or it is said.
+
+Apart from the others, whose many code servers would take a fifth of a CPU all the while.
+"""
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from bench_orchestrator.deployment import CodeLocation
+from bench_orchestrator.deployment.cpu_limits import why_no_cpu_limits
+from bench_orchestrator.experiments import EXPERIMENTS
+from bench_orchestrator.model import Outcome
+from integration.sweeping import LONGEST_EXPERIMENT_S, SERVED_EXPERIMENTS, Bench, bench_in, carry_out, project_locations
+
+Status = dg.DagsterRunStatus
+
+ONE_STEP = ["in-process, 1 step"]
+
+
+@pytest.fixture(scope="module")
+def bench(new_home: Callable[..., Path]) -> Iterator[Bench]:
+    """A deployment of the meta location alone."""
+    with bench_in(new_home(), project_locations()) as bench:
+        yield bench
+
+
+@pytest.mark.timeout(LONGEST_EXPERIMENT_S + 200)
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in (*SERVED_EXPERIMENTS, "cpu-limit")])
+def test_every_side_does_its_work(bench: Bench, name: str) -> None:
+    carry_out(bench, name)
+
+
+@pytest.mark.skipif(bool(why_no_cpu_limits()), reason=why_no_cpu_limits())
+def test_every_side_does_its_work_within_its_cpus(bench: Bench) -> None:
+    carry_out(bench, "cpu-limit")
+
+
+def test_a_side_that_does_less_than_its_work_fails(new_home: Callable[..., Path]) -> None:
+    """The deployment serves a location of that name already, whose assets do one unit of work in place of three."""
+    impostor = CodeLocation("a2_graph3_inprocess", "synthetic_locations.catalog", "a2_inprocess")
+    with bench_in(new_home(), [*project_locations(), impostor]) as bench:
+        run_id = bench.start_experiment("graph-asset", only=["graph asset, in-process"])
+        assert bench.wait_for_end(run_id, LONGEST_EXPERIMENT_S) is Status.SUCCESS, bench.log(run_id)
+        sweep = bench.harvest_now(run_id)
+        assert {launch.outcome for launch in sweep.launches if launch.deployment} == {Outcome.OK}
+        wrong = [launch for launch in sweep.launches if launch.variant == "graph asset, in-process"]
+        assert [launch.outcome for launch in wrong] == [Outcome.FAILED]
+        assert wrong[0].reason == "it succeeded, but did 1 of 3 units of work"
+
+
+def test_a_killed_experiment_is_resumed_and_every_launch_is_there_once(bench: Bench) -> None:
+    run_id = bench.start_experiment("executors", repeats=2, only=ONE_STEP)
+    bench.wait_for_notes(run_id, 3)
+    bench.worker(run_id).send_signal(signal.SIGKILL)
+    assert bench.wait_for_end(run_id) is Status.FAILURE
+    interrupted = bench.harvest_now(run_id)
+    owed = [launch.trial for launch in interrupted.launches if launch.outcome is Outcome.LOST]
+    assert 0 < len(owed) <= len(interrupted.launches) - 3
+
+    resumed = bench.start_experiment("executors", resume=interrupted.plan.sweep_id)
+    assert bench.wait_for_end(resumed, LONGEST_EXPERIMENT_S) is Status.SUCCESS, bench.log(resumed)
+    sweep = bench.harvest_now(resumed)
+    assert sweep.plan.sweep_id == interrupted.plan.sweep_id
+    assert [launch.outcome for launch in sweep.launches] == [Outcome.OK] * len(sweep.plan.trials)
+    kept = [launch for launch in interrupted.launches if launch.outcome is Outcome.OK]
+    assert [sweep.launches[launch.trial - 1].run_id for launch in kept] == [launch.run_id for launch in kept]
+
+    again_in_vain = bench.start_experiment("executors", resume=interrupted.plan.sweep_id)
+    assert bench.wait_for_end(again_in_vain) is Status.FAILURE
+    assert "there is nothing to resume" in bench.log(again_in_vain)[-1]
