@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
+# With it, each of the hundreds of processes that are started here would compile the project again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A line of pyproject.toml's [project].
 project = $(shell sed -n 's/^$(1) = "\(.*\)"/\1/p' pyproject.toml)
 BUILDER ?= $(shell docker version >/dev/null 2>&1 && echo docker || echo podman)
