@@ -1,4 +1,4 @@
-"""The experiments whose sides have deployments of their own, at their quick size: each does its work, or it is said.
+"""The experiments whose sides have deployments of their own, at their quick size: each side does its work.
 
 Apart from the others, whose many code servers would take a fifth of a CPU all the while.
 """
