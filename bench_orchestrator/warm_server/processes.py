@@ -5,13 +5,14 @@ Whoever wants a process sends the template a request over a Unix socket, and wit
 - the *life* pipe, whose writing end the new process holds until it dies. On it come its pid, before anything else runs
   in it, and its exit status: from itself if it ends in good order, else from the template. So the end of the pipe
   without a pid means that nothing has run, whatever became of the template, and asking another one for the same process
-  is safe.
+  is safe. In place of the pid may come why there is no process.
 - the *parent* pipe, which tells the process that the one that asked for it has died.
 - those of the queues and events among its arguments.
 
 Nothing here knows Dagster.
 """
 
+import errno
 import multiprocessing.context
 import multiprocessing.process
 import multiprocessing.util
@@ -40,6 +41,8 @@ UNKNOWN_EXIT_CODE = 255
 
 _LENGTH = struct.Struct("!Q")
 _STATUS = struct.Struct("!i")
+_CANNOT_FORK = -1_000
+"""A first status from here down tells an error number, what it is below this; one above, but below zero, a signal."""
 _MAX_FDS = 64
 
 
@@ -48,7 +51,7 @@ class TemplateGoneError(Exception):
 
 
 class ForkFailedError(OSError):
-    """The template is there and cannot fork."""
+    """The template is there and cannot fork, or what it forked was killed before it began; nothing has run."""
 
 
 @dataclass(frozen=True)
@@ -248,9 +251,14 @@ class WarmPopen:
             status = _read_exactly(life_r, _STATUS.size)
             if status is None:
                 raise TemplateGoneError
-            (self.pid,) = _STATUS.unpack(status)
-            if self.pid < 0:
-                raise ForkFailedError(-self.pid, f"The template cannot fork: {os.strerror(-self.pid)}")
+            (first,) = _STATUS.unpack(status)
+            if first <= _CANNOT_FORK:
+                number = _CANNOT_FORK - first
+                raise ForkFailedError(number, f"The template cannot fork: {os.strerror(number)}")
+            if first < 0:
+                name = signal.Signals(-first).name
+                raise ForkFailedError(errno.ECHILD, f"The process was ended by {name} before it began")
+            self.pid = first
         except BaseException:
             os.close(life_r)
             raise
@@ -313,9 +321,14 @@ def receive(client: socket.socket) -> tuple[Request, list[int]]:
 
 
 def report(life_w: int, status: int) -> None:
-    """Tell the process that asked: a pid (or a negative error number) first, at the end the exit code."""
+    """Tell the process that asked: a pid first, at the end the exit code."""
     with suppress(BrokenPipeError):
         os.write(life_w, _STATUS.pack(status))
+
+
+def report_no_process(life_w: int, error: OSError) -> None:
+    """Tell it why there is none, in place of a pid."""
+    report(life_w, _CANNOT_FORK - (error.errno or 1))
 
 
 def run(request: Request, fds: Sequence[int]) -> int:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from bench_orchestrator.warm_server.processes import Request, TemplateClient, receive, report, run
+from bench_orchestrator.warm_server.processes import Request, TemplateClient, receive, report, report_no_process, run
 
 _REQUEST_TIMEOUT_S = 10.0
 """For how long one client that breaks off in the middle can hold up the others."""
@@ -222,7 +222,7 @@ class _Server:
         try:
             pid = os.fork()
         except OSError as error:
-            report(life_w, -(error.errno or 1))
+            report_no_process(life_w, error)
             os.close(life_w)
         else:
             if pid == 0:

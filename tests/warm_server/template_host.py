@@ -1,8 +1,10 @@
-"""A template that is a process of its own, for tests: `python template_host.py DIRECTORY LIFELINE [terminated]`.
+"""A template that is a process of its own, for tests: `python template_host.py DIRECTORY LIFELINE [FATE]`.
 
-With the third argument, it and whatever it forks are terminated while it forks.
+Fates: `terminated`, it and what it forks, while it forks; `killed`, what it forks, as soon as it is there;
+`mocked`, a fork that fails.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -21,10 +23,25 @@ def terminate() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def kill() -> None:
+    """End this process as the kernel does when memory is short."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail() -> int:
+    """In the place of `os.fork`, as where there are too many processes."""
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
 if __name__ == "__main__":
     directory, lifeline = Path(sys.argv[1]), int(sys.argv[2])
-    if sys.argv[3:] == ["terminated"]:
-        os.register_at_fork(after_in_parent=terminate, after_in_child=terminate)
+    match sys.argv[3:]:
+        case ["terminated"]:
+            os.register_at_fork(after_in_parent=terminate, after_in_child=terminate)
+        case ["killed"]:
+            os.register_at_fork(after_in_child=kill)
+        case ["mocked"]:
+            os.fork = fail
     listener, _ = listen(directory, "template")
     print(listener.address, flush=True)
     be_template(Listener(listener.socket, listener.address, lifeline), lambda: None, enter_child)

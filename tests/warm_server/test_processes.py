@@ -1,6 +1,7 @@
 """Processes forked from a template are processes: arguments, queues, events, exit codes, and no trace of them after."""
 
 import atexit
+import errno
 import multiprocessing
 import os
 import queue
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from bench_orchestrator.warm_server.processes import (
+    ForkFailedError,
     TemplateClient,
     TemplateGoneError,
     WarmContext,
@@ -290,7 +292,23 @@ def test_a_template_that_is_terminated_takes_its_socket_with_it_as_well(host: Ho
 
 @pytest.mark.parametrize("host", [["terminated"]], indirect=True)
 def test_a_termination_while_it_forks_ends_both(host: Host, context: WarmContext) -> None:
-    with pytest.raises(TemplateGoneError):  # the process ends before it says which one it is
+    # The process ends before it says which one it is; whether the template sees that before its own end is chance.
+    with pytest.raises((TemplateGoneError, ForkFailedError)):
         context.Process(target=nap, args=(60,)).start()
     assert host.popen.wait(PATIENCE_S) == 128 + signal.SIGTERM
     assert not host.client.address.exists()
+
+
+@pytest.mark.parametrize("host", [["killed"]], indirect=True)
+def test_a_process_that_is_killed_before_it_began_is_an_error_that_says_so(host: Host, context: WarmContext) -> None:
+    with pytest.raises(ForkFailedError, match="was ended by SIGKILL before it began"):
+        context.Process(target=nap, args=(60,)).start()
+    assert host.popen.poll() is None
+
+
+@pytest.mark.parametrize("host", [["mocked"]], indirect=True)
+def test_a_mocked_fork_that_fails_is_an_error_that_says_why(host: Host, context: WarmContext) -> None:
+    with pytest.raises(ForkFailedError, match="cannot fork: Resource temporarily unavailable") as raised:
+        context.Process(target=nap, args=(60,)).start()
+    assert raised.value.errno == errno.EAGAIN
+    assert host.popen.poll() is None
