@@ -1,6 +1,6 @@
 """The experiments whose sides have deployments of their own, at their quick size: each side does its work.
 
-Apart from the others, whose many code servers would take a fifth of a CPU all the while.
+Apart from the others, whose many code servers would only take CPU from these.
 """
 
 import signal
