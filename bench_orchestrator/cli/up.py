@@ -1,6 +1,7 @@
 """`bench up`: the local deployment in the foreground, with a live view of what is loading."""
 
 import json
+import signal
 import threading
 from pathlib import Path
 
@@ -60,6 +61,8 @@ def command(port: int, names: tuple[str, ...], postgres_url: str | None, as_json
             _announce(deployment, status, view, as_json)
             threading.Event().wait()
     except KeyboardInterrupt:  # Ctrl-C and SIGTERM
+        for one_more in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one_more, signal.SIG_IGN)  # all has ended well; let the exit code say so
         view.say("Stopped.")
 
 

@@ -173,6 +173,14 @@ def test_bench_up_leaves_nothing_however_it_is_stopped(new_home: NewHome, free_p
         assert process.wait(30) == 0
         assert_nothing_left(home)
 
+    with bench_up(home, *arguments) as process:  # interrupted without mercy until it has ended
+        wait_until((home / ".bench" / "deployment.json").exists)
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+        assert process.returncode == 0
+        wait_until(lambda: not processes_of(home=home), 30)
+
 
 def test_a_deployment_within_another_ends_with_that(
     new_home: NewHome, free_port: str, monkeypatch: pytest.MonkeyPatch
