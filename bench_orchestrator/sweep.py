@@ -4,6 +4,7 @@ While a trial runs, this sleeps and now and then asks the run storage for its st
 memory only: what the run's own log cannot tell is yielded as a note as soon as it is known, for the caller to record.
 """
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +38,8 @@ from bench_orchestrator.pods import read_pod
 from bench_orchestrator.sites import Site
 from bench_orchestrator.storage import describe_storage
 from synthetic_locations.triggers import LaunchRequest, Trigger, clear_request, write_request
+
+_logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
 """Between two looks at a trial's status."""
@@ -237,13 +240,17 @@ class _LaunchOfTrial:
                     case LaunchPath.SCHEDULE | LaunchPath.SENSOR:
                         return *self._await_tick(tags, first_us, deadline), ""
             except WebserverError as error:
+                trouble = error
+                if isinstance(error, DatabaseTroubleError):
+                    trouble = DatabaseTroubleError(f"{error} {describe_storage(self.site.instance)}")
+                # To the process's own output: the sweep's log may be in the very database.
+                _logger.warning("trial %s: %s", self.trial.number, trouble)
                 # Whatever went wrong, the request may have been carried out: a run that it made is this trial's run.
                 self.sleep(2 * POLL_S)
-                database = describe_storage(self.site.instance) if isinstance(error, DatabaseTroubleError) else ""
                 for run in self._runs(first_us):
-                    return run.run_id, run.requested_us or requested_us, f"{error} {database}".strip()
+                    return run.run_id, run.requested_us or requested_us, str(trouble)
                 if time.monotonic() >= patience.get(type(error), 0):
-                    raise
+                    raise trouble from error.__cause__
 
     def note(
         self,
