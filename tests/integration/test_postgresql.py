@@ -22,18 +22,39 @@ Status = dg.DagsterRunStatus
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL"
 
 
-@pytest.fixture
-def server() -> Iterator[PostgresServer]:
-    """A server of the test's own."""
-    with running_server() as running:
+@pytest.fixture(scope="module")
+def small_disk() -> Iterator[Path | None]:
+    """A file system with room for a database and little else, where one can be made."""
+    if os.geteuid() != 0:
+        yield None
+        return
+    disk = Path(tempfile.mkdtemp(prefix="bench-disk-"))  # where another user may look
+    disk.chmod(0o755)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m,mode=755", "tmpfs", disk], check=True)
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+    disk.rmdir()
+
+
+@pytest.fixture(scope="module")
+def server(small_disk: Path | None) -> Iterator[PostgresServer]:
+    """A server that the tests stop, start again, and take the room from."""
+    with running_server(small_disk) as running:
         yield running
 
 
-@pytest.fixture
-def bench(new_home: Callable[..., Path], server: PostgresServer) -> Iterator[Bench]:
+@pytest.fixture(scope="module")
+def deployed(new_home: Callable[..., Path], server: PostgresServer) -> Iterator[Bench]:
     """A deployment on it."""
     with bench_in(new_home(), project_locations(FAST), server.url) as bench:
         yield bench
+
+
+@pytest.fixture
+def bench(deployed: Bench) -> Bench:
+    """The deployment, recovered from what another test did."""
+    deployed.wait_until_usable()
+    return deployed
 
 
 def test_a_restart_in_the_middle_of_a_sweep_loses_no_launch(bench: Bench, server: PostgresServer) -> None:
@@ -59,45 +80,30 @@ def test_connections_that_are_cut_lose_no_launch(bench: Bench, server: PostgresS
         execute(server.url, CUT)
         time.sleep(1)
     wait_for("the end of the sweep", lambda: bench.run(run_id).finished)
-    sweep = bench.harvest(run_id)
+    sweep = bench.harvest_now(run_id)
     assert len(sweep.launches) == 5
     assert sweep.launches[0].outcome is Outcome.OK
 
 
-@pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """A file system with room for a database and little else."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can make a file system of a certain size")
-    disk = Path(tempfile.mkdtemp(prefix="bench-disk-"))  # where another user may look
-    disk.chmod(0o755)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m,mode=755", "tmpfs", disk], check=True)
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
-    disk.rmdir()
-
-
 def test_a_full_disk_is_named_and_every_launch_is_recorded_once(
-    new_home: Callable[..., Path], small_disk: Path
+    bench: Bench, server: PostgresServer, small_disk: Path | None
 ) -> None:
-    with (
-        running_server(small_disk) as server,
-        bench_in(new_home(), project_locations(FAST), server.url) as bench,
-    ):
-        # Filled while the sweep rests between two trials: a run that is under way could not tell anybody.
-        run_id = bench.start([FAST], repeats=4, timeout_s=30, pause_s=5)
-        bench.wait_for_notes(run_id, 2)
-        filler = small_disk / "filler"
-        fill(filler)
-        wait_for("the sweep to say so", lambda: "No space left on device" in _output(bench, run_id))
-        filler.unlink()
-        bench.wait_until_usable()
-        wait_for("the end of the sweep", lambda: bench.run(run_id).finished)
-        sweep = bench.harvest(run_id)
-        assert bench.outcomes(sweep)[:2] == ["ok", "ok"]
-        assert f"The PostgreSQL database {server.url}" in _output(bench, run_id)
-        for launch in sweep.launches[2:]:
-            assert re.search("^$|No space left on device", launch.reason)
+    if small_disk is None:
+        pytest.skip("only root can make a file system of a certain size")
+    # Filled while the sweep rests between two trials: a run that is under way could not tell anybody.
+    run_id = bench.start([FAST], repeats=4, timeout_s=30, pause_s=5)
+    bench.wait_for_notes(run_id, 2)
+    filler = small_disk / "filler"
+    fill(filler)
+    wait_for("the sweep to say so", lambda: "No space left on device" in _output(bench, run_id))
+    filler.unlink()
+    bench.wait_until_usable()
+    wait_for("the end of the sweep", lambda: bench.run(run_id).finished)
+    sweep = bench.harvest_now(run_id)
+    assert bench.outcomes(sweep)[:2] == ["ok", "ok"]
+    assert f"The PostgreSQL database {server.url}" in _output(bench, run_id)
+    for launch in sweep.launches[2:]:
+        assert re.search("^$|No space left on device", launch.reason)
 
 
 def fill(path: Path) -> None:
