@@ -73,7 +73,7 @@ def wait_for(what: str, look: Callable[[], T | None], timeout_s: float = PATIENC
     deadline = time.monotonic() + timeout_s
     while not (found := look()):
         assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
-        time.sleep(0.2)
+        time.sleep(0.5)
     return found
 
 
