@@ -157,7 +157,7 @@ class TestAKilledProcess:
             process for process in psutil.process_iter(["cmdline"]) if is_code_server(process, server.deployment)
         )
         code_server.kill()
-        code_server.wait(20)
+        code_server.wait(60)
         time.sleep(1)
         assert worker.is_running()
         path.unlink()

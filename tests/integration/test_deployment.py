@@ -139,7 +139,7 @@ def test_code_server_and_daemon_that_are_killed_come_back(
     assert directory.stat().st_mode & 0o777 == 0o700
     started = time.monotonic()
     deployment.stop()
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
     assert not directory.exists()
     assert not (deployment.home / ".bench" / "deployment.json").exists()
     assert find_deployment(deployment.home) is None
@@ -156,12 +156,12 @@ def test_bench_up_leaves_nothing_however_it_is_stopped(new_home: NewHome, free_p
         process.kill()
         process.wait()
         assert find_deployment(home) is None
-        wait_until(lambda: not processes_of(home=home), 30)
+        wait_until(lambda: not processes_of(home=home))
 
     with bench_up(home, *arguments) as process:
         ready(process)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert_nothing_left(home)
 
     with bench_up(home, *arguments) as process:  # interrupted while loading, and again while stopping
@@ -170,7 +170,7 @@ def test_bench_up_leaves_nothing_however_it_is_stopped(new_home: NewHome, free_p
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert_nothing_left(home)
 
     with bench_up(home, *arguments) as process:  # interrupted without mercy until it has ended
@@ -179,7 +179,7 @@ def test_bench_up_leaves_nothing_however_it_is_stopped(new_home: NewHome, free_p
             process.send_signal(signal.SIGINT)
             time.sleep(0.02)
         assert process.returncode == 0
-        wait_until(lambda: not processes_of(home=home), 30)
+        wait_until(lambda: not processes_of(home=home))
 
 
 def test_a_deployment_within_another_ends_with_that(
@@ -191,7 +191,7 @@ def test_a_deployment_within_another_ends_with_that(
         ready(process)
         for supervisor in processes_of("outer"):
             supervisor.kill()
-        wait_until(lambda: not processes_of(home=home), 30)
+        wait_until(lambda: not processes_of(home=home))
         process.wait()
     assert_nothing_left(home)
 
