@@ -68,12 +68,12 @@ LONGEST_EXPERIMENT_S = 400.0
 T = TypeVar("T")
 
 
-def wait_for(what: str, look: Callable[[], T | None], timeout_s: float = PATIENCE_S) -> T:
+def wait_for(what: str, look: Callable[[], T | None], timeout_s: float = PATIENCE_S, every_s: float = 0.2) -> T:
     """What `look` finds, as soon as it finds something."""
     deadline = time.monotonic() + timeout_s
     while not (found := look()):
         assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
-        time.sleep(0.5)
+        time.sleep(every_s)
     return found
 
 
@@ -115,7 +115,7 @@ class Bench:
 
     def wait_for_end(self, run_id: str, timeout_s: float = PATIENCE_S) -> dg.DagsterRunStatus:
         """How a run ended that ends by itself."""
-        wait_for(f"the end of run {run_id}", lambda: self.run(run_id).finished, timeout_s)
+        wait_for(f"the end of run {run_id}", lambda: self.run(run_id).finished, timeout_s, every_s=0.5)
         return self.run(run_id).status
 
     def wait_for_trial(self, run_id: str, number: int, *statuses: dg.DagsterRunStatus) -> Run:
