@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from bench_orchestrator.model import UnusableError
+from bench_orchestrator.model.errors import UnusableError
 
 COMMANDS: Mapping[str, str] = {
     "up": "Start the local deployment and keep it running.",

@@ -13,18 +13,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench_orchestrator.advice import Advice, advise, describe_saving, stays_within
+from bench_orchestrator.analysis.advice import Advice, advise, describe_saving, stays_within
+from bench_orchestrator.analysis.claims import judge_claims
+from bench_orchestrator.analysis.evidence import gather
+from bench_orchestrator.analysis.lag_model import LagModel
+from bench_orchestrator.analysis.remedies import RankedRemedy
+from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.charts import save
 from bench_orchestrator.charts.remedies import remedies_chart
-from bench_orchestrator.claims import judge_claims
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.cli.values import Duration
-from bench_orchestrator.evidence import gather
-from bench_orchestrator.findings import describe_estimate
-from bench_orchestrator.model import UnusableError
-from bench_orchestrator.predictions import LagModel
-from bench_orchestrator.remedies import RankedRemedy
+from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.report import write_claims, write_remedies
 from bench_orchestrator.statistics import Estimate
 

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench_orchestrator.changes import Changes, IncomparableError, compare_sweeps
+from bench_orchestrator.analysis.comparison import Changes, IncomparableError, compare_sweeps
+from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.results import open_results
-from bench_orchestrator.experiments import LAG
-from bench_orchestrator.findings import describe_estimate
+from bench_orchestrator.results.store import UnknownSweepError
+from bench_orchestrator.scenarios.experiments import LAG
 from bench_orchestrator.statistics import Verdict
-from bench_orchestrator.store import UnknownSweepError
 
 _STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red"}
 

@@ -11,15 +11,15 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from bench_orchestrator.analysis.gate import FEWEST_TRIALS, JudgedLocation, Ruling, conclude, judge
+from bench_orchestrator.analysis.summary import sweep_rows
+from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
 from bench_orchestrator.cli.values import Duration, Names
-from bench_orchestrator.findings import describe_estimate
-from bench_orchestrator.gate import FEWEST_TRIALS, JudgedLocation, Ruling, conclude, judge
 from bench_orchestrator.report import write_sweep
-from bench_orchestrator.scenarios import GATE, SCENARIOS
-from bench_orchestrator.tables import sweep_rows
+from bench_orchestrator.scenarios.registry import GATE, SCENARIOS
 
 _EXIT_CODES = {Ruling.UNDER: 0, Ruling.OVER: 1, Ruling.UNDECIDED: 4}
 _STYLES = {Ruling.UNDER: "green", Ruling.OVER: "red", Ruling.UNDECIDED: "yellow"}

@@ -9,7 +9,7 @@ from rich.table import Table
 from bench_orchestrator import settings
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.deployment import find_deployment, find_home, read_locations
-from bench_orchestrator.launching import Webserver
+from bench_orchestrator.webserver import Webserver
 
 
 @click.command(name="locations")

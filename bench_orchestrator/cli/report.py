@@ -8,9 +8,9 @@ from rich.console import Console
 
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.results import open_results
-from bench_orchestrator.model import Sweep
+from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.report import render_table, summarize, write_sweep
-from bench_orchestrator.store import Store, UnknownSweepError
+from bench_orchestrator.results.store import Store, UnknownSweepError
 
 
 @click.command(name="report")

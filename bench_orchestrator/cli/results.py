@@ -2,7 +2,7 @@
 
 from bench_orchestrator import settings
 from bench_orchestrator.deployment import find_home
-from bench_orchestrator.store import Store
+from bench_orchestrator.results.store import Store
 
 
 def open_results() -> Store:

@@ -10,9 +10,9 @@ from bench_orchestrator.cli.report import publish
 from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
 from bench_orchestrator.cli.values import Names
-from bench_orchestrator.model import Outcome
-from bench_orchestrator.scenarios import SCENARIOS
-from bench_orchestrator.store import StoreError
+from bench_orchestrator.model.launch import Outcome
+from bench_orchestrator.results.store import StoreError
+from bench_orchestrator.scenarios.registry import SCENARIOS
 
 
 @click.command(name="run")

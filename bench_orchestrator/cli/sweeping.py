@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench_orchestrator import remote, settings
+from bench_orchestrator import settings
 from bench_orchestrator.cli.loading import LoadingView
 from bench_orchestrator.deployment import (
     META_LOCATION,
@@ -19,9 +19,11 @@ from bench_orchestrator.deployment import (
     find_home,
     read_locations,
 )
-from bench_orchestrator.launching import Webserver, WebserverError
-from bench_orchestrator.model import Scenario, Sweep
-from bench_orchestrator.store import Store
+from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.model.plan import Scenario
+from bench_orchestrator.results.store import Store
+from bench_orchestrator.sweeps import client
+from bench_orchestrator.webserver import Webserver, WebserverError
 
 HARVEST_TIMEOUT_S = 300.0
 
@@ -80,7 +82,7 @@ def _deployment(home: Path, names: Sequence[str], url: str | None, console: Cons
 
 def _carry_out(webserver: Webserver, scenario: Scenario, config: Mapping[str, Any], console: Console) -> Sweep:
     """Start the sweep, show its progress, and return what was harvested of it; Ctrl-C cancels it on the way."""
-    run_id = remote.start_sweep(webserver, scenario.name, config)
+    run_id = client.start_sweep(webserver, scenario.name, config)
     console.print(f"Sweep run: {webserver.url}/runs/{run_id}", markup=False)
     shown: list[str] = []
     try:
@@ -95,10 +97,10 @@ def _carry_out(webserver: Webserver, scenario: Scenario, config: Mapping[str, An
     if final.status == "FAILURE":
         console.print(final.failure, style="red", markup=False)
     with console.status("Harvesting ..."):
-        return remote.fetch_sweep(webserver, run_id, HARVEST_TIMEOUT_S)
+        return client.fetch_sweep(webserver, run_id, HARVEST_TIMEOUT_S)
 
 
-def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: list[str]) -> remote.Progress:
+def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: list[str]) -> client.Progress:
     """Follow the sweep to its end: one line per trial that is not among those shown yet, and on a terminal a bar."""
     bar = Progress(
         TextColumn("{task.description}"),
@@ -111,12 +113,12 @@ def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: l
     task = bar.add_task("waiting", total=None)
     announced = False
     with bar if console.is_terminal else nullcontext():
-        for progress in remote.follow(webserver, run_id):
+        for progress in client.follow(webserver, run_id):
             for line in progress.lines[len(shown) :]:
                 shown.append(line)  # first: Ctrl-C may come between the two
                 console.print(line, markup=False)
             if progress.status == "QUEUED" and not announced:
-                other = remote.sweep_in_the_way(webserver, run_id)
+                other = client.sweep_in_the_way(webserver, run_id)
                 if other:
                     console.print(f"Waiting for the sweep of run {other} to end; two never run at the same time.")
                     announced = True

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.results import open_results
-from bench_orchestrator.model import MICROSECONDS
+from bench_orchestrator.model.instants import MICROSECONDS
 
 
 @click.command(name="sweeps")

@@ -9,11 +9,11 @@ from bench_orchestrator import settings
 from bench_orchestrator.charts import save, waterfall
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.deployment import find_home, instance_home
-from bench_orchestrator.event_log import open_instance
-from bench_orchestrator.lookup import SHORTEST_PREFIX, find_median, find_runs, has_measurements, latest_sweep
-from bench_orchestrator.report.waterfall import render_waterfall, summarize_waterfall
-from bench_orchestrator.store import Store, UnknownSweepError
-from bench_orchestrator.waterfall import Sample, UnknownLaunchError, Waterfall
+from bench_orchestrator.results.store import Store, UnknownSweepError
+from bench_orchestrator.sources.instance import open_instance
+from bench_orchestrator.waterfall.layout import Sample, UnknownLaunchError, Waterfall
+from bench_orchestrator.waterfall.lookup import SHORTEST_PREFIX, find_median, find_runs, has_measurements, latest_sweep
+from bench_orchestrator.waterfall.text import render_waterfall, summarize_waterfall
 
 
 @click.command(name="timeline")

@@ -11,13 +11,7 @@ from bench_orchestrator import settings
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.loading import LoadingView
 from bench_orchestrator.cli.values import Names
-from bench_orchestrator.deployment import (
-    Deployment,
-    DeploymentStatus,
-    LocationState,
-    find_home,
-    read_locations,
-)
+from bench_orchestrator.deployment import Deployment, DeploymentStatus, LocationState, find_home, read_locations
 
 
 @click.command(name="up")

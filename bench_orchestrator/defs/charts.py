@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
+from bench_orchestrator.analysis.summary import lag_fits, location_rows
 from bench_orchestrator.charts import CHARTS, Chart, inline_png, save
 from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.sweeps import OWNERS
-from bench_orchestrator.lookup import latest_sweep
-from bench_orchestrator.model import Sweep
-from bench_orchestrator.tables import lag_fits, location_rows
+from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.waterfall.lookup import latest_sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

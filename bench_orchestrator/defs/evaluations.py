@@ -9,19 +9,20 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from bench_orchestrator.analysis.evaluation import Evaluation, evaluate, is_experiment
+from bench_orchestrator.analysis.evidence import experiment_sweeps
 from bench_orchestrator.charts import comparison
 from bench_orchestrator.defs.charts import publish
 from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.sweeps import OWNERS
-from bench_orchestrator.evaluation import Evaluation, evaluate, is_experiment
-from bench_orchestrator.evidence import experiment_sweeps
-from bench_orchestrator.experiments import COMMON_MEASURES, EXPERIMENTS, LAG, Experiment
-from bench_orchestrator.model import Sweep, Tag
+from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.report import write_sweep
 from bench_orchestrator.report.experiment import compare_side, render_costs, render_sides
 from bench_orchestrator.report.text import escape, table
-from bench_orchestrator.store import Store
+from bench_orchestrator.results.store import Store
+from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENTS, LAG, Experiment
 
 WORK_CHECK = "every_side_did_its_work"
 

@@ -7,9 +7,12 @@ from pydantic import Field, TypeAdapter
 
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.sweeps import OWNERS, sweeps
-from bench_orchestrator.event_log import FINISHED, IN_PROGRESS, Run, end_as_failed, find_runs, read_journal
-from bench_orchestrator.harvest import given_up, harvest_sweep, may_go_on, overdue
-from bench_orchestrator.model import MEASUREMENTS_ASSET, MICROSECONDS, Launch, Outcome, Sweep, Tag, now_us
+from bench_orchestrator.model.instants import MICROSECONDS, now_us
+from bench_orchestrator.model.launch import Launch, Outcome, Sweep
+from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
+from bench_orchestrator.sources.instance import FINISHED, IN_PROGRESS, Run, end_as_failed, find_runs
+from bench_orchestrator.sweeps.harvest import given_up, harvest_sweep, may_go_on, overdue
+from bench_orchestrator.sweeps.journal import read_journal
 
 RESULTS_POOL = "bench_results"
 """DuckDB has one writer at a time: harvest runs queue for it."""

@@ -9,18 +9,18 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from bench_orchestrator.advice import Advice, advise, describe_saving, headline
+from bench_orchestrator.analysis.advice import Advice, advise, describe_saving, headline
+from bench_orchestrator.analysis.claims import JudgedClaim, Judgement, judge_claims
+from bench_orchestrator.analysis.evidence import LOCATION_SCENARIOS, Evidence, gather
 from bench_orchestrator.charts.remedies import remedies_chart
-from bench_orchestrator.claims import JudgedClaim, Judgement, judge_claims
 from bench_orchestrator.defs.charts import publish
 from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.sweeps import OWNERS
-from bench_orchestrator.evidence import LOCATION_SCENARIOS, Evidence, gather
-from bench_orchestrator.experiments import EXPERIMENTS
-from bench_orchestrator.model import Tag
+from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.report import write_claims, write_remedies
 from bench_orchestrator.report.advice import table_of_claims, table_of_remedies
+from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 
 
 class ConclusionsConfig(dg.Config):

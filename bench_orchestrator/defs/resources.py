@@ -6,8 +6,8 @@ import dagster as dg
 from pydantic import Field
 
 from bench_orchestrator import settings
-from bench_orchestrator.launching import Webserver
-from bench_orchestrator.store import Store
+from bench_orchestrator.results.store import Store
+from bench_orchestrator.webserver import Webserver
 
 
 class WebserverResource(dg.ConfigurableResource):  # type: ignore[type-arg]

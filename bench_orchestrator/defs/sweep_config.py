@@ -6,8 +6,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, create_model
 
-from bench_orchestrator.model import PreflightError, Scenario, Variant
-from bench_orchestrator.planning import location_variants, with_baselines_again
+from bench_orchestrator.model.errors import PreflightError
+from bench_orchestrator.model.plan import Scenario, Variant
+from bench_orchestrator.sweeps.planning import location_variants, with_baselines_again
 
 
 class SweepConfig(dg.Config):

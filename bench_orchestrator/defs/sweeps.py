@@ -7,41 +7,27 @@ from pathlib import Path
 
 import dagster as dg
 
+from bench_orchestrator.analysis.evidence import location_sweeps
+from bench_orchestrator.analysis.lag_model import comparable_sizes, predict_lags
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
 from bench_orchestrator.defs.sweep_config import SweepConfig, scenario_config
-from bench_orchestrator.environment import blocking_limit, describe_environment
-from bench_orchestrator.event_log import (
-    IN_PROGRESS,
-    find_runs,
-    get_run,
-    note_event,
-    plan_event,
-    read_run_log,
-)
-from bench_orchestrator.evidence import location_sweeps
-from bench_orchestrator.harvest import find_interrupted, missing_trials
-from bench_orchestrator.launching import Webserver, WebserverError
-from bench_orchestrator.model import (
-    SWEEPS_ASSET,
-    Outcome,
-    PlannedTrial,
-    Prediction,
-    PreflightError,
-    Scenario,
-    SweepPlan,
-    Tag,
-    TrialNote,
-    Variant,
-    now_us,
-)
-from bench_orchestrator.planning import location_variants, plan_sweep
-from bench_orchestrator.predictions import comparable_sizes, predict_lags
-from bench_orchestrator.scenarios import MONITOR, SCENARIOS, sweep_job_name, sweep_op_name
-from bench_orchestrator.sites import Site, open_sites
-from bench_orchestrator.store import StoreError
-from bench_orchestrator.sweep import Pace, SweepAbortedError, run_trials, seconds, trial_tags
-from bench_orchestrator.timeline import timeline
-from bench_orchestrator.usage import UsageMeter, settle
+from bench_orchestrator.model.errors import PreflightError
+from bench_orchestrator.model.instants import now_us
+from bench_orchestrator.model.launch import Outcome, TrialNote
+from bench_orchestrator.model.plan import PlannedTrial, Prediction, Scenario, SweepPlan, Variant
+from bench_orchestrator.model.tags import SWEEPS_ASSET, Tag
+from bench_orchestrator.results.store import StoreError
+from bench_orchestrator.scenarios.registry import MONITOR, SCENARIOS, sweep_job_name, sweep_op_name
+from bench_orchestrator.sources.instance import IN_PROGRESS, find_runs, get_run, read_run_log
+from bench_orchestrator.sources.processes import UsageMeter, settle
+from bench_orchestrator.sweeps.deployments import Site, open_sites
+from bench_orchestrator.sweeps.environment import blocking_limit, describe_environment
+from bench_orchestrator.sweeps.harvest import find_interrupted, missing_trials
+from bench_orchestrator.sweeps.journal import note_event, plan_event
+from bench_orchestrator.sweeps.planning import location_variants, plan_sweep
+from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials, seconds, trial_tags
+from bench_orchestrator.timeline.stages import timeline
+from bench_orchestrator.webserver import Webserver, WebserverError
 
 OWNERS = ["team:platform"]
 """Of every asset of the meta location."""

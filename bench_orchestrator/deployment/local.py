@@ -37,12 +37,7 @@ from bench_orchestrator.deployment.home import HOST, DeploymentError, HomeLock, 
 from bench_orchestrator.deployment.instance import instance_home, without_password
 from bench_orchestrator.deployment.locations import CodeLocation
 from bench_orchestrator.deployment.processes import MARKER, SupervisedProcess, end_processes, processes_of
-from bench_orchestrator.deployment.status import (
-    DeploymentStatus,
-    daemon_beats,
-    location_status,
-    workspace_entries,
-)
+from bench_orchestrator.deployment.status import DeploymentStatus, daemon_beats, location_status, workspace_entries
 
 _logger = logging.getLogger(__name__)
 

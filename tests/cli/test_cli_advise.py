@@ -6,7 +6,7 @@ import pytest
 from advice_samples import sample_experiment, sized_sweep
 from test_cli_commands import bench, printed_json
 
-from bench_orchestrator.store import Store
+from bench_orchestrator.results.store import Store
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 from recording import Served, measured
 
 from bench_orchestrator.cli import COMMANDS, main
-from bench_orchestrator.model import Stage
-from bench_orchestrator.records import LAUNCH_COLUMNS
-from bench_orchestrator.store import Store
+from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.results.rows import LAUNCH_COLUMNS
+from bench_orchestrator.results.store import Store
 from synthetic_locations.catalog import LOCATIONS
 
 

@@ -7,7 +7,7 @@ import pytest
 import samples
 from test_cli_commands import bench, printed_json
 
-from bench_orchestrator.store import Store
+from bench_orchestrator.results.store import Store
 
 BEFORE = samples.SWEEP_ID
 

@@ -13,7 +13,7 @@ import samples
 from click.testing import CliRunner, Result
 
 from bench_orchestrator.cli import gate, main
-from bench_orchestrator.model import Sweep
+from bench_orchestrator.model.launch import Sweep
 
 
 def bench_gate(*arguments: str) -> Result:

@@ -14,10 +14,10 @@ from helms import NAMESPACE, RELEASE, Objects, Values, files_of_helm4, render
 from launched import launched_job
 from variants import VARIANTS, container, environment, pods, rendered
 
-from bench_orchestrator import pods as pod_access
-from bench_orchestrator.experiments import EXPERIMENTS
-from bench_orchestrator.model import Variant
-from bench_orchestrator.sites import served_name
+from bench_orchestrator.model.plan import Variant
+from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.sources import kubernetes as pod_access
+from bench_orchestrator.sweeps.deployments import served_name
 
 Rights = dict[str, set[str]]
 """Verbs, by resource."""

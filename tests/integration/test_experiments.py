@@ -7,8 +7,8 @@ import dagster as dg
 import pytest
 
 from bench_orchestrator.deployment import CodeLocation
-from bench_orchestrator.experiments import EXPERIMENTS
-from bench_orchestrator.model import Outcome
+from bench_orchestrator.model.launch import Outcome
+from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 from integration.sweeping import LONGEST_EXPERIMENT_S, SERVED_EXPERIMENTS, Bench, bench_in, carry_out, project_locations
 
 IMPOSTOR = CodeLocation("a2_graph3_inprocess", "synthetic_locations.catalog", "a2_inprocess")

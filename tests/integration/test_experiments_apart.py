@@ -11,8 +11,8 @@ import dagster as dg
 import pytest
 
 from bench_orchestrator.deployment.cpu_limits import why_no_cpu_limits
-from bench_orchestrator.experiments import EXPERIMENTS
-from bench_orchestrator.model import Outcome
+from bench_orchestrator.model.launch import Outcome
+from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 from integration.sweeping import LONGEST_EXPERIMENT_S, SERVED_EXPERIMENTS, Bench, bench_in, carry_out, project_locations
 
 Status = dg.DagsterRunStatus
