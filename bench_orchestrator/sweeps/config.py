@@ -16,10 +16,10 @@ class SweepConfig(dg.Config):
 
     repeats: int = Field(ge=1, description="Measured launches per location, or per variant of an experiment.")
     warmups: int = Field(ge=0, description="Launches before those, recorded and left out.")
-    seed: int = Field(
-        default=0,
+    seed: int | None = Field(
+        default=None,
         ge=0,
-        description="Decides the order of trials and the assets. 0: a new one for every sweep.",
+        description="Decides the order of trials and the assets. None: a new one for every sweep.",
     )
     timeout_s: float = Field(
         default=300,
@@ -39,8 +39,8 @@ class SweepConfig(dg.Config):
         description="Seconds to wait, at most, before the first trial until the deployment's servers have come to "
         "rest. 0: do not wait.",
     )
-    resume: str = Field(
-        default="",
+    resume: str | None = Field(
+        default=None,
         description="The id of an interrupted sweep of this scenario: launches only the trials that it still owes, "
         "by its own plan; all else here is ignored.",
     )
