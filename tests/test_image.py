@@ -75,7 +75,7 @@ class TestTheLock:
         assert lock == {entry: everything[entry] for entry in lock}
         project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
         here = {canonicalize_name(r.name) for r in map(Requirement, lock) if not r.marker or r.marker.evaluate()}
-        assert here == set(needed(project["dependencies"]))
+        assert here == set(needed(project["dependencies"])) - {"dagster-warm"}  # which is built from its sources
 
     def test_it_names_no_package_index(self) -> None:
         lines = (IMAGE / "requirements.lock").read_text().splitlines()
