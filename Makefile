@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --no-emit-package dagster-warm
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --no-emit-package dagster-warm
 
 # With it, each of the hundreds of processes that are started here would compile the project again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -49,9 +49,9 @@ image:  ## Build the image that helm/ installs (variables: BUILDER=podman IMAGE 
 		$${PIP_CONFIG_FILE:+--secret id=pip.conf,src="$$PIP_CONFIG_FILE"} $${PIP_CERT:+--secret id=ca.pem,src="$$PIP_CERT"} \
 		$(BUILD_OPTIONS) .
 
-lock:  ## Renew requirements.lock, and the image's without what is for development, from pyproject.toml (needs uv).
-	$(COMPILE) --group dev pyproject.toml -o requirements.lock
-	$(COMPILE) --constraint requirements.lock pyproject.toml -o helm/image/requirements.lock
+lock:  ## Renew requirements.lock, and the image's without what is for development, from pyproject.toml (after `make bench` or `make test`).
+	$(COMPILE) --group dev --extra all pyproject.toml -o requirements.lock
+	$(COMPILE) --constraint requirements.lock --extra all pyproject.toml -o helm/image/requirements.lock
 
 clean:  ## Remove the environment and everything the bench wrote, results included.
 	rm -rf $(VENV) .bench results history storage schedules logs
