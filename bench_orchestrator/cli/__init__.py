@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from bench_orchestrator.cli.extras import explain_missing
 from bench_orchestrator.model.errors import UnusableError
 
 COMMANDS: Mapping[str, str] = {
@@ -54,11 +55,16 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; turn an unusable deployment into its message and exit code."""
+        """Run the command; turn an unusable deployment, or a missing extra, into its message and exit code."""
         try:
             return super().invoke(ctx)
         except UnusableError as error:
             raise UnusableDeployment(str(error)) from error
+        except ModuleNotFoundError as error:
+            explanation = explain_missing(error)
+            if explanation is None:
+                raise
+            raise click.UsageError(explanation, ctx) from error
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -9,7 +9,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from bench_orchestrator.sweeps.journal import read_journal
 from recording import make_run
 
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
@@ -18,6 +17,7 @@ from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.tags import SWEEPS_ASSET, Tag
 from bench_orchestrator.sources.instance import find_trial_runs, read_run_log
 from bench_orchestrator.sweeps.harvest import harvest_sweep
+from bench_orchestrator.sweeps.journal import read_journal
 from bench_orchestrator.webserver import LocationStatus, Webserver, WebserverUnreachableError
 from synthetic_locations.build import build_definitions
 from synthetic_locations.shape import parse_shape

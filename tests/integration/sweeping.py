@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import dagster as dg
 import psutil
 import pytest
-from bench_orchestrator.sweeps.journal import read_journal
 
 from bench_orchestrator import settings
 from bench_orchestrator.deployment import META_LOCATION, CodeLocation, Deployment, instance_home, read_locations
@@ -29,6 +28,7 @@ from bench_orchestrator.scenarios.experiments.experiment import MEBIBYTE
 from bench_orchestrator.sources.instance import Run, find_runs, find_trial_runs, get_run
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.sweeps.harvest import harvest_sweep
+from bench_orchestrator.sweeps.journal import read_journal
 from bench_orchestrator.webserver import Webserver, WebserverError
 from integration.leftovers import assert_nothing_left
 
