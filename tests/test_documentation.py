@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -73,7 +74,7 @@ def _anchors(markdown: str) -> set[str]:
     anchors: set[str] = set()
     seen: Counter[str] = Counter()
     tokens = list(_MARKDOWN.parse(markdown))
-    for opening, heading in zip(tokens, tokens[1:], strict=False):
+    for opening, heading in pairwise(tokens):
         if opening.type == "heading_open":
             text = "".join(child.content for child in heading.children or ())
             slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")

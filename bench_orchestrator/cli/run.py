@@ -33,7 +33,7 @@ from bench_orchestrator.store import StoreError
 @click.option(
     "--settle", "settle_s", type=click.FloatRange(min=0), help="Maximum wait for the servers to be idle, in seconds."
 )
-@click.option("--resume", metavar="SWEEP", help="Launch the trials that an interrupted sweep did not.")
+@click.option("--resume", metavar="SWEEP", help="Launch the remaining trials of an interrupted sweep.")
 @url_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")
 def command(
