@@ -17,13 +17,13 @@ from bench_orchestrator.sweeps.runner import SweepAbortedError
 from bench_orchestrator.sweeps.session import SWEEP_POOL, Session, carry_out
 
 OWNERS = ["team:platform"]
-"""Of every asset of the meta location."""
+"""The owners of all assets of the meta location."""
 
 
 sweeps = dg.AssetSpec(
     SWEEPS_ASSET,
-    description="Every sweep that was started: one materialization holds its whole plan, recorded before its first "
-    "launch; one observation per trial says how it ended.",
+    description="The journal of all sweeps. A materialization holds a sweep's whole plan, recorded before its first "
+    "launch; an observation per trial records how it ended.",
     group_name="measurements",
     kinds={"dagster"},
     owners=OWNERS,
@@ -72,7 +72,7 @@ def _sweep_job(scenario: Scenario) -> dg.JobDefinition:
 
 
 def _describe(scenario: Scenario) -> str:
-    """What a stranger reads of the job before clicking it."""
+    """The job's description in the UI."""
     sides = [side.name for side in scenario.variants] or scenario.locations
     text = (
         f"{scenario.question}\n\nLaunches {', '.join(sides)}, {scenario.repeats} times each after {scenario.warmups} "
@@ -81,10 +81,12 @@ def _describe(scenario: Scenario) -> str:
     if scenario.variants:
         text += (
             f"{sides[0]} is the baseline and is launched twice per block, to show the noise. "
-            f"Held equal: {scenario.holds_equal} What the deployment does not serve runs in one of the sweep's own, "
-            "except on Kubernetes. "
+            f"Held equal: {scenario.holds_equal} Except on Kubernetes, the sweep starts a temporary deployment for "
+            "sides that this one does not serve. "
         )
-    return text + "The results appear in the asset catalog (launch_measurements and what follows it) when it is over."
+    return (
+        text + "When it is over, the results appear in the asset catalog: launch_measurements and the assets after it."
+    )
 
 
 sweep_jobs = {scenario.name: _sweep_job(scenario) for scenario in SCENARIOS.values()}

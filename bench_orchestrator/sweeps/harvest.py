@@ -14,13 +14,7 @@ from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import RunLog
 from bench_orchestrator.model.stages import Boundary, Stage
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.sources.instance import (
-    OUTCOMES,
-    Run,
-    find_trial_runs,
-    get_run,
-    read_run_logs,
-)
+from bench_orchestrator.sources.instance import OUTCOMES, Run, find_trial_runs, get_run, read_run_logs
 from bench_orchestrator.sweeps.journal import read_journal
 from bench_orchestrator.timeline.stages import timeline
 from bench_orchestrator.timeline.worker_boot import boot_stages

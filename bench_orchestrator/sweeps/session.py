@@ -29,7 +29,7 @@ from bench_orchestrator.timeline.stages import timeline
 from bench_orchestrator.webserver import Webserver, WebserverError
 
 SWEEP_POOL = "bench_sweep"
-"""Its limit of 1 keeps a second sweep in the queue while one runs."""
+"""With a limit of 1, a second sweep stays in the queue while one runs."""
 
 _SENSOR_PATIENCE_S = 90.0
 

@@ -3,7 +3,7 @@
 {{- define "bench.runLauncher" -}}
 {{- $k8s := include "bench.k8sRunLauncher" . | fromYaml -}}
 {{- if .Values.runLauncher.warm -}}
-module: bench_orchestrator.warm_server.launcher
+module: dagster_warm.launcher
 class: WarmRunLauncher
 config:
   # Those whose server is a warm one.

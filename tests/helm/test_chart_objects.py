@@ -265,7 +265,7 @@ class TestCodeServers:
         def assert_served(location: str, side: Variant) -> None:
             server = served[f"{RELEASE}-{served_name(location, side)}".replace("_", "-")]
             assert {"name": "BENCH_SHAPE", "value": location} in server["env"]
-            assert ("bench_orchestrator.warm_server" in server["command"]) is bool(side.warm)
+            assert ("dagster_warm" in server["command"]) is bool(side.warm)
             for one in (server, server["launched"]):
                 limits = {"cpu": f"{round(side.cpus * 1000)}m"} if side.cpus else {}
                 assert one["resources"].get("limits", {}) == limits
@@ -282,7 +282,7 @@ class TestCodeServers:
             name: container(rendered("warm")["Deployment", f"{RELEASE}-{name}"]["spec"]["template"])["command"]
             for name in ("meta", "a10", "a250")
         }
-        warm = ["python", "-m", "bench_orchestrator.warm_server", "dagster", "api", "grpc"]
+        warm = ["python", "-m", "dagster_warm", "dagster", "api", "grpc"]
         assert commands["meta"][:6] == commands["a10"][:6] == warm
         assert commands["a250"][:3] == ["dagster", "api", "grpc"]
 

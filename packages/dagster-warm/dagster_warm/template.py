@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from bench_orchestrator.warm_server.processes import Request, TemplateClient, receive, report, report_no_process, run
+from dagster_warm.processes import Request, TemplateClient, receive, report, report_no_process, run
 
 _REQUEST_TIMEOUT_S = 10.0
 """For how long one client that breaks off in the middle can hold up the others."""

@@ -17,9 +17,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from bench_orchestrator.warm_server import internals
-from bench_orchestrator.warm_server.launcher import COLD_TAG
-from bench_orchestrator.warm_server.processes import (
+from dagster_warm import internals
+from dagster_warm.launcher import COLD_TAG
+from dagster_warm.processes import (
     METHOD,
     Request,
     TemplateClient,
@@ -27,8 +27,8 @@ from bench_orchestrator.warm_server.processes import (
     WarmContext,
     WarmPopen,
 )
-from bench_orchestrator.warm_server.safety import UnsafeToForkError, find_hazards, open_descriptors
-from bench_orchestrator.warm_server.template import (
+from dagster_warm.safety import UnsafeToForkError, find_hazards, open_descriptors
+from dagster_warm.template import (
     Listener,
     PreparationError,
     Template,
@@ -184,7 +184,7 @@ class Warmth:
         )
 
 
-LISTENER_VARIABLE = "BENCH_WARM_LISTENER"
+LISTENER_VARIABLE = "DAGSTER_WARM_LISTENER"
 """Tells a process that it is a replacement, with the descriptors that it inherits: `socket,lifeline,address`."""
 
 

@@ -1,7 +1,7 @@
 """A code server whose runs are forked from a process that has everything loaded.
 
-Stands in the place of `dagster api grpc` and `dagster code-server start`: `python -m bench_orchestrator.warm_server`
-takes their options. Imports nothing of the rest of the bench and needs Dagster alone, on Linux or macOS.
+Stands in the place of `dagster api grpc` and `dagster code-server start`: `dagster-warm` takes their options.
+Needs Dagster alone, on Linux or macOS.
 
     command ──> servicer ──> template ──> processes
        │         │  │            │

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from bench_orchestrator.warm_server.processes import (
+from dagster_warm.processes import (
     ForkFailedError,
     TemplateClient,
     TemplateGoneError,

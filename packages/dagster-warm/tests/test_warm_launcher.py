@@ -10,13 +10,13 @@ import yaml
 from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from bench_orchestrator.warm_server.launcher import WarmRunLauncher
+from dagster_warm.launcher import WarmRunLauncher
 
 COLD = {"module": "dagster._core.launcher.sync_in_memory_run_launcher", "class": "SyncInMemoryRunLauncher"}
 
 
 def launcher_of(home: Path, config: dict[str, object]) -> WarmRunLauncher:
-    settings = {"module": "bench_orchestrator.warm_server.launcher", "class": "WarmRunLauncher", "config": config}
+    settings = {"module": "dagster_warm.launcher", "class": "WarmRunLauncher", "config": config}
     (home / "dagster.yaml").write_text(yaml.safe_dump({"telemetry": {"enabled": False}, "run_launcher": settings}))
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert isinstance(instance.run_launcher, WarmRunLauncher)
@@ -60,13 +60,13 @@ def test_where_warm_locations_are_named_runs_of_all_others_are_cold(tmp_path: Pa
 
 def test_the_processes_of_a_deployment_import_it_without_the_server() -> None:
     imported = subprocess.run(
-        [sys.executable, "-c", "import sys, bench_orchestrator.warm_server.launcher; print(*sys.modules)"],
+        [sys.executable, "-c", "import sys, dagster_warm.launcher; print(*sys.modules)"],
         check=True,
         capture_output=True,
         text=True,
     ).stdout.split()
-    ours = {name for name in imported if name.startswith("bench_orchestrator.")}
-    assert ours == {"bench_orchestrator.warm_server", "bench_orchestrator.warm_server.launcher"}
+    ours = {name for name in imported if name.startswith(("bench_orchestrator", "dagster_warm"))}
+    assert ours == {"dagster_warm", "dagster_warm.launcher"}
 
 
 def test_a_launcher_that_does_not_exist_is_an_error_that_names_it(tmp_path: Path) -> None:

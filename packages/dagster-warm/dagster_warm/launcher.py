@@ -25,7 +25,7 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
     In dagster.yaml, with the cold launcher as it was configured before:
 
         run_launcher:
-          module: bench_orchestrator.warm_server.launcher
+          module: dagster_warm.launcher
           class: WarmRunLauncher
           config:
             cold: {module: dagster_k8s, class: K8sRunLauncher, config: {...}}

@@ -22,14 +22,14 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from lone_server import PATIENCE_S, LoneServer, serve
 
-from bench_orchestrator.warm_server import internals
+from dagster_warm import internals
 
 MODULE = """
 import os
 
 import dagster as dg
 
-from bench_orchestrator.warm_server.executor import warm_multiprocess_executor
+from dagster_warm.executor import warm_multiprocess_executor
 
 with open("imports", "a") as imports:
     imports.write(f"{os.getpid()}\\n")
@@ -61,7 +61,7 @@ defs = dg.Definitions(assets=[orders, lines], jobs=[by_default, by_executor])
 """
 
 LAUNCHER: Mapping[str, Any] = {
-    "module": "bench_orchestrator.warm_server.launcher",
+    "module": "dagster_warm.launcher",
     "class": "WarmRunLauncher",
     "config": {
         "cold": {"module": "dagster._core.launcher.sync_in_memory_run_launcher", "class": "SyncInMemoryRunLauncher"}

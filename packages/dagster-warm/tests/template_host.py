@@ -10,8 +10,8 @@ import signal
 import sys
 from pathlib import Path
 
-from bench_orchestrator.warm_server.processes import Request
-from bench_orchestrator.warm_server.template import Listener, be_template, listen
+from dagster_warm.processes import Request
+from dagster_warm.template import Listener, be_template, listen
 
 
 def enter_child(request: Request) -> None:

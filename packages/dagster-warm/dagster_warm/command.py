@@ -14,11 +14,11 @@ from typing import Any
 import click
 import dagster as dg
 
-from bench_orchestrator.warm_server import internals
-from bench_orchestrator.warm_server.servicer import LISTENER_VARIABLE, Options, WarmApiServer, Warmth
-from bench_orchestrator.warm_server.template import Listener
+from dagster_warm import internals
+from dagster_warm.servicer import LISTENER_VARIABLE, Options, WarmApiServer, Warmth
+from dagster_warm.template import Listener
 
-OPTIONS_VARIABLE = "BENCH_WARM_OPTIONS"
+OPTIONS_VARIABLE = "DAGSTER_WARM_OPTIONS"
 """How the server that reloads tells the servers that it starts what the user wants."""
 
 _FORWARDED = {
@@ -140,19 +140,19 @@ def _union() -> list[click.Parameter]:
 
 
 command = click.Command(
-    "warm-server",
+    "dagster-warm",
     callback=_serve,
     params=[*_OWN, *_union()],
     context_settings={"auto_envvar_prefix": "DAGSTER_CLI_API_GRPC"},  # as Dagster's: its Helm chart relies on that
-    help="""Serve a code location, with its runs forked from a process that has everything loaded.
+    help="""Serve a code location and fork its runs.
 
-    Takes the options of `dagster api grpc` and of `dagster code-server start`, and stands in their place: in
-    workspace.yaml it is a plain `grpc_server`.
+    Runs and steps are forked from a process that holds the definitions. Takes the options of `dagster api grpc` and of
+    `dagster code-server start`, and replaces them: in workspace.yaml it is a plain `grpc_server`.
 
     \b
     Examples:
-      bench warm-server -m my_project.definitions -p 4000
-      bench warm-server -f definitions.py -h 0.0.0.0 -p 3030 --on-hazard refuse
+      dagster-warm -m my_project.definitions -p 4000
+      dagster-warm -f definitions.py -h 0.0.0.0 -p 3030 --on-hazard refuse
     """,
 )
 
@@ -174,4 +174,4 @@ def main() -> None:
         case ["dagster", *arguments]:
             os.execv(sys.executable, [sys.executable, "-m", "dagster", *arguments])
         case _:
-            command.main(prog_name=f"python -m {__package__}")
+            command.main()

@@ -7,11 +7,11 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from bench_orchestrator.warm_server.safety import Hazard, UnsafeToForkError
+from dagster_warm.safety import Hazard, UnsafeToForkError
 
 LOOK = """
 import json
-from bench_orchestrator.warm_server.safety import find_hazards, open_descriptors
+from dagster_warm.safety import find_hazards, open_descriptors
 before = open_descriptors()
 {code}
 print(json.dumps([hazard.name for hazard in find_hazards(before, {accepted!r})]))

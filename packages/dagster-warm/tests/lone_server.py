@@ -21,7 +21,6 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 PATIENCE_S = 120.0
-PROJECT = Path(__file__).parents[2]
 SETTINGS: Mapping[str, Any] = {
     "telemetry": {"enabled": False},
     "run_coordinator": {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"},
@@ -93,7 +92,7 @@ def serve(
     (home / "dagster.yaml").write_text(json.dumps({**SETTINGS, **settings}))
     address = {"host": "127.0.0.1", "port": port, "location_name": "it"}
     (home / "workspace.yaml").write_text(json.dumps({"load_from": [{"grpc_server": address}]}))
-    command = [str(python), "-m", "bench_orchestrator.warm_server", *options, "--port", str(port)]
+    command = [str(python), "-m", "dagster_warm", *options, "--port", str(port)]
     with dg.DagsterInstance.from_config(str(home)) as instance:
         server = LoneServer(home, python, instance)
         with subprocess.Popen(command, cwd=folder or home, env=_environment(server)) as process:
@@ -120,7 +119,7 @@ def _wait_for_answer(process: "subprocess.Popen[bytes]", port: int) -> None:
 def _environment(server: LoneServer) -> dict[str, str]:
     """As if the environment that the interpreter belongs to were active."""
     path = os.pathsep.join([str(server.python.parent), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(PROJECT), "DAGSTER_HOME": str(server.home)}
+    return {**os.environ, "PATH": path, "DAGSTER_HOME": str(server.home)}
 
 
 def _values(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:

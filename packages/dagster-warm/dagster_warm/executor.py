@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from bench_orchestrator.warm_server import internals
-from bench_orchestrator.warm_server.processes import METHOD
+from dagster_warm import internals
+from dagster_warm.processes import METHOD
 
 
 def _create(init_context: dg.InitExecutorContext) -> dg.Executor:

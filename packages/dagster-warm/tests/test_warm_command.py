@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from dagster._cli.api import grpc_command
 from dagster._cli.code_server import start_command
 
-from bench_orchestrator.warm_server import command as module
-from bench_orchestrator.warm_server.command import command
+from dagster_warm import command as module
+from dagster_warm.command import command
 
 
 def flags(one: click.Command) -> set[str]:
@@ -48,7 +48,7 @@ def test_it_reads_the_environment_variables_that_dagsters_helm_chart_sets(monkey
 
 
 def test_as_an_entry_point_it_passes_other_commands_on_to_dagster() -> None:
-    command = [sys.executable, "-m", "bench_orchestrator.warm_server", "dagster", "--version"]
+    command = [sys.executable, "-m", "dagster_warm", "dagster", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert dagster.__version__ in done.stdout
 
@@ -71,11 +71,10 @@ def test_a_dagster_that_it_was_not_tested_with_is_warned_of_or_refused(monkeypat
 
 def test_it_imports_nothing_of_the_rest_and_needs_dagster_alone() -> None:
     look = (
-        "import sys, bench_orchestrator.warm_server.command, bench_orchestrator.warm_server.executor, "
-        "bench_orchestrator.warm_server.launcher\n"
-        "ours = {name for name in sys.modules if name.startswith('bench_orchestrator.')}\n"
-        "print(sorted(name for name in ours if not name.startswith('bench_orchestrator.warm_server')))\n"
-        "print(sorted({'duckdb', 'matplotlib', 'scipy', 'psutil', 'dagster_graphql'} & set(sys.modules)))"
+        "import sys, dagster_warm.command, dagster_warm.executor, dagster_warm.launcher\n"
+        "packages = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(sorted({'bench_orchestrator', 'synthetic_locations'} & packages))\n"
+        "print(sorted({'duckdb', 'matplotlib', 'scipy', 'psutil', 'dagster_graphql'} & packages))"
     )
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["[]", "[]"]
