@@ -56,11 +56,12 @@ def new_home(tmp_path_factory: pytest.TempPathFactory) -> NewHome:
     return make
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)])
 def new_database_url(request: pytest.FixtureRequest) -> Iterator[NewDatabase]:
     """Make the database for the runs and events of a deployment, and drop it in the end; None: files in its home.
 
-    Tests that use it are run with both.
+    Tests that use it are run with both by `make test-thorough`; what PostgreSQL alone can show is in
+    `test_postgresql`.
     """
     if request.param == "sqlite":
         yield lambda: None

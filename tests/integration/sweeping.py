@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,14 @@ import psutil
 import pytest
 
 from bench_orchestrator import remote, settings
-from bench_orchestrator.deployment import META_LOCATION, CodeLocation, Deployment, instance_home, read_locations
+from bench_orchestrator.deployment import (
+    META_LOCATION,
+    WARM_SERVER,
+    CodeLocation,
+    Deployment,
+    instance_home,
+    read_locations,
+)
 from bench_orchestrator.deployment.processes import processes_of
 from bench_orchestrator.event_log import Run, find_runs, find_trial_runs, get_run, read_journal
 from bench_orchestrator.experiments.experiment import MEBIBYTE
@@ -206,12 +213,16 @@ class Bench:
         return [*lines, failure] if failure else lines
 
     def server(self, name: str) -> psutil.Process:
-        """The webserver, the daemon, or the code server of a location."""
+        """The webserver, the daemon, or the code server of a location; not what it has forked."""
         words = {
             "webserver": {"dagster_webserver"},
             "daemon": {"dagster._daemon"},
-        }.get(name, {"grpc", "--location-name", name})
-        found = [process for process in processes_of(self.deployment.id) if words <= set(_command(process))]
+        }.get(name, {"--location-name", name})
+        found = [
+            process
+            for process in processes_of(self.deployment.id)
+            if words <= set(_command(process)) and process.ppid() == os.getpid()
+        ]
         assert len(found) == 1
         return found[0]
 
@@ -303,16 +314,18 @@ def instance_of(home: Path, postgres_url: str | None = None) -> Iterator[dg.Dags
         yield instance
 
 
-def project_locations(*names: str, **meta_environment: str) -> list[CodeLocation]:
-    """The meta location, with variables of its own, and generated ones."""
+def project_locations(
+    *names: str, server: tuple[str, ...] = WARM_SERVER, **meta_environment: str
+) -> list[CodeLocation]:
+    """The meta location, with variables of its own, and generated ones: warm, unless their launches are what is tested."""
     meta, *others = read_locations(PROJECT / "workspace.yaml", [META_LOCATION, *names])
-    return [CodeLocation(meta.name, meta.module, environment=meta_environment), *others]
+    return [replace(meta, environment=meta_environment), *(replace(other, server=server) for other in others)]
 
 
 def raising_location(directory: Path) -> CodeLocation:
     """A location whose one asset fails."""
     (directory / f"{RAISING}.py").write_text(RAISING_MODULE)
-    return CodeLocation(RAISING, RAISING, working_directory=directory)
+    return CodeLocation(RAISING, RAISING, working_directory=directory, server=WARM_SERVER)
 
 
 def seed_for(order: Sequence[str], locations: Sequence[str]) -> int:
