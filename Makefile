@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 HELM3 := $(VENV)/.helm3
-COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --no-emit-package dagster-warm
 
 # With it, each of the hundreds of processes that are started here would compile the project again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -33,13 +33,13 @@ lint: $(STAMP)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml packages/dagster-warm/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	@echo "Setting up $(VENV) (once, about a minute) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e . -e packages/dagster-warm
 	@touch $(STAMP)
 
 $(HELM3): $(STAMP) tests/helm/install_helm3.py  # tests fetch nothing
@@ -54,9 +54,9 @@ image:  ## Build the image that helm/ installs (variables: BUILDER=podman IMAGE 
 		$${PIP_CONFIG_FILE:+--secret id=pip.conf,src="$$PIP_CONFIG_FILE"} $${PIP_CERT:+--secret id=ca.pem,src="$$PIP_CERT"} \
 		$(BUILD_OPTIONS) .
 
-lock:  ## Renew requirements.lock, and the image's without what is for development, from pyproject.toml (needs uv).
-	$(COMPILE) --group dev pyproject.toml -o requirements.lock
-	$(COMPILE) --constraint requirements.lock pyproject.toml -o helm/image/requirements.lock
+lock:  ## Renew requirements.lock, and the image's without what is for development, from pyproject.toml (after `make bench` or `make test`).
+	$(COMPILE) --group dev --extra all pyproject.toml -o requirements.lock
+	$(COMPILE) --constraint requirements.lock --extra all pyproject.toml -o helm/image/requirements.lock
 
 clean:  ## Remove the environment and everything the bench wrote, results included.
 	rm -rf $(VENV) .bench results history storage schedules logs

@@ -28,14 +28,15 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench_orchestrator import remote
 from bench_orchestrator.deployment import META_LOCATION, STOCK_SERVER, WARM_SERVER, Deployment, read_locations
 from bench_orchestrator.deployment.processes import processes_of
-from bench_orchestrator.event_log import Run, find_runs, get_run
-from bench_orchestrator.launching import Webserver
-from bench_orchestrator.model import MICROSECONDS, Tag
+from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.sources.instance import Run, find_runs, get_run
+from bench_orchestrator.sources.processes import server_memory
 from bench_orchestrator.statistics import Estimate, fit_line, median
-from bench_orchestrator.usage import server_memory
+from bench_orchestrator.sweeps import client
+from bench_orchestrator.webserver import Webserver
 
 ARMS: Mapping[str, tuple[str, ...]] = {"stock": STOCK_SERVER, "warm": WARM_SERVER}
 
@@ -62,7 +63,7 @@ class Arm:
     def sweep(self, location: str) -> dict[str, float]:
         """Carry out a sweep of one launch: what it took, by the names of FIGURES."""
         cpu_s = self._cpu_s()
-        run_id = remote.start_sweep(self.webserver, "quick", {**SWEEP, "locations": [location]})
+        run_id = client.start_sweep(self.webserver, "quick", {**SWEEP, "locations": [location]})
         ended = self._end({}, run_id)
         harvest = self._end({Tag.HARVEST_OF: run_id}, None)
         (trial,) = find_runs(self.instance, {Tag.SWEEP: f"quick-{run_id[:8]}", Tag.KIND: "trial"})

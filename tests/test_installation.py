@@ -19,11 +19,11 @@ def test_a_clean_installation_uses_postgresql_by_the_plain_scheme(tmp_path: Path
     scripts = tmp_path / "venv" / "bin"
     pip: list[str | Path] = [scripts / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     project = tmp_path / "project"  # a copy: a build writes beside its sources
-    for name in ("bench_orchestrator", "synthetic_locations"):
+    for name in ("bench_orchestrator", "synthetic_locations", "packages/dagster-warm"):
         shutil.copytree(PROJECT / name, project / name)
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(PROJECT / name, project)
-    subprocess.run([*pip, project], check=True)
+    subprocess.run([*pip, project / "packages" / "dagster-warm", project], check=True)
     subprocess.run([scripts / "bench", "--help"], check=True, stdout=subprocess.DEVNULL)
     (tmp_path / "dagster.yaml").write_text(f"storage: {{postgres: {{postgres_url: {{env: {settings.POSTGRES_URL}}}}}}}")
     with new_database(postgres_server) as url:

@@ -1,4 +1,4 @@
-"""What can be set about a sweep: the launchpad's form for scenarios that compare locations, and for experiments."""
+"""The configuration of sweeps, as the launchpad shows it: of locations, and of experiments."""
 
 from copy import copy
 from typing import Any
@@ -6,74 +6,75 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, create_model
 
-from bench_orchestrator.model import PreflightError, Scenario, Variant
-from bench_orchestrator.planning import location_variants, with_baselines_again
+from bench_orchestrator.model.errors import PreflightError
+from bench_orchestrator.model.plan import Scenario, Variant
+from bench_orchestrator.sweeps.planning import location_variants, with_baselines_again
 
 
 class SweepConfig(dg.Config):
-    """What any sweep does; every field has the scenario's default."""
+    """The configuration that all sweeps share; each field defaults to the scenario's value."""
 
     repeats: int = Field(ge=1, description="Measured launches per location, or per variant of an experiment.")
-    warmups: int = Field(ge=0, description="Launches before those, recorded and left out.")
+    warmups: int = Field(ge=0, description="Launches before those, recorded but not counted.")
     seed: int = Field(
         default=0,
         ge=0,
-        description="Decides the order of trials and the assets. 0: a new one for every sweep.",
+        description="Determines the order of trials and the assets. 0: a new seed for each sweep.",
     )
     timeout_s: float = Field(
         default=300,
         gt=0,
-        description="Seconds a trial may take before it is terminated and counted as timed out.",
+        description="Seconds until a trial is terminated and counted as timed out.",
     )
     pause_s: float = Field(default=1, ge=0, description="Seconds of rest after each trial.")
     jitter_s: float = Field(
         default=5,
         ge=0,
-        description="Random addition to the rest, up to this many seconds. Keep it at the daemon's dequeue interval "
-        "or above, so that requests do not fall into step with it.",
+        description="Maximum of the random addition to the rest, in seconds. Keep it at or above the daemon's dequeue "
+        "interval, so that requests do not synchronise with it.",
     )
     settle_s: float = Field(
         default=180,
         ge=0,
-        description="Seconds to wait, at most, before the first trial until the deployment's servers have come to "
-        "rest. 0: do not wait.",
+        description="Maximum wait before the first trial until the deployment's servers are idle, in seconds. 0: do "
+        "not wait.",
     )
     resume: str = Field(
         default="",
-        description="The id of an interrupted sweep of this scenario: launches only the trials that it still owes, "
-        "by its own plan; all else here is ignored.",
+        description="Id of an interrupted sweep of this scenario: launch its remaining trials, by its own plan. The "
+        "other settings are ignored.",
     )
 
     def variants(self, scenario: Scenario) -> tuple[Variant, ...]:
-        """What every block launches.
+        """Return what every block launches.
 
         Raises:
-            PreflightError: the scenario does not have what is asked for.
+            PreflightError: the scenario has no such variant.
         """
         raise NotImplementedError
 
 
 class LocationSweepConfig(SweepConfig):
-    """A sweep that compares code locations as they are."""
+    """The configuration of a sweep that compares code locations."""
 
     locations: list[str] = Field(min_length=1, description="Code locations to launch in, each once per block.")
 
     def variants(self, scenario: Scenario) -> tuple[Variant, ...]:  # noqa: ARG002
-        """One per location."""
+        """Return one variant per location."""
         return location_variants(self.locations)
 
 
 class ExperimentConfig(SweepConfig):
-    """A sweep that compares the sides of an experiment."""
+    """The configuration of a sweep that compares the sides of an experiment."""
 
-    quick: bool = Field(default=False, description="At a size for laptops: small locations, the same question.")
+    quick: bool = Field(default=False, description="Run at a size for laptops: the same question, small locations.")
     only: list[str] = Field(
         default=[],
-        description="Launch just these variants, beside the baseline. Empty: all of them.",
+        description="Variants to launch, besides the baseline. Empty: all of them.",
     )
 
     def variants(self, scenario: Scenario) -> tuple[Variant, ...]:
-        """The experiment's sides and its A/A arm."""
+        """Return the experiment's sides and its A/A arm."""
         sides = scenario.quick_variants if self.quick else scenario.variants
         unknown = set(self.only) - {side.name for side in sides}
         if unknown:
@@ -86,7 +87,7 @@ class ExperimentConfig(SweepConfig):
 
 
 def scenario_config(scenario: Scenario) -> type[Any]:
-    """The configuration class that has a scenario's defaults, so that its job runs without any configuration."""
+    """Return the configuration class with a scenario's defaults, so that its job runs without configuration."""
     base: type[SweepConfig] = ExperimentConfig if scenario.variants else LocationSweepConfig
     defaults: dict[str, Any] = {"repeats": scenario.repeats, "warmups": scenario.warmups}
     if scenario.locations:

@@ -7,55 +7,41 @@ from pathlib import Path
 
 import dagster as dg
 
+from bench_orchestrator.analysis.evidence import location_sweeps
+from bench_orchestrator.analysis.lag_model import comparable_sizes, predict_lags
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
 from bench_orchestrator.defs.sweep_config import SweepConfig, scenario_config
-from bench_orchestrator.environment import blocking_limit, describe_environment
-from bench_orchestrator.event_log import (
-    IN_PROGRESS,
-    find_runs,
-    get_run,
-    note_event,
-    plan_event,
-    read_run_log,
-)
-from bench_orchestrator.evidence import location_sweeps
-from bench_orchestrator.harvest import find_interrupted, missing_trials
-from bench_orchestrator.launching import Webserver, WebserverError
-from bench_orchestrator.model import (
-    SWEEPS_ASSET,
-    Outcome,
-    PlannedTrial,
-    Prediction,
-    PreflightError,
-    Scenario,
-    SweepPlan,
-    Tag,
-    TrialNote,
-    Variant,
-    now_us,
-)
-from bench_orchestrator.planning import location_variants, plan_sweep
-from bench_orchestrator.predictions import comparable_sizes, predict_lags
-from bench_orchestrator.scenarios import MONITOR, SCENARIOS, sweep_job_name, sweep_op_name
-from bench_orchestrator.sites import Site, open_sites
-from bench_orchestrator.store import StoreError
-from bench_orchestrator.sweep import Pace, SweepAbortedError, run_trials, seconds, trial_tags
-from bench_orchestrator.timeline import timeline
-from bench_orchestrator.usage import UsageMeter, settle
+from bench_orchestrator.model.errors import PreflightError
+from bench_orchestrator.model.instants import now_us
+from bench_orchestrator.model.launch import Outcome, TrialNote
+from bench_orchestrator.model.plan import PlannedTrial, Prediction, Scenario, SweepPlan, Variant
+from bench_orchestrator.model.tags import SWEEPS_ASSET, Tag
+from bench_orchestrator.results.store import StoreError
+from bench_orchestrator.scenarios.registry import MONITOR, SCENARIOS, sweep_job_name, sweep_op_name
+from bench_orchestrator.sources.instance import IN_PROGRESS, find_runs, get_run, read_run_log
+from bench_orchestrator.sources.processes import UsageMeter, settle
+from bench_orchestrator.sweeps.deployments import Site, open_sites
+from bench_orchestrator.sweeps.environment import blocking_limit, describe_environment
+from bench_orchestrator.sweeps.harvest import find_interrupted, missing_trials
+from bench_orchestrator.sweeps.journal import note_event, plan_event
+from bench_orchestrator.sweeps.planning import location_variants, plan_sweep
+from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials, seconds, trial_tags
+from bench_orchestrator.timeline.stages import timeline
+from bench_orchestrator.webserver import Webserver, WebserverError
 
 OWNERS = ["team:platform"]
-"""Of every asset of the meta location."""
+"""The owners of all assets of the meta location."""
 
 _SENSOR_PATIENCE_S = 90.0
 
 SWEEP_POOL = "bench_sweep"
-"""Its limit of 1 keeps a second sweep in the queue while one runs."""
+"""With a limit of 1, a second sweep stays in the queue while one runs."""
 
 
 sweeps = dg.AssetSpec(
     SWEEPS_ASSET,
-    description="Every sweep that was started: one materialization holds its whole plan, recorded before its first "
-    "launch; one observation per trial says how it ended.",
+    description="The journal of all sweeps. A materialization holds a sweep's whole plan, recorded before its first "
+    "launch; an observation per trial records how it ended.",
     group_name="measurements",
     kinds={"dagster"},
     owners=OWNERS,
@@ -90,7 +76,7 @@ def _sweep_job(scenario: Scenario) -> dg.JobDefinition:
 
 
 def _describe(scenario: Scenario) -> str:
-    """What a stranger reads of the job before clicking it."""
+    """The job's description in the UI."""
     sides = [side.name for side in scenario.variants] or scenario.locations
     text = (
         f"{scenario.question}\n\nLaunches {', '.join(sides)}, {scenario.repeats} times each after {scenario.warmups} "
@@ -99,10 +85,12 @@ def _describe(scenario: Scenario) -> str:
     if scenario.variants:
         text += (
             f"{sides[0]} is the baseline and is launched twice per block, to show the noise. "
-            f"Held equal: {scenario.holds_equal} What the deployment does not serve runs in one of the sweep's own, "
-            "except on Kubernetes. "
+            f"Held equal: {scenario.holds_equal} Except on Kubernetes, the sweep starts a temporary deployment for "
+            "sides that this one does not serve. "
         )
-    return text + "The results appear in the asset catalog (launch_measurements and what follows it) when it is over."
+    return (
+        text + "When it is over, the results appear in the asset catalog: launch_measurements and the assets after it."
+    )
 
 
 def _carry_out(

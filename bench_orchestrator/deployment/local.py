@@ -43,12 +43,7 @@ from bench_orchestrator.deployment.processes import (
     let_children_be_interrupted,
     processes_of,
 )
-from bench_orchestrator.deployment.status import (
-    DeploymentStatus,
-    daemon_beats,
-    location_status,
-    workspace_entries,
-)
+from bench_orchestrator.deployment.status import DeploymentStatus, daemon_beats, location_status, workspace_entries
 
 _logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ _META_MODULE = "bench_orchestrator.definitions"
 _SHAPES_MODULE = "synthetic_locations.catalog"
 
 STOCK_SERVER = ("dagster", "api", "grpc")
-WARM_SERVER = ("bench_orchestrator.warm_server", "--no-reload")
+WARM_SERVER = ("dagster_warm", "--no-reload")
 """Which forks its runs."""
 
 

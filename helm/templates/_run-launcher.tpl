@@ -17,7 +17,7 @@
 {{- define "bench.runLauncher" -}}
 {{- $k8s := include "bench.k8sRunLauncher" . | fromYaml -}}
 {{- if include "bench.launchesWarm" . -}}
-module: bench_orchestrator.warm_server.launcher
+module: dagster_warm.launcher
 class: WarmRunLauncher
 config:
   # Those whose server is a warm one.

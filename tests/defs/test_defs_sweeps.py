@@ -13,10 +13,12 @@ from recording import make_run
 
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
 from bench_orchestrator.defs.sweeps import sweep_jobs
-from bench_orchestrator.event_log import find_trial_runs, read_journal, read_run_log
-from bench_orchestrator.harvest import harvest_sweep
-from bench_orchestrator.launching import LocationStatus, Webserver, WebserverUnreachableError
-from bench_orchestrator.model import SWEEPS_ASSET, Outcome, Tag
+from bench_orchestrator.model.launch import Outcome
+from bench_orchestrator.model.tags import SWEEPS_ASSET, Tag
+from bench_orchestrator.sources.instance import find_trial_runs, read_run_log
+from bench_orchestrator.sweeps.harvest import harvest_sweep
+from bench_orchestrator.sweeps.journal import read_journal
+from bench_orchestrator.webserver import LocationStatus, Webserver, WebserverUnreachableError
 from synthetic_locations.build import build_definitions
 from synthetic_locations.shape import parse_shape
 

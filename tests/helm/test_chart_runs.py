@@ -34,7 +34,7 @@ from test_chart_objects import assert_hardened
 from variants import COLD, VARIANTS, container, environment, pods, rendered
 
 from bench_orchestrator.deployment import META_LOCATION
-from bench_orchestrator.warm_server.launcher import WarmRunLauncher
+from dagster_warm.launcher import WarmRunLauncher
 
 
 def dagster_yaml(objects: Objects) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 import dagster as dg
 
 from bench_orchestrator.deployment.cpu_limits import why_no_cpu_limits
-from bench_orchestrator.experiments import EXPERIMENTS
-from bench_orchestrator.experiments.experiment import TIME_TO_CODE, Experiment
-from bench_orchestrator.model import LaunchPath, Scenario, ServerState, Variant
-from bench_orchestrator.scenarios import SCENARIOS
+from bench_orchestrator.model.plan import LaunchPath, Scenario, ServerState, Variant
+from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios.experiments.experiment import TIME_TO_CODE, Experiment
+from bench_orchestrator.scenarios.registry import SCENARIOS
 
 NAME = "mechanisms"
 
@@ -55,6 +55,6 @@ def defs() -> dg.Definitions:
     """The meta location's own, made when the experiment is among the others."""
     EXPERIMENTS[NAME] = EXPERIMENT
     SCENARIOS[NAME] = EXPERIMENT.scenario
-    from bench_orchestrator.definitions import defs as meta  # its jobs follow from the scenarios
+    from bench_orchestrator.definitions import defs as meta
 
     return meta()

@@ -17,7 +17,7 @@ import dagster as dg
 import psutil
 import pytest
 
-from bench_orchestrator import remote, settings
+from bench_orchestrator import settings
 from bench_orchestrator.deployment import (
     META_LOCATION,
     WARM_SERVER,
@@ -27,12 +27,17 @@ from bench_orchestrator.deployment import (
     read_locations,
 )
 from bench_orchestrator.deployment.processes import processes_of
-from bench_orchestrator.event_log import Run, find_runs, find_trial_runs, get_run, read_journal
-from bench_orchestrator.experiments.experiment import MEBIBYTE
-from bench_orchestrator.harvest import harvest_sweep
-from bench_orchestrator.launching import Webserver, WebserverError
-from bench_orchestrator.model import INIT_STAGES, MEASUREMENTS_ASSET, QUEUE_STAGES, Outcome, Sweep, Tag, again
-from bench_orchestrator.store import Store
+from bench_orchestrator.model.launch import Outcome, Sweep
+from bench_orchestrator.model.plan import again
+from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES
+from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
+from bench_orchestrator.results.store import Store
+from bench_orchestrator.scenarios.experiments.experiment import MEBIBYTE
+from bench_orchestrator.sources.instance import Run, find_runs, find_trial_runs, get_run
+from bench_orchestrator.sweeps import client
+from bench_orchestrator.sweeps.harvest import harvest_sweep
+from bench_orchestrator.sweeps.journal import read_journal
+from bench_orchestrator.webserver import Webserver, WebserverError
 from integration.leftovers import assert_nothing_left
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -105,11 +110,11 @@ class Bench:
 
     def start(self, locations: Sequence[str], scenario: str = "quick", **config: Any) -> str:
         """Launch a sweep as `bench run` does, hurried unless told otherwise; its run id."""
-        return remote.start_sweep(self.webserver, scenario, {**HURRIED, "locations": list(locations), **config})
+        return client.start_sweep(self.webserver, scenario, {**HURRIED, "locations": list(locations), **config})
 
     def start_experiment(self, name: str, **config: Any) -> str:
         """Launch an experiment at its quick size, hurried; its run id."""
-        return remote.start_sweep(self.webserver, name, {**HURRIED, "quick": True, **config})
+        return client.start_sweep(self.webserver, name, {**HURRIED, "quick": True, **config})
 
     def run(self, run_id: str) -> Run:
         """The run as it is now."""
@@ -210,7 +215,7 @@ class Bench:
     def log(self, run_id: str) -> list[str]:
         """What a run logged for people: its messages, and why it failed."""
         lines = [entry.user_message for entry in self.instance.all_logs(run_id) if entry.dagster_event is None]
-        failure = "".join(progress.failure for progress in remote.follow(self.webserver, run_id))
+        failure = "".join(progress.failure for progress in client.follow(self.webserver, run_id))
         return [*lines, failure] if failure else lines
 
     def server(self, name: str) -> psutil.Process:

@@ -14,10 +14,11 @@ import pytest
 
 from bench_orchestrator.defs import harvest
 from bench_orchestrator.deployment import META_LOCATION
-from bench_orchestrator.event_log import Run
-from bench_orchestrator.launching import ASSET_JOB, LaunchRejectedError, LocationAwayError
-from bench_orchestrator.model import MICROSECONDS, Outcome, now_us
-from bench_orchestrator.scenarios import sweep_job_name, sweep_op_name
+from bench_orchestrator.model.instants import MICROSECONDS, now_us
+from bench_orchestrator.model.launch import Outcome
+from bench_orchestrator.scenarios.registry import sweep_job_name, sweep_op_name
+from bench_orchestrator.sources.instance import Run
+from bench_orchestrator.webserver import ASSET_JOB, LaunchRejectedError, LocationAwayError
 from integration.conftest import NewDatabase
 from integration.sweeping import (
     ENDLESS,

@@ -1,6 +1,6 @@
 """The experiments in locations that a deployment serves, at their quick size: each side does its work.
 
-What they have in common is tested every day by `test_mechanisms`, and their sides in process by `tests/test_sides.py`.
+What they have in common is tested by `test_mechanisms`, and their sides in process by `tests/scenarios/test_sides.py`.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench_orchestrator.deployment import STOCK_SERVER
-from bench_orchestrator.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 from integration.sweeping import LONGEST_EXPERIMENT_S, SERVED_EXPERIMENTS, Bench, bench_in, carry_out, project_locations
 
 pytestmark = [pytest.mark.thorough, pytest.mark.timeout(LONGEST_EXPERIMENT_S + 200)]

@@ -1,6 +1,6 @@
 """Every mechanism of an experiment in one sweep, which is killed on the way and resumed.
 
-That each side of the project's experiments does its work is tested in process (`tests/test_sides.py`), and with real
+That each side of the experiments does its work is tested in process (`tests/scenarios/test_sides.py`), and with real
 deployments by `make test-thorough`.
 """
 
@@ -15,9 +15,11 @@ import pytest
 
 from bench_orchestrator.defs.evaluations import WORK_CHECK, evaluation_name
 from bench_orchestrator.deployment import META_LOCATION, WARM_SERVER, CodeLocation
-from bench_orchestrator.model import LaunchPath, Outcome, Stage, Sweep
-from bench_orchestrator.planning import with_baselines_again
-from bench_orchestrator.usage import MEASURES
+from bench_orchestrator.model.launch import Outcome, Sweep
+from bench_orchestrator.model.plan import LaunchPath
+from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.sources.processes import MEASURES
+from bench_orchestrator.sweeps.planning import with_baselines_again
 from integration.mechanisms import IMPOSTOR, LIMITED, NAME, PARTS, SERVED, SIDES
 from integration.sweeping import LONGEST_EXPERIMENT_S, Bench, bench_in, project_locations
 

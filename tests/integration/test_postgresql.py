@@ -16,7 +16,7 @@ import dagster as dg
 import pytest
 from postgresql import PostgresServer, execute, running_server
 
-from bench_orchestrator.model import Outcome
+from bench_orchestrator.model.launch import Outcome
 from integration.leftovers import assert_nothing_left
 from integration.sweeping import (
     FAST,

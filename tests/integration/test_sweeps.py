@@ -20,10 +20,11 @@ import yaml
 
 from bench_orchestrator.deployment import META_LOCATION, CodeLocation
 from bench_orchestrator.deployment.processes import MARKER, processes_of
-from bench_orchestrator.event_log import find_runs
-from bench_orchestrator.launching import Webserver, WebserverError
-from bench_orchestrator.model import Outcome, Tag
-from bench_orchestrator.scenarios import MONITOR, sweep_job_name
+from bench_orchestrator.model.launch import Outcome
+from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.scenarios.registry import MONITOR, sweep_job_name
+from bench_orchestrator.sources.instance import find_runs
+from bench_orchestrator.webserver import Webserver, WebserverError
 from integration.conftest import LIMITED_SCENARIO, NewDatabase
 from integration.leftovers import assert_nothing_left
 from integration.sweeping import (

@@ -13,7 +13,7 @@ from dagster import DagsterRunStatus
 from dagster_graphql import DagsterGraphQLClient
 
 from bench_orchestrator.deployment import CodeLocation, Deployment, why_no_cpu_limits
-from bench_orchestrator.usage import MEASURES, UsageMeter, server_memory
+from bench_orchestrator.sources.processes import MEASURES, UsageMeter, server_memory
 
 TinyLocation = Callable[[str], CodeLocation]
 StartDeployment = Callable[..., Deployment]

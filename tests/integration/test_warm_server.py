@@ -17,7 +17,7 @@ from bench_orchestrator.deployment.processes import processes_of
 from integration.serving import LOCATION, Server, behaviours, gone, serve
 from integration.sweeping import wait_for
 
-RELOADING_SERVER = ("bench_orchestrator.warm_server",)
+RELOADING_SERVER = ("dagster_warm",)
 THREAD = "threading.Thread(target=time.sleep, args=(3600,), name='metrics', daemon=True).start()"
 FOLDER = "import tempfile\nFOLDER = tempfile.TemporaryDirectory()\nFOUND = lambda: os.path.isdir(FOLDER.name)"
 
@@ -140,7 +140,7 @@ class TestARun:
             assert 0 <= float(told["fork_ms"]) < 60_000
             assert 0 < float(told["template_age_s"]) < 3_600
             template = template_of(server, run_id)
-            assert "bench_orchestrator.warm_server" in template.cmdline()
+            assert "dagster_warm" in template.cmdline()
             assert template.num_threads() == 1
 
     def test_is_launched_the_stock_way_if_its_tag_says_so(self, server: Server) -> None:
