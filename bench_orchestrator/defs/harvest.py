@@ -11,8 +11,9 @@ from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.launch import Launch, Outcome, Sweep
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
 from bench_orchestrator.sources.instance import FINISHED, IN_PROGRESS, Run, end_as_failed, find_runs
-from bench_orchestrator.sweeps.harvest import given_up, harvest_sweep, may_go_on, overdue
+from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.journal import read_journal
+from bench_orchestrator.sweeps.liveness import given_up, may_go_on, overdue
 
 RESULTS_POOL = "bench_results"
 """Serialises harvest runs, because DuckDB has one writer at a time."""
