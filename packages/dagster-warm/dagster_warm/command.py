@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -88,6 +89,7 @@ def _serve(
 
 def _serve_reloading(options: Options, dagster_options: Mapping[str, Any]) -> None:
     """As `dagster code-server start` does: pass everything on to a server, and replace that one on a reload."""
+    _heed_signals()
     os.environ[OPTIONS_VARIABLE] = json.dumps(asdict(options))
     for name, variable in _FORWARDED.items():
         if dagster_options[name]:
@@ -100,6 +102,7 @@ def _serve_reloading(options: Options, dagster_options: Mapping[str, Any]) -> No
 
 def _serve_once(options: Options) -> None:
     """Have Dagster's servers in this process launch their runs warm."""
+    _heed_signals()
     inherited = os.environ.pop(LISTENER_VARIABLE, None)
     warmth = Warmth(
         options,
@@ -108,6 +111,12 @@ def _serve_once(options: Options) -> None:
         logger=logging.getLogger("dagster.code_server"),
     )
     internals.serve_with(partial(WarmApiServer, warmth=warmth))
+
+
+def _heed_signals() -> None:
+    """End on SIGTERM also where SIGINT is ignored, as in a script's `command &`: Dagster handles both alike."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _listener(inherited: str) -> Listener:

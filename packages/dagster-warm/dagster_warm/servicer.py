@@ -74,7 +74,7 @@ class Warmth:
     @cached_property
     def _directory(self) -> Path:
         """For the sockets of the templates; the last of them removes it."""
-        return Path(tempfile.mkdtemp(prefix="bench-warm-"))
+        return Path(tempfile.mkdtemp(prefix="dagster-warm-"))
 
     def begin(
         self, loaded: internals.LoadedRepositories, instance_ref: internals.InstanceRef | None, harmless: frozenset[int]
