@@ -5,10 +5,11 @@ an answer.
 """
 
 import random
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.instants import now_us
@@ -94,15 +95,13 @@ def plan_sweep(
         for variant in variants
         for site in (sites[variant.name],)
     ]
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            locations, trials = plan_trials(placements, repeats=repeats, warmups=warmups, seed=seed)
-            break
-        except TooFewPartitionsError:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(1)
+    until_there_are_partitions = Retrying(
+        retry=retry_if_exception_type(TooFewPartitionsError),
+        stop=stop_after_delay(patience_s),
+        wait=wait_fixed(1),
+        reraise=True,
+    )
+    locations, trials = until_there_are_partitions(plan_trials, placements, repeats=repeats, warmups=warmups, seed=seed)
     return SweepPlan(
         sweep_id=sweep_id,
         scenario=scenario.name,
