@@ -34,7 +34,7 @@ def test_a_side_that_does_less_than_its_work_fails(bench: Bench) -> None:
     run_id = bench.start_experiment("graph-asset", only=["graph asset, in-process"])
     assert bench.wait_for_end(run_id, LONGEST_EXPERIMENT_S) is dg.DagsterRunStatus.SUCCESS, bench.log(run_id)
     sweep = bench.harvest_now(run_id)
-    assert {launch.outcome for launch in sweep.launches if launch.deployment} == {Outcome.OK}
-    wrong = [launch for launch in sweep.launches if launch.variant == "graph asset, in-process"]
-    assert [launch.outcome for launch in wrong] == [Outcome.FAILED]
+    assert {trial.outcome for trial in sweep.trials if trial.deployment} == {Outcome.OK}
+    wrong = [trial for trial in sweep.trials if trial.variant == "graph asset, in-process"]
+    assert [trial.outcome for trial in wrong] == [Outcome.FAILED]
     assert wrong[0].reason == "it succeeded, but did 1 of 3 units of work"

@@ -44,16 +44,16 @@ def test_a_killed_experiment_is_resumed_and_every_launch_is_there_once(bench: Be
     bench.worker(run_id).send_signal(signal.SIGKILL)
     assert bench.wait_for_end(run_id) is Status.FAILURE
     interrupted = bench.harvest_now(run_id)
-    owed = [launch.trial for launch in interrupted.launches if launch.outcome is Outcome.LOST]
-    assert 0 < len(owed) <= len(interrupted.launches) - 3
+    owed = [trial.number for trial in interrupted.trials if trial.outcome is Outcome.LOST]
+    assert 0 < len(owed) <= len(interrupted.trials) - 3
 
     resumed = bench.start_experiment("executors", resume=interrupted.plan.sweep_id)
     assert bench.wait_for_end(resumed, LONGEST_EXPERIMENT_S) is Status.SUCCESS, bench.log(resumed)
     sweep = bench.harvest_now(resumed)
     assert sweep.plan.sweep_id == interrupted.plan.sweep_id
-    assert [launch.outcome for launch in sweep.launches] == [Outcome.OK] * len(sweep.plan.trials)
-    kept = [launch for launch in interrupted.launches if launch.outcome is Outcome.OK]
-    assert [sweep.launches[launch.trial - 1].run_id for launch in kept] == [launch.run_id for launch in kept]
+    assert [trial.outcome for trial in sweep.trials] == [Outcome.OK] * len(sweep.plan.trials)
+    kept = [trial for trial in interrupted.trials if trial.outcome is Outcome.OK]
+    assert [sweep.trials[trial.number - 1].launch.run_id for trial in kept] == [trial.launch.run_id for trial in kept]
 
     again_in_vain = bench.start_experiment("executors", resume=interrupted.plan.sweep_id)
     assert bench.wait_for_end(again_in_vain) is Status.FAILURE
