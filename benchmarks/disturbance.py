@@ -24,14 +24,16 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from bench_orchestrator import remote
 from bench_orchestrator.deployment import META_LOCATION, Deployment, read_locations
-from bench_orchestrator.event_log import find_trial_runs, get_run, read_run_log
-from bench_orchestrator.launching import ASSET_JOB, Webserver
-from bench_orchestrator.model import MICROSECONDS, Stage, Tag, now_us
+from bench_orchestrator.model.instants import MICROSECONDS, now_us
+from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.sources.instance import find_trial_runs, get_run, read_run_log
 from bench_orchestrator.statistics import Estimate, fit_line, median
-from bench_orchestrator.sweep import POLL_S
-from bench_orchestrator.timeline import Timeline, timeline
+from bench_orchestrator.sweeps import client
+from bench_orchestrator.sweeps.launching import POLL_S
+from bench_orchestrator.timeline.stages import Timeline, timeline
+from bench_orchestrator.webserver import ASSET_JOB, Webserver
 
 LIMIT = 0.1
 """Share of the bare lag that the orchestrator may add."""
@@ -52,10 +54,10 @@ def lag_without_wait_s(times: Timeline) -> float:
 def launch_by_sweep(webserver: Webserver, instance: dg.DagsterInstance, location: str, launches: int) -> list[Timeline]:
     """One sweep of so many trials; returns when it has been harvested, so that nothing of it is left to do."""
     config = {"locations": [location], "repeats": launches, "warmups": 0, "pause_s": PAUSE_S, "jitter_s": JITTER_S}
-    run_id = remote.start_sweep(webserver, "quick", config)
-    for _ in remote.follow(webserver, run_id):
+    run_id = client.start_sweep(webserver, "quick", config)
+    for _ in client.follow(webserver, run_id):
         pass
-    sweep = remote.fetch_sweep(webserver, run_id, timeout_s=300)
+    sweep = client.fetch_sweep(webserver, run_id, timeout_s=300)
     return [read(instance, run.run_id) for run in find_trial_runs(instance, sweep.plan.sweep_id)]
 
 

@@ -22,13 +22,16 @@ from rich.console import Console
 from rich.table import Table
 
 from bench_orchestrator.charts import CHARTS, save
-from bench_orchestrator.environment import describe_environment
-from bench_orchestrator.event_log import plan_event
-from bench_orchestrator.harvest import harvest_sweep
-from bench_orchestrator.model import Location, PlannedTrial, Sweep, SweepPlan, Tag, now_us
+from bench_orchestrator.model.instants import now_us
+from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
+from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.results.store import Store
 from bench_orchestrator.statistics import median
-from bench_orchestrator.store import Store
-from bench_orchestrator.sweep import trial_tags
+from bench_orchestrator.sweeps.environment import describe_environment
+from bench_orchestrator.sweeps.harvest import harvest_sweep
+from bench_orchestrator.sweeps.journal import plan_event
+from bench_orchestrator.sweeps.launching import trial_tags
 
 LIMIT = 1.5
 """How many times the small sweep's cost per launch the large one's may be."""

@@ -27,9 +27,9 @@ from rich.console import Console
 from rich.table import Table
 from urllib3.exceptions import HTTPError
 
-from bench_orchestrator.findings import describe_estimate
-from bench_orchestrator.launching import ASSET_JOB, Webserver
+from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.statistics import median
+from bench_orchestrator.webserver import ASSET_JOB, Webserver
 
 AT_REST_S = 20.0
 BETWEEN_WRITES_S = 0.5

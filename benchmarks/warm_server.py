@@ -39,13 +39,15 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.deployment import STOCK_SERVER, WARM_SERVER, Deployment, shape_location
-from bench_orchestrator.event_log import get_run, read_run_log
-from bench_orchestrator.findings import describe_estimate
-from bench_orchestrator.launching import ASSET_JOB, Webserver
-from bench_orchestrator.model import MICROSECONDS, Boundary, Tag, now_us
+from bench_orchestrator.model.instants import MICROSECONDS, now_us
+from bench_orchestrator.model.stages import Boundary
+from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.sources.instance import get_run, read_run_log
 from bench_orchestrator.statistics import Estimate, median, paired_ratio, ratio
-from bench_orchestrator.timeline import Timeline, timeline
+from bench_orchestrator.timeline.stages import Timeline, timeline
+from bench_orchestrator.webserver import ASSET_JOB, Webserver
 
 LARGE, SMALL = "a10k", "a10"
 CHAINS, CHAIN = "a2004_chains6_sleep0ms", 6

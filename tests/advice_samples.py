@@ -8,11 +8,13 @@ from typing import Any
 from experiment_samples import experiment_sweep
 from samples import CREATED_US, ENVIRONMENT, make_launch, make_sweep, measured_sweep
 
-from bench_orchestrator.evaluation import evaluate
-from bench_orchestrator.evidence import Evidence
-from bench_orchestrator.experiments import EXPERIMENTS
-from bench_orchestrator.model import INIT_STAGES, MICROSECONDS, QUEUE_STAGES, Launch, Stage, Sweep
-from bench_orchestrator.predictions import LagModel, fit_lags
+from bench_orchestrator.analysis.evaluation import evaluate
+from bench_orchestrator.analysis.evidence import Evidence
+from bench_orchestrator.analysis.lag_model import LagModel, fit_lags
+from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.launch import Launch, Sweep
+from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES, Stage
+from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 from synthetic_locations.shape import Shape
 
 FITTED_SIZES = (250, 500, 2_000, 5_000, 10_000)

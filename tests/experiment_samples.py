@@ -10,19 +10,13 @@ from dataclasses import replace
 
 from samples import CREATED_US, ENVIRONMENT, make_launch, make_sweep, unmeasured
 
-from bench_orchestrator.experiments import EXPERIMENTS
-from bench_orchestrator.model import (
-    MICROSECONDS,
-    Launch,
-    Outcome,
-    Prediction,
-    ServerState,
-    Stage,
-    StepSpan,
-    Sweep,
-    Variant,
-)
-from bench_orchestrator.planning import with_baselines_again
+from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.launch import Launch, Outcome, Sweep
+from bench_orchestrator.model.plan import Prediction, ServerState, Variant
+from bench_orchestrator.model.runs import StepSpan
+from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.sweeps.planning import with_baselines_again
 
 _SERVER_S = {ServerState.AS_IT_IS: 0.0, ServerState.REPLACED: 0.4, ServerState.FROM_ZERO: 5.0}
 """What is done to the code server adds to a submit."""

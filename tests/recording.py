@@ -13,9 +13,12 @@ from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 from dagster_k8s import K8sRunLauncher
 from kubernetes.client import Configuration
 
-from bench_orchestrator.event_log import note_event, plan_event
-from bench_orchestrator.model import Outcome, SweepPlan, Tag, TrialNote, now_us
-from bench_orchestrator.sweep import trial_tags
+from bench_orchestrator.model.instants import now_us
+from bench_orchestrator.model.launch import Outcome, TrialNote
+from bench_orchestrator.model.plan import SweepPlan
+from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.sweeps.journal import note_event, plan_event
+from bench_orchestrator.sweeps.launching import trial_tags
 
 PROCESS: dict[str, float | str] = {"import_s": 1.25, "location": "a10"}
 """What `measured` reports of its process."""

@@ -6,21 +6,11 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
-from bench_orchestrator.model import (
-    INIT_STAGES,
-    MICROSECONDS,
-    QUEUE_STAGES,
-    BootStage,
-    Boundary,
-    Launch,
-    Location,
-    Outcome,
-    PlannedTrial,
-    Pod,
-    Stage,
-    Sweep,
-    SweepPlan,
-)
+from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.launch import Launch, Outcome, Sweep
+from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
+from bench_orchestrator.model.runs import Pod
+from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES, BootStage, Boundary, Stage
 
 SWEEP_ID = "20260714-093000-4f2a"
 CREATED_US = 1_784_021_400 * MICROSECONDS

@@ -15,9 +15,11 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from bench_orchestrator import findings
-from bench_orchestrator.model import MICROSECONDS, BootStage, Outcome, Piece, Stage, Sweep
-from bench_orchestrator.tables import Row, shared_environment
+from bench_orchestrator.analysis import wording
+from bench_orchestrator.analysis.summary import Row, shared_environment
+from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.launch import Outcome, Sweep
+from bench_orchestrator.model.stages import BootStage, Piece, Stage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -162,9 +164,9 @@ def say_nothing_measured(ax: Axes, text: str) -> None:
 def sample_note(rows: Sequence[Row]) -> str:
     """How many launches each location's or side's figures rest on, and what its interval really covers."""
     kind = "location" if any(row.size for row in rows) else "side"
-    note = f"Launches per {kind}: n = {findings.span_of([row.n for row in rows])}"
+    note = f"Launches per {kind}: n = {wording.span_of([row.n for row in rows])}"
     coverages = [round(100 * row.coverage) for row in rows if row.coverage is not None]
-    return f"{note}; intervals cover the median with {findings.span_of(coverages)} %." if coverages else f"{note}."
+    return f"{note}; intervals cover the median with {wording.span_of(coverages)} %." if coverages else f"{note}."
 
 
 def describe_circumstances(started_us: int, environment: Mapping[str, Any], executors: Iterable[str]) -> str:

@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from bench_orchestrator import findings
+from bench_orchestrator.analysis import wording
+from bench_orchestrator.analysis.evaluation import Evaluation, Side, evaluate, is_experiment
+from bench_orchestrator.analysis.evaluation.verdicts import NOTHING_COMPARED, describe_change, describe_ratio
 from bench_orchestrator.charts import canvas, marks
 from bench_orchestrator.charts.drawing import CHARTS, Chart
-from bench_orchestrator.evaluation import Evaluation, Side, evaluate, is_experiment
-from bench_orchestrator.evaluation.verdicts import NOTHING_COMPARED, describe_change, describe_ratio
-from bench_orchestrator.experiments import LAG, WORK
-from bench_orchestrator.experiments.experiment import TIME_TO_CODE
-from bench_orchestrator.model import Sweep, again
+from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.model.plan import again
+from bench_orchestrator.scenarios.experiments import LAG, WORK
+from bench_orchestrator.scenarios.experiments.experiment import TIME_TO_CODE
 from bench_orchestrator.statistics import Estimate, Verdict
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def comparison(sweep: Sweep) -> Figure:
     title = evaluation.lead(measure) or NOTHING_COMPARED
     figure, (ax,) = canvas.frame(sweep, title, f"{evaluation.basis}.", _height(positions, 0.46) + 0.75)
     if not any(side.measures[measure.name] for side in evaluation.sides):
-        canvas.say_nothing_measured(ax, findings.NOTHING_MEASURED)
+        canvas.say_nothing_measured(ax, wording.NOTHING_MEASURED)
         return figure
     for group in groups:
         _draw_noise(ax, evaluation, group, positions[group[0].name])
@@ -84,10 +85,10 @@ def costs(sweep: Sweep) -> Figure:
     title = evaluation.lead(WORK) or "What else differs between the sides"
     figure, axes = canvas.frame(sweep, title, note, height, len(panels) or 1, columns)
     if not panels:
-        text = "No median differs by more than 5 %" if others else findings.NOTHING_MEASURED
+        text = "No median differs by more than 5 %" if others else wording.NOTHING_MEASURED
         canvas.say_nothing_measured(axes[0], text)
     for number, (panel, ax) in enumerate(zip(panels, axes, strict=False)):
-        digits = findings.digits_of([value.value for value in panel.values.values()])
+        digits = wording.digits_of([value.value for value in panel.values.values()])
         longest = max(max(value.value, value.high or 0) for value in panel.values.values())
         for name, position in positions.items():
             if (value := panel.values.get(name)) is not None:
@@ -161,7 +162,7 @@ def _label_side(ax: Axes, evaluation: Evaluation, side: Side, position: float, c
     estimate = side.measures[measure.name]
     found = evaluation.comparisons.get((side.name, measure.name))
     if heads or estimate is None:
-        effect, verdict = findings.describe_estimate(estimate, measure.unit, None), "baseline" if heads else ""
+        effect, verdict = wording.describe_estimate(estimate, measure.unit, None), "baseline" if heads else ""
     elif found is None:
         effect, verdict = "no block in common", ""
     else:

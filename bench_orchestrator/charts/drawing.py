@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
-from bench_orchestrator import findings
+from bench_orchestrator.analysis import wording
+from bench_orchestrator.analysis.summary import MedianLaunch, Row, lag_fits, location_rows, sweep_rows
 from bench_orchestrator.charts import canvas, marks
-from bench_orchestrator.model import PIECES, Outcome, Sweep
-from bench_orchestrator.tables import MedianLaunch, Row, lag_fits, location_rows, sweep_rows
+from bench_orchestrator.model.launch import Outcome, Sweep
+from bench_orchestrator.model.stages import PIECES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +43,7 @@ def all_locations(sweep: Sweep) -> Figure:
         return [(canvas.QUEUE, launch.queue_s), (canvas.INIT, launch.init_s)]
 
     dots: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 3.4, "color": canvas.INK, "mew": 0}
-    figure, ax = _stacked_bars(sweep, rows, findings.span(rows), "launch lag, seconds", pieces)
+    figure, ax = _stacked_bars(sweep, rows, wording.span(rows), "launch lag, seconds", pieces)
     for position, row in enumerate(rows):
         if row.lag_s is None:
             continue
@@ -67,7 +68,7 @@ def stage_breakdown(sweep: Sweep) -> Figure:
         return [(canvas.COLOURS[piece], launch.pieces_s.get(piece, 0.0)) for piece in shown]
 
     figure, ax = _stacked_bars(
-        sweep, rows, findings.dominance(rows), "seconds from the request to the first step", pieces
+        sweep, rows, wording.dominance(rows), "seconds from the request to the first step", pieces
     )
     for position, row in enumerate(rows):
         if row.median_launch is not None:
@@ -85,9 +86,9 @@ def lag_vs_assets(sweep: Sweep) -> Figure:
     if fits:
         coverage = min(fit.slope.coverage for fit in fits.values())
         note += f"; the interval covers the slope with {100 * coverage:.0f} %"
-    figure, (ax,) = canvas.frame(sweep, findings.growth(fits), note, 3.0)
+    figure, (ax,) = canvas.frame(sweep, wording.growth(fits), note, 3.0)
     if not any(row.lags_s for row in rows):
-        canvas.say_nothing_measured(ax, findings.NOTHING_MEASURED)
+        canvas.say_nothing_measured(ax, wording.NOTHING_MEASURED)
         return figure
     largest = max(row.asset_count for row in rows)
     variants = sorted({row.variant for row in rows})
@@ -118,11 +119,11 @@ def assets_vs_partitions(sweep: Sweep) -> Figure:
     """Lag and init time of every launch, location by location: partitions against assets."""
     rows = location_rows(sweep.launches)
     figure, axes = canvas.frame(
-        sweep, findings.comparison(rows), canvas.sample_note(rows), marks.rows_height(rows), panels=2
+        sweep, wording.comparison(rows), canvas.sample_note(rows), marks.rows_height(rows), panels=2
     )
     if not any(row.lags_s for row in rows):
         for ax in axes:
-            canvas.say_nothing_measured(ax, findings.NOTHING_MEASURED if ax is axes[0] else "")
+            canvas.say_nothing_measured(ax, wording.NOTHING_MEASURED if ax is axes[0] else "")
         return figure
     quantities = (
         ("launch lag, seconds", [(row.lag_s, row.lags_s) for row in rows]),
@@ -151,7 +152,7 @@ def trial_outcomes(sweep: Sweep) -> Figure:
     note = f"Trials: n = {sum(row.trials for row in rows)}"
     if warmups:
         note += f"; {warmups} warm-ups are left out, {bad_warmups} of them not ok"
-    figure, (ax,) = canvas.frame(sweep, findings.tally(rows), note, marks.rows_height(rows))
+    figure, (ax,) = canvas.frame(sweep, wording.tally(rows), note, marks.rows_height(rows))
     if not rows:
         canvas.say_nothing_measured(ax, "No trials")
         return figure
@@ -170,7 +171,7 @@ def trial_outcomes(sweep: Sweep) -> Figure:
     marks.legend(
         ax,
         [
-            canvas.patch(color=canvas.OUTCOME_COLOURS[outcome], label=findings.describe_outcome(outcome))
+            canvas.patch(color=canvas.OUTCOME_COLOURS[outcome], label=wording.describe_outcome(outcome))
             for outcome in seen
         ],
     )
@@ -244,7 +245,7 @@ def _stacked_bars(
     """A bar for each location's median launch, stacked from its pieces (colour and seconds)."""
     figure, (ax,) = canvas.frame(sweep, title, canvas.sample_note(rows), marks.rows_height(rows))
     if not rows:
-        canvas.say_nothing_measured(ax, findings.NOTHING_MEASURED)
+        canvas.say_nothing_measured(ax, wording.NOTHING_MEASURED)
         return figure, ax
     marks.lay_out_rows(ax, rows, unit)
     totals_s = [sum(s for _, s in pieces(row.median_launch)) for row in rows if row.median_launch]
@@ -268,7 +269,7 @@ def _name_points(ax: Axes, rows: Sequence[Row], largest: int) -> None:
     taken = {"bottom": float("inf"), "top": float("inf")}
     for row in reversed(rows):
         if row.lag_s is None:
-            ending = findings.describe_outcomes(row.failures) or "no trials"
+            ending = wording.describe_outcomes(row.failures) or "no trials"
             ax.annotate(
                 f"\N{MULTIPLICATION SIGN} {row.label}: {ending}",
                 (row.asset_count, 0),

@@ -6,10 +6,10 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bench_orchestrator import findings
+from bench_orchestrator.analysis import wording
+from bench_orchestrator.analysis.summary import Row
 from bench_orchestrator.charts import canvas
 from bench_orchestrator.statistics import Estimate
-from bench_orchestrator.tables import Row
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -111,9 +111,9 @@ def label_end(ax: Axes, x: float, position: float, text: str, row: Row | None = 
 
 def label_nothing(ax: Axes, position: float, row: Row) -> None:
     """In the place of a bar: that nothing was measured, and why."""
-    reason = findings.describe_outcomes(row.failures) or "no trials"
+    reason = wording.describe_outcomes(row.failures) or "no trials"
     ax.annotate(
-        f"{findings.NOTHING_MEASURED.lower()}: {reason}",
+        f"{wording.NOTHING_MEASURED.lower()}: {reason}",
         (0, position),
         xytext=(4, 0),
         textcoords="offset points",

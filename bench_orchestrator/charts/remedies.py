@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bench_orchestrator.advice import Advice, headline
+from bench_orchestrator.analysis.advice import Advice, headline
+from bench_orchestrator.analysis.remedies import RankedRemedy
+from bench_orchestrator.analysis.wording import describe_estimate, quote
 from bench_orchestrator.charts import canvas
 from bench_orchestrator.charts.comparing import VERDICT_COLOURS
-from bench_orchestrator.findings import describe_estimate, quote
-from bench_orchestrator.remedies import RankedRemedy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""`bench gate`: a limit for the launch lag, as a step of a CI pipeline."""
+"""`bench gate`: a limit on the launch lag, as a step of a CI pipeline."""
 
 import json
 import sys
@@ -11,29 +11,31 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from bench_orchestrator.analysis.gate import FEWEST_TRIALS, JudgedLocation, Ruling, conclude, judge
+from bench_orchestrator.analysis.summary import sweep_rows
+from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
 from bench_orchestrator.cli.values import Duration, Names
-from bench_orchestrator.findings import describe_estimate
-from bench_orchestrator.gate import FEWEST_TRIALS, JudgedLocation, Ruling, conclude, judge
 from bench_orchestrator.report import write_sweep
-from bench_orchestrator.scenarios import GATE, SCENARIOS
-from bench_orchestrator.tables import sweep_rows
+from bench_orchestrator.scenarios.registry import GATE, SCENARIOS
 
 _EXIT_CODES = {Ruling.UNDER: 0, Ruling.OVER: 1, Ruling.UNDECIDED: 4}
 _STYLES = {Ruling.UNDER: "green", Ruling.OVER: "red", Ruling.UNDECIDED: "yellow"}
 
 
 @click.command(name="gate")
-@click.option("--max-lag", "max_lag_s", type=Duration(), required=True, help="Limit for the median launch lag: 10s.")
+@click.option(
+    "--max-lag", "max_lag_s", type=Duration(), required=True, help="Limit for the median launch lag, such as 10s."
+)
 @click.option(
     "--locations",
     "names",
     type=Names(),
     default=SCENARIOS[GATE].locations,
     show_default=",".join(SCENARIOS[GATE].locations),
-    help="Code locations, with commas between.",
+    help="Code locations, separated by commas.",
 )
 @click.option(
     "--trials",
@@ -44,7 +46,7 @@ _STYLES = {Ruling.UNDER: "green", Ruling.OVER: "red", Ruling.UNDECIDED: "yellow"
 )
 @timeout_option
 @url_option
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; all else to stderr.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")
 def command(
     max_lag_s: float,
     names: tuple[str, ...],
@@ -53,14 +55,15 @@ def command(
     url: str | None,
     as_json: bool,
 ) -> None:
-    """Launch trials, and fail if the launch lag is over a limit, or may be.
+    """Fail if the launch lag is over a limit, for CI.
 
-    In a location that is not synthetic, each trial really materializes one of its assets.
+    Launches trials in each location and judges the 95 % interval of the median launch lag. In a location that is not
+    synthetic, each trial really materializes one of its assets.
 
     \b
     Exit codes:
-      0  in every location the 95 % interval of the median launch lag is under the limit
-      1  in some location all of that interval is over it
+      0  under: the whole interval is under the limit in every location
+      1  over: the whole interval is over the limit in some location
       4  cannot tell: the limit is within an interval, or trials failed
 
     \b

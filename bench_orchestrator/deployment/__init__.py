@@ -6,12 +6,7 @@ beside what it measures.
 """
 
 from bench_orchestrator.deployment.cpu_limits import why_no_cpu_limits
-from bench_orchestrator.deployment.home import (
-    DeploymentError,
-    RunningDeployment,
-    find_deployment,
-    find_home,
-)
+from bench_orchestrator.deployment.home import DeploymentError, RunningDeployment, find_deployment, find_home
 from bench_orchestrator.deployment.instance import instance_home
 from bench_orchestrator.deployment.local import Deployment
 from bench_orchestrator.deployment.locations import (

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import psutil
 
-from bench_orchestrator.model import UnusableError
+from bench_orchestrator.model.errors import UnusableError
 
 HOST = "127.0.0.1"
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from bench_orchestrator.advice import Advice, describe_saving, headline
-from bench_orchestrator.claims import JudgedClaim, Judgement
-from bench_orchestrator.findings import describe_estimate
-from bench_orchestrator.remedies import RankedRemedy
+from bench_orchestrator.analysis.advice import Advice, describe_saving, headline
+from bench_orchestrator.analysis.claims import JudgedClaim, Judgement
+from bench_orchestrator.analysis.remedies import RankedRemedy
+from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.report.text import escape, table
 
 

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterator, Sequence
 
-from bench_orchestrator import findings
-from bench_orchestrator.evaluation import Evaluation, Side
-from bench_orchestrator.evaluation.verdicts import describe_change, describe_ratio
-from bench_orchestrator.model import LaunchPath, Prediction, ServerState, Variant
+from bench_orchestrator.analysis import wording
+from bench_orchestrator.analysis.evaluation import Evaluation, Side
+from bench_orchestrator.analysis.evaluation.verdicts import describe_change, describe_ratio
+from bench_orchestrator.model.plan import LaunchPath, Prediction, ServerState, Variant
 from bench_orchestrator.report.text import escape, table
 from bench_orchestrator.statistics import Estimate, Verdict
 
@@ -42,7 +42,7 @@ def render_sides(evaluation: Evaluation) -> str:
         compare_side(evaluation, group, side)
         | {
             "against": "" if side is group[0] else group[0].name,
-            "not ok": findings.describe_outcomes(side.failures) or "none",
+            "not ok": wording.describe_outcomes(side.failures) or "none",
         }
         for group in evaluation.groups
         for side in group
@@ -176,4 +176,4 @@ def _describe_needs(variant: Variant) -> str:
 
 
 def _number(estimate: Estimate | Prediction | None) -> str:
-    return findings.describe_estimate(estimate, "", None, no_interval="")
+    return wording.describe_estimate(estimate, "", None, no_interval="")

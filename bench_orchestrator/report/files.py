@@ -7,17 +7,17 @@ from pathlib import Path
 
 import duckdb
 
-from bench_orchestrator.advice import Advice, explain_errors, first_steps_after
+from bench_orchestrator.analysis.advice import Advice, explain_errors, first_steps_after
+from bench_orchestrator.analysis.claims import JudgedClaim
+from bench_orchestrator.analysis.evidence import Evidence
 from bench_orchestrator.charts import ChartFiles, charts_for, save
 from bench_orchestrator.charts.output import replacing
-from bench_orchestrator.claims import JudgedClaim
-from bench_orchestrator.evidence import Evidence
-from bench_orchestrator.model import Sweep
-from bench_orchestrator.records import LAUNCH_COLUMNS, launch_record
+from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.report.advice import render_claims, render_remedies
 from bench_orchestrator.report.html import render_page
 from bench_orchestrator.report.markdown import Picture, render_markdown
-from bench_orchestrator.store import Store
+from bench_orchestrator.results.rows import LAUNCH_COLUMNS, launch_record
+from bench_orchestrator.results.store import Store
 
 
 @dataclass(frozen=True)

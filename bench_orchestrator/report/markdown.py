@@ -5,14 +5,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bench_orchestrator import findings
-from bench_orchestrator.evaluation import Evaluation, evaluate, is_experiment
-from bench_orchestrator.model import MICROSECONDS, PIECES, Launch, Outcome, Stage, Sweep, SweepPlan
+from bench_orchestrator.analysis import wording
+from bench_orchestrator.analysis.evaluation import Evaluation, evaluate, is_experiment
+from bench_orchestrator.analysis.summary import Row, lag_fits, shared_environment, sweep_rows
+from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.launch import Launch, Outcome, Sweep
+from bench_orchestrator.model.plan import SweepPlan
+from bench_orchestrator.model.stages import PIECES, Stage
 from bench_orchestrator.report import experiment
 from bench_orchestrator.report.text import escape, table
-from bench_orchestrator.scenarios import SCENARIOS
+from bench_orchestrator.scenarios.registry import SCENARIOS
 from bench_orchestrator.statistics import Fit
-from bench_orchestrator.tables import Row, lag_fits, shared_environment, sweep_rows
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def _answer(sweep: Sweep, rows: Sequence[Row], evaluation: Evaluation | None, ad
     scenario = SCENARIOS.get(sweep.plan.scenario)
     yield f"# {escape(scenario.question if scenario else sweep.plan.scenario)}"
     fits = lag_fits(sweep.launches)
-    yield f"**{evaluation.answer if evaluation else findings.dominance_in_seconds(rows)}.**"
+    yield f"**{evaluation.answer if evaluation else wording.dominance_in_seconds(rows)}.**"
     if advice:
         yield "What to do first:"
         yield "\n".join(f"- {line}" for line in advice)
@@ -74,9 +77,9 @@ def _locations(rows: Sequence[Row], fits: Mapping[str, Fit]) -> Iterator[str]:
                 escape(row.label),
                 row.size,
                 str(row.n),
-                *(findings.describe_estimate(e, unit="") for e in (row.queue_s, row.init_s, row.lag_s)),
+                *(wording.describe_estimate(e, unit="") for e in (row.queue_s, row.init_s, row.lag_s)),
                 "none" if row.coverage is None else f"{100 * row.coverage:.0f} %",
-                findings.describe_outcomes(row.failures) or "none",
+                wording.describe_outcomes(row.failures) or "none",
             ]
             for row in rows
         ),
@@ -91,12 +94,12 @@ def _locations(rows: Sequence[Row], fits: Mapping[str, Fit]) -> Iterator[str]:
 
 def _details(rows: Sequence[Row], fits: Mapping[str, Fit]) -> Iterator[str]:
     if any(row.lag_s for row in rows):
-        yield findings.span(rows)
+        yield wording.span(rows)
     if fits:
-        yield findings.growth(fits)
+        yield wording.growth(fits)
     if len({bool(row.partition_count) for row in rows if row.lag_s}) > 1:
-        yield findings.comparison(rows)
-    yield findings.tally(rows)
+        yield wording.comparison(rows)
+    yield wording.tally(rows)
 
 
 def _stages(rows: Sequence[Row]) -> Iterator[str]:
@@ -105,7 +108,7 @@ def _stages(rows: Sequence[Row]) -> Iterator[str]:
         return
     yield "## Where the seconds go"
     yield "The median of each stage, in seconds, with its interval, in the order in which the stages happen."
-    if kubernetes := findings.kubernetes(rows):
+    if kubernetes := wording.kubernetes(rows):
         yield f"{kubernetes}."
     yield table(
         ["stage", "runs in", *(escape(row.label) for row in measured)],
@@ -113,7 +116,7 @@ def _stages(rows: Sequence[Row]) -> Iterator[str]:
             [
                 piece.row_label,
                 piece.process,
-                *(findings.describe_estimate(estimate, unit="") for estimate in estimates),
+                *(wording.describe_estimate(estimate, unit="") for estimate in estimates),
             ]
             for piece in PIECES
             if any(estimates := [row.piece_s(piece) for row in measured]) or isinstance(piece, Stage)
@@ -133,7 +136,7 @@ def _failures(sweep: Sweep) -> Iterator[str]:
             [
                 f"{launch.trial}{' (warm-up)' if launch.warmup else ''}",
                 escape(f"{launch.variant}: {launch.location}" if sweep.plan.variants else launch.location),
-                findings.describe_outcome(launch.outcome),
+                wording.describe_outcome(launch.outcome),
                 escape(launch.reason),
                 escape(launch.run_id or "none"),
             ]

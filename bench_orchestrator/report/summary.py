@@ -9,12 +9,14 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bench_orchestrator import findings
-from bench_orchestrator.evaluation import Evaluation, Side, evaluate, is_experiment
-from bench_orchestrator.model import Outcome, Prediction, Stage, Sweep
+from bench_orchestrator.analysis import wording
+from bench_orchestrator.analysis.evaluation import Evaluation, Side, evaluate, is_experiment
+from bench_orchestrator.analysis.summary import Row, lag_fits, sweep_rows
+from bench_orchestrator.model.launch import Outcome, Sweep
+from bench_orchestrator.model.plan import Prediction
+from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.report.experiment import compare_side
 from bench_orchestrator.statistics import Estimate
-from bench_orchestrator.tables import Row, lag_fits, sweep_rows
 
 
 def render_table(sweep: Sweep) -> Table:
@@ -46,7 +48,7 @@ def _fill_sides(table: Table, evaluation: Evaluation) -> None:
                 for head in (*cells, "not ok"):
                     numeric = head not in ("side", "verdict", "not ok")
                     table.add_column(head, justify="right" if numeric else "left")
-            table.add_row(*map(Text, cells.values()), Text(findings.describe_outcomes(side.failures), style="red"))
+            table.add_row(*map(Text, cells.values()), Text(wording.describe_outcomes(side.failures), style="red"))
         table.add_section()
 
 
@@ -63,11 +65,11 @@ def _fill_rows(table: Table, rows: Sequence[Row]) -> None:
             Text(row.label),
             f"{row.n}/{row.trials}",
             *(
-                Text(findings.describe_estimate(e, unit="", no_interval="[–]"))
+                Text(wording.describe_estimate(e, unit="", no_interval="[–]"))
                 for e in (row.queue_s, row.init_s, row.lag_s)
             ),
             "" if row.coverage is None else f"{100 * row.coverage:.0f} %",
-            findings.describe_outcomes(row.failures),
+            wording.describe_outcomes(row.failures),
         )
 
 
@@ -79,7 +81,7 @@ def summarize(sweep: Sweep) -> dict[str, Any]:
         "sweep_id": sweep.plan.sweep_id,
         "scenario": sweep.plan.scenario,
         "status": sweep.status,
-        "finding": evaluation.answer if evaluation else findings.dominance_in_seconds(rows),
+        "finding": evaluation.answer if evaluation else wording.dominance_in_seconds(rows),
         "trials": sum(row.trials for row in rows),
         "measured": sum(row.n for row in rows),
         **(_summarize_evaluation(evaluation) if evaluation else _summarize_locations(sweep, rows)),
@@ -157,11 +159,11 @@ def _say_rows(sweep: Sweep, rows: Sequence[Row]) -> Iterator[str]:
     fits = lag_fits(sweep.launches)
     yield "Medians with the interval that covers the true median as often as stated."
     if fits:
-        yield f"{findings.growth(fits)}."
-    yield f"{findings.dominance(rows)}."
-    if kubernetes := findings.kubernetes(rows):
+        yield f"{wording.growth(fits)}."
+    yield f"{wording.dominance(rows)}."
+    if kubernetes := wording.kubernetes(rows):
         yield f"{kubernetes}."
-    yield f"{findings.tally(rows)}."
+    yield f"{wording.tally(rows)}."
 
 
 def _failures(sweep: Sweep) -> Iterator[str]:
@@ -177,4 +179,4 @@ def _failures(sweep: Sweep) -> Iterator[str]:
         if launch.outcome is not Outcome.OK
     )
     for (where, outcome, reason, warmup), count in failed.items():
-        yield f"{where}{' (warm-up)' if warmup else ''}: {count} {findings.describe_outcome(outcome)}: {reason}"
+        yield f"{where}{' (warm-up)' if warmup else ''}: {count} {wording.describe_outcome(outcome)}: {reason}"

@@ -7,7 +7,7 @@ import pytest
 import samples
 from test_cli_commands import bench, printed_json
 
-from bench_orchestrator.store import Store
+from bench_orchestrator.results.store import Store
 
 BEFORE = samples.SWEEP_ID
 
@@ -37,7 +37,7 @@ class TestCompare:
 
     def test_a_sweep_differs_in_nothing_from_itself(self) -> None:
         output = bench("compare", BEFORE, BEFORE).stdout
-        assert "Nothing is known to differ in their environments." in output
+        assert "Their environments do not differ in anything that was recorded." in output
         assert "faster" not in output
         assert "slower" not in output
 

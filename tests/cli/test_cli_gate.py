@@ -13,7 +13,7 @@ import samples
 from click.testing import CliRunner, Result
 
 from bench_orchestrator.cli import gate, main
-from bench_orchestrator.model import Sweep
+from bench_orchestrator.model.launch import Sweep
 
 
 def bench_gate(*arguments: str) -> Result:
@@ -87,10 +87,10 @@ def test_json_has_the_figures_and_the_report_is_written(
     ("arguments", "message"),
     [
         ((), "--max-lag"),
-        (("--max-lag", "fast"), "Write it like 10s, 500ms or 2min."),
-        (("--max-lag", "0s"), "is not a time above zero"),
-        (("--max-lag", "-3s"), "is not a time above zero"),
-        (("--max-lag", "3h"), "is not a time above zero"),
+        (("--max-lag", "fast"), "Examples: 10s, 500ms, 2min."),
+        (("--max-lag", "0s"), "is not a positive duration"),
+        (("--max-lag", "-3s"), "is not a positive duration"),
+        (("--max-lag", "3h"), "is not a positive duration"),
         (("--max-lag", "3s", "--trials", "5"), "5 is not in the range x>=6"),
         (("--max-lag", "3s", "--locations", ","), "give at least one name"),
     ],

@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from bench_orchestrator.definitions import defs
-from bench_orchestrator.model import MEASUREMENTS_ASSET, SWEEPS_ASSET, Tag
-from bench_orchestrator.scenarios import MONITOR, SCENARIOS, sweep_job_name
+from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, SWEEPS_ASSET, Tag
+from bench_orchestrator.scenarios.registry import MONITOR, SCENARIOS, sweep_job_name
 
 DEFINITIONS = defs()
 REPOSITORY = DEFINITIONS.get_repository_def()

@@ -11,12 +11,13 @@ from experiment_samples import experiment_sweep, troubled_experiment
 from PIL import Image
 from samples import measured_sweep
 
+from bench_orchestrator.analysis.evaluation import evaluate
 from bench_orchestrator.defs.evaluations import INLINE_LETTERS, evaluation_name, evaluations, summarize_inline
 from bench_orchestrator.defs.resources import ResultsResource
-from bench_orchestrator.evaluation import evaluate
-from bench_orchestrator.experiments import EXPERIMENTS
-from bench_orchestrator.model import Sweep, Tag
-from bench_orchestrator.store import Store
+from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.results.store import Store
+from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 
 SPLIT = evaluation_name("split-definitions")
 

@@ -18,10 +18,12 @@ from bench_orchestrator.definitions import defs
 from bench_orchestrator.defs import harvest as harvest_module
 from bench_orchestrator.defs.harvest import every_trial_ok, harvest_sensor
 from bench_orchestrator.defs.resources import ResultsResource
-from bench_orchestrator.event_log import get_run
-from bench_orchestrator.model import MICROSECONDS, Outcome, Sweep, Tag, TrialNote, now_us
-from bench_orchestrator.store import Store
-from bench_orchestrator.sweep import trial_tags
+from bench_orchestrator.model.instants import MICROSECONDS, now_us
+from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
+from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.results.store import Store
+from bench_orchestrator.sources.instance import get_run
+from bench_orchestrator.sweeps.launching import trial_tags
 
 Status = dg.DagsterRunStatus
 

@@ -7,7 +7,7 @@ import pytest
 
 from bench_orchestrator.defs.monitor import monitor
 from bench_orchestrator.defs.sweeps import monitor_job
-from bench_orchestrator.scenarios import MONITOR, SCENARIOS
+from bench_orchestrator.scenarios.registry import MONITOR, SCENARIOS
 
 
 def config_of_a_tick() -> dict[str, Any]:

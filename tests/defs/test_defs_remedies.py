@@ -12,8 +12,8 @@ from samples import failed_sweep
 
 from bench_orchestrator.defs.remedies import ConclusionsConfig, conclusions
 from bench_orchestrator.defs.resources import ResultsResource
-from bench_orchestrator.model import Tag
-from bench_orchestrator.store import Store
+from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.results.store import Store
 
 
 def materialize(

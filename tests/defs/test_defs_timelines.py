@@ -12,8 +12,8 @@ from recording import measured
 
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.timelines import launch_timeline
-from bench_orchestrator.store import Store
-from bench_orchestrator.waterfall import UnknownLaunchError
+from bench_orchestrator.results.store import Store
+from bench_orchestrator.waterfall.layout import UnknownLaunchError
 
 
 def draw(instance: dg.DagsterInstance, results: Path, run_ids: Sequence[str] = ()) -> Mapping[str, Any] | None:

@@ -11,7 +11,7 @@ import psutil
 import yaml
 
 from bench_orchestrator.deployment import CodeLocation, Deployment
-from bench_orchestrator.launching import Webserver
+from bench_orchestrator.webserver import Webserver
 from integration.leftovers import assert_nothing_left
 from integration.sweeping import wait_for
 

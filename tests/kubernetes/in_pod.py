@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from dagster import DagsterInstance
 from pydantic import TypeAdapter
 
-from bench_orchestrator import remote, settings
-from bench_orchestrator.event_log import Run, find_trial_runs, read_journal
-from bench_orchestrator.harvest import harvest_sweep
-from bench_orchestrator.launching import Webserver
-from bench_orchestrator.model import Sweep
-from bench_orchestrator.store import Store
+from bench_orchestrator import settings
+from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.results.store import Store
+from bench_orchestrator.sources.instance import Run, find_trial_runs
+from bench_orchestrator.sweeps import client
+from bench_orchestrator.sweeps.harvest import harvest_sweep
+from bench_orchestrator.sweeps.journal import read_journal
+from bench_orchestrator.webserver import Webserver
 
 HARVEST_TIMEOUT_S = 900
 
@@ -37,18 +39,18 @@ SWEPT = TypeAdapter(Swept)
 
 def start(scenario: str, config: str) -> str:
     """Launch a sweep; its run id."""
-    return remote.start_sweep(_webserver(), scenario, json.loads(config))
+    return client.start_sweep(_webserver(), scenario, json.loads(config))
 
 
 def tell(run_id: str) -> str:
     """What is known of a sweep, as JSON, as soon as it is over and harvested."""
     # By the webserver, which is asked patiently: the database may be away meanwhile.
-    for _ in remote.follow(_webserver(), run_id):
+    for _ in client.follow(_webserver(), run_id):
         pass
     with DagsterInstance.get() as instance:
         if read_journal(instance, run_id) is None:
             raise SystemExit(f"The sweep has no plan: {[entry.message for entry in instance.all_logs(run_id)][-3:]}")
-        catalog = remote.fetch_sweep(_webserver(), run_id, HARVEST_TIMEOUT_S)
+        catalog = client.fetch_sweep(_webserver(), run_id, HARVEST_TIMEOUT_S)
         again = harvest_sweep(instance, run_id)
         assert again is not None
         runs = find_trial_runs(instance, again.plan.sweep_id)
@@ -58,7 +60,7 @@ def tell(run_id: str) -> str:
 
 def refusal(run_id: str) -> str:
     """Why a sweep that is refused failed, in one line."""
-    *_, last = remote.follow(_webserver(), run_id)
+    *_, last = client.follow(_webserver(), run_id)
     return last.failure
 
 

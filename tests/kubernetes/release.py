@@ -13,7 +13,7 @@ from image import build_image, build_postgresql_image
 from in_pod import SWEEP, SWEPT, Swept
 from integration.sweeping import HURRIED, assert_recorded_once
 
-from bench_orchestrator.model import Sweep
+from bench_orchestrator.model.launch import Sweep
 
 IN_POD = Path(__file__).with_name("in_pod.py")
 TRIAL_RUNS = "app.kubernetes.io/component=run_worker,dagster/code-location"

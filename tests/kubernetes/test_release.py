@@ -15,7 +15,8 @@ from in_pod import Swept
 from integration.sweeping import wait_for
 from release import Release, released
 
-from bench_orchestrator.model import BootStage, Launch, Outcome, Stage
+from bench_orchestrator.model.launch import Launch, Outcome
+from bench_orchestrator.model.stages import BootStage, Stage
 
 pytestmark = pytest.mark.kubernetes
 

@@ -9,7 +9,8 @@ from helms import RELEASE
 from in_pod import Swept
 from release import Release, released
 
-from bench_orchestrator.model import Launch, Outcome, Stage
+from bench_orchestrator.model.launch import Launch, Outcome
+from bench_orchestrator.model.stages import Stage
 
 pytestmark = pytest.mark.kubernetes
 

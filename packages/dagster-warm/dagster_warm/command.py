@@ -153,10 +153,10 @@ command = click.Command(
     callback=_serve,
     params=[*_OWN, *_union()],
     context_settings={"auto_envvar_prefix": "DAGSTER_CLI_API_GRPC"},  # as Dagster's: its Helm chart relies on that
-    help="""Serve a code location, with its runs forked from a process that has everything loaded.
+    help="""Serve a code location and fork its runs.
 
-    Takes the options of `dagster api grpc` and of `dagster code-server start`, and stands in their place: in
-    workspace.yaml it is a plain `grpc_server`.
+    Runs and steps are forked from a process that holds the definitions. Takes the options of `dagster api grpc` and of
+    `dagster code-server start`, and replaces them: in workspace.yaml it is a plain `grpc_server`.
 
     \b
     Examples:

@@ -1,0 +1,163 @@
+"""The claims about the size of a code location, judged by launches in locations as they are."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench_orchestrator.analysis.claims.claim import (
+    Claim,
+    Finding,
+    Judgement,
+    describe_median,
+    found,
+    judge_range,
+    not_measured,
+    samples,
+)
+from bench_orchestrator.analysis.evidence import Evidence
+from bench_orchestrator.analysis.lag_model import stages_s
+from bench_orchestrator.analysis.wording import describe_estimate
+from bench_orchestrator.model.launch import Launch, Sweep
+from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.scenarios.experiments import LAG
+from bench_orchestrator.scenarios.experiments.experiment import seconds
+from bench_orchestrator.statistics import Comparison, Estimate, compare, median
+
+NEAR_LINEAR = 1.5
+"""By what factor the slope may change at a bend for growth to be near-linear still."""
+
+ABOUT_TWICE = (1.5, 2.7)
+"""The ratios that are about 2: a third of it more or less."""
+
+FLAT = 0.1
+"""The part of the queue time by which it may differ and be called flat. The study saw 2 % and called it so."""
+
+NOWHERE_NEAR = 0.5
+"""The largest ratio of two lags that are nowhere near each other."""
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A sweep in which launches in two locations count."""
+
+    sweep: Sweep
+    side: str
+    baseline: str
+
+    @classmethod
+    def find(cls, evidence: Evidence, side: str, baseline: str) -> "_Pair | None":
+        """The latest of these that share a block."""
+        pairs = (cls(sweep, side, baseline) for sweep in evidence.sweeps)
+        return next((pair for pair in pairs if pair.of(side, LAG.of).keys() & pair.of(baseline, LAG.of).keys()), None)
+
+    def of(self, location: str, quantity: Callable[[Launch], float | None]) -> dict[int, float]:
+        """The quantity in one of the locations, by block."""
+        return samples(self.sweep.launches, lambda launch: launch.location == location, quantity)
+
+    def compare(self, quantity: Callable[[Launch], float | None]) -> Comparison:
+        """The side with the baseline."""
+        return compare(self.of(self.side, quantity), self.of(self.baseline, quantity))
+
+    def describe(self, name: str, quantity: Callable[[Launch], float | None]) -> str:
+        """Both medians in seconds, in a sentence."""
+        side, baseline = (describe_median(self.of(location, quantity)) for location in (self.side, self.baseline))
+        return f"{name} of {self.side} {side}, of {self.baseline} {baseline}"
+
+
+def _near_linear(evidence: Evidence) -> Finding:
+    model = evidence.model
+    if model is None or len(model.sizes) < 4:
+        return not_measured("assets-scaling")
+    line, bend = model.line, model.bend
+    numbers = [
+        f"without the queue wait, the lag grows from {describe_estimate(line.intercept)} by {_per_asset(line.slope)}"
+    ]
+    judgement = judge_range(line.slope, low=0.0)
+    if bend is None:
+        numbers.append(f"no bend is shown between {model.sizes[0]:,} and {model.sizes[-1]:,} assets")
+    else:
+        before, after = bend.before.slope, bend.after.slope
+        place = describe_estimate(bend.place, "assets", 0)
+        numbers.append(f"it bends at {place}: {_per_asset(before)} before, {_per_asset(after)} after")
+        if not before.value / NEAR_LINEAR <= after.value <= before.value * NEAR_LINEAR:
+            judgement = Judgement.REFUTED
+    return found(judgement, numbers, [model.plan])
+
+
+def _twice_the_init(evidence: Evidence) -> Finding:
+    pair = _Pair.find(evidence, "a2k", "a1p2k")
+    if pair is None:
+        return not_measured("assets-vs-partitions")
+    ratio = pair.compare(_init_s).ratio
+    numbers = (pair.describe("init time", _init_s), _describe_ratio(ratio))
+    return found(judge_range(ratio, *ABOUT_TWICE), numbers, [pair.sweep.plan])
+
+
+def _flat_queue_time(evidence: Evidence) -> Finding:
+    pair = _Pair.find(evidence, "a2k", "a250")
+    if pair is None:
+        return not_measured("assets-scaling")
+    growth = pair.compare(lambda launch: stages_s(launch, (Stage.WORKER_BOOT, Stage.WORKER_LOAD))).difference
+    limit_s = FLAT * median(list(pair.of("a250", _queue_s).values())).value
+    numbers = (
+        pair.describe("queue time", _queue_s),
+        f"without the wait for the daemon, which is chance, they differ by {describe_estimate(growth, signed=True)}; "
+        f"up to {limit_s:.1f} s is flat",
+    )
+    return found(judge_range(growth, -limit_s, limit_s), numbers, [pair.sweep.plan])
+
+
+def _partitions_are_cheap(evidence: Evidence) -> Finding:
+    pair = _Pair.find(evidence, "a10p10k", "a10k")
+    if pair is None:
+        return not_measured("all-locations")
+    ratio = pair.compare(LAG.of).ratio
+    numbers = (pair.describe(LAG.label, LAG.of), _describe_ratio(ratio))
+    return found(judge_range(ratio, 0.0, NOWHERE_NEAR), numbers, [pair.sweep.plan])
+
+
+LOCATION_CLAIMS = (
+    Claim(
+        1,
+        "Launch lag is near-linear in the number of assets.",
+        "Confirmed if the slope's interval is above zero and no bend is shown that changes the slope by a factor of "
+        f"more than {NEAR_LINEAR:g}, in four sizes or more; refuted by such a bend, or a slope below zero.",
+        _near_linear,
+    ),
+    Claim(
+        2,
+        "2,000 assets cost about twice the init time of 1 asset with 2,000 partitions.",
+        f"Confirmed if the ratio lies within {ABOUT_TWICE[0]:g} to {ABOUT_TWICE[1]:g}; refuted if it lies outside.",
+        _twice_the_init,
+    ),
+    Claim(
+        3,
+        "Queue time is flat up to about 2,000 assets.",
+        f"Confirmed if 2,000 assets change it by less than {100 * FLAT:.0f} % of what it is with 250, the wait for the "
+        "daemon left out of the difference; refuted if by more.",
+        _flat_queue_time,
+    ),
+    Claim(
+        4,
+        "10 assets with 10,000 partitions each are nowhere near 10,000 assets.",
+        f"Confirmed if the ratio of their launch lags is below {NOWHERE_NEAR:g}; refuted if it is above.",
+        _partitions_are_cheap,
+    ),
+)
+
+
+def _init_s(launch: Launch) -> float | None:
+    return seconds(launch.init_us)
+
+
+def _queue_s(launch: Launch) -> float | None:
+    return seconds(launch.queue_us)
+
+
+def _per_asset(slope_s: Estimate) -> str:
+    """A slope in ms, from seconds."""
+    low, high = (None if end is None else 1000 * end for end in (slope_s.low, slope_s.high))
+    return describe_estimate(Estimate(1000 * slope_s.value, low, high, slope_s.coverage, slope_s.n), "ms per asset", 2)
+
+
+def _describe_ratio(ratio: Estimate | None) -> str:
+    return f"ratio {describe_estimate(ratio, '', 2)}"

@@ -1,0 +1,125 @@
+"""Two sweeps side by side: what changed between two versions, machines or days, and what else is not the same.
+
+They were not measured in the same blocks, so samples are compared unpaired, and there is no A/A arm: whatever drifted
+between the two sweeps counts as a change. So what differs in their environments stands beside every verdict.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bench_orchestrator.model.launch import Launch, Sweep
+from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.scenarios.experiments.experiment import LAG, stage_measure
+from bench_orchestrator.statistics import Comparison, Estimate, compare_unpaired, median
+
+_MEASURES = (LAG, *map(stage_measure, Stage))
+
+_NOT_COMPARED = ("dagster_yaml", "tag_concurrency_limits")
+"""Of an environment, what is no single value that a person could read off a line."""
+
+
+class IncomparableError(ValueError):
+    """The two sweeps have nothing in common that could be compared; the message says what each has."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One quantity of one location (or variant) in both sweeps, in seconds."""
+
+    place: str
+    quantity: str
+    """`launch lag`, or a stage."""
+    before_s: Estimate
+    after_s: Estimate
+    comparison: Comparison
+    """The later sweep against the earlier one."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Everything that two sweeps have to say of each other."""
+
+    before: Sweep
+    after: Sweep
+    changes: tuple[Change, ...]
+    """Of each location that both measured, in the order of the first sweep: its lag, then its stages."""
+    environment: Mapping[str, tuple[Any, Any]]
+    """What differs in the environments and the settings of the two, by its name."""
+    unmatched: tuple[str, ...]
+    """Locations that only one of the two measured, in words."""
+
+
+def compare_sweeps(before: Sweep, after: Sweep) -> Changes:
+    """What changed from one sweep to another.
+
+    Raises:
+        IncomparableError: they have no location (of an experiment: no variant in the same location) in common that
+            both measured, or one that both have is of another size.
+    """
+    mine, theirs = _places(before), _places(after)
+    common = [place for place in mine if place in theirs]
+    if not common:
+        raise IncomparableError(
+            f"{before.plan.sweep_id} measured {_list(mine)}, {after.plan.sweep_id} measured {_list(theirs)}: "
+            "there is nothing that both did."
+        )
+    for place in common:
+        sizes = [(launches[0].asset_count, launches[0].partition_count) for launches in (mine[place], theirs[place])]
+        if sizes[0] != sizes[1]:
+            raise IncomparableError(
+                f"{place} has {sizes[0][0]} assets and {sizes[0][1]} partitions in {before.plan.sweep_id}, and "
+                f"{sizes[1][0]} and {sizes[1][1]} in {after.plan.sweep_id}."
+            )
+    return Changes(
+        before,
+        after,
+        tuple(change for place in common for change in _changes(place, mine[place], theirs[place])),
+        dict(_differences(before, after)),
+        tuple(
+            f"{place} was measured by {sweep.plan.sweep_id} only"
+            for sweep, places, others in ((before, mine, theirs), (after, theirs, mine))
+            for place in places
+            if place not in others
+        ),
+    )
+
+
+def _places(sweep: Sweep) -> dict[str, list[Launch]]:
+    """The launches that count, by where and how they were launched."""
+    variants = {variant.name: variant for variant in sweep.plan.variants}
+    places: dict[str, list[Launch]] = {}
+    for launch in sweep.launches:
+        if not launch.measured or (launch.variant in variants and variants[launch.variant].in_turn):
+            continue
+        place = f"{launch.location}, {launch.variant}" if sweep.plan.variants else launch.location
+        places.setdefault(place, []).append(launch)
+    return places
+
+
+def _changes(place: str, before: list[Launch], after: list[Launch]) -> Iterator[Change]:
+    for measure in _MEASURES:
+        was_s, is_s = (
+            [value for launch in launches if (value := measure.of(launch)) is not None] for launches in (before, after)
+        )
+        if was_s and is_s and (any(was_s) or any(is_s)):
+            yield Change(place, measure.label, median(was_s), median(is_s), compare_unpaired(is_s, was_s))
+
+
+def _differences(before: Sweep, after: Sweep) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    for was, now in (
+        (before.plan.environment, after.plan.environment),
+        ({"scenario": before.plan.scenario}, {"scenario": after.plan.scenario}),
+        (_pace(before), _pace(after)),
+    ):
+        for name in dict.fromkeys([*was, *now]):
+            if name not in _NOT_COMPARED and was.get(name) != now.get(name):
+                yield name, (was.get(name), now.get(name))
+
+
+def _pace(sweep: Sweep) -> dict[str, Any]:
+    return {name: sweep.plan.settings.get(name) for name in ("pause_s", "jitter_s")}
+
+
+def _list(places: Mapping[str, Any]) -> str:
+    return ", ".join(places) or "nothing"

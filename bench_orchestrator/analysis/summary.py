@@ -1,0 +1,302 @@
+"""Launches -> the numbers that charts, reports, the terminal and asset metadata all show.
+
+Owned here so that they cannot disagree: which launches count, how locations and variants are ordered, what a
+stacked bar stands for. Pure functions over rows; seconds come out (`_s`), because from here on a person reads them.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.launch import Launch, Outcome, Sweep
+from bench_orchestrator.model.plan import SweepPlan
+from bench_orchestrator.model.stages import (
+    INIT_STAGES,
+    KUBERNETES_STAGES,
+    PIECES,
+    QUEUE_STAGES,
+    BootStage,
+    Piece,
+    Stage,
+)
+from bench_orchestrator.statistics import Estimate, Fit, fit_line, median
+
+LAG_STAGES = (*QUEUE_STAGES, *INIT_STAGES)
+"""The stages that the launch lag consists of."""
+
+
+@dataclass(frozen=True)
+class MedianLaunch:
+    """The launch with the median lag: its pieces, in seconds.
+
+    Medians do not add up, so a bar stacked from stage medians shows a launch that never happened, and ends
+    beside the median lag. The pieces of the median launch do add up, to exactly the median lag. Of an even
+    number of launches it is the mean of the two middle ones.
+    """
+
+    queue_s: float
+    init_s: float
+    lag_s: float
+    pieces_s: Mapping[Piece, float]
+    """The stages, with worker boot in its pieces where these are known. Unknown stages are left out: those before the
+    queue, of a run whose request was not recorded."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a sweep says about one code location, or about one variant of an experiment; durations in seconds.
+
+    A figure that no launch showed is None. A location without a single success is a row like any other.
+    """
+
+    location: str
+    """Where it was launched; several, of an experiment's variant, with commas between."""
+    variant: str
+    label: str
+    """An experiment's variant; else the location's name, with the variant where the rows have several."""
+    size: str
+    """A location's size in words: `2,000 assets`; empty for a variant, whose locations the experiment names."""
+    asset_count: int
+    partition_count: int
+    warmups: int
+    outcomes: Mapping[Outcome, int]
+    """How the trials ended that are not warm-ups; every outcome is a key."""
+    warmup_outcomes: Mapping[Outcome, int]
+    queue_s: Estimate | None
+    init_s: Estimate | None
+    lag_s: Estimate | None
+    time_to_code_s: Estimate | None
+    stages_s: Mapping[Stage, Estimate | None]
+    """The median of each stage. They do not sum to the median lag; `median_launch` does."""
+    boot_s: Mapping[BootStage, Estimate]
+    """The median of each piece of worker boot; empty where it is whole."""
+    kubernetes_s: Estimate | None
+    """The median of Kubernetes' own part; None where worker boot is whole."""
+    kubernetes_percent: Estimate | None
+    """The median share of that part in the lag."""
+    shares_percent: Mapping[Stage, Estimate | None]
+    """The median share that each stage of the lag has in it."""
+    lags_s: tuple[float, ...]
+    """Every measured lag, ascending."""
+    inits_s: tuple[float, ...]
+    """Every measured init time, ascending."""
+    median_launch: MedianLaunch | None
+
+    def piece_s(self, piece: Piece) -> Estimate | None:
+        """The median of a stage, or of a piece of worker boot."""
+        return self.stages_s[piece] if isinstance(piece, Stage) else self.boot_s.get(piece)
+
+    @property
+    def n(self) -> int:
+        """Launches that count in the statistics."""
+        return self.outcomes[Outcome.OK]
+
+    @property
+    def trials(self) -> int:
+        """Trials that were to count in the statistics: all but the warm-ups."""
+        return sum(self.outcomes.values())
+
+    @property
+    def failures(self) -> dict[Outcome, int]:
+        """The outcomes other than ok that occurred, warm-ups left out."""
+        return {outcome: count for outcome, count in self.outcomes.items() if count and outcome is not Outcome.OK}
+
+    @property
+    def coverage(self) -> float | None:
+        """The least true coverage among the intervals of queue, init and lag; None without an interval."""
+        intervals = [e for e in (self.queue_s, self.init_s, self.lag_s) if e is not None and e.low is not None]
+        return min((e.coverage for e in intervals), default=None)
+
+    @property
+    def dominant_stage(self) -> tuple[Stage, Estimate] | None:
+        """The stage with the largest median share of the lag, and that share."""
+        shares = [(stage, share) for stage, share in self.shares_percent.items() if share is not None]
+        return max(shares, key=lambda pair: pair[1].value, default=None)
+
+
+def sweep_rows(sweep: Sweep, *, in_turn: bool = True) -> tuple[Row, ...]:
+    """One row for each variant of an experiment, in the plan's order; for each location of any other sweep.
+
+    Args:
+        in_turn: whether to include the variants that are launched in turn, and not compared.
+    """
+    if not sweep.plan.variants:
+        return location_rows(sweep.launches)
+    sizes = {location.name: location.asset_count for location in sweep.plan.locations}
+    groups: defaultdict[str, list[Launch]] = defaultdict(list)
+    for launch in sweep.launches:
+        groups[launch.variant].append(launch)
+    return tuple(
+        _row(
+            groups[variant.name],
+            location=", ".join(variant.locations),
+            variant=variant.name,
+            label=variant.name,
+            size="",
+            asset_count=sum(sizes.get(location, 0) for location in variant.locations),
+            partition_count=max((launch.partition_count for launch in groups[variant.name]), default=0),
+        )
+        for variant in sweep.plan.variants
+        if in_turn or not variant.in_turn
+    )
+
+
+def location_rows(launches: Iterable[Launch]) -> tuple[Row, ...]:
+    """One row for each location and variant, ordered by assets, then partitions, then name, then variant."""
+    groups: defaultdict[tuple[int, int, str, str], list[Launch]] = defaultdict(list)
+    for launch in launches:
+        key = (launch.asset_count, launch.partition_count, launch.location, launch.variant)
+        groups[key].append(launch)
+    several_variants = len({variant for *_, variant in groups}) > 1
+    return tuple(
+        _row(
+            group,
+            location=location,
+            variant=variant,
+            label=f"{location} · {variant}" if several_variants else location,
+            size=_describe_size(asset_count, partition_count),
+            asset_count=asset_count,
+            partition_count=partition_count,
+        )
+        for (asset_count, partition_count, location, variant), group in sorted(groups.items(), key=itemgetter(0))
+    )
+
+
+def shared_environment(plan: SweepPlan) -> dict[str, Any]:
+    """What the deployments of a sweep have in common."""
+    others = plan.environments.values()
+    return {name: value for name, value in plan.environment.items() if all(e.get(name) == value for e in others)}
+
+
+def lag_fits(launches: Iterable[Launch]) -> dict[str, Fit]:
+    """The line through launch lag (ms) against number of assets, by variant: its slope is ms per asset.
+
+    Only locations without partitions take part, so that nothing but the number of assets differs. A variant
+    with fewer than two sizes has no line and is left out.
+    """
+    points: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for launch in launches:
+        if launch.measured and launch.lag_us is not None and not launch.partition_count:
+            points[launch.variant].append((float(launch.asset_count), launch.lag_us / 1000))
+    return {
+        variant: fit_line([x for x, _ in pairs], [y for _, y in pairs])
+        for variant, pairs in sorted(points.items())
+        if len({x for x, _ in pairs}) > 1
+    }
+
+
+def _row(
+    launches: Sequence[Launch],
+    *,
+    location: str,
+    variant: str,
+    label: str,
+    size: str,
+    asset_count: int,
+    partition_count: int,
+) -> Row:
+    measured = [launch for launch in launches if launch.measured]
+    warmups = [launch for launch in launches if launch.warmup]
+    trials = [launch for launch in launches if not launch.warmup]
+    with_lag = sorted(
+        (launch for launch in measured if launch.lag_us is not None),
+        key=lambda launch: (launch.lag_us, launch.trial),
+    )
+    return Row(
+        location=location,
+        variant=variant,
+        label=label,
+        size=size,
+        asset_count=asset_count,
+        partition_count=partition_count,
+        warmups=len(warmups),
+        outcomes=_count_outcomes(trials),
+        warmup_outcomes=_count_outcomes(warmups),
+        queue_s=_median_s(launch.queue_us for launch in measured),
+        init_s=_median_s(launch.init_us for launch in measured),
+        lag_s=_median_s(launch.lag_us for launch in measured),
+        time_to_code_s=_median_s(launch.time_to_code_us for launch in measured),
+        stages_s={stage: _median_s(launch.stages_us.get(stage) for launch in measured) for stage in Stage},
+        boot_s=_boot_s(measured),
+        kubernetes_s=_median_s(_kubernetes_us(launch) for launch in measured),
+        kubernetes_percent=_median_percent((_kubernetes_us(launch), launch.lag_us) for launch in measured),
+        shares_percent={
+            stage: _median_percent((launch.stages_us.get(stage), launch.lag_us) for launch in measured)
+            for stage in LAG_STAGES
+        },
+        lags_s=_samples_s(launch.lag_us for launch in measured),
+        inits_s=_samples_s(launch.init_us for launch in measured),
+        median_launch=_median_launch(with_lag),
+    )
+
+
+def _describe_size(asset_count: int, partition_count: int) -> str:
+    """`2,000 assets`, `10 assets` times `10,000 partitions`."""
+    counts = [(asset_count, "asset"), (partition_count, "partition")]
+    words = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
+    return " \N{MULTIPLICATION SIGN} ".join(words)
+
+
+def _count_outcomes(launches: Iterable[Launch]) -> dict[Outcome, int]:
+    counts = Counter(launch.outcome for launch in launches)
+    return {outcome: counts[outcome] for outcome in Outcome}
+
+
+def _samples_s(durations_us: Iterable[int | None]) -> tuple[float, ...]:
+    return tuple(sorted(duration / MICROSECONDS for duration in durations_us if duration is not None))
+
+
+def _median_s(durations_us: Iterable[int | None]) -> Estimate | None:
+    samples_s = _samples_s(durations_us)
+    return median(samples_s) if samples_s else None
+
+
+def _boot_s(measured: Sequence[Launch]) -> dict[BootStage, Estimate]:
+    medians = {stage: _median_s(launch.boot_us.get(stage) for launch in measured) for stage in BootStage}
+    return {stage: estimate for stage, estimate in medians.items() if estimate}
+
+
+def _kubernetes_us(launch: Launch) -> int | None:
+    return sum(launch.boot_us[stage] for stage in KUBERNETES_STAGES) if launch.boot_us else None
+
+
+def _median_percent(parts_us: Iterable[tuple[int | None, int | None]]) -> Estimate | None:
+    """The median share of the first of each two in the second."""
+    shares = [100 * part / whole for part, whole in parts_us if part is not None and whole]
+    return median(shares) if shares else None
+
+
+def _median_launch(by_lag: Sequence[Launch]) -> MedianLaunch | None:
+    """The median of launches that are sorted by their lag and all have one."""
+    if not by_lag:
+        return None
+    middle = by_lag[(len(by_lag) - 1) // 2 : len(by_lag) // 2 + 1]
+
+    def mean_s(durations_us: Iterable[int | None]) -> float:
+        return sum(duration_us or 0 for duration_us in durations_us) / len(middle) / MICROSECONDS
+
+    split = all(launch.boot_us for launch in middle)
+    pieces_us = [_pieces_us(launch, split=split) for launch in middle]
+    pieces_s = {
+        piece: mean_s(pieces.get(piece) for pieces in pieces_us)
+        for piece in PIECES
+        if any(pieces.get(piece) is not None for pieces in pieces_us)
+    }
+    lag_s = mean_s(launch.lag_us for launch in middle)
+    return MedianLaunch(
+        queue_s=mean_s(launch.queue_us for launch in middle),
+        init_s=mean_s(launch.init_us for launch in middle),
+        lag_s=lag_s,
+        pieces_s=pieces_s,
+    )
+
+
+def _pieces_us(launch: Launch, *, split: bool) -> dict[Piece, int | None]:
+    """What a launch's bar is stacked from."""
+    whole = (Stage.WORKER_BOOT,) if split else ()
+    stages: dict[Piece, int | None] = {stage: us for stage, us in launch.stages_us.items() if stage not in whole}
+    boot: dict[Piece, int | None] = {stage: launch.boot_us[stage] for stage in launch.boot_us if split}
+    return stages | boot

@@ -1,0 +1,45 @@
+"""The experiments: comparisons of sides that differ in one thing. Each has a file of its own and an entry here.
+
+From the entry follow its job, its command, its evaluation in the asset catalog and its part in the remedies.
+"""
+
+from bench_orchestrator.scenarios.experiments import (
+    checks,
+    cold_start,
+    cpu_limit,
+    definitions_cache,
+    dependencies,
+    dequeue_interval,
+    executors,
+    graph_asset,
+    imports,
+    launch_path,
+    loading,
+    partition_kinds,
+    selection_size,
+    split_definitions,
+)
+from bench_orchestrator.scenarios.experiments.experiment import COMMON_MEASURES, LAG, WORK, Experiment, Measure, Remedy
+
+EXPERIMENTS: dict[str, Experiment] = {
+    module.EXPERIMENT.name: module.EXPERIMENT
+    for module in (
+        split_definitions,
+        definitions_cache,
+        graph_asset,
+        executors,
+        imports,
+        loading,
+        selection_size,
+        dequeue_interval,
+        launch_path,
+        cold_start,
+        cpu_limit,
+        partition_kinds,
+        dependencies,
+        checks,
+    )
+}
+"""By name, in the order in which their questions matter."""
+
+__all__ = ["COMMON_MEASURES", "EXPERIMENTS", "LAG", "WORK", "Experiment", "Measure", "Remedy"]

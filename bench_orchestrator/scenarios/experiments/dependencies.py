@@ -1,0 +1,26 @@
+"""Whether dependencies between assets make launches slower, at the same number of assets."""
+
+from bench_orchestrator.model.plan import Scenario, Variant
+from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.scenarios.experiments.experiment import Experiment, stage_measure
+
+
+def _sides(size: str, length: int) -> tuple[Variant, ...]:
+    """Chained are so many assets at a time: a launch in one chain of 2,000 ends in a RecursionError of Dagster's."""
+    return (
+        Variant("none", (size,), work=1),
+        Variant("chained", (f"{size}_chains{length}",), work=1),
+        Variant("layered", (f"{size}_layered",), work=1),
+    )
+
+
+EXPERIMENT = Experiment(
+    Scenario(
+        "dependencies",
+        "Do dependencies between its assets make a code location slower to launch in?",
+        variants=_sides("a2k", 100),
+        quick_variants=_sides("a20", 5),
+        holds_equal="2,000 assets, one asset per launch, executor, deployment.",
+    ),
+    measures=(stage_measure(Stage.WORKER_LOAD), stage_measure(Stage.STEP_LOAD)),
+)

@@ -1,0 +1,76 @@
+"""How the queue is emptied: every few seconds, with threads, or not at all."""
+
+from typing import Any
+
+from bench_orchestrator.model.launch import Launch
+from bench_orchestrator.model.plan import Scenario, Variant
+from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.scenarios.experiments.experiment import Experiment, Measure, Remedy, stage_measure
+
+
+def _queued(**config: Any) -> dict[str, Any]:
+    coordinator = {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator", "config": config}
+    return {"run_coordinator": coordinator}
+
+
+def _unqueued() -> dict[str, Any]:
+    coordinator = {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"}
+    return {"run_coordinator": coordinator, "concurrency": None}
+
+
+def _daemon_share(launch: Launch) -> float | None:
+    """Of one CPU, in percent, from the request until the run's processes were gone."""
+    cpu_s, wall_s = launch.usage.get("daemon_cpu_s"), launch.usage.get("wall_s")
+    return 100 * cpu_s / wall_s if cpu_s is not None and wall_s else None
+
+
+def _sides() -> tuple[Variant, ...]:
+    location = ("a10",)
+    return (
+        Variant("every 5 s", location, work=1, instance=_queued(dequeue_interval_seconds=5)),
+        Variant("every 1 s", location, work=1, instance=_queued(dequeue_interval_seconds=1)),
+        Variant(
+            "every 5 s, with threads",
+            location,
+            work=1,
+            instance=_queued(dequeue_interval_seconds=5, dequeue_use_threads=True, dequeue_num_workers=4),
+        ),
+        Variant("no queue", location, work=1, instance=_unqueued()),
+    )
+
+
+EXPERIMENT = Experiment(
+    Scenario(
+        "dequeue-interval",
+        "How long do runs wait in the queue for the daemon, and what does it cost to ask more often?",
+        variants=_sides(),
+        quick_variants=_sides(),
+        repeats=8,
+        holds_equal="the code location a10, one asset per launch, executor; each side has a deployment of its own.",
+    ),
+    flat=True,
+    measures=(
+        stage_measure(Stage.QUEUE_WAIT),
+        Measure("daemon_cpu_percent", "the daemon's share of a CPU", "%", _daemon_share),
+    ),
+    remedies=(
+        Remedy(
+            "Dequeue runs every second",
+            "every 1 s",
+            "The daemon asks the run storage five times as often.",
+            "run_queue:  # in dagster.yaml; where it has a run_coordinator, in the config of that instead\n"
+            "  dequeue_interval_seconds: 1",
+            "yaml",
+        ),
+        Remedy(
+            "Launch runs without a queue",
+            "no queue",
+            "No limits on concurrent runs, no priorities: whoever launches a thousand runs, runs a thousand. "
+            "Limits that dagster.yaml still has are passed over in silence.",
+            "run_coordinator:  # in dagster.yaml\n"
+            "  module: dagster.core.run_coordinator\n"
+            "  class: DefaultRunCoordinator",
+            "yaml",
+        ),
+    ),
+)

@@ -1,0 +1,23 @@
+"""Who launches: a person, a schedule, a sensor, a backfill."""
+
+from bench_orchestrator.model.plan import LaunchPath, Scenario, Variant
+from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.scenarios.experiments.experiment import TIME_TO_CODE, Experiment, stage_measure
+
+
+def _sides(size: str) -> tuple[Variant, ...]:
+    location = (f"{size}p10_triggers",)
+    return tuple(Variant(path.value, location, work=1, path=path) for path in LaunchPath)
+
+
+EXPERIMENT = Experiment(
+    Scenario(
+        "launch-path",
+        "From the click, the tick or the backfill until the run exists: does it matter who launches it?",
+        variants=_sides("a250"),
+        quick_variants=_sides("a10"),
+        holds_equal="the code location, one partition of one asset per launch, executor, deployment.",
+    ),
+    measures=(stage_measure(Stage.SUBMIT), stage_measure(Stage.PLAN_EVENTS)),
+    headline=TIME_TO_CODE,
+)

@@ -1,0 +1,66 @@
+"""The named scenarios: questions about code locations as they are, and the experiments.
+
+To add one of the former, add an entry here: its job and its command follow from it.
+"""
+
+from bench_orchestrator.model.plan import Scenario
+from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+
+MONITOR = "monitor"
+"""The scenario of the schedule that watches from then on."""
+
+GATE = "gate"
+"""The scenario that `bench gate` judges."""
+
+STUDY_LOCATIONS = ("a250", "a500", "a2k", "a5k", "a10k", "a1p2k", "a10p10k")
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario(
+            "quick",
+            "How long does a launch take here, and does the number of assets matter? A first answer in minutes.",
+            ("a10", "a250", "a2k"),
+            repeats=3,
+        ),
+        Scenario(
+            "assets-scaling",
+            "How does the launch lag grow with the number of assets in a code location?",
+            ("a250", "a500", "a2k", "a5k", "a10k"),
+        ),
+        Scenario(
+            "assets-vs-partitions",
+            "Do many partitions cost as much as many assets?",
+            ("a2k", "a1p2k", "a10p10k"),
+        ),
+        Scenario(
+            "all-locations",
+            "The seven locations of the study, measured on this deployment.",
+            STUDY_LOCATIONS,
+        ),
+        Scenario(
+            MONITOR,
+            "Is launching as fast as it was? One launch in each location, for the schedule of that name.",
+            ("a10", "a250", "a2k"),
+            repeats=1,
+            warmups=0,
+        ),
+        Scenario(
+            GATE,
+            "Is the launch lag under a limit? Nine launches in each location, for `bench gate` to judge.",
+            ("a10", "a250", "a2k"),
+            repeats=9,
+        ),
+        *(experiment.scenario for experiment in EXPERIMENTS.values()),
+    )
+}
+
+
+def sweep_job_name(scenario: str) -> str:
+    """The Dagster job that carries out a scenario."""
+    return f"sweep_{scenario.replace('-', '_')}"
+
+
+def sweep_op_name(scenario: str) -> str:
+    """The one op of that job, under which its configuration stands."""
+    return f"launch_{scenario.replace('-', '_')}"

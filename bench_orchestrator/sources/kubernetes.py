@@ -1,0 +1,216 @@
+"""The only module that asks Kubernetes: about the pod of a run's worker, and for a code server to end or to start.
+
+A run's pod is read when its trial is over, by the sweep, which notes it down: Kubernetes forgets events within the
+hour, and pods with their job. Rights that are missing cost the answer, not the trial.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache, partial
+from typing import Any
+
+from bench_orchestrator.model.errors import UnusableError, one_line
+from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.runs import Pod
+
+_TIMEOUT_S = 10
+_one_line = partial(one_line, longest=400)
+_POLL_S = 0.2
+_READING = "get and list pods, jobs and events in namespace "
+_ENDING_S = 90.0
+"""How long a pod may take to be gone: three times what Kubernetes gives it by default."""
+_DELETED = "its pod was deleted"
+_CANNOT_BE_PULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+
+
+def read_pod(namespace: str, job: str) -> Pod:
+    """What is known of a job's latest pod, and of the job where it has none. Never raises."""
+    try:
+        with _errors(_READING + namespace):
+            core, batch, _ = _connect()
+            pods = core.list_namespaced_pod(
+                namespace, label_selector=f"job-name={job}", _request_timeout=_TIMEOUT_S
+            ).items
+            if not pods:
+                return _without_pod(core, batch, namespace, job)
+            pod = max(pods, key=lambda one: one.metadata.creation_timestamp)
+            if _has_made_several(core, namespace, job):
+                return Pod(trouble=_DELETED)
+            events, unknown = _events(core, namespace, pod.metadata.name)
+            return _describe(pod, events, unknown)
+    except KubernetesError as error:
+        return Pod(unknown=str(error))
+
+
+class KubernetesError(UnusableError):
+    """Kubernetes does not do what it is asked, or does not answer."""
+
+
+@dataclass(frozen=True)
+class KubernetesServers:
+    """The code servers of a deployment on Kubernetes, each a Deployment that is called as its service is."""
+
+    namespace: str
+    service_of: Callable[[str], str]
+    """Where a location's code server is, by the location's name."""
+
+    def stop_server(self, location: str) -> None:
+        """Scale it to zero, and wait until its pod is gone.
+
+        Raises:
+            KubernetesError: it cannot be, or its pod stays.
+        """
+        selector = self._scale(location, 0)
+        deadline = time.monotonic() + _ENDING_S
+        with _errors(f"list pods in namespace {self.namespace}"):
+            core, *_ = _connect()
+            while core.list_namespaced_pod(self.namespace, label_selector=selector, _request_timeout=_TIMEOUT_S).items:
+                if time.monotonic() >= deadline:
+                    raise KubernetesError(f"the pod of the code server of {location} did not end in {_ENDING_S:g} s")
+                time.sleep(_POLL_S)
+
+    def start_server(self, location: str) -> None:
+        """Scale it to one again; does not wait for it.
+
+        Raises:
+            KubernetesError: it cannot be.
+        """
+        self._scale(location, 1)
+
+    def _scale(self, location: str, replicas: int) -> str:
+        """What its pods are selected by."""
+        name = self.service_of(location).partition(".")[0]
+        if not name:
+            raise KubernetesError(f"the webserver does not say at which service the code server of {location} is")
+        with _errors(f"scale the Deployment {name} in namespace {self.namespace}: set coldStart.enabled in the chart"):
+            *_, apps = _connect()
+            scale = apps.patch_namespaced_deployment_scale(
+                name, self.namespace, {"spec": {"replicas": replicas}}, _request_timeout=_TIMEOUT_S
+            )
+            return str(scale.status.selector)
+
+
+@contextmanager
+def _errors(what: str) -> Iterator[None]:
+    """Whatever goes wrong as a KubernetesError; `what` is asked for."""
+    import urllib3  # deferred, as Kubernetes' client is: most deployments need neither
+    from kubernetes.client.exceptions import ApiException
+    from kubernetes.config import ConfigException
+
+    try:
+        yield
+    except ApiException as error:
+        raise KubernetesError(_refusal(error, what)) from error
+    except (ConfigException, urllib3.exceptions.HTTPError, OSError) as error:
+        # Of urllib3's long story of retries, how the last one ended.
+        reason = _one_line(str(getattr(error, "reason", error)))
+        raise KubernetesError(f"Kubernetes cannot be asked: {reason}") from error
+
+
+@cache
+def _connect() -> tuple[Any, Any, Any]:
+    """Its core, batch and apps APIs, by the pod's service account or else by kubectl's configuration."""
+    from kubernetes import client, config
+
+    try:
+        config.load_incluster_config()
+    except config.ConfigException:
+        config.load_kube_config()
+    return client.CoreV1Api(), client.BatchV1Api(), client.AppsV1Api()
+
+
+def _describe(pod: Any, events: Sequence[Any], unknown: str) -> Pod:
+    scheduled = next((one for one in pod.status.conditions or () if one.type == "PodScheduled"), None)
+    pulled = [event for event in events if event.reason == "Pulled"]
+    container = next(iter(pod.status.container_statuses or ()), None)
+    running = container and (container.state.running or container.state.terminated)
+    return Pod(
+        name=pod.metadata.name,
+        node=pod.spec.node_name or "",
+        created_us=_us(pod.metadata.creation_timestamp),
+        scheduled_us=_us(scheduled.last_transition_time) if scheduled and scheduled.status == "True" else None,
+        pulled_us=_us(_instant(pulled[-1])) if pulled else None,
+        started_us=_us(running.started_at) if running and running.started_at else None,
+        trouble=_trouble(pod, scheduled, container, events),
+        unknown=unknown,
+    )
+
+
+def _trouble(pod: Any, scheduled: Any, container: Any, events: Sequence[Any]) -> str:
+    if pod.status.reason:  # as where it was evicted
+        return _one_line(f"its pod is {pod.status.reason}: {pod.status.message or ''}")
+    if scheduled and scheduled.status == "False":
+        return _one_line(f"its pod cannot be scheduled: {scheduled.message}")
+    if container and container.state.waiting and container.state.waiting.reason != "ContainerCreating":
+        waiting = container.state.waiting
+        what = "its image cannot be pulled" if waiting.reason in _CANNOT_BE_PULLED else "its container does not start"
+        detail = [event.message for event in events if event.type == "Warning" and container.image in event.message]
+        return _one_line(f"{what}: {waiting.reason}: {detail[-1] if detail else waiting.message}")
+    if container and container.state.terminated and container.state.terminated.exit_code:
+        ended = container.state.terminated
+        if ended.reason == "OOMKilled":
+            limits = pod.spec.containers[0].resources.limits or {}
+            return f"its pod ran out of memory (limit {limits.get('memory', 'unknown')}): OOMKilled"
+        return _one_line(f"its container ended with exit code {ended.exit_code}: {ended.message or ended.reason}")
+    if pod.metadata.deletion_timestamp:
+        return _DELETED
+    mounts = [event.message for event in events if event.type == "Warning" and event.reason.startswith("Failed")]
+    return _one_line(f"its pod does not start: {mounts[-1]}") if mounts and not container else ""
+
+
+def _has_made_several(core: Any, namespace: str, job: str) -> bool:
+    """Whether the job has made more than one pod, which it does only for one that was deleted.
+
+    Which of them was the run's is not known: Dagster has a pod exit at once that comes too late.
+    """
+    events, _ = _events(core, namespace, job)
+    return len({event.message for event in events if event.reason == "SuccessfulCreate"}) > 1
+
+
+def _without_pod(core: Any, batch: Any, namespace: str, job: str) -> Pod:
+    from kubernetes.client.exceptions import ApiException
+
+    try:
+        batch.read_namespaced_job(job, namespace, _request_timeout=_TIMEOUT_S)
+    except ApiException as error:
+        if error.status != 404:
+            raise
+        return Pod(trouble="there is no Kubernetes job for it")
+    events, unknown = _events(core, namespace, job)
+    refused = [event.message for event in events if event.reason == "FailedCreate"]
+    if refused:
+        return Pod(trouble=_one_line(f"its pod cannot be created: {refused[-1]}"))
+    if any(event.reason == "SuccessfulCreate" for event in events):
+        return Pod(trouble=_DELETED)
+    return Pod(unknown=unknown or "its job has no pod yet")
+
+
+def _events(core: Any, namespace: str, name: str) -> tuple[Sequence[Any], str]:
+    """The events about an object, oldest first, and why there are none."""
+    from kubernetes.client.exceptions import ApiException
+
+    try:
+        found = core.list_namespaced_event(
+            namespace, field_selector=f"involvedObject.name={name}", _request_timeout=_TIMEOUT_S
+        ).items
+    except ApiException as error:
+        return (), _refusal(error, _READING + namespace)
+    return sorted(found, key=lambda event: _us(_instant(event)) or 0), ""
+
+
+def _instant(event: Any) -> datetime | None:
+    instant: datetime | None = event.last_timestamp or event.event_time or event.metadata.creation_timestamp
+    return instant
+
+
+def _refusal(error: Any, what: str) -> str:
+    if error.status == 403:
+        return f"the sweep's service account may not {what}"
+    return f"Kubernetes answers {error.status} {error.reason} when asked to {what}"
+
+
+def _us(instant: datetime | None) -> int | None:
+    return None if instant is None else int(instant.timestamp() * MICROSECONDS)

@@ -1,0 +1,108 @@
+"""How Dagster's storage is asked: patiently where it is away for a while, and for many runs at a time where it can be.
+
+SQLite has a file of its own for the events of each run. Every other storage of Dagster's has one table of all events,
+for which Dagster has no public query of several runs; `tests/test_storage.py` pins what is used of it here.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from itertools import groupby
+from typing import Any, TypeVar, cast
+
+import sqlalchemy as sa
+from dagster import DagsterEventType, DagsterInstance, EventLogEntry
+from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable, SqliteEventLogStorage
+from dagster._serdes import deserialize_value
+
+from bench_orchestrator.model.errors import UnusableError
+
+PATIENCE_S = 60.0
+"""How long a storage may be away before those who ask it give up: a restart of PostgreSQL takes seconds."""
+
+_RETRY_S = 1.0
+_GAVE_UP = "DagsterPostgresException"
+"""What dagster-postgres raises when it has tried to connect a few times. By its name: to import that library costs each
+process of the meta location a tenth of a second, on SQLite for nothing."""
+_PAGE = 1_000
+_RUNS_AT_ONCE = 25
+"""Whose events are in memory together."""
+
+_Read = TypeVar("_Read", bound=Callable[..., Any])
+
+
+class StorageError(UnusableError):
+    """Dagster's storage cannot be asked; the message names the database."""
+
+
+def patient(read: _Read) -> _Read:
+    """A function that reads from an instance, asked again for a minute where the database is away or cut it off.
+
+    It then raises StorageError.
+    """
+
+    @wraps(read)
+    def patiently(instance: DagsterInstance, *args: Any, **kwargs: Any) -> Any:
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return read(instance, *args, **kwargs)
+            except Exception as error:
+                gave_up = type(error).__name__ == _GAVE_UP
+                if not gave_up and not isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
+                    raise
+                if time.monotonic() >= deadline:
+                    cause = error.__cause__ if gave_up else error
+                    reason = " ".join(str(getattr(cause, "orig", None) or cause or error).split())
+                    raise StorageError(f"{describe_storage(instance)} cannot be used: {reason}") from error
+                time.sleep(_RETRY_S)
+
+    return cast(_Read, patiently)
+
+
+def describe_storage(instance: DagsterInstance) -> str:
+    """What holds an instance's events, by name and without a password."""
+    storage = instance.event_log_storage
+    if url := getattr(storage, "postgres_url", None):
+        return f"The PostgreSQL database {sa.make_url(url).render_as_string(hide_password=True)}"
+    return f"The {type(storage).__name__} of {instance.root_directory}"
+
+
+def entries_of_run(
+    instance: DagsterInstance, run_id: str, types: frozenset[DagsterEventType]
+) -> Iterator[EventLogEntry]:
+    """The events of these types in one run's log, in order."""
+    cursor: str | None = None
+    while True:
+        page = instance.get_records_for_run(run_id, cursor=cursor, of_type=set(types), limit=_PAGE)
+        for record in page.records:
+            yield record.event_log_entry
+        cursor = page.cursor
+        if not page.has_more:
+            return
+
+
+def entries_of_runs(
+    instance: DagsterInstance, run_ids: Sequence[str], types: frozenset[DagsterEventType]
+) -> Iterator[tuple[str, Iterator[EventLogEntry]]]:
+    """The same for several runs, each once and with its id; in one query for many of them, where that can be.
+
+    A run's events must be read before those of the next. Runs without any may be left out.
+    """
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage) or isinstance(storage, SqliteEventLogStorage):
+        for run_id in dict.fromkeys(run_ids):
+            yield run_id, entries_of_run(instance, run_id, types)
+        return
+    unique = list(dict.fromkeys(run_ids))
+    table = SqlEventLogStorageTable.c
+    for first in range(0, len(unique), _RUNS_AT_ONCE):
+        query = (
+            sa.select(table.run_id, table.event)
+            .where(table.run_id.in_(unique[first : first + _RUNS_AT_ONCE]))
+            .where(table.dagster_event_type.in_([kind.value for kind in types]))
+            .order_by(table.run_id, table.id)
+        )
+        with storage.index_connection() as connection:
+            for run_id, group in groupby(connection.execute(query), key=lambda row: str(row.run_id)):
+                yield run_id, (deserialize_value(row.event, EventLogEntry) for row in group)

@@ -1,0 +1,1 @@
+"""Carrying out a sweep: planning, launching, recording, harvesting."""

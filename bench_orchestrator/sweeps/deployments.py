@@ -1,0 +1,273 @@
+"""Where the variants of a sweep are launched: in the deployment that the sweep runs in, or in one of its own.
+
+A variant needs a deployment of its own where it wants another dagster.yaml, or where its locations are not served as it
+wants them. Such a deployment has a fresh store, serves what its variants need and nothing else, and lives only as long
+as the sweep. On Kubernetes there are none: what a sweep needs has to be served, limited locations and those behind the
+warm server under names of their own (`served_name`).
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+from dagster import DagsterInstance
+
+from bench_orchestrator.deployment import (
+    STOCK_SERVER,
+    WARM_SERVER,
+    Deployment,
+    DeploymentError,
+    LocationState,
+    shape_location,
+)
+from bench_orchestrator.model.errors import PreflightError
+from bench_orchestrator.model.plan import ServerState, Variant
+from bench_orchestrator.sources.kubernetes import KubernetesServers
+from bench_orchestrator.sources.processes import UsageMeter
+from bench_orchestrator.sweeps.environment import describe_environment, is_launched_warm, kubernetes_namespace
+from bench_orchestrator.webserver import Webserver
+
+OWN_INSTANCE: Mapping[str, Any] = {
+    "telemetry": {"enabled": False},
+    # In a fresh store the freshness daemon first writes an event for every asset that there is, with or without a
+    # policy. A store that is not fresh has that behind it.
+    "freshness": {"enabled": False},
+    "concurrency": {"runs": {"max_concurrent_runs": 10}},
+    # Every second instead of every five: what an experiment is about is not hidden behind a wait that is chance.
+    "run_coordinator": {
+        "module": "dagster.core.run_coordinator",
+        "class": "QueuedRunCoordinator",
+        "config": {
+            "dequeue_interval_seconds": 1,
+            # The daemon may notice later than the webserver that a code server is back; a launch is not to fail for it.
+            "max_user_code_failure_retries": 10,
+            "user_code_failure_retry_delay": 1,
+        },
+    },
+}
+"""The dagster.yaml of a sweep's own deployment; a variant's entries replace these, and None takes one away."""
+
+_LOADING_S = 1_800.0
+
+
+class CodeServers(Protocol):
+    """Ends and starts the code servers of a deployment; raises UnusableError where it cannot."""
+
+    def stop_server(self, location: str) -> None:
+        """End the one of this location, and keep it down."""
+
+    def start_server(self, location: str) -> None:
+        """Start it again; does not wait for it."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A deployment that trials are launched in."""
+
+    name: str
+    """Empty for the one that the sweep itself runs in."""
+    webserver: Webserver
+    instance: DagsterInstance
+    meter: UsageMeter
+    environment: Mapping[str, Any]
+    load_s: Mapping[str, float] = field(default_factory=dict)
+    """How long each location's code server took to start, where that is known."""
+    servers: CodeServers | None = None
+    """None where the code servers are not the sweep's to end."""
+
+
+def served_name(location: str, variant: Variant) -> str:
+    """What a deployment calls a location that it serves as this variant wants it: `a2k_500m`, `a10_warm`.
+
+    No shape has such a name, and a name stays as it is if it says so already.
+    """
+    return location.removesuffix(_suffix(variant)) + _suffix(variant)
+
+
+def _suffix(variant: Variant) -> str:
+    limited = "" if variant.cpus is None else f"_{_millicores(variant.cpus)}"
+    return limited + ("_warm" if variant.warm else "")
+
+
+def _millicores(cpus: float) -> str:
+    return f"{round(cpus * 1000)}m"
+
+
+@contextmanager
+def open_sites(
+    variants: Sequence[Variant], here: Site, directory: Path, say: Callable[[str], None]
+) -> Iterator[tuple[tuple[Variant, ...], dict[str, Site]]]:
+    """The variants with their locations as they are called where they are launched, and the site of each by its name.
+
+    The sweep's own deployments end with the block.
+
+    Args:
+        here: the deployment that the sweep runs in.
+        directory: where own deployments keep their instances for the time being. Nobody else had it before, as
+            processes of a killed sweep may still be ending; its parent is for nothing but such folders.
+        say: gets a line for whatever takes long.
+
+    Raises:
+        PreflightError: an own deployment cannot be started, or a location in it cannot be loaded; on Kubernetes,
+            something is not served.
+    """
+    namespace = kubernetes_namespace(here.instance)
+    statuses = here.webserver.list_locations()
+    if namespace is not None:
+        _refuse_unserved(variants, statuses.keys(), here.instance)
+        servers = KubernetesServers(namespace, lambda location: statuses[location].host)
+        yield (
+            tuple(map(_as_served, variants)),
+            dict.fromkeys((variant.name for variant in variants), replace(here, servers=servers)),
+        )
+        return
+    served = {name for name, status in statuses.items() if status.state == "loaded"}
+    particular = [variant for variant in variants if _is_particular(variant)]
+    # All of them or none: sides in different deployments would differ in more than they are about.
+    if all(_is_served(variant, served) and variant.server is ServerState.AS_IT_IS for variant in particular):
+        variants = tuple(map(_as_served, variants))
+        particular = []
+    shutil.rmtree(directory.parent, ignore_errors=True)  # what a sweep that was killed left there
+    groups: dict[str, list[Variant]] = {}
+    for variant in variants:
+        if variant not in particular and served.issuperset(variant.locations):
+            continue
+        groups.setdefault(json.dumps([variant.instance, variant.cpus, variant.warm], sort_keys=True), []).append(
+            variant
+        )
+    sites = {variant.name: here for variant in variants}
+    started: list[_Own] = []
+    try:
+        for group in groups.values():
+            # Named for its first variant, unless all of the sweep's variants share it.
+            name = "own" if len(groups) == 1 else group[0].name
+            say(f"Starting a deployment for {', '.join(variant.name for variant in group)} ...")
+            own = _Own(name, group, directory / str(len(started)))
+            started.append(own)
+            site = own.start()
+            say(f"It is up at {site.webserver.url}")
+            sites |= {variant.name: site for variant in group}
+        yield tuple(variants), sites
+    finally:
+        for own in started:
+            own.stop()
+        shutil.rmtree(directory.parent, ignore_errors=True)
+
+
+def _is_particular(variant: Variant) -> bool:
+    """Whether it matters how its locations are served."""
+    treated = variant.server is not ServerState.AS_IT_IS
+    return bool(variant.instance) or variant.cpus is not None or variant.warm is not None or treated
+
+
+def _as_served(variant: Variant) -> Variant:
+    return replace(variant, locations=tuple(served_name(location, variant) for location in variant.locations))
+
+
+def _is_served(variant: Variant, served: Collection[str]) -> bool:
+    return not variant.instance and set(served).issuperset(_as_served(variant).locations)
+
+
+def _refuse_unserved(variants: Sequence[Variant], served: Collection[str], instance: DagsterInstance) -> None:
+    """Every side of a sweep on Kubernetes has to be served as it wants to be.
+
+    Raises:
+        PreflightError: with all that is not.
+    """
+    problems = [
+        f"{variant.name!r} wants settings of its own in dagster.yaml, which is one for all here: launch it in a local "
+        "deployment."
+        for variant in variants
+        if variant.instance
+    ]
+    missing = dict.fromkeys(
+        _chart_entry(location, variant)
+        for variant in variants
+        for location in variant.locations
+        if served_name(location, variant) not in served
+    )
+    if missing:
+        problems.append("Runs are Kubernetes jobs here, and a sweep starts no code servers beside them. Add these to")
+        problems.append("`locations` in the chart's values (and see runLauncher.warm there for warm ones):")
+        problems += missing
+    for variant in map(_as_served, variants):
+        for location in variant.locations:
+            if variant.warm is not None and location in served and variant.warm != is_launched_warm(instance, location):
+                how, wanted = ("warm", "false") if is_launched_warm(instance, location) else ("cold", "true")
+                problems.append(
+                    f"The launcher launches runs of {location} {how}: set runLauncher.warm to true, and `warm` of "
+                    f"{location} to {wanted}, in the chart's values."
+                )
+    if problems:
+        raise PreflightError("\n".join(dict.fromkeys(problems)))
+
+
+def _chart_entry(location: str, variant: Variant) -> str:
+    """A line of the chart's `locations` that serves a location as the variant wants it."""
+    name = served_name(location, variant)
+    if not _suffix(variant):
+        return f"  - {name}"
+    entry = f"name: {name}, shape: {location.removesuffix(_suffix(variant))}"
+    if variant.cpus is not None:
+        entry += f", cpu: {_millicores(variant.cpus)}"
+    return f"  - {{{entry}{', warm: true' if variant.warm else ''}}}"
+
+
+class _Own:
+    """A deployment of the sweep's own, from `start` to `stop`."""
+
+    def __init__(self, name: str, variants: Sequence[Variant], home: Path) -> None:
+        self._name = name
+        self._home = home
+        self._settings = {
+            key: value for key, value in {**OWN_INSTANCE, **variants[0].instance}.items() if value is not None
+        }
+        names = dict.fromkeys(location for variant in variants for location in variant.locations)
+        self._cpus = variants[0].cpus
+        self._server = WARM_SERVER if variants[0].warm else STOCK_SERVER
+        try:
+            self._locations = [shape_location(location, self._cpus, self._server) for location in names]
+        except DeploymentError as error:
+            raise PreflightError(f"{error} A deployment of the sweep's own can serve shapes only.") from error
+        self._deployment: Deployment | None = None
+        self._instance: DagsterInstance | None = None
+
+    def start(self) -> Site:
+        self._home.mkdir(parents=True)
+        (self._home / "dagster.yaml").write_text(yaml.safe_dump(self._settings))
+        # Not as a context manager: the signals of this process are Dagster's, which cancels runs by them.
+        self._deployment = Deployment(self._home, self._locations)
+        try:
+            self._deployment.start()
+            status = self._deployment.wait_until_loaded(_LOADING_S)
+        except DeploymentError as error:
+            raise PreflightError(f"The deployment for {self._name!r} cannot be started: {error}") from error
+        broken = [location for location in status.locations if location.state is LocationState.ERROR]
+        if broken:
+            raise PreflightError("\n".join(f"{location.name}: {location.message}" for location in broken))
+        self._instance = DagsterInstance.from_config(str(self._home))
+        return Site(
+            name=self._name,
+            webserver=Webserver(self._deployment.url),
+            instance=self._instance,
+            meter=UsageMeter(self._home),
+            environment={
+                **describe_environment(self._instance),
+                "cpus_of_code_servers": self._cpus,
+                "code_servers": " ".join(self._server),
+                "dagster_yaml": self._settings,
+            },
+            load_s={location.name: location.load_s for location in status.locations if location.load_s is not None},
+            servers=self._deployment,
+        )
+
+    def stop(self) -> None:
+        if self._instance is not None:
+            self._instance.dispose()
+        if self._deployment is not None:
+            self._deployment.stop()

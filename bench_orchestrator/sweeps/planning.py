@@ -1,0 +1,255 @@
+"""From what a sweep is to compare to its plan: looks at the deployments before the first launch, lays out every trial.
+
+Preflight refuses with everything that is wrong at once; nothing is launched against a deployment that cannot give
+an answer.
+"""
+
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench_orchestrator.model.errors import PreflightError
+from bench_orchestrator.model.instants import now_us
+from bench_orchestrator.model.plan import Location, PlannedTrial, Scenario, SweepPlan, Variant, again
+from bench_orchestrator.sweeps.deployments import Site
+from bench_orchestrator.webserver import ASSET_JOB, Webserver, WebserverError
+
+DEFAULT_VARIANT = "default"
+"""The variant of scenarios that compare locations as they are."""
+
+
+class TooFewPartitionsError(PreflightError):
+    """An asset has fewer partitions than a trial launches, so far."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A code location that passed preflight, with the assets a trial may choose from."""
+
+    name: str
+    repository: str
+    assets: Mapping[str, bool]
+    """Whether each is partitioned, by key."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A variant with the places where it is launched."""
+
+    variant: Variant
+    deployment: str
+    """The name of the deployment that serves its locations; empty for the one that the sweep runs in."""
+    webserver: Webserver
+    targets: tuple[Target, ...]
+
+
+def location_variants(names: Sequence[str]) -> tuple[Variant, ...]:
+    """What a scenario that compares locations as they are launches: one asset in each, once per block."""
+    return tuple(Variant(DEFAULT_VARIANT, (name,)) for name in dict.fromkeys(names))
+
+
+def with_baselines_again(variants: Sequence[Variant]) -> tuple[Variant, ...]:
+    """An experiment's variants, and after each that another is compared with the same again: the A/A arms."""
+    baselines = {variants[0].name} | {variant.against for variant in variants}
+    arms: list[Variant] = []
+    for variant in variants:
+        arms.append(variant)
+        if variant.name in baselines:
+            arms.append(replace(variant, name=again(variant.name), against=variant.name))
+    return tuple(arms)
+
+
+def plan_sweep(
+    sweep_id: str,
+    scenario: Scenario,
+    variants: Sequence[Variant],
+    sites: Mapping[str, Site],
+    *,
+    repeats: int,
+    warmups: int,
+    seed: int,
+    settings: Mapping[str, Any],
+    patience_s: float = 0.0,
+) -> SweepPlan:
+    """Preflight, and then everything that the sweep is going to do.
+
+    Args:
+        variants: what every block launches; of an experiment, its baseline first.
+        sites: where each variant is launched, by its name.
+        settings: to be recorded with the plan.
+        patience_s: how long to wait for partitions that a sensor of the location is still adding.
+
+    Raises:
+        PreflightError: with all that stands in the way.
+    """
+    by_name = {site.name: site for site in sites.values()}
+    targets: dict[str, dict[str, Target]] = {}
+    for site in by_name.values():
+        names = [name for variant in variants if sites[variant.name] is site for name in variant.locations]
+        targets[site.name] = {target.name: target for target in find_targets(site.webserver, names)}
+    sides = [
+        Side(variant, site.name, site.webserver, tuple(targets[site.name][name] for name in variant.locations))
+        for variant in variants
+        for site in (sites[variant.name],)
+    ]
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            locations, trials = plan_trials(sides, repeats=repeats, warmups=warmups, seed=seed)
+            break
+        except TooFewPartitionsError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(1)
+    return SweepPlan(
+        sweep_id=sweep_id,
+        scenario=scenario.name,
+        seed=seed,
+        created_us=now_us(),
+        locations=tuple(
+            replace(location, load_s=by_name[location.deployment].load_s.get(location.name)) for location in locations
+        ),
+        trials=trials,
+        settings=settings,
+        environment=sites[variants[0].name].environment,
+        variants=tuple(variants) if scenario.variants else (),
+        environments={name: site.environment for name, site in by_name.items() if name},
+    )
+
+
+def find_targets(webserver: Webserver, names: Sequence[str]) -> list[Target]:
+    """The locations to launch in, in the order named.
+
+    Raises:
+        PreflightError: the webserver cannot be used, or a location is missing, loading, broken or empty.
+    """
+    try:
+        locations = webserver.list_locations()
+        problems: list[str] = []
+        targets: list[Target] = []
+        for name in dict.fromkeys(names):
+            status = locations.get(name)
+            if status is None:
+                known = ", ".join(sorted(locations)) or "none"
+                problems.append(f"There is no code location {name!r}. Add it to workspace.yaml (loaded now: {known}).")
+            elif status.state != "loaded":
+                why = ": ".join(filter(None, (status.state, _last_line(status.error))))
+                problems.append(
+                    f"The code location {name!r} is not loaded ({why}). "
+                    "Mend it and reload it on the UI's Deployment page."
+                )
+            else:
+                target = Target(name, status.repositories[0], webserver.list_assets(name, status.repositories[0]))
+                if not target.assets:
+                    problems.append(f"The code location {name!r} has no asset that can be launched.")
+                targets.append(target)
+    except WebserverError as error:
+        raise PreflightError(str(error)) from error
+    if problems:
+        raise PreflightError("\n".join(problems))
+    return targets
+
+
+def plan_trials(
+    sides: Sequence[Side], *, repeats: int, warmups: int, seed: int
+) -> tuple[tuple[Location, ...], tuple[PlannedTrial, ...]]:
+    """Every trial in its order: warm-up blocks, then measured ones; each block launches each side once.
+
+    Sides that are launched in turn come last. The same seed and assets give the same plan. The latest partitions
+    are launched where there are partitions.
+
+    Raises:
+        PreflightError: a location has fewer assets or partitions than one of its trials selects.
+    """
+    choices = list(_choose(sides, blocks=warmups + repeats, rng=random.Random(seed)))
+    partitions = {
+        choice.assets[0]: choice.side.webserver.list_partitions(choice.assets[0])
+        for choice in choices
+        if choice.target.assets[choice.assets[0]]
+    }
+    trials = tuple(
+        PlannedTrial(
+            number=number,
+            block=choice.block,
+            location=choice.target.name,
+            variant=choice.side.variant.name,
+            warmup=choice.block <= warmups,
+            asset_keys=choice.assets,
+            **_range(choice, partitions.get(choice.assets[0])),
+            work=choice.side.variant.work,
+            deployment=choice.side.deployment,
+            path=choice.side.variant.path,
+            server=choice.side.variant.server,
+        )
+        for number, choice in enumerate(choices, start=1)
+    )
+    counts: dict[tuple[str, str], int] = {}
+    for choice in choices:
+        place = (choice.side.deployment, choice.target.name)
+        counts[place] = max(counts.get(place, 0), len(partitions.get(choice.assets[0], ())))
+    places = {(side.deployment, target.name): target for side in sides for target in side.targets}
+    locations = tuple(
+        Location(
+            name=target.name,
+            repository=target.repository,
+            job=ASSET_JOB,
+            asset_count=len(target.assets),
+            partition_count=counts.get(place, 0),
+            deployment=place[0],
+        )
+        for place, target in places.items()
+    )
+    return locations, trials
+
+
+@dataclass(frozen=True)
+class _Choice:
+    block: int
+    side: Side
+    target: Target
+    assets: tuple[str, ...]
+
+
+def _choose(sides: Sequence[Side], *, blocks: int, rng: random.Random) -> Iterator[_Choice]:
+    shuffled = [side for side in sides if not side.variant.in_turn]
+    for block in range(1, blocks + 1):
+        for side in rng.sample(shuffled, len(shuffled)):
+            target = rng.choice(side.targets) if len(side.targets) > 1 else side.targets[0]
+            yield _Choice(block, side, target, _choose_assets(side.variant, target, rng))
+    for side in sides:
+        if side.variant.in_turn:
+            for target in side.targets:
+                yield _Choice(blocks + 1, side, target, _choose_assets(side.variant, target, rng))
+
+
+def _choose_assets(variant: Variant, target: Target, rng: random.Random) -> tuple[str, ...]:
+    """So many assets, in the order of their keys: groups of neighbours, or from the first in strides."""
+    keys = sorted(target.assets)
+    span = (variant.assets - 1) * variant.stride + 1
+    if span > len(keys):
+        raise PreflightError(
+            f"{target.name} has {len(keys)} assets, and {variant.name!r} selects {variant.assets}"
+            f"{f', one in {variant.stride}' if variant.stride > 1 else ''}."
+        )
+    start = rng.randrange(len(keys) // variant.assets) * variant.assets if variant.stride == 1 else 0
+    return tuple(keys[start : start + span : variant.stride])
+
+
+def _range(choice: _Choice, partitions: Sequence[str] | None) -> dict[str, str]:
+    """The partition of a trial, or the two ends of its range; nothing where its assets have none."""
+    if partitions is None:
+        return {}
+    wanted = choice.side.variant.partitions
+    if len(partitions) < wanted:
+        what = "has no partition yet" if not partitions else f"has {len(partitions)} partitions; {wanted} are needed"
+        raise TooFewPartitionsError(f"{choice.assets[0]} in {choice.target.name} is partitioned and {what}. Add some.")
+    if wanted == 1:
+        return {"partition_key": partitions[-1]}
+    return {"partition_key": partitions[-wanted], "last_partition_key": partitions[-1]}
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

@@ -1,0 +1,131 @@
+"""Carries out a sweep's plan: launches one trial after the other and waits for each, disturbing as little as it can.
+
+While a trial runs, this sleeps and now and then asks the run storage for its status. Nothing it learns is kept in
+memory only: what the run's own log cannot tell is yielded as a note as soon as it is known, for the caller to record.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from bench_orchestrator.model.errors import UnusableError
+from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.launch import Outcome, TrialNote
+from bench_orchestrator.model.plan import PlannedTrial, ServerState, SweepPlan
+from bench_orchestrator.sources.instance import OUTCOMES, find_trial_runs, get_run, is_in_doubt
+from bench_orchestrator.sweeps.deployments import Site
+from bench_orchestrator.sweeps.launching import POLL_S, LaunchOfTrial, NotLaunchedError
+from bench_orchestrator.webserver import WebserverError, WebserverUnreachableError
+
+TERMINATION_GRACE_S = 20.0
+"""How long a run may take to stop when asked, before it is marked canceled whatever its process does."""
+
+
+class SweepAbortedError(Exception):
+    """The sweep cannot go on; what is left of its plan stays unlaunched."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a sweep spends the time around its trials, in seconds."""
+
+    timeout_s: float
+    """Longest a trial may take from request to end, and a code server that is replaced before it."""
+    pause_s: float
+    """Rest between a trial's end and the next request, for its processes to be gone."""
+    jitter_s: float
+    """Upper bound of a random addition to the pause. Without it, requests fall into step with the daemon's dequeue
+    interval, and every queue wait of a location is the same arbitrary part of that interval."""
+
+
+def run_trials(
+    plan: SweepPlan,
+    sites: Mapping[str, Site],
+    *,
+    pace: Pace,
+    trials: Sequence[PlannedTrial] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[TrialNote]:
+    """Launch the plan's trials in order, one at a time, and yield a note on each when it is over.
+
+    A trial that exceeds its time is noted *before* it is terminated, so that a kill in between cannot turn it into a
+    canceled one. When this generator is interrupted, the trial it waits for is canceled.
+
+    Args:
+        sites: the deployments of the plan, by the names that its trials have for them.
+        trials: those of the plan that are still to be launched; all of them where nothing is said.
+
+    Raises:
+        SweepAbortedError: the webserver stayed away for as long as a trial may take.
+    """
+    places = plan.places
+    rng = random.Random(plan.seed)
+    for trial in plan.trials if trials is None else trials:
+        rest_s = pace.pause_s + rng.uniform(0, pace.jitter_s)
+        site = sites[trial.deployment]
+        launch = LaunchOfTrial(plan, trial, places[trial.deployment, trial.location], site, sleep)
+        try:
+            try:
+                if trial.server is ServerState.REPLACED:
+                    launch.restart_server(time.monotonic() + pace.timeout_s)
+                sleep(rest_s)
+                deadline = time.monotonic() + pace.timeout_s
+                asked_us = launch.restart_server(deadline) if trial.server is ServerState.FROM_ZERO else None
+                site.meter.begin(trial.location)
+                run_id, requested_us, trouble = launch.request(deadline, asked_us)
+            except UnusableError as error:
+                yield TrialNote(trial.number, Outcome.REJECTED, reason=str(error))
+                if isinstance(error, WebserverUnreachableError):
+                    raise SweepAbortedError(str(error)) from error
+                continue
+            except NotLaunchedError as error:
+                yield TrialNote(trial.number, Outcome.TIMED_OUT, reason=str(error))
+                continue
+            outcome = _await_end(site, run_id, deadline, sleep)
+            if outcome is None:
+                run = get_run(site.instance, run_id)
+                # The status tells where it hangs: QUEUED without a slot, NOT_STARTED where the webserver died on it.
+                reason = f"not over {pace.timeout_s:g} s after its request, still {run.status.value if run else 'gone'}"
+                if trouble:
+                    reason += f"; what its request was answered with: {trouble}"
+                yield launch.note(Outcome.TIMED_OUT, run_id, requested_us, reason)
+                _terminate(site, run_id, sleep)
+            else:
+                usage = site.meter.end(sleep=sleep)
+                yield launch.note(outcome, run_id, requested_us, usage=usage)
+        except SweepAbortedError:
+            raise
+        except BaseException:
+            # Interrupted: whatever was launched for this trial must not outlive the sweep.
+            for run in find_trial_runs(site.instance, plan.sweep_id, trial.number):
+                if not run.finished:
+                    _terminate(site, run.run_id, sleep)
+            raise
+
+
+def _await_end(site: Site, run_id: str, deadline: float, sleep: Callable[[float], None]) -> Outcome | None:
+    """How the run ended by its status; None when the deadline came first."""
+    while True:
+        run = get_run(site.instance, run_id)
+        if run is None:
+            return Outcome.LOST
+        if time.monotonic() >= deadline or (run.finished and not is_in_doubt(site.instance, run)):
+            return OUTCOMES.get(run.status)
+        site.meter.look()
+        sleep(POLL_S)
+
+
+def _terminate(site: Site, run_id: str, sleep: Callable[[float], None]) -> None:
+    """Stop a run: ask, wait, then mark it canceled. A webserver that is away is left alone."""
+    with suppress(WebserverError):
+        site.webserver.terminate(run_id)
+    if _await_end(site, run_id, time.monotonic() + TERMINATION_GRACE_S, sleep) is None:
+        with suppress(WebserverError):
+            site.webserver.force_terminate(run_id)
+
+
+def seconds(duration_us: int | None) -> str:
+    """A duration as a person reads it: `7.31 s`, or a dash."""
+    return "–" if duration_us is None else f"{duration_us / MICROSECONDS:.2f} s"

@@ -1,0 +1,1 @@
+"""One launch laid out in time."""

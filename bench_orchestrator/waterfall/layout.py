@@ -1,0 +1,320 @@
+"""One run's launch laid out in time: what its picture, the terminal and programs show of it.
+
+It is made of a launch of the results database or of a run's own log, whichever there is, and is pure either way. A
+waterfall is always one launch that happened: for several runs the one with the median lag, as medians do not add up.
+The stages are laid end to end from the durations of the timeline, which has mended the clocks; the steps, and the
+run's end, stand where their own clocks say.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from operator import itemgetter
+from typing import Any
+
+from bench_orchestrator.analysis.summary import LAG_STAGES
+from bench_orchestrator.analysis.wording import describe_estimate, describe_outcome
+from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.launch import Launch, Outcome
+from bench_orchestrator.model.runs import RunLog, StepSpan
+from bench_orchestrator.model.stages import BootStage, Boundary, Piece, Stage
+from bench_orchestrator.statistics import Estimate, median
+from bench_orchestrator.timeline.stages import Timeline, timeline
+
+_FIRST_STEPS = 20
+_LAST_STEPS = 4
+_MOST_WARNINGS = 3
+
+_BEFORE_THE_LOG = (Stage.SUBMIT, Stage.PLAN_EVENTS)
+_OF_A_STEP_WORKER = (Stage.STEP_BOOT, Stage.STEP_LOAD)
+_ANCHORS = (*tuple(Boundary)[2:], Boundary.CREATED, Boundary.REQUESTED)
+"""The first of these instants that is known is the one that mending never moves."""
+
+_ZERO_WORDS: Mapping[Boundary, str] = {
+    Boundary.REQUESTED: "the request",
+    Boundary.CREATED: "the run's creation",
+    Boundary.ENQUEUED: "RUN_ENQUEUED",
+    Boundary.STARTING: "RUN_STARTING",
+    Boundary.RUN_STARTED: "RUN_START",
+}
+"""Instants as Dagster's UI calls them."""
+
+
+class UnknownLaunchError(ValueError):
+    """There is no launch to show, or more than one is meant; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One stage of a launch, or a piece of one, in microseconds from the waterfall's zero."""
+
+    stage: Piece
+    start_us: int
+    end_us: int
+
+    @property
+    def duration_us(self) -> int:
+        """How long it took."""
+        return self.end_us - self.start_us
+
+
+@dataclass(frozen=True)
+class Waterfall:
+    """A launch laid out in time. All times but `zero_us` are microseconds from its zero."""
+
+    run_id: str
+    subject: str
+    """What was launched, in words."""
+    outcome: str
+    """How the run ended, in words: `ok`, `timed out`, `not over`."""
+    reason: str
+    """One line a human understands; empty where it went well."""
+    environment: Mapping[str, Any]
+    """What the launch depended on; empty where nobody recorded it."""
+    executor: str | None
+    zero: Boundary
+    """The request, where its time is known; else the first instant of the run's log, with plan events before it."""
+    zero_us: int
+    """The zero itself, since the epoch."""
+    bars: tuple[Bar, ...]
+    """The stages that were finished and whose length is known, each from the end of the one before it."""
+    boot: tuple[Bar, ...]
+    """The pieces of worker boot, which they fill; none where it is whole."""
+    unfinished: Bar | None
+    """Of a run that did not reach its first step: the stage that it was in, to the run's end if it has one."""
+    queue_us: int | None
+    init_us: int | None
+    lag_us: int | None
+    ended_us: int | None
+    steps: tuple[StepSpan, ...]
+    """In the order in which they were launched."""
+    warnings: tuple[str, ...]
+    template: Mapping[str, float]
+    """Of a run that was forked: what it was forked from."""
+
+    @property
+    def zero_words(self) -> str:
+        """The zero as a person knows it."""
+        return _ZERO_WORDS.get(self.zero, self.zero.value.replace("_", " "))
+
+    @property
+    def rows(self) -> tuple[Bar, ...]:
+        """The stages to show: those that took any time, or all where none did, and the one that was not finished."""
+        lasting: tuple[Bar, ...] = ()
+        for bar in self.bars:
+            pieces = self.boot if bar.stage is Stage.WORKER_BOOT else ()
+            lasting += tuple(one for one in (bar, *pieces) if one.duration_us)
+        return (*lasting, self.unfinished) if self.unfinished else lasting or self.bars
+
+    @property
+    def end_us(self) -> int:
+        """The latest instant that is known of the run."""
+        steps = [us for step in self.steps for us in (step.launched_us, step.started_us, step.ended_us)]
+        return max(us for us in (0, *(bar.end_us for bar in self.rows), *steps, self.ended_us) if us is not None)
+
+    def process(self, stage: Piece) -> str:
+        """Where a stage's time was spent; a step that has no worker of its own is initialised by the run's."""
+        if self.template and stage is Stage.WORKER_BOOT:
+            return f"{Stage.WORKER_LOAD.process} (forked)"
+        in_process = self.executor == "in_process" and stage is Stage.STEP_INIT
+        return Stage.WORKER_LOAD.process if in_process else stage.process
+
+    def edges_us(self, step: StepSpan) -> tuple[int, int, int]:
+        """A step's launch, start and end; what is not known falls together with what follows, at last the run's end."""
+        ended_us = self.end_us if step.ended_us is None else step.ended_us
+        started_us = ended_us if step.started_us is None else step.started_us
+        return started_us if step.launched_us is None else step.launched_us, started_us, ended_us
+
+    def lag_percent(self, bar: Bar) -> float | None:
+        """The share that a stage has in the launch lag; None for those before it, and where there is no lag."""
+        counts = bar.stage in LAG_STAGES or isinstance(bar.stage, BootStage)
+        return 100 * bar.duration_us / self.lag_us if self.lag_us and counts else None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The launches of which a waterfall shows the one with the median lag."""
+
+    lag_s: Estimate
+    without_lag: int
+    """Those that did not reach their first step."""
+
+
+def of_launch(launch: Launch, environment: Mapping[str, Any]) -> Waterfall:
+    """The waterfall of a launch of the results database, measured in this environment.
+
+    Raises UnknownLaunchError where no instant of it is known: it never was a run, or its events are gone.
+    """
+    return _lay_out(
+        launch,
+        launch.steps,
+        launch.template,
+        launch.boot_us,
+        run_id=launch.run_id or "",
+        subject=f"{launch.asset_key} in {launch.location}, "
+        f"trial {launch.trial} ({launch.variant}) of {launch.sweep_id}",
+        outcome=describe_outcome(launch.outcome),
+        reason=launch.reason,
+        environment=environment,
+    )
+
+
+def of_run(run_id: str, job: str, log: RunLog, *, requested_us: int | None, created_us: int, outcome: str) -> Waterfall:
+    """The waterfall of any run of a Dagster instance; the instants are microseconds since the epoch."""
+    times = timeline(log.events, requested_us=requested_us, created_us=created_us)
+    return _lay_out(
+        times,
+        log.steps,
+        log.template,
+        {},
+        run_id=run_id,
+        subject=f"job {job}",
+        outcome=outcome,
+        reason=log.failure,
+        environment={},
+    )
+
+
+def median_of(waterfalls: Sequence[Waterfall]) -> tuple[Waterfall, Sample]:
+    """The one with the median lag, of an even number the faster of the two in the middle, and what it stands for.
+
+    Raises UnknownLaunchError where none has a lag.
+    """
+    with_lag = [(one.lag_us, one) for one in waterfalls if one.lag_us is not None]
+    if not with_lag:
+        raise UnknownLaunchError(f"None of the {len(waterfalls)} runs reached its first step; show one of them alone.")
+    with_lag.sort(key=itemgetter(0))
+    _, shown = with_lag[(len(with_lag) - 1) // 2]
+    lag_s = median([lag_us / MICROSECONDS for lag_us, _ in with_lag])
+    return shown, Sample(lag_s, len(waterfalls) - len(with_lag))
+
+
+def excerpt(steps: Sequence[StepSpan]) -> tuple[Sequence[StepSpan], ...]:
+    """As many of the steps as a person can look at: all of them, or the first and the last."""
+    if len(steps) <= _FIRST_STEPS + _LAST_STEPS:
+        return (steps,) if steps else ()
+    return steps[:_FIRST_STEPS], steps[-_LAST_STEPS:]
+
+
+def headline(shown: Waterfall, sample: Sample | None = None) -> str:
+    """What a waterfall says, in one sentence: the lag and its longest stage, or how far the run came."""
+    if shown.lag_us is not None:
+        longest = max((bar for bar in shown.bars if bar.stage in LAG_STAGES), key=lambda bar: bar.duration_us)
+        takes = f"{longest.stage.label} takes {describe_us(longest.duration_us)}"
+        percent = f"{shown.lag_percent(longest) or 0:.0f} %"
+        if sample is not None:
+            return f"Median launch lag {describe_estimate(sample.lag_s)}: {takes}, {percent} of the launch shown"
+        return f"Launch lag {describe_us(shown.lag_us)}: {takes} ({percent})"
+    assert shown.unfinished is not None  # or it would have a lag
+    if shown.ended_us is None:
+        return f"No step has started; last seen in {shown.unfinished.stage.label}"
+    how = "Over" if shown.outcome == Outcome.OK else shown.outcome.capitalize()
+    after = f"{describe_us(shown.unfinished.end_us)} after {shown.zero_words}"
+    return f"{how} in {shown.unfinished.stage.label}, {after}"
+
+
+def remarks(shown: Waterfall, sample: Sample | None = None) -> Iterator[str]:
+    """What there is to say besides, a paragraph each: what is shown, what is absent, why it failed, what to doubt."""
+    yield f"{shown.subject}; run {shown.run_id}."
+    if sample is not None:
+        yield _describe_sample(sample)
+    absent = [bar.stage for bar in shown.bars if not bar.duration_us]
+    if shown.executor == "in_process":
+        yield f"{' and '.join(stage.label for stage in _OF_A_STEP_WORKER).capitalize()}: none, in-process."
+        absent = [stage for stage in absent if stage not in _OF_A_STEP_WORKER]
+    if absent:
+        yield f"Took no time: {', '.join(stage.label for stage in absent)}."
+    if shown.template:
+        yield (
+            f"Launched warm: forked within {shown.template['fork_ms']:.0f} ms from a template that held "
+            f"{shown.template['template_assets']:,.0f} assets and was {shown.template['template_age_s']:,.0f} s old."
+        )
+    if shown.reason:
+        yield f"{shown.outcome.capitalize()}: {shown.reason}"
+    if shown.warnings:
+        more = len(shown.warnings) - _MOST_WARNINGS
+        doubts = [*shown.warnings[:_MOST_WARNINGS], *([f"and {more} more"] if more > 0 else [])]
+        yield f"In doubt: {'; '.join(doubts)}."
+
+
+def describe_us(us: int) -> str:
+    """Microseconds in seconds as a person reads them: `8.9 s`, `0.24 s`."""
+    if 0 < us < 5_000:
+        return "<0.01 s"
+    return f"{us / MICROSECONDS:,.{2 if us < MICROSECONDS else 1}f} s"
+
+
+def _describe_sample(sample: Sample) -> str:
+    n = sample.lag_s.n
+    middle = ", the faster of the two in the middle" if n % 2 == 0 else ""
+    covers = f"; the interval covers the median with {100 * sample.lag_s.coverage:.0f} %" if n > 1 else ""
+    left_out = f" {sample.without_lag} more did not reach their first step." if sample.without_lag else ""
+    return f"Shown is the launch with the median lag of n = {n}{middle}{covers}.{left_out}"
+
+
+def _lay_out(
+    times: Launch | Timeline,
+    steps: Sequence[StepSpan],
+    template: Mapping[str, float],
+    boot_us: Mapping[BootStage, int],
+    *,
+    run_id: str,
+    subject: str,
+    outcome: str,
+    reason: str,
+    environment: Mapping[str, Any],
+) -> Waterfall:
+    """Lay the known stages end to end, and shift to the same zero what has an instant of its own."""
+    known_at_us = {boundary: us for boundary in _ANCHORS if (us := times.at_us[boundary]) is not None}
+    if not known_at_us:
+        raise UnknownLaunchError(f"Nothing is left to show of {subject}: {outcome}, {reason}.")
+    anchor, anchor_us = next(iter(known_at_us.items()))
+    requested = Boundary.REQUESTED in known_at_us
+    known_us = {stage: us for stage in Stage if (us := times.stages_us[stage]) is not None}
+    before_log_us = sum(known_us.get(stage, 0) for stage in _BEFORE_THE_LOG)
+    zero_us = anchor_us - (before_log_us if requested else 0)
+    edges_us = accumulate(known_us.values(), initial=0 if requested else -before_log_us)
+    bars = tuple(Bar(stage, *edges) for stage, edges in zip(known_us, pairwise(edges_us), strict=True))
+
+    booted_from_us = next((bar.start_us for bar in bars if bar.stage is Stage.WORKER_BOOT), 0)
+    boot_edges_us = pairwise(accumulate(boot_us.values(), initial=booted_from_us))
+
+    ended_us = None if times.ended_us is None else times.ended_us - zero_us
+    unfinished = None
+    if times.lag_us is None:
+        reached, since_us = (list(known_us)[-1].end, bars[-1].end_us) if bars else (anchor, 0)
+        stage = next(stage for stage in Stage if stage.start is reached)
+        unfinished = Bar(stage, since_us, max(since_us, ended_us or since_us))
+    return Waterfall(
+        run_id=run_id,
+        subject=subject,
+        outcome=outcome,
+        reason=reason,
+        environment=environment,
+        executor=times.executor,
+        zero=Boundary.REQUESTED if requested else anchor,
+        zero_us=zero_us,
+        bars=bars,
+        boot=tuple(Bar(stage, *edges) for stage, edges in zip(boot_us, boot_edges_us, strict=True)),
+        unfinished=unfinished,
+        queue_us=times.queue_us,
+        init_us=times.init_us,
+        lag_us=times.lag_us,
+        ended_us=ended_us,
+        steps=tuple(_shift(step, zero_us) for step in steps),
+        warnings=times.warnings,
+        template=template,
+    )
+
+
+def _shift(step: StepSpan, zero_us: int) -> StepSpan:
+    """The step's instants from zero, none before the one that it follows."""
+    launched_us, started_us, ended_us = (
+        None if us is None else us - zero_us for us in (step.launched_us, step.started_us, step.ended_us)
+    )
+    if started_us is not None and launched_us is not None:
+        started_us = max(launched_us, started_us)
+    reached_us = launched_us if started_us is None else started_us
+    if ended_us is not None and reached_us is not None:
+        ended_us = max(reached_us, ended_us)
+    return StepSpan(step.key, launched_us, started_us, ended_us)

@@ -1,0 +1,115 @@
+"""Which launch a person means, by a run's id or by a sweep, and where what is known of it is.
+
+The results database is asked first: the runs of a sweep's own deployments are gone from everywhere else. Any other run
+is read from the Dagster instance, which is not opened before it is needed.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+
+from dagster import DagsterInstance
+
+from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.results.store import Store
+from bench_orchestrator.scenarios.registry import MONITOR
+from bench_orchestrator.sources.instance import OUTCOMES, find_run_ids, get_run, read_run_log
+from bench_orchestrator.waterfall.layout import Sample, UnknownLaunchError, Waterfall, median_of, of_launch, of_run
+
+SHORTEST_PREFIX = 6
+"""Letters of a run id that a person must give: what Dagster's UI shows are eight."""
+
+_WHOLE_ID = 36
+
+
+def find_runs(
+    run_ids: Iterable[str], store: Store, open_instance: Callable[[], AbstractContextManager[DagsterInstance]]
+) -> tuple[Waterfall, Sample | None]:
+    """The launch of this run, or of several the one with the median lag. Of an id, an unmistakable beginning will do.
+
+    Raises:
+        UnknownLaunchError: there is no such run, or several, or nothing is left of it.
+        UnusableError: the results database or the instance cannot be used.
+    """
+    found = {run_id: _in_results(run_id, store) for run_id in run_ids}
+    elsewhere = [run_id for run_id, launch in found.items() if launch is None]
+    if elsewhere:
+        with open_instance() as instance:
+            found |= {run_id: _in_instance(run_id, instance) for run_id in elsewhere}
+    unknown = [run_id for run_id, launch in found.items() if launch is None]
+    if unknown:
+        raise UnknownLaunchError(
+            f"There is no run {', '.join(unknown)} in {store.path}, nor in the Dagster instance. The UI shows a run's "
+            "id on its page; of the sweeps that `bench sweeps` lists, --sweep shows the median launch."
+        )
+    launches = list({launch.run_id: launch for launch in found.values() if launch is not None}.values())
+    return (launches[0], None) if len(launches) == 1 else median_of(launches)
+
+
+def find_median(sweep: Sweep, location: str = "", variant: str = "") -> tuple[Waterfall, Sample]:
+    """The launch with the median lag in one location of a sweep, or in one variant of an experiment.
+
+    Where nothing is said, that is the measured location with the most assets, or the experiment's baseline.
+
+    Raises UnknownLaunchError where nothing was measured of what was asked for.
+    """
+    measured = [launch for launch in sweep.launches if launch.measured]
+    chosen = [launch for launch in measured if location in ("", launch.location) and variant in ("", launch.variant)]
+    if not chosen:
+        known = sorted({f"{launch.location} ({launch.variant})" for launch in measured})
+        raise UnknownLaunchError(
+            f"Nothing was measured of {' '.join(filter(None, (location, variant))) or 'any location'} in sweep "
+            f"{sweep.plan.sweep_id}, but of {', '.join(known) or 'none'}."
+        )
+    if sweep.plan.variants:
+        order = [planned.name for planned in sweep.plan.variants]
+        first = min((launch.variant for launch in chosen), key=order.index)
+        chosen = [launch for launch in chosen if launch.variant == first]
+    else:
+        largest = max(chosen, key=lambda launch: launch.asset_count).location
+        chosen = [launch for launch in chosen if launch.location == largest]
+    return median_of([of_launch(launch, sweep.plan.environment_of(launch.deployment)) for launch in chosen])
+
+
+def has_measurements(sweep: Sweep) -> bool:
+    """Whether any of a sweep's launches counts."""
+    return any(launch.measured for launch in sweep.launches)
+
+
+def latest_sweep(store: Store, applies: Callable[[Sweep], bool]) -> Sweep | None:
+    """The latest sweep of which this holds; the monitor's only where there is no other."""
+    summaries = sorted(store.list_sweeps(), key=lambda summary: summary.scenario == MONITOR)
+    sweeps = (store.load(summary.sweep_id) for summary in summaries)
+    return next((sweep for sweep in sweeps if applies(sweep)), None)
+
+
+def _in_results(run_id: str, store: Store) -> Waterfall | None:
+    sweeps = store.find_runs(run_id)
+    if not sweeps:
+        return None
+    whole_id = _only(run_id, sweeps)
+    sweep = store.load(sweeps[whole_id])
+    launch = next(launch for launch in sweep.launches if launch.run_id == whole_id)
+    return of_launch(launch, sweep.plan.environment_of(launch.deployment))
+
+
+def _in_instance(run_id: str, instance: DagsterInstance) -> Waterfall | None:
+    candidates = [run_id] if len(run_id) == _WHOLE_ID else find_run_ids(instance, run_id)
+    run = get_run(instance, _only(run_id, candidates)) if candidates else None
+    if run is None:
+        return None
+    return of_run(
+        run.run_id,
+        run.job,
+        read_run_log(instance, run.run_id),
+        requested_us=run.requested_us,
+        created_us=run.created_us,
+        outcome=OUTCOMES.get(run.status, "not over"),
+    )
+
+
+def _only(run_id: str, candidates: Iterable[str]) -> str:
+    """The only run that can be meant."""
+    several = sorted(candidates)
+    if len(several) > 1:
+        raise UnknownLaunchError(f"{len(several)} runs begin with {run_id}, such as {several[0]} and {several[1]}.")
+    return several[0]

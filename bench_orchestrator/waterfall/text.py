@@ -1,0 +1,144 @@
+"""A waterfall in brief: for the terminal as tables with a bar in each row, and the same numbers for a program."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.waterfall.layout import Bar, Sample, Waterfall, describe_us, excerpt, headline, remarks
+
+_LIGHT = "░"
+_SOLID = "█"
+_LONGEST_NAME = 36
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """A row's bar: each piece from where to where and with what, on whatever width the table has left for it."""
+
+    span_us: tuple[int, int]
+    pieces: tuple[tuple[int, int, str], ...]
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        begin_us, end_us = self.span_us
+        cells = [" "] * options.max_width
+        per_us = len(cells) / max(end_us - begin_us, 1)
+        for from_us, to_us, cell in self.pieces:
+            if to_us > from_us:  # then something of it is seen, however short it is
+                first = min(int((from_us - begin_us) * per_us), len(cells) - 1)
+                last = max(first + 1, round((to_us - begin_us) * per_us))
+                cells[first:last] = cell * (last - first)
+        yield Text("".join(cells))
+
+    def __rich_measure__(self, _: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(4, 36).with_maximum(options.max_width)
+
+
+def render_waterfall(shown: Waterfall, sample: Sample | None = None) -> Group:
+    """What it says, its stages, its steps, and what there is to remark."""
+    tables = [_render_stages(shown), *([_render_steps(shown)] if shown.steps else [])]
+    words = [f"Instants are since {shown.zero_words}.", *remarks(shown, sample)]
+    return Group(Text(headline(shown, sample), style="bold"), *tables, *map(Text, words))
+
+
+def summarize_waterfall(shown: Waterfall, sample: Sample | None = None) -> dict[str, Any]:
+    """The same as plain data for JSON: instants in seconds from zero; what is not known is None, or not in a list."""
+    return {
+        "run_id": shown.run_id,
+        "subject": shown.subject,
+        "finding": headline(shown, sample),
+        "median_of": asdict(sample) if sample else None,
+        "outcome": shown.outcome,
+        "reason": shown.reason,
+        "executor": shown.executor,
+        "template": dict(shown.template),
+        "zero": shown.zero.value,
+        "zero_since_epoch_s": shown.zero_us / MICROSECONDS,
+        "queue_s": _seconds(shown.queue_us),
+        "init_s": _seconds(shown.init_us),
+        "lag_s": _seconds(shown.lag_us),
+        "ended_s": _seconds(shown.ended_us),
+        "stages": [_summarize_stage(bar, shown) for bar in shown.bars],
+        "worker_boot": [_summarize_stage(bar, shown) for bar in shown.boot],
+        "unfinished": _summarize_stage(shown.unfinished, shown) if shown.unfinished else None,
+        "steps": [
+            {
+                "step": step.key,
+                "process": (Stage.WORKER_LOAD if step.launched_us is None else Stage.STEP_LOAD).process,
+                "launched_s": _seconds(step.launched_us),
+                "started_s": _seconds(step.started_us),
+                "ended_s": _seconds(step.ended_us),
+            }
+            for step in shown.steps
+        ],
+        "warnings": list(shown.warnings),
+    }
+
+
+def _summarize_stage(bar: Bar, shown: Waterfall) -> dict[str, Any]:
+    return {
+        "stage": bar.stage.value,
+        "process": shown.process(bar.stage),
+        "start_s": _seconds(bar.start_us),
+        "seconds": _seconds(bar.duration_us),
+        "lag_percent": shown.lag_percent(bar),
+    }
+
+
+def _render_stages(shown: Waterfall) -> Table:
+    table = _table(["stage", "process"], ["start", "took", "of lag"])
+    span_us = shown.rows[0].start_us, shown.rows[-1].end_us
+    for bar in shown.rows:
+        percent = shown.lag_percent(bar)
+        share = "" if percent is None else f"{percent:.0f} %"
+        finished = bar is not shown.unfinished
+        table.add_row(
+            bar.stage.row_label,
+            shown.process(bar.stage),
+            describe_us(bar.start_us),
+            describe_us(bar.duration_us),
+            share if finished else shown.outcome,
+            _Drawing(span_us, ((bar.start_us, bar.end_us, _SOLID if finished else _LIGHT),)),
+        )
+    return table
+
+
+def _render_steps(shown: Waterfall) -> Table:
+    """Light from a step's launch to its start, solid to its end; the last steps, if others are left out, to a scale of
+    their own."""
+    table = _table(["step"], ["launched", "started", "ended"])
+    groups = excerpt(shown.steps)
+    for group in groups:
+        if group is not groups[0]:
+            table.add_row(f"{len(shown.steps) - sum(map(len, groups)):,} steps are left out")
+        edges_us = [shown.edges_us(step) for step in group]
+        span_us = min(begin_us for begin_us, _, _ in edges_us), max(end_us for _, _, end_us in edges_us)
+        for step, (launched_us, started_us, ended_us) in zip(group, edges_us, strict=True):
+            table.add_row(
+                Text(step.key),
+                *("" if us is None else describe_us(us) for us in (step.launched_us, step.started_us, step.ended_us)),
+                _Drawing(span_us, ((launched_us, started_us, _LIGHT), (started_us, ended_us, _SOLID))),
+            )
+    return table
+
+
+def _table(names: Sequence[str], quantities: Sequence[str]) -> Table:
+    """Names, then quantities, then a bar, which is the first to be short of room."""
+    table = Table(box=box.SIMPLE, collapse_padding=True)
+    for name in names:
+        table.add_column(name, no_wrap=True, max_width=_LONGEST_NAME)
+    for quantity in quantities:
+        table.add_column(quantity, justify="right", no_wrap=True)
+    table.add_column("")
+    return table
+
+
+def _seconds(us: int | None) -> float | None:
+    return None if us is None else us / MICROSECONDS

@@ -1,0 +1,112 @@
+"""Two sweeps are compared where they measured the same, refused where not, and told apart where they differ."""
+
+from dataclasses import replace
+
+import pytest
+import samples
+from experiment_samples import experiment_sweep
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench_orchestrator.analysis.comparison import IncomparableError, compare_sweeps
+from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.launch import Launch, Sweep
+from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.scenarios.experiments import LAG
+from bench_orchestrator.statistics import Verdict
+
+LOCATIONS = ("a250", "a2k")
+
+
+def slowed(sweep: Sweep, factor: float, sweep_id: str = "later") -> Sweep:
+    """The sweep with every stage, and so every lag, that many times as long."""
+
+    def stretch(launch: Launch) -> Launch:
+        stages = {stage: None if us is None else round(us * factor) for stage, us in launch.stages_us.items()}
+        return replace(
+            launch, stages_us=stages, lag_us=None if launch.lag_us is None else round(launch.lag_us * factor)
+        )
+
+    return replace(sweep, plan=replace(sweep.plan, sweep_id=sweep_id), launches=tuple(map(stretch, sweep.launches)))
+
+
+def test_each_location_has_its_lag_and_then_its_stages() -> None:
+    sweep = samples.measured_sweep(LOCATIONS)
+    changes = compare_sweeps(sweep, slowed(sweep, 1)).changes
+    assert [change.quantity for change in changes] == [LAG.label, *(stage.label for stage in Stage)] * 2
+    assert [change.place for change in changes if change.quantity == LAG.label] == list(LOCATIONS)
+
+
+@given(factor=st.floats(0.2, 5))
+def test_a_sweep_against_itself_stretched_shows_the_factor(factor: float) -> None:
+    sweep = samples.measured_sweep(LOCATIONS, repeats=6)
+    lags = [change for change in compare_sweeps(sweep, slowed(sweep, factor)).changes if change.quantity == LAG.label]
+    for change in lags:
+        assert change.after_s.value == pytest.approx(factor * change.before_s.value, rel=1e-4)
+        if factor == 1:
+            assert change.comparison.verdict not in (Verdict.FASTER, Verdict.SLOWER)
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(3, Verdict.SLOWER), (0.3, Verdict.FASTER)])
+def test_what_is_clear_is_said(factor: float, verdict: Verdict) -> None:
+    sweep = samples.measured_sweep(LOCATIONS, repeats=8)
+    changes = compare_sweeps(sweep, slowed(sweep, factor)).changes
+    assert {change.comparison.verdict for change in changes if change.quantity == Stage.WORKER_LOAD.label} == {verdict}
+
+
+def test_warmups_and_failures_do_not_count() -> None:
+    sweep = samples.troubled_sweep()
+    for change in compare_sweeps(sweep, slowed(sweep, 1)).changes:
+        measured = [launch for launch in sweep.launches if launch.measured and launch.location == change.place]
+        assert change.before_s.n == len(measured)
+
+
+def test_what_differs_is_named() -> None:
+    before = samples.measured_sweep(LOCATIONS)
+    plan = replace(before.plan, environment={**before.plan.environment, "dagster": "1.14.0"}, scenario="quick")
+    after = replace(before, plan=replace(plan, settings={**plan.settings, "pause_s": 9}))
+    assert compare_sweeps(before, after).environment == {
+        "dagster": ("1.13.27", "1.14.0"),
+        "scenario": ("all-locations", "quick"),
+        "pause_s": (1.0, 9),
+    }
+
+
+def test_what_only_one_has_is_said() -> None:
+    before, after = samples.measured_sweep(("a250", "a2k")), samples.measured_sweep(("a2k", "a5k"))
+    changes = compare_sweeps(before, after)
+    assert {change.place for change in changes.changes} == {"a2k"}
+    assert changes.unmatched == (
+        f"a250 was measured by {before.plan.sweep_id} only",
+        f"a5k was measured by {after.plan.sweep_id} only",
+    )
+
+
+def test_sides_of_an_experiment_are_compared_each_with_itself() -> None:
+    sweep = experiment_sweep("executors")
+    changes = compare_sweeps(sweep, slowed(sweep, 1)).changes
+    places = {change.place for change in changes}
+    assert {place.split(", ", 1)[1] for place in places} == {variant.name for variant in sweep.plan.variants}
+
+
+def test_nothing_in_common_is_refused() -> None:
+    before, after = samples.measured_sweep(("a250",)), samples.measured_sweep(("a2k",))
+    with pytest.raises(IncomparableError, match=r"measured a250, .* measured a2k: there is nothing that both did"):
+        compare_sweeps(before, after)
+    with pytest.raises(IncomparableError, match="measured nothing"):
+        compare_sweeps(before, samples.failed_sweep())
+
+
+def test_another_size_under_the_same_name_is_refused() -> None:
+    before = samples.measured_sweep(("a250",))
+    grown = replace(before, launches=tuple(replace(launch, asset_count=300) for launch in before.launches))
+    with pytest.raises(IncomparableError, match=r"a250 has 250 assets .* and 300 and 0 in"):
+        compare_sweeps(before, grown)
+
+
+def test_seconds_come_out() -> None:
+    sweep = samples.measured_sweep(("a250",), repeats=1)
+    (launch,) = [launch for launch in sweep.launches if launch.measured]
+    lag = compare_sweeps(sweep, sweep).changes[0]
+    assert launch.lag_us is not None
+    assert lag.before_s.value == launch.lag_us / MICROSECONDS

@@ -1,0 +1,201 @@
+"""Predictions are exact where launches are, say how sure they are where not, and rest on nothing unfit."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from advice_samples import FITTED_SIZES, fitted, sized_sweep
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import failed_sweep, make_launch, measured_sweep
+
+from bench_orchestrator.analysis.lag_model import (
+    FITTED_SCENARIOS,
+    comparable_sizes,
+    fit_lags,
+    is_plain,
+    predict_lags,
+    stages_s,
+    unqueued_s,
+)
+from bench_orchestrator.analysis.summary import LAG_STAGES
+from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.launch import Outcome
+from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+
+
+class TestPredict:
+    @pytest.mark.parametrize("assets", [1, 250, 3_000, 10_000, 40_000])
+    def test_where_nothing_is_chance_but_the_queue_it_is_exact(self, assets: int) -> None:
+        predicted = fitted(sized_sweep()).predict(assets, dequeue_interval_s=None)
+        assert predicted.value == pytest.approx(3.2 + 0.0015 * assets, abs=1e-3)
+        assert predicted.low == pytest.approx(predicted.value, abs=1e-3)
+        assert predicted.high == pytest.approx(predicted.value, abs=1e-3)
+
+    @pytest.mark.parametrize("interval_s", [1, 5, 30])
+    def test_the_queue_adds_half_the_interval_and_the_daemons_share(self, interval_s: float) -> None:
+        model = fitted(sized_sweep())
+        without = model.predict(2_000, dequeue_interval_s=None)
+        queued = model.predict(2_000, dequeue_interval_s=interval_s)
+        assert queued.low is not None
+        assert queued.high is not None
+        truth = without.value + 0.1 + interval_s / 2
+        assert queued.low - 1e-3 <= truth <= queued.high + 1e-3
+        assert queued.high - queued.low < 0.5
+
+    def test_a_run_that_another_one_held_up_does_not_count_for_the_daemon(self) -> None:
+        sweep = sized_sweep()
+        held = replace(sweep.launches[3], stages_us={**sweep.launches[3].stages_us, Stage.QUEUE_WAIT: 60_000_000})
+        held_up = replace(sweep, launches=(*sweep.launches[:3], held, *sweep.launches[4:]))
+        expected, predicted = (fitted(one).predict(250, dequeue_interval_s=5) for one in (sweep, held_up))
+        assert predicted.value == pytest.approx(expected.value, abs=0.3)
+
+    def test_further_steps_add_their_starts(self) -> None:
+        model = fitted(sized_sweep())
+        one, six = (model.predict(4_000, dequeue_interval_s=None, steps=steps).value for steps in (1, 6))
+        assert six - one == pytest.approx(5 * (0.1 + 1.2 + 0.2 + 0.0005 * 4_000), abs=1e-3)
+
+    def test_the_interval_holds_the_true_median_as_often_as_it_should(self) -> None:
+        held = 0
+        for seed in range(150):
+            predicted = fitted(sized_sweep(noise=0.1, seed=seed)).predict(9_000, dequeue_interval_s=1)
+            assert predicted.low is not None
+            assert predicted.high is not None
+            held += predicted.low <= 3.2 + 0.0015 * 9_000 + 0.6 <= predicted.high
+        assert held >= 0.9 * 150
+
+    def test_it_says_what_it_rests_on_and_where_it_extrapolates(self) -> None:
+        model = fitted(sized_sweep())
+        within, beyond = (model.predict(size, dequeue_interval_s=5).basis for size in (10_000, 10_001))
+        assert within == "25 launches in locations of 250 to 10,000 assets (assets-scaling-0)"
+        assert beyond == f"{within}, extrapolated"
+
+    def test_stages_have_intervals_and_the_queue_is_among_them(self) -> None:
+        stages = fitted(sized_sweep()).predict_stages(2_000, dequeue_interval_s=5)
+        assert list(stages) == list(LAG_STAGES)
+        assert stages[Stage.WORKER_LOAD].value == pytest.approx(2.2, abs=1e-3)
+        assert 2.5 <= stages[Stage.QUEUE_WAIT].value <= 2.8
+
+
+class TestLargest:
+    @given(st.floats(4.0, 60.0))
+    def test_it_is_the_inverse_of_predict(self, limit_s: float) -> None:
+        model = fitted(sized_sweep(noise=0.1))
+        largest = model.largest(limit_s, dequeue_interval_s=1)
+        assert largest is not None
+        if largest.value:
+            assert model.predict(round(largest.value), dequeue_interval_s=1).value == pytest.approx(limit_s, abs=0.01)
+        assert largest.low is not None
+        assert largest.high is not None
+        assert largest.low <= largest.value <= largest.high
+        if largest.low > 1:
+            cautious = model.predict(int(largest.low), dequeue_interval_s=1)
+            assert cautious.high is not None
+            assert cautious.high <= limit_s + 0.01
+
+    def test_none_fit_under_a_limit_below_the_floor(self) -> None:
+        largest = fitted(sized_sweep()).largest(2.0, dequeue_interval_s=5)
+        assert largest is not None
+        assert largest.value == 0
+
+
+class TestWhatIsFitted:
+    @pytest.mark.parametrize("scenario", ["monitor", "assets-vs-partitions", "executors"])
+    def test_sweeps_of_other_scenarios_are_not(self, scenario: str) -> None:
+        assert fit_lags([sized_sweep(scenario=scenario)]) is None
+
+    @pytest.mark.parametrize("scenario", FITTED_SCENARIOS)
+    def test_sweeps_of_locations_of_several_sizes_are(self, scenario: str) -> None:
+        assert fit_lags([sized_sweep(scenario=scenario)]) is not None
+
+    @pytest.mark.parametrize("sizes", [(), (250,), (250, 5_000), (10, 20, 30)])
+    def test_too_few_sizes_or_too_close_ones_are_not(self, sizes: Sequence[int]) -> None:
+        assert fit_lags([sized_sweep(sizes)]) is None
+        assert fit_lags([failed_sweep()]) is None
+
+    def test_partitions_other_shapes_warm_ups_and_failures_are_left_out(self) -> None:
+        sweep = sized_sweep()
+        first = sweep.launches[0]
+        unfit = [
+            replace(first, trial=101, location="a250_inprocess"),
+            replace(first, trial=102, location="my_project"),
+            replace(first, trial=103, warmup=True),
+            replace(first, trial=104, outcome=Outcome.FAILED),
+        ]
+        model = fitted(replace(sweep, launches=(*sweep.launches, *unfit)))
+        assert model.launches == sweep.launches
+        assert fitted(measured_sweep()).sizes == FITTED_SIZES
+
+    @pytest.mark.parametrize(
+        ("location", "plain"),
+        [
+            ("a250", True),
+            ("a10k", True),
+            ("a1p2k", False),
+            ("a2k_chain", False),
+            ("a2k_inprocess", False),
+            ("dbt", False),
+        ],
+    )
+    def test_plain_locations_are_assets_and_nothing_else(self, location: str, plain: bool) -> None:
+        assert is_plain(location) is plain
+
+    def test_the_largest_location_wins_then_the_latest(self) -> None:
+        small = sized_sweep((10, 250, 2_000), scenario="quick", day=3)
+        old, new = sized_sweep(day=1), sized_sweep(day=2)
+        assert fitted(old, small, new).plan.sweep_id == "assets-scaling-2"
+        assert fitted(small).plan.sweep_id == "quick-3"
+
+    def test_only_what_was_measured_under_todays_circumstances(self) -> None:
+        before = sized_sweep(day=1, environment={"dagster": "1.12.0"})
+        today = sized_sweep((10, 250, 2_000), scenario="quick", day=2)
+        slower_queue = sized_sweep(day=1, environment={"dequeue_interval_s": 30})
+        assert fitted(before, today).plan.sweep_id == "quick-2"
+        assert fitted(slower_queue, today).plan.sweep_id == "assets-scaling-1"
+
+
+class TestPredictLags:
+    def test_each_side_gets_its_own(self) -> None:
+        sizes = {"one location": 9_000, "nine locations": 1_000}
+        predicted = predict_lags([sized_sweep()], sizes, 1)
+        assert list(predicted) == list(sizes)
+        assert predicted["one location"].value > predicted["nine locations"].value
+
+    def test_without_a_sweep_that_will_do_there_are_none(self) -> None:
+        assert predict_lags([], {"one location": 9_000}, 5) == {}
+        assert predict_lags([failed_sweep()], {"one location": 9_000}, None) == {}
+
+
+def test_sides_are_comparable_where_only_their_size_differs() -> None:
+    split, executors = (EXPERIMENTS[name].scenario.variants for name in ("split-definitions", "executors"))
+    sizes = {"one location": 9_000, "three locations": 3_000, "nine locations": 1_000}
+    assert comparable_sizes(split) == sizes
+    assert comparable_sizes(executors) == comparable_sizes(EXPERIMENTS["cpu-limit"].scenario.variants) == {}
+    assert comparable_sizes(EXPERIMENTS["cold-start"].scenario.variants) == {"stock, as usual": 2_000}
+
+
+def test_growth_is_a_factor_and_one_where_there_is_nothing_to_grow() -> None:
+    model = fitted(sized_sweep())
+    assert model.growth([Stage.WORKER_LOAD], 2_000, 4_000) == pytest.approx(4.2 / 2.2, abs=1e-3)
+    assert model.growth([Stage.STEP_BOOT], 2_000, 4_000) == pytest.approx(1)
+    assert model.growth([Stage.STEP_INIT], 2_000, 4_000) == 1
+
+
+def test_it_has_a_bend_where_the_launches_have_one() -> None:
+    sweep = sized_sweep((250, 500, 1_000, 2_000, 5_000, 10_000), noise=0.02, seed=2)
+    assert fitted(sweep).bend is None
+    bent = [
+        replace(launch, stages_us={**launch.stages_us, Stage.WORKER_LOAD: max(0, launch.asset_count - 1_000) * 5_000})
+        for launch in sweep.launches
+    ]
+    bend = fitted(replace(sweep, launches=tuple(bent))).bend
+    assert bend is not None
+    assert bend.after.slope.value > 2 * bend.before.slope.value
+
+
+def test_the_lag_without_the_queue_is_the_rest_of_its_stages() -> None:
+    launch = make_launch()
+    assert launch.lag_us is not None
+    wait_s = stages_s(launch, [Stage.QUEUE_WAIT])
+    assert unqueued_s(launch) + wait_s == pytest.approx(launch.lag_us / MICROSECONDS)

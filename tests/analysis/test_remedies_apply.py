@@ -1,0 +1,246 @@
+"""What the remedies tell people to write works exactly as shown, with the few names that it takes for granted."""
+
+import functools
+import gc
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._core.run_coordinator import DefaultRunCoordinator, QueuedRunCoordinator
+from pydantic import BaseModel, ConfigDict
+
+from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+
+REMEDIES = {remedy.variant: remedy for experiment in EXPERIMENTS.values() for remedy in experiment.remedies}
+
+ASSETS = """
+import os
+
+import dagster as dg
+
+with open(os.environ["IMPORTS"], "a") as log:
+    log.write(f"{os.getpid()}\\n")
+
+
+def say() -> None:
+    with open(os.environ["STEPS"], "a") as log:
+        log.write(f"{os.getpid()}\\n")
+
+
+@dg.asset
+def orders() -> None:
+    say()
+
+
+@dg.asset(deps=[orders])
+def lines() -> None:
+    say()
+
+
+assets = [orders, lines]
+"""
+
+
+def test_it_is_a_few_lines_that_parse() -> None:
+    for remedy in REMEDIES.values():
+        lines = [line for line in remedy.apply.splitlines() if line.strip()]
+        assert len(lines) <= 5, remedy.name
+        assert max(map(len, lines)) <= 100
+        if remedy.language == "python":
+            compile(remedy.apply, remedy.name, "exec")
+        else:
+            assert isinstance(yaml.safe_load(remedy.apply), dict)
+
+
+def write(variant: str, **names: Any) -> dict[str, Any]:
+    """The module that the remedy's lines make, with these names in it beforehand."""
+    module: dict[str, Any] = {"dg": dg, "gc": gc, "functools": functools, **names}
+    exec(REMEDIES[variant].apply, module)
+    return module
+
+
+def prove_split() -> None:
+    @dg.asset(deps=["orders"])
+    def lines() -> None: ...
+
+    defs = write("nine locations", assets_of_this_part=[lines])["defs"]
+    dg.Definitions.validate_loadable(defs)
+    graph = defs.resolve_asset_graph()
+    assert not graph.get(dg.AssetKey("orders")).is_executable
+    assert graph.get(dg.AssetKey("lines")).parent_keys == {dg.AssetKey("orders")}
+
+
+def prove_multi_asset() -> None:
+    result = dg.materialize([write("multi-asset, multiprocess")["orders_and_lines"]])
+    assert len(result.get_asset_materialization_events()) == 2
+    assert len(result.get_step_success_events()) == 1
+
+
+def prove_one_function() -> None:
+    written: list[str] = []
+    names = {"read": lambda: " text", "clean": str.strip, "write": written.append}
+    assert dg.materialize([write("one function, multiprocess", **names)["lines"]]).success
+    assert written == ["text"]
+
+
+def prove_graph_asset() -> None:
+    @dg.op
+    def read() -> str:
+        return " text"
+
+    @dg.op
+    def clean(text: str) -> str:
+        return text.strip()
+
+    result = dg.materialize([write("graph asset, multiprocess", read=read, clean=clean)["lines"]])
+    assert result.asset_value("lines") == "text"
+    assert len(result.get_step_success_events()) == 2
+
+
+def prove_late_import() -> None:
+    module = write("inside the asset")
+    assert dg.materialize([module["chart"]]).success
+    assert "plt" not in module
+
+
+def prove_memoised() -> None:
+    built: list[int] = []
+
+    @dg.asset
+    def orders() -> None: ...
+
+    class Assets(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            built.append(1)
+            return super().__iter__()
+
+    defs = write("a memoised function", assets=Assets([orders]))["defs"]
+    # As Dagster does in every run worker: once for the job, once for its execution plan.
+    assert defs() is defs()
+    assert list(defs().resolve_all_asset_keys()) == [dg.AssetKey("orders")]
+
+
+def prove_no_garbage_collection() -> None:
+    try:
+        module = write("memoised, no garbage collection")
+        assert not gc.isenabled()
+        assert dg.materialize([module["orders"]]).success
+        assert gc.isenabled()
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
+class Resources(BaseModel):
+    """Of a container, as Kubernetes takes them; nothing else may be among them."""
+
+    model_config = ConfigDict(extra="forbid")
+    requests: dict[Literal["cpu", "memory"], str]
+    limits: dict[Literal["cpu", "memory"], str]
+
+
+def prove_cpu_limit() -> None:
+    resources = Resources.model_validate(yaml.safe_load(REMEDIES["2 CPUs"].apply)["resources"])
+
+    def cpus(quantity: str) -> float:
+        number = re.fullmatch(r"(\d+)(m?)", quantity)
+        assert number
+        return int(number[1]) / (1000 if number[2] else 1)
+
+    assert cpus(resources.requests["cpu"]) < cpus(resources.limits["cpu"]) == 2
+
+
+IN_THIS_PROCESS: dict[str, Callable[[], None]] = {
+    "nine locations": prove_split,
+    "multi-asset, multiprocess": prove_multi_asset,
+    "one function, multiprocess": prove_one_function,
+    "graph asset, multiprocess": prove_graph_asset,
+    "inside the asset": prove_late_import,
+    "a memoised function": prove_memoised,
+    "memoised, no garbage collection": prove_no_garbage_collection,
+    "2 CPUs": prove_cpu_limit,
+}
+
+
+@pytest.mark.parametrize("variant", IN_THIS_PROCESS)
+def test_it_does_what_it_says(variant: str) -> None:
+    IN_THIS_PROCESS[variant]()
+
+
+@pytest.mark.parametrize("limits", ["", "concurrency:\n  runs:\n    max_concurrent_runs: 10\n"])
+@pytest.mark.parametrize("variant", ["every 1 s", "no queue"])
+def test_dagster_takes_the_queues_configuration(tmp_path: Path, variant: str, limits: str) -> None:
+    (tmp_path / "dagster.yaml").write_text(f"{limits}{REMEDIES[variant].apply}\n")
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        coordinator = instance.run_coordinator
+        if variant == "every 1 s":
+            assert isinstance(coordinator, QueuedRunCoordinator)
+            assert coordinator.dequeue_interval_seconds == 1
+        else:
+            assert isinstance(coordinator, DefaultRunCoordinator)
+
+
+@pytest.mark.parametrize(
+    ("variant", "imported", "stepped"),
+    [("in-process, 1 step", 1, 1), ("forkserver, module, 1 step", 2, 2), ("forkserver, job, 1 step", 2, 2)],
+)
+def test_steps_run_where_it_says_and_load_nothing_again(
+    tmp_path: Path, variant: str, imported: int, stepped: int
+) -> None:
+    """So many processes import the code and run steps: the run's own, or a forkserver's, of which steps are forks."""
+    module = REMEDIES[variant].apply
+    (tmp_path / "my_project").mkdir()
+    if variant == "forkserver, job, 1 step":
+        (tmp_path / "my_project" / "preload.py").write_text(module)
+        module = REMEDIES["forkserver, module, 1 step"].apply.replace("my_project.definitions", "my_project.preload")
+    (tmp_path / "my_project" / "assets.py").write_text(ASSETS)
+    (tmp_path / "my_project" / "definitions.py").write_text(
+        f"import dagster as dg\n\nfrom my_project.assets import assets\n\n{module}\n"
+    )
+    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    log = {name: tmp_path / f"{name}.log" for name in ("IMPORTS", "STEPS")}
+    done = subprocess.run(
+        [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "my_project.definitions", "--select", "*"],
+        cwd=tmp_path,
+        env={**os.environ, "DAGSTER_HOME": str(tmp_path), **{name: str(path) for name, path in log.items()}},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    processes = {name: set(path.read_text().split()) for name, path in log.items()}
+    assert (len(processes["IMPORTS"]), len(processes["STEPS"])) == (imported, stepped)
+
+
+def test_the_server_that_it_names_serves_the_code(tmp_path: Path) -> None:
+    (tmp_path / "my_project").mkdir()
+    (tmp_path / "my_project" / "definitions.py").write_text("import dagster as dg\n\ndefs = dg.Definitions()\n")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+    python, *arguments, shown_port = yaml.safe_load(REMEDIES["warm, a10k"].apply)["command"]
+    assert (python, shown_port) == ("python", "4000")
+    with subprocess.Popen([sys.executable, *arguments, port], cwd=tmp_path) as server:
+        try:
+            check = [sys.executable, "-m", "dagster", "api", "grpc-health-check", "--port", port]
+            deadline = time.monotonic() + 120
+            while subprocess.run(check, capture_output=True, check=False).returncode:
+                assert server.poll() is None
+                assert time.monotonic() < deadline
+        finally:
+            server.terminate()
+
+
+def test_every_remedy_is_proven() -> None:
+    executors = {remedy.variant for remedy in EXPERIMENTS["executors"].remedies}
+    assert {*IN_THIS_PROCESS, *executors, "every 1 s", "no queue", "warm, a10k"} == set(REMEDIES)

@@ -1,0 +1,163 @@
+"""A sweep seen from outside: its progress and its rows as a real webserver tells them of real runs."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dagster as dg
+import pytest
+from pydantic import TypeAdapter
+from recording import Served, make_plan, make_run, record_sweep, run_sweep
+
+from bench_orchestrator.deployment import META_LOCATION
+from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
+from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
+from bench_orchestrator.sources.instance import read_run_log
+from bench_orchestrator.sweeps import client
+from bench_orchestrator.sweeps.client import fetch_sweep, follow, start_sweep, sweep_in_the_way
+from bench_orchestrator.sweeps.harvest import harvest_sweep
+from bench_orchestrator.webserver import Webserver, WebserverError, WebserverUnreachableError
+
+NOTES = (TrialNote(1, Outcome.OK, run_id="4f2a"), TrialNote(2, Outcome.REJECTED, reason="no"))
+
+
+@pytest.fixture
+def webserver(served: Served, monkeypatch: pytest.MonkeyPatch) -> Webserver:
+    monkeypatch.setattr(client, "_POLL_S", 0.05)
+    return Webserver(served.url)
+
+
+def harvest_run(instance: dg.DagsterInstance, sweep_run_id: str, *, ok: bool = True) -> None:
+    """A run that records a sweep's rows as `launch_measurements` does."""
+    sweep = harvest_sweep(instance, sweep_run_id)
+    assert sweep is not None
+    rows = TypeAdapter(Sweep).dump_python(sweep, mode="json")
+
+    @dg.asset(name=MEASUREMENTS_ASSET)
+    def measurements() -> dg.MaterializeResult:  # type: ignore[type-arg]
+        if not ok:
+            raise RuntimeError("the results database is held")
+        return dg.MaterializeResult(metadata={"sweep": dg.MetadataValue.json(rows), "launches": 4})
+
+    tags: dict[str, str] = {Tag.KIND: "harvest", Tag.HARVEST_OF: sweep_run_id}
+    dg.materialize([measurements], instance=instance, tags=tags, raise_on_error=False)
+
+
+class Restarting(Webserver):
+    """A webserver that is away every other time that it is asked."""
+
+    def query(self, document: str, variables: Mapping[str, Any] | None = None) -> Any:
+        self.asked = getattr(self, "asked", 0) + 1
+        if self.asked % 2:
+            raise WebserverUnreachableError("it restarts")
+        return super().query(document, variables)
+
+
+class TestFollowing:
+    def test_a_sweep_that_is_over_is_told_with_its_plan_and_a_line_per_trial(
+        self, served: Served, webserver: Webserver
+    ) -> None:
+        plan = make_plan()
+        *_, last = follow(webserver, run_sweep(served.instance, plan, NOTES))
+        assert (last.status, last.planned, last.failure) == ("SUCCESS", len(plan.trials), "")
+        assert last.lines == ["trial 1: ok", "trial 2: rejected"]
+        assert last.finished
+
+    def test_a_failure_is_told_in_its_own_words(self, served: Served, webserver: Webserver) -> None:
+        *_, last = follow(webserver, run_sweep(served.instance, make_plan(), NOTES[:1], RuntimeError))
+        assert (last.status, last.lines) == ("FAILURE", ["trial 1: ok"])
+        assert last.failure == "RuntimeError: for the test"
+
+    def test_without_a_plan_there_is_no_number_of_trials(self, served: Served, webserver: Webserver) -> None:
+        *_, last = follow(webserver, run_sweep(served.instance, None, ending=RuntimeError))
+        assert last.planned is None
+
+    def test_one_whose_worker_dagster_could_not_ask_for_is_followed_to_its_end(
+        self, served: Served, webserver: Webserver, lose_sight_of: Callable[[dg.DagsterInstance, str], None]
+    ) -> None:
+        following = []
+
+        def meanwhile(run_id: str) -> None:
+            lose_sight_of(served.instance, run_id)
+            following.append(follow(webserver, run_id))
+            assert [next(following[0]).status for _ in range(3)] == ["FAILURE"] * 3
+
+        run_sweep(served.instance, make_plan("doubtful"), NOTES, meanwhile=meanwhile)
+        *_, last = following[0]
+        assert last.status == "SUCCESS"
+        assert last.lines[-1].endswith("takes it for dead; it may go on.")
+
+    def test_what_it_fails_of_after_all_is_told(
+        self, served: Served, webserver: Webserver, lose_sight_of: Callable[[dg.DagsterInstance, str], None]
+    ) -> None:
+        run_id = run_sweep(
+            served.instance,
+            make_plan("failed-after-all"),
+            ending=RuntimeError,
+            meanwhile=lambda run_id: lose_sight_of(served.instance, run_id),
+        )
+        *_, last = follow(webserver, run_id)
+        assert (last.status, last.failure) == ("FAILURE", "RuntimeError: for the test")
+        assert read_run_log(served.instance, run_id).failure == last.failure
+
+    def test_one_that_stays_in_doubt_is_followed_until_it_is_harvested(
+        self, served: Served, webserver: Webserver, lose_sight_of: Callable[[dg.DagsterInstance, str], None]
+    ) -> None:
+        def meanwhile(run_id: str) -> None:
+            lose_sight_of(served.instance, run_id)
+            progress = follow(webserver, run_id)
+            assert next(progress).finished
+            harvest_run(served.instance, run_id)
+            assert list(progress) == []
+
+        run_sweep(served.instance, make_plan("dead"), NOTES, meanwhile=meanwhile)
+
+    def test_one_that_is_under_way_is_looked_at_again(self, served: Served, webserver: Webserver) -> None:
+        run_id = make_run(served.instance, {}, dg.DagsterRunStatus.STARTED)
+        progress = follow(webserver, run_id)
+        assert [next(progress).status for _ in range(3)] == ["STARTED"] * 3
+        run = served.instance.get_run_by_id(run_id)
+        assert run is not None
+        served.instance.report_run_canceled(run)
+        assert [update.status for update in progress][-1] == "CANCELED"
+
+    def test_a_webserver_that_restarts_is_waited_for(
+        self, served: Served, webserver: Webserver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_id = record_sweep(served.instance, make_plan("restarted"))
+        harvest_run(served.instance, run_id)
+        restarting = Restarting(webserver.url)
+        *_, last = follow(restarting, run_id)
+        assert last.finished
+        assert sweep_in_the_way(restarting, run_id) is None
+        assert fetch_sweep(restarting, run_id, timeout_s=60) == harvest_sweep(served.instance, run_id)
+        monkeypatch.setattr(client, "_PATIENCE_S", 0)
+        with pytest.raises(WebserverUnreachableError):
+            fetch_sweep(restarting, run_id, timeout_s=60)
+
+
+class TestFetching:
+    def test_the_rows_are_those_of_the_harvest(self, served: Served, webserver: Webserver) -> None:
+        run_id = record_sweep(served.instance, make_plan("fetched"))
+        harvest_run(served.instance, run_id, ok=False)
+        harvest_run(served.instance, run_id)
+        assert fetch_sweep(webserver, run_id, timeout_s=60) == harvest_sweep(served.instance, run_id)
+
+    def test_one_that_is_not_harvested_in_time_says_where_to_look(self, served: Served, webserver: Webserver) -> None:
+        run_id = run_sweep(served.instance, make_plan("unharvested"))
+        with pytest.raises(WebserverError, match="`harvest_sensor` switched on"):
+            fetch_sweep(webserver, run_id, timeout_s=0.2)
+
+
+def test_another_sweep_that_is_under_way_is_in_the_way(served: Served, webserver: Webserver) -> None:
+    assert sweep_in_the_way(webserver, "own") is None
+    other = make_run(served.instance, {Tag.KIND: "sweep"}, dg.DagsterRunStatus.STARTED)
+    try:
+        assert sweep_in_the_way(webserver, "own") == other
+        assert sweep_in_the_way(webserver, other) is None
+    finally:
+        served.instance.delete_run(other)
+
+
+def test_a_deployment_without_the_meta_location_is_told_to_add_it(webserver: Webserver) -> None:
+    with pytest.raises(WebserverError, match=rf"no usable code location '{META_LOCATION}': it has none"):
+        start_sweep(webserver, "quick", {})

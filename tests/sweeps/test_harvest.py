@@ -1,0 +1,269 @@
+"""From runs and journals to launches: every planned trial becomes exactly one, and its outcome follows the rules."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import dagster as dg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recording import PROCESS, end_run, make_plan, make_run, record_sweep, run_sweep, run_trial
+
+from bench_orchestrator.model.instants import now_us
+from bench_orchestrator.model.launch import Launch, Outcome, TrialNote
+from bench_orchestrator.model.plan import SweepPlan
+from bench_orchestrator.model.runs import Pod, RunLog
+from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES
+from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.sources.instance import get_run
+from bench_orchestrator.sweeps.harvest import harvest_sweep
+from bench_orchestrator.sweeps.launching import trial_tags
+
+Status = dg.DagsterRunStatus
+MakeRun = Callable[[dg.DagsterInstance, SweepPlan], str | None]
+
+ONE_TRIAL = replace(make_plan(locations=("a10",)), trials=make_plan(locations=("a10",)).trials[:1])
+
+
+def no_run(_instance: dg.DagsterInstance, _plan: SweepPlan) -> None:
+    """The trial was never launched, or its run has been deleted."""
+
+
+def succeeded(instance: dg.DagsterInstance, plan: SweepPlan) -> str:
+    return run_trial(instance, plan, 1)
+
+
+def failed(instance: dg.DagsterInstance, plan: SweepPlan) -> str:
+    return run_trial(instance, plan, 1, ok=False)
+
+
+def in_state(status: Status) -> MakeRun:
+    def make(instance: dg.DagsterInstance, plan: SweepPlan) -> str:
+        return make_run(instance, trial_tags(plan, plan.trials[0], now_us()), status)
+
+    return make
+
+
+def canceled(instance: dg.DagsterInstance, plan: SweepPlan) -> str:
+    return end_run(instance, in_state(Status.STARTED)(instance, plan) or "")
+
+
+def failed_without_a_word(instance: dg.DagsterInstance, plan: SweepPlan) -> str:
+    run_id = failed(instance, plan)
+    instance.event_log_storage.delete_events(run_id)
+    return run_id
+
+
+def succeeded_without_events(instance: dg.DagsterInstance, plan: SweepPlan) -> str:
+    run_id = succeeded(instance, plan)
+    instance.event_log_storage.delete_events(run_id)
+    return run_id
+
+
+def note(outcome: Outcome, reason: str = "as noted") -> tuple[TrialNote, ...]:
+    return (TrialNote(1, outcome, reason, "4f2a"),)
+
+
+def harvest(instance: dg.DagsterInstance, run_id: str) -> tuple[Launch, ...]:
+    sweep = harvest_sweep(instance, run_id)
+    assert sweep is not None
+    return sweep.launches
+
+
+class TestWork:
+    @pytest.mark.parametrize(("asked", "outcome"), [(None, Outcome.OK), (1, Outcome.OK), (2, Outcome.FAILED)])
+    def test_a_trial_that_did_not_do_its_work_is_not_ok(
+        self, instance: dg.DagsterInstance, asked: int | None, outcome: Outcome
+    ) -> None:
+        plan = replace(ONE_TRIAL, trials=(replace(ONE_TRIAL.trials[0], work=asked),))
+        run_trial(instance, plan, 1)
+        (launch,) = harvest(instance, run_sweep(instance, plan))
+        assert (launch.outcome, launch.work) == (outcome, 1)
+        assert launch.reason == ("" if outcome is Outcome.OK else "it succeeded, but did 1 of 2 units of work")
+
+    def test_a_step_is_launched_started_and_ended(self, instance: dg.DagsterInstance) -> None:
+        run_trial(instance, ONE_TRIAL, 1)
+        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
+        (step,) = launch.steps
+        assert step.key == "measured"
+        assert step.launched_us is None  # it ran in the run's own process
+        assert step.started_us is not None
+        assert step.ended_us is not None
+        assert launch.materialized_us is not None
+        assert step.started_us <= launch.materialized_us <= step.ended_us
+        assert launch.processes == 1
+
+
+def test_a_run_that_vanished_from_the_sweeps_own_deployment_is_lost(instance: dg.DagsterInstance) -> None:
+    plan = replace(
+        ONE_TRIAL,
+        locations=tuple(replace(location, deployment="own") for location in ONE_TRIAL.locations),
+        trials=(replace(ONE_TRIAL.trials[0], deployment="own"),),
+    )
+    vanished = TrialNote(1, Outcome.LOST, "as noted", "4f2a", log=RunLog())
+    (launch,) = harvest(instance, run_sweep(instance, plan, (vanished,)))
+    assert (launch.outcome, launch.reason) == (Outcome.LOST, "as noted")
+
+
+class TestOutcomes:
+    @pytest.mark.parametrize(
+        ("run", "notes", "ending", "outcome", "reason"),
+        [
+            (succeeded, note(Outcome.OK), None, Outcome.OK, ""),
+            (succeeded, (), RuntimeError, Outcome.OK, ""),
+            (succeeded, note(Outcome.TIMED_OUT), None, Outcome.TIMED_OUT, "as noted"),
+            (succeeded, note(Outcome.REJECTED), None, Outcome.OK, ""),
+            (succeeded_without_events, note(Outcome.OK), None, Outcome.LOST, "its log lacks events"),
+            (failed, note(Outcome.FAILED), None, Outcome.FAILED, "ConnectionError: no route to the warehouse"),
+            (failed, (), RuntimeError, Outcome.FAILED, "ConnectionError: no route to the warehouse"),
+            (failed_without_a_word, (), None, Outcome.FAILED, "its log does not say why"),
+            (canceled, note(Outcome.CANCELED, ""), None, Outcome.CANCELED, "the run was canceled"),
+            (canceled, (), KeyboardInterrupt, Outcome.CANCELED, "the run was canceled"),
+            (canceled, note(Outcome.TIMED_OUT), None, Outcome.TIMED_OUT, "as noted"),
+            (failed, note(Outcome.TIMED_OUT), None, Outcome.TIMED_OUT, "as noted"),
+            (in_state(Status.STARTED), (), RuntimeError, Outcome.TIMED_OUT, "still STARTED after the sweep"),
+            (in_state(Status.STARTING), (), RuntimeError, Outcome.TIMED_OUT, "still STARTING after the sweep"),
+            (in_state(Status.CANCELING), (), KeyboardInterrupt, Outcome.TIMED_OUT, "still CANCELING after"),
+            (no_run, note(Outcome.OK), None, Outcome.LOST, "its run 4f2a is no longer in the instance"),
+            (no_run, note(Outcome.REJECTED), None, Outcome.REJECTED, "as noted"),
+            (no_run, note(Outcome.REJECTED), RuntimeError, Outcome.REJECTED, "as noted"),
+            (no_run, note(Outcome.FAILED), None, Outcome.FAILED, "as noted"),
+            (no_run, note(Outcome.TIMED_OUT), None, Outcome.TIMED_OUT, "as noted"),
+            (no_run, (), KeyboardInterrupt, Outcome.CANCELED, "the sweep was canceled before this trial was launched"),
+            (no_run, (), RuntimeError, Outcome.LOST, "the sweep ended before this trial was launched"),
+            (no_run, (), None, Outcome.LOST, "the sweep ended before this trial was launched"),
+        ],
+    )
+    def test_the_runs_log_decides_and_the_note_where_it_cannot(
+        self,
+        instance: dg.DagsterInstance,
+        run: MakeRun,
+        notes: tuple[TrialNote, ...],
+        ending: type[BaseException] | None,
+        outcome: Outcome,
+        reason: str,
+    ) -> None:
+        run_id = run(instance, ONE_TRIAL)
+        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, notes, ending))
+        assert launch.outcome is outcome
+        assert reason in launch.reason
+        assert bool(launch.reason) is (outcome is not Outcome.OK)
+        assert launch.run_id == run_id
+        assert launch.measured is False  # the first trial is the warm-up
+
+    @pytest.mark.parametrize(
+        ("ending", "status"), [(None, "complete"), (KeyboardInterrupt, "canceled"), (RuntimeError, "failed")]
+    )
+    def test_the_sweeps_status_is_its_runs(
+        self, instance: dg.DagsterInstance, ending: type[BaseException] | None, status: str
+    ) -> None:
+        sweep = harvest_sweep(instance, run_sweep(instance, ONE_TRIAL, ending=ending))
+        assert sweep is not None
+        assert (sweep.plan, sweep.status) == (ONE_TRIAL, status)
+
+
+class TestALaunch:
+    def test_it_carries_the_plan_the_measurement_and_what_the_asset_reported(
+        self, instance: dg.DagsterInstance
+    ) -> None:
+        plan = make_plan(locations=("a1p2k",))
+        plan = replace(plan, trials=tuple(replace(trial, partition_key=None) for trial in plan.trials))
+        _, launch = harvest(instance, record_sweep(instance, plan))
+        trial = plan.trials[1]
+        assert (launch.sweep_id, launch.scenario, launch.trial) == (plan.sweep_id, plan.scenario, trial.number)
+        assert (launch.location, launch.asset_count, launch.partition_count) == ("a1p2k", 1, 2_000)
+        assert (launch.block, launch.warmup, launch.asset_key) == (trial.block, False, trial.asset_keys[0])
+        assert launch.measured
+        assert launch.executor == "in_process"
+        assert launch.step_process == PROCESS
+        assert launch.lag_us is not None
+        assert launch.lag_us == sum(launch.stages_us[stage] or 0 for stage in (*QUEUE_STAGES, *INIT_STAGES))
+        assert launch.time_to_code_us == sum(launch.stages_us.values())  # type: ignore[arg-type]
+        assert launch.ended_us is not None
+
+    def test_a_failed_one_shows_how_far_it_got(self, instance: dg.DagsterInstance) -> None:
+        failed(instance, ONE_TRIAL)
+        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
+        assert launch.init_us is not None
+        assert launch.ended_us is not None
+
+    def test_one_whose_pod_had_trouble_has_that_for_a_reason(self, instance: dg.DagsterInstance) -> None:
+        run_id = make_run(instance, trial_tags(ONE_TRIAL, ONE_TRIAL.trials[0], now_us()), Status.STARTING)
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        instance.report_run_failed(run, "Run timed out.\nDebug information for pod x:\n\nPod status: Pending")
+        noted = TrialNote(1, Outcome.FAILED, run_id=run_id, pod=Pod(trouble="its pod cannot be scheduled: no node"))
+        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, (noted,)))
+        assert launch.reason == "its pod cannot be scheduled: no node (Run timed out.)"
+
+    def test_one_that_never_was_a_run_has_no_times_and_no_warnings(self, instance: dg.DagsterInstance) -> None:
+        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.REJECTED)))
+        assert {*launch.at_us.values(), *launch.stages_us.values()} == {None}
+        assert (launch.run_id, launch.lag_us, launch.warnings) == (None, None, ())
+
+    def test_of_two_runs_with_its_tags_the_first_is_measured_and_there_is_a_warning(
+        self, instance: dg.DagsterInstance
+    ) -> None:
+        first = succeeded(instance, ONE_TRIAL)
+        failed(instance, ONE_TRIAL)
+        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.OK)))
+        assert (launch.run_id, launch.outcome) == (first, Outcome.OK)
+        assert "2 runs carry this trial's tags; the first is measured" in launch.warnings
+
+    def test_the_runs_of_another_sweep_are_not_its_own(self, instance: dg.DagsterInstance) -> None:
+        succeeded(instance, replace(ONE_TRIAL, sweep_id="other"))
+        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
+        assert launch.run_id is None
+
+
+class TestHarvesting:
+    def test_twice_gives_the_same(self, home_instance: dg.DagsterInstance) -> None:
+        run_id = record_sweep(home_instance, make_plan())
+        first = harvest_sweep(home_instance, run_id)
+        assert first == harvest_sweep(home_instance, run_id)
+        assert first is not None
+        assert {launch.outcome for launch in first.launches} == {Outcome.OK}
+
+    def test_a_sweep_without_a_plan_is_none(self, instance: dg.DagsterInstance) -> None:
+        assert harvest_sweep(instance, run_sweep(instance, None, ending=RuntimeError)) is None
+
+    def test_an_unknown_run_is_refused_by_its_id(self, instance: dg.DagsterInstance) -> None:
+        with pytest.raises(ValueError, match="no run 4f2a"):
+            harvest_sweep(instance, "4f2a")
+
+    @settings(max_examples=20, deadline=None)
+    @given(
+        runs=st.lists(st.sampled_from([*Status, None]), min_size=4, max_size=4),
+        noted=st.lists(st.sampled_from([*Outcome, None]), min_size=4, max_size=4),
+        ending=st.sampled_from([None, RuntimeError, KeyboardInterrupt]),
+    )
+    def test_each_planned_trial_is_one_launch_whatever_became_of_it(
+        self, runs: list[Status | None], noted: list[Outcome | None], ending: type[BaseException] | None
+    ) -> None:
+        plan = make_plan()
+        with dg.DagsterInstance.ephemeral() as instance:
+            for trial, status in zip(plan.trials, runs, strict=True):
+                # A queued run names the code location that it waits for, which these runs have not.
+                if status is not None and status is not Status.QUEUED:
+                    make_run(instance, trial_tags(plan, trial, now_us()), status)
+            notes = [
+                TrialNote(trial.number, outcome, "" if outcome is Outcome.OK else "as noted")
+                for trial, outcome in zip(plan.trials, noted, strict=True)
+                if outcome is not None
+            ]
+            launches = harvest(instance, run_sweep(instance, plan, notes, ending))
+        assert [launch.trial for launch in launches] == [trial.number for trial in plan.trials]
+        assert [launch.asset_key for launch in launches] == [trial.asset_keys[0] for trial in plan.trials]
+        # None of these runs has events: no trial may pass for measured, and each must say why it is not.
+        assert all(launch.outcome is not Outcome.OK and launch.reason for launch in launches)
+
+
+def test_a_run_that_was_executed_again_by_hand_does_not_replace_the_trial(instance: dg.DagsterInstance) -> None:
+    """Dagster copies a run's tags when a person re-executes it from the UI."""
+    first = failed(instance, ONE_TRIAL)
+    original = get_run(instance, first)
+    assert original is not None
+    make_run(instance, {**original.tags, "dagster/parent_run_id": first})
+    (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.FAILED)))
+    assert (launch.run_id, launch.outcome) == (first, Outcome.FAILED)
+    assert original.tags[Tag.TRIAL] == "1"

@@ -1,0 +1,410 @@
+"""A launch laid out in time: what holds for any log, and the pictures, read back as a viewer would."""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+from PIL import Image
+from rich.console import Console
+from samples import CREATED_US, ENVIRONMENT, make_launch, measured_sweep, on_kubernetes
+
+from bench_orchestrator.analysis.summary import location_rows
+from bench_orchestrator.charts import inline_png, save, waterfall
+from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.launch import Launch, Outcome
+from bench_orchestrator.model.runs import RunEvent, RunLog, StepSpan
+from bench_orchestrator.model.stages import BootStage, Boundary, Stage
+from bench_orchestrator.timeline.stages import EVENT_TYPES, timeline
+from bench_orchestrator.waterfall.layout import (
+    Sample,
+    UnknownLaunchError,
+    Waterfall,
+    describe_us,
+    excerpt,
+    headline,
+    median_of,
+    of_launch,
+    of_run,
+    remarks,
+)
+from bench_orchestrator.waterfall.text import render_waterfall, summarize_waterfall
+
+LOG = (
+    RunEvent("PIPELINE_ENQUEUED", CREATED_US + 200_000),
+    RunEvent("PIPELINE_STARTING", CREATED_US + 3_200_000),
+    RunEvent("ENGINE_EVENT", CREATED_US + 4_700_000, message="Started process for run (pid: 1)."),
+    RunEvent("PIPELINE_FAILURE", CREATED_US + 16_300_000),
+)
+"""Of a run whose worker could not load the definitions."""
+
+instants = st.integers(CREATED_US, CREATED_US + 100 * MICROSECONDS)
+logs = st.lists(
+    st.builds(
+        RunEvent,
+        type=st.sampled_from(sorted(EVENT_TYPES)),
+        time_us=instants,
+        step_key=st.sampled_from([None, "a", "b"]),
+        message=st.sampled_from(["", "Started process for run (pid: 1)."]),
+    ),
+    max_size=12,
+)
+spans = st.builds(StepSpan, st.text(max_size=60), st.none() | instants, st.none() | instants, st.none() | instants)
+
+
+def with_steps(launch: Launch, count: int, *, own_process: bool = True) -> Launch:
+    """The launch with as many steps, one after the other, each launched for 4 s and run for 0.5 s."""
+    starts_us = [(launch.at_us[Boundary.STEP_STARTED] or 0) + number * 4_500_000 for number in range(count)]
+    return replace(
+        launch,
+        steps=tuple(
+            StepSpan(f"some_group__asset_{number}", start_us - 4_000_000 if own_process else None, start_us, end_us)
+            for number, (start_us, end_us) in enumerate((start_us, start_us + 500_000) for start_us in starts_us)
+        ),
+        ended_us=starts_us[-1] + 700_000,
+    )
+
+
+def in_process(location: str = "a250") -> Launch:
+    stages = dict.fromkeys(Stage, 400_000) | {Stage.STEP_BOOT: 0, Stage.STEP_LOAD: 0}
+    return replace(make_launch(1, location, stages_us=stages), executor="in_process")
+
+
+def failed_run(reason: str = "ModuleNotFoundError: No module named 'warehouse'") -> Waterfall:
+    return of_run(
+        "4f2a", "__ASSET_JOB", RunLog(LOG, reason), requested_us=None, created_us=CREATED_US, outcome="failed"
+    )
+
+
+def of(launch: Launch) -> Waterfall:
+    return of_launch(launch, ENVIRONMENT)
+
+
+DOUBTFUL = replace(make_launch(), warnings=tuple(f"clocks disagree: instant {n} is 3.000 ms before" for n in range(5)))
+STUCK = replace(with_steps(make_launch(), 2), outcome=Outcome.TIMED_OUT, reason="not over 300 s after its request")
+STUCK = replace(STUCK, steps=(STUCK.steps[0], replace(STUCK.steps[1], started_us=None, ended_us=None)))
+
+each_launch = pytest.mark.parametrize(
+    "shown",
+    [
+        pytest.param(of(with_steps(make_launch(1, "a10k"), 1)), id="multiprocess"),
+        pytest.param(of(with_steps(in_process(), 3, own_process=False)), id="in-process"),
+        pytest.param(of(with_steps(make_launch(1, "a10k"), 6)), id="6 steps"),
+        pytest.param(of(with_steps(make_launch(1, "a10k"), 1_000)), id="1,000 steps"),
+        pytest.param(of(with_steps(on_kubernetes(make_launch(1, "a10k")), 1)), id="on Kubernetes"),
+        pytest.param(of(DOUBTFUL), id="doubtful, without steps"),
+        pytest.param(of(STUCK), id="stuck in its second step"),
+        pytest.param(failed_run(), id="failed"),
+        pytest.param(
+            of_run("4f2a", "job", RunLog(), requested_us=None, created_us=CREATED_US, outcome="not over"),
+            id="just created",
+        ),
+    ],
+)
+
+
+def words(figure: Figure) -> str:
+    """Everything that is written on a figure."""
+    texts = [text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)]
+    return " ".join("\n".join(texts).replace("\N{NO-BREAK SPACE}", " ").split())
+
+
+def printed(shown: Waterfall, sample: Sample | None = None, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width, soft_wrap=True)
+    console.print(render_waterfall(shown, sample))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+class TestLayingOut:
+    def test_a_launch_begins_at_its_request_and_ends_at_its_time_to_code(self) -> None:
+        launch = make_launch(1, "a10k")
+        shown = of(launch)
+        assert (shown.zero, shown.zero_us) == (Boundary.REQUESTED, launch.at_us[Boundary.REQUESTED])
+        assert [bar.stage for bar in shown.bars] == list(Stage)
+        assert shown.bars[0].start_us == 0
+        assert shown.bars[-1].end_us == launch.time_to_code_us
+        assert {bar.stage: bar.duration_us for bar in shown.bars} == launch.stages_us
+
+    def test_without_a_request_zero_is_the_queue_and_plan_events_come_before_it(self) -> None:
+        log = RunLog(
+            events=(*LOG[:3], RunEvent("PIPELINE_START", LOG[3].time_us), RunEvent("STEP_START", LOG[3].time_us + 9))
+        )
+        shown = of_run("4f2a", "job", log, requested_us=None, created_us=CREATED_US, outcome="ok")
+        assert (shown.zero, shown.zero_us) == (Boundary.ENQUEUED, LOG[0].time_us)
+        assert (shown.bars[0].stage, shown.bars[0].start_us) == (Stage.PLAN_EVENTS, -200_000)
+        assert shown.bars[-1].end_us == shown.lag_us == LOG[3].time_us + 9 - LOG[0].time_us
+
+    def test_on_kubernetes_the_pieces_of_worker_boot_fill_it(self) -> None:
+        shown = of(on_kubernetes(make_launch()))
+        (whole,) = [bar for bar in shown.bars if bar.stage is Stage.WORKER_BOOT]
+        assert [bar.stage for bar in shown.boot] == list(BootStage)
+        assert (shown.boot[0].start_us, shown.boot[-1].end_us) == (whole.start_us, whole.end_us)
+        assert all(before.end_us == after.start_us for before, after in pairwise(shown.boot))
+        rows = [row.stage for row in shown.rows]
+        assert rows[rows.index(Stage.WORKER_BOOT) :][1:6] == list(BootStage)
+        pieces = summarize_waterfall(shown)["worker_boot"]
+        assert [piece["stage"] for piece in pieces] == [stage.value for stage in BootStage]
+        assert sum(piece["seconds"] for piece in pieces) == pytest.approx(whole.duration_us / MICROSECONDS)
+
+    def test_a_run_that_failed_shows_the_stage_in_which_it_did(self) -> None:
+        shown = failed_run()
+        assert shown.unfinished is not None
+        assert (shown.unfinished.stage, shown.unfinished.start_us) == (Stage.WORKER_LOAD, 4_500_000)
+        assert shown.unfinished.end_us == shown.ended_us == shown.end_us == 16_100_000
+        assert headline(shown) == "Failed in worker load, 16.1 s after RUN_ENQUEUED"
+
+    def test_a_step_is_shifted_to_the_same_zero_and_never_runs_backwards(self) -> None:
+        launch = make_launch()
+        zero_us = launch.at_us[Boundary.REQUESTED] or 0
+        steps = (StepSpan("a", zero_us + 9, zero_us + 5, zero_us + 7), StepSpan("b", None, zero_us + 3, None))
+        shown = of(replace(launch, steps=steps))
+        assert shown.steps == (StepSpan("a", 9, 9, 9), StepSpan("b", None, 3, None))
+        assert shown.edges_us(shown.steps[1]) == (3, 3, shown.end_us)
+
+    def test_a_step_in_the_run_worker_is_initialised_there(self) -> None:
+        assert of(in_process()).process(Stage.STEP_INIT) == "run worker"
+        assert of(make_launch()).process(Stage.STEP_INIT) == "step worker"
+
+    def test_of_a_launch_that_never_was_a_run_there_is_none(self) -> None:
+        with pytest.raises(UnknownLaunchError, match="rejected, no such job"):
+            of(make_launch(outcome=Outcome.REJECTED, reason="no such job"))
+
+    @settings(max_examples=300)
+    @given(logs, st.none() | instants, instants, st.lists(spans, max_size=3).map(tuple))
+    def test_any_log_gives_stages_end_to_end_that_end_at_time_to_code_or_the_lag(
+        self, events: list[RunEvent], requested_us: int | None, created_us: int, steps: tuple[StepSpan, ...]
+    ) -> None:
+        times = timeline(events, requested_us=requested_us, created_us=created_us)
+        log = RunLog(events=tuple(events), steps=steps)
+        shown = of_run("4f2a", "job", log, requested_us=requested_us, created_us=created_us, outcome="failed")
+        assert {bar.stage: bar.duration_us for bar in shown.bars} == {
+            stage: us for stage, us in times.stages_us.items() if us is not None
+        }
+        assert all(before.end_us == after.start_us for before, after in pairwise(shown.bars))
+        if times.lag_us is not None:
+            assert shown.unfinished is None
+            assert shown.bars[-1].end_us == (times.lag_us if requested_us is None else times.time_to_code_us)
+            assert shown.bars[-1].end_us + shown.zero_us == max(
+                us for boundary in (first_in_log(times.at_us), Boundary.STEP_STARTED) if (us := times.at_us[boundary])
+            )
+        else:
+            assert shown.unfinished is not None
+            assert shown.unfinished.start_us == (shown.bars[-1].end_us if shown.bars else 0)
+        assert all(bar.end_us >= bar.start_us for bar in shown.rows)
+        for launched_us, started_us, ended_us in map(shown.edges_us, shown.steps):
+            assert launched_us <= started_us <= ended_us <= shown.end_us
+        assert headline(shown)
+        assert printed(shown)
+        assert summarize_waterfall(shown)
+
+
+class TestTheMedian:
+    @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=9))
+    def test_is_a_launch_that_happened_the_faster_of_two_in_the_middle(self, loads_us: list[int]) -> None:
+        launches = [
+            make_launch(n, stages_us=dict.fromkeys(Stage, 0) | {Stage.WORKER_LOAD: us}) for n, us in enumerate(loads_us)
+        ]
+        shown, sample = median_of([of(launch) for launch in launches])
+        assert shown.lag_us == sorted(loads_us)[(len(loads_us) - 1) // 2]
+        assert sample.lag_s.value == pytest.approx(float(np.median(loads_us)) / MICROSECONDS)
+        assert (sample.lag_s.n, sample.without_lag) == (len(loads_us), 0)
+
+    def test_is_that_of_the_tables(self) -> None:
+        sweep = measured_sweep(["a10k"])
+        (row,) = location_rows(sweep.launches)
+        shown, sample = median_of([of(launch) for launch in sweep.launches if launch.measured])
+        assert row.median_launch is not None
+        assert (shown.lag_us or 0) / MICROSECONDS == row.median_launch.lag_s
+        assert sample.lag_s == row.lag_s
+        assert headline(shown, sample).startswith(f"Median launch lag {row.median_launch.lag_s:.1f} s [")
+        assert "the median lag of n = 5; the interval covers the median with 94 %" in " ".join(remarks(shown, sample))
+
+    def test_leaves_out_and_counts_what_has_no_lag(self) -> None:
+        shown, sample = median_of([failed_run(), of(make_launch())])
+        assert (shown.run_id, sample.lag_s.n, sample.without_lag) == (of(make_launch()).run_id, 1, 1)
+        assert "1 more did not reach their first step" in " ".join(remarks(shown, sample))
+        with pytest.raises(UnknownLaunchError, match="None of the 2 runs reached its first step"):
+            median_of([failed_run(), failed_run()])
+
+
+class TestItsWords:
+    def test_the_headline_names_the_longest_stage_of_the_lag(self) -> None:
+        stages = dict(make_launch().stages_us) | {Stage.SUBMIT: 90 * MICROSECONDS, Stage.STEP_LOAD: 20 * MICROSECONDS}
+        launch = make_launch(stages_us={stage: us or 0 for stage, us in stages.items()})
+        lag_us = launch.lag_us or 0
+        assert headline(of(launch)) == (
+            f"Launch lag {describe_us(lag_us)}: step load takes 20.0 s ({2e9 / lag_us:.0f} %)"
+        )
+
+    def test_the_remarks_say_what_is_absent_failed_and_doubtful(self) -> None:
+        absent = in_process()
+        absent = replace(absent, stages_us=dict(absent.stages_us) | {Stage.QUEUE_WAIT: 0})
+        assert "Step boot and step load: none, in-process. Took no time: queue wait." in " ".join(remarks(of(absent)))
+        assert "Failed: ModuleNotFoundError: No module named 'warehouse'" in " ".join(remarks(failed_run()))
+        doubts = " ".join(remarks(of(DOUBTFUL)))
+        assert "In doubt: clocks disagree: instant 0 is 3.000 ms before; " in doubts
+        assert doubts.endswith("; and 2 more.")
+
+    @pytest.mark.parametrize(
+        ("us", "text"),
+        [
+            (0, "0.00 s"),
+            (4_999, "<0.01 s"),
+            (5_001, "0.01 s"),
+            (-200_000, "-0.20 s"),
+            (999_999, "1.00 s"),
+            (1_000_000, "1.0 s"),
+            (1_234_560_000, "1,234.6 s"),
+        ],
+    )
+    def test_seconds_have_two_digits_below_one(self, us: int, text: str) -> None:
+        assert describe_us(us) == text
+
+    @given(st.integers(0, 1_100))
+    def test_many_steps_are_cut_to_the_first_and_the_last(self, count: int) -> None:
+        steps = [StepSpan(str(number), None, number, number) for number in range(count)]
+        shown = [step for group in excerpt(steps) for step in group]
+        assert shown == (steps if count <= 24 else [*steps[:20], *steps[-4:]])
+
+
+class TestThePicture:
+    @each_launch
+    def test_says_its_finding_and_every_stage_with_its_seconds_and_process(self, shown: Waterfall) -> None:
+        figure = waterfall(shown)
+        text = words(figure)
+        assert " ".join(figure.get_suptitle().split()) == headline(shown)
+        for bar in shown.rows:
+            assert f"{bar.stage.row_label} " in text
+            assert shown.process(bar.stage) in text
+            assert bar is shown.unfinished or describe_us(bar.duration_us) in text
+        for remark in remarks(shown):
+            assert remark in text
+        assert "UTC" in text
+
+    @each_launch
+    def test_is_small_and_of_the_width_of_the_dialog(self, shown: Waterfall) -> None:
+        content = inline_png(waterfall(shown))
+        assert len(content) < 60_000
+        with Image.open(io.BytesIO(content)) as image:
+            assert image.width == 470
+            assert len(np.unique(np.asarray(image.convert("L")))) > 10
+
+    @each_launch
+    def test_cuts_nothing_off_and_writes_nothing_over_anything(self, shown: Waterfall) -> None:
+        figure = waterfall(shown)
+        figure.draw_without_rendering()
+        texts = [*figure.texts, *(text for ax in figure.axes for text in (*ax.texts, *ax.get_yticklabels()))]
+        texts += [text for ax in figure.axes if (legend := ax.get_legend()) for text in legend.get_texts()]
+        boxes = [extent(text) for text in texts if text.get_text().strip()]
+        for box in boxes:
+            assert figure.bbox.x0 - 1 <= box.x0
+            assert box.x1 <= figure.bbox.x1 + 1
+            assert figure.bbox.y0 - 1 <= box.y0
+            assert box.y1 <= figure.bbox.y1 + 1
+        overlaps = [
+            (one, other)
+            for number, one in enumerate(boxes)
+            for other in boxes[:number]
+            if min(one.x1, other.x1) - max(one.x0, other.x0) > 1 and min(one.y1, other.y1) - max(one.y0, other.y0) > 3
+        ]
+        assert overlaps == []
+
+    def test_draws_the_lag_in_its_two_pieces_and_below_it_the_stages_end_to_end(self) -> None:
+        launch = make_launch(1, "a10k")
+        spans = bars(waterfall(of(launch)), 0)
+        queue, init, *stages = spans
+        assert all(before[1] == pytest.approx(after[0]) for before, after in pairwise(stages))
+        assert queue[0] == pytest.approx(stages[2][0])
+        assert queue[1] == init[0] == pytest.approx(stages[4][1])
+        assert init[1] == stages[-1][1] == pytest.approx((launch.time_to_code_us or 0) / MICROSECONDS)
+
+    def test_draws_a_step_light_to_its_start_and_solid_to_its_end(self) -> None:
+        figure = waterfall(of(with_steps(make_launch(), 2)))
+        first_light, first_solid, *_ = bars(figure, 1)
+        assert first_light[1] - first_light[0] == pytest.approx(4)
+        assert first_solid[1] - first_solid[0] == pytest.approx(0.5)
+        assert first_light[1] == pytest.approx(first_solid[0])
+        assert len(bars(waterfall(of(with_steps(in_process(), 3, own_process=False))), 1)) == 3
+
+    def test_says_how_many_steps_are_left_out(self) -> None:
+        figure = waterfall(of(with_steps(make_launch(), 1_000)))
+        assert "976 steps are left out" in words(figure)
+        assert [len(ax.get_yticks()) for ax in figure.axes[1:]] == [20, 4]
+        widths = [ax.get_xlim()[1] - ax.get_xlim()[0] for ax in figure.axes[1:]]
+        assert widths[0] == pytest.approx(widths[1])
+
+    def test_shares_one_scale_unless_the_stages_would_shrink_to_nothing(self) -> None:
+        short, long = (waterfall(of(with_steps(make_launch(1, "a10k"), count))) for count in (1, 9))
+        assert short.axes[0].get_xlim() == short.axes[1].get_xlim()
+        assert long.axes[0].get_xlim()[1] < long.axes[1].get_xlim()[1]
+
+    def test_is_the_same_each_time(self, tmp_path: Path) -> None:
+        first, second = (save(waterfall(failed_run()), tmp_path / name, "timeline") for name in "ab")
+        assert first.png.read_bytes() == second.png.read_bytes()
+        assert first.svg.read_bytes() == second.svg.read_bytes()
+
+
+class TestInTheTerminal:
+    @each_launch
+    @pytest.mark.parametrize("width", [80, 120])
+    def test_each_stage_has_a_row_with_its_process_its_seconds_and_a_bar(self, shown: Waterfall, width: int) -> None:
+        text = printed(shown, width=width)
+        lines = text.splitlines()
+        assert lines[0] == headline(shown)
+        for bar in shown.rows:
+            (line,) = [line for line in lines if line.startswith(f"  {bar.stage.row_label} ")]
+            assert shown.process(bar.stage) in line
+            assert describe_us(bar.duration_us) in line
+            assert len(line) <= width
+            assert ("█" in line) or bar is shown.unfinished
+        assert shown.zero_words in text
+        for remark in remarks(shown):
+            assert remark in text
+
+    def test_steps_have_rows_too(self) -> None:
+        text = printed(of(with_steps(make_launch(), 1_000)))
+        assert "976 steps are left out" in text
+        assert text.count("some_group__asset_") == 24
+        assert "░" in text
+
+    @each_launch
+    def test_as_data_every_second_is_there(self, shown: Waterfall) -> None:
+        data = json.loads(json.dumps(summarize_waterfall(shown)))
+        assert [stage["stage"] for stage in data["stages"]] == [bar.stage for bar in shown.bars]
+        assert all(stage["process"] for stage in data["stages"])
+        assert [step["step"] for step in data["steps"]] == [step.key for step in shown.steps]
+        assert (data["lag_s"] is None) == (data["unfinished"] is not None)
+        if data["lag_s"] is not None:
+            assert sum(stage["lag_percent"] or 0 for stage in data["stages"]) == pytest.approx(100)
+        assert data["median_of"] is None
+
+    def test_as_data_a_step_says_whose_process_it_ran_in(self) -> None:
+        for launch, process in ((make_launch(), "step worker"), (in_process(), "run worker")):
+            shown = of(with_steps(launch, 2, own_process=launch.executor != "in_process"))
+            assert {step["process"] for step in summarize_waterfall(shown)["steps"]} == {process}
+
+
+def bars(figure: Figure, panel: int) -> list[tuple[float, float]]:
+    """From where to where the bars of one part of a picture go, in the order in which they were drawn."""
+    return [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in figure.axes[panel].patches]  # type: ignore[attr-defined]
+
+
+def extent(text: Text) -> Bbox:
+    """The place that a text takes up; of a name above an empty line, which another text fills, the upper half."""
+    box = text.get_window_extent()
+    lower = (box.y0 + box.y1) / 2 if text.get_text().endswith("\n") else box.y0
+    return Bbox.from_extents(box.x0, lower, box.x1, box.y1)
+
+
+def first_in_log(at_us: Mapping[Boundary, int | None]) -> Boundary:
+    return next(boundary for boundary in tuple(Boundary)[2:] if at_us[boundary] is not None)
