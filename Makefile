@@ -31,6 +31,7 @@ test-kubernetes: $(STAMP) $(HELM3)  ## What needs a cluster: KUBECONFIG's, or on
 lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
 	@$(BIN)/mypy
 
 $(STAMP): requirements.lock pyproject.toml packages/dagster-warm/pyproject.toml

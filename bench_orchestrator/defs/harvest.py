@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field, TypeAdapter
 
 from bench_orchestrator.defs.resources import ResultsResource
-from bench_orchestrator.defs.sweeps import OWNERS, sweeps
+from bench_orchestrator.defs.sweeps import sweeps
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
@@ -42,7 +42,6 @@ class HarvestConfig(dg.Config):
     "same rows.",
     group_name="measurements",
     kinds={"duckdb"},
-    owners=OWNERS,
     pool=RESULTS_POOL,
 )
 def launch_measurements(

@@ -8,6 +8,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.remote_representation.external_data import RepositorySnap
+from dagster._serdes import serialize_value
+from gql.transport.requests import RequestsHTTPTransport
 from local_launches import FakeWebserverOfThisProcess
 
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
@@ -17,6 +20,7 @@ from bench_orchestrator.model.tags import SWEEPS_ASSET
 from bench_orchestrator.sources.instance import find_trial_runs, read_run_log
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.journal import read_journal
+from bench_orchestrator.webserver import Webserver
 
 CONFIG = {
     "locations": ["a2", "a1p3"],
@@ -120,10 +124,32 @@ def test_a_sweep_whose_webserver_stays_away_fails_with_what_it_did(
     assert [trial.outcome for trial in swept.trials] == [Outcome.REJECTED, *[Outcome.LOST] * 3]
 
 
-def test_the_webserver_resource_prefers_its_own_url_and_keeps_credentials_out_of_configuration(
+def test_the_webserver_resource_is_configured_by_variables_whose_values_are_shown_nowhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("BENCH_WEBSERVER_URL", "http://from-environment:3001")
-    assert WebserverResource().connect().url == "http://from-environment:3001"
+    assert WebserverResource().connect().url == "http://127.0.0.1:3000"
     assert WebserverResource(url="http://configured").connect().url == "http://configured"
-    assert set(WebserverResource.model_fields) == {"url"}
+    monkeypatch.setenv("BENCH_WEBSERVER_URL", "http://from-environment:3001")
+    monkeypatch.setenv("BENCH_WEBSERVER_AUTHORIZATION", "Bearer secret")
+    asked: list[Webserver] = []
+
+    @dg.op
+    def ask(webserver: WebserverResource) -> None:
+        asked.append(webserver.connect())
+
+    @dg.job
+    def asking() -> None:
+        ask()
+
+    resource = WebserverResource.from_environment()
+    defs = dg.Definitions(jobs=[asking], resources={"webserver": resource})
+    repository = defs.get_repository_def()
+    shown = serialize_value(RepositorySnap.from_def(repository))
+    assert "BENCH_WEBSERVER_AUTHORIZATION" in shown
+    assert "secret" not in shown
+    assert defs.resolve_job_def("asking").execute_in_process().success
+    (webserver,) = asked
+    assert webserver.url == "http://from-environment:3001"
+    transport = webserver._gql.transport
+    assert isinstance(transport, RequestsHTTPTransport)
+    assert transport.headers == {"Authorization": "Bearer secret"}
