@@ -89,7 +89,7 @@ def _summary(sweep: Sweep) -> str:
 def _rows(sweep: Sweep) -> list[dict[str, str | int | float | None]]:
     """The medians of each location with the ends of their intervals, in seconds."""
     rows: list[dict[str, str | int | float | None]] = []
-    for row in location_rows(sweep.launches):
+    for row in location_rows(sweep.trials):
         cells: dict[str, str | int | float | None] = {"location": row.label, "size": row.size, "n": row.n}
         for name, estimate in (("lag", row.lag_s), ("queue", row.queue_s), ("init", row.init_s)):
             ends = (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
