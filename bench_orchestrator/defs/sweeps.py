@@ -197,8 +197,8 @@ def _resume(context: dg.OpExecutionContext, plan: SweepPlan, sites: Mapping[str,
     here = {site.name for site in sites.values()}
     if not here.issuperset(trial.deployment for trial in plan.trials):
         raise PreflightError(
-            f"The sweep {plan.sweep_id} had deployments of its own, for locations that this deployment serves now. "
-            "Resume it where these are not served."
+            f"The sweep {plan.sweep_id} started temporary deployments for locations that this deployment now serves. "
+            "Resume it in a deployment that does not serve them."
         )
     now = describe_environment(context.instance)
     for name in ("dagster", "python", "bench", "cpu_model", "cpu_count"):
@@ -217,7 +217,7 @@ def _refuse_limits(context: dg.OpExecutionContext, plan: SweepPlan) -> None:
         if not trial.deployment:
             blocked = blocking_limit(context.instance, dict(context.run.tags), trial_tags(plan, trial, 0))
             if blocked:
-                raise PreflightError(f"The run limits cannot let the sweep and a trial run together: {blocked}")
+                raise PreflightError(f"The run limits do not let the sweep and a trial run together: {blocked}")
             return
 
 
@@ -228,8 +228,8 @@ def _refuse_second_sweep(context: dg.OpExecutionContext) -> None:
     for other in others:
         if own and (other.created_us, other.run_id) < (own.created_us, own.run_id):
             raise PreflightError(
-                f"The sweep of run {other.run_id} is still running, and two at a time would measure each other. "
-                f"Wait for it; for a queue instead of this error, give the pool {SWEEP_POOL!r} a limit of 1: "
+                f"The sweep of run {other.run_id} is still running, and two at a time would disturb each other. "
+                f"Wait for it. To queue sweeps instead, give the pool {SWEEP_POOL!r} a limit of 1: "
                 f"dagster instance concurrency set {SWEEP_POOL} 1"
             )
 

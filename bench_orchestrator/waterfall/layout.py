@@ -267,7 +267,7 @@ def _lay_out(
     """Lay the known stages end to end, and shift to the same zero what has an instant of its own."""
     known_at_us = {boundary: us for boundary in _ANCHORS if (us := times.at_us[boundary]) is not None}
     if not known_at_us:
-        raise UnknownLaunchError(f"Nothing is left to show of {subject}: {outcome}, {reason}.")
+        raise UnknownLaunchError(f"There is nothing to show of {subject}: {outcome}, {reason}.")
     anchor, anchor_us = next(iter(known_at_us.items()))
     requested = Boundary.REQUESTED in known_at_us
     known_us = {stage: us for stage in Stage if (us := times.stages_us[stage]) is not None}
