@@ -26,6 +26,7 @@ from integration.sweeping import (
     RAISING,
     Bench,
     bench_in,
+    kill_a_sweep,
     project_locations,
     raising_location,
     seed_for,
@@ -56,21 +57,21 @@ def test_trials_that_fail_or_take_too_long_do_not_end_the_sweep(bench: Bench) ->
     assert bench.wait_for_end(run_id) is Status.SUCCESS
     sweep = bench.harvest_now(run_id)
     assert sweep.status == "complete"
-    assert [(launch.outcome, launch.reason) for launch in sweep.launches] == [
+    assert [(trial.outcome, trial.reason) for trial in sweep.trials] == [
         (Outcome.FAILED, "ValueError: the warehouse is closed"),
         (Outcome.TIMED_OUT, "not over 40 s after its request, still STARTED"),
         (Outcome.OK, ""),
     ]
-    assert bench.run(str(sweep.launches[1].run_id)).status is Status.CANCELED
+    assert bench.run(str(sweep.trials[1].launch.run_id)).status is Status.CANCELED
 
 
 def test_a_trial_whose_process_is_killed_says_so(bench: Bench) -> None:
     run_id = bench.start([ENDLESS])
     bench.worker(bench.wait_for_trial(run_id, 1, Status.STARTED).run_id).kill()
     assert bench.wait_for_end(run_id) is Status.SUCCESS
-    (launch,) = bench.harvest_now(run_id).launches
-    assert launch.outcome is Outcome.FAILED
-    assert "was terminated by signal 9 (SIGKILL)" in launch.reason
+    (trial,) = bench.harvest_now(run_id).trials
+    assert trial.outcome is Outcome.FAILED
+    assert "was terminated by signal 9 (SIGKILL)" in trial.reason
 
 
 def test_a_daemon_and_a_webserver_that_are_killed_cost_no_trial(bench: Bench) -> None:
@@ -93,28 +94,16 @@ def test_a_code_server_that_is_killed_costs_trials_at_most(bench: Bench) -> None
     assert bench.wait_for_end(run_id) is Status.SUCCESS
     sweep = bench.harvest_now(run_id)
     assert sweep.status == "complete"
-    assert sweep.launches[0].outcome is Outcome.OK
-    assert {launch.outcome for launch in sweep.launches} <= {Outcome.OK, Outcome.FAILED, Outcome.REJECTED}
-    for launch in sweep.launches:
+    assert sweep.trials[0].outcome is Outcome.OK
+    assert {trial.outcome for trial in sweep.trials} <= {Outcome.OK, Outcome.FAILED, Outcome.REJECTED}
+    for trial in sweep.trials:
         assert re.search(
-            r"^$|Could not reach user code server|^The deployment refused|had no code server", launch.reason
+            r"^$|Could not reach user code server|^The deployment refused|had no code server", trial.reason
         )
 
 
 def test_a_sweep_whose_process_is_killed_keeps_what_it_measured(bench: Bench) -> None:
-    run_id = bench.start([FAST], repeats=3)
-    bench.wait_for_notes(run_id, 1)
-    bench.wait_for_trial(run_id, 2)
-    bench.worker(run_id).kill()
-    assert bench.wait_for_end(run_id) is Status.FAILURE
-    assert "was terminated by signal 9 (SIGKILL)" in _why_failed(bench, run_id)
-    sweep = bench.harvest(run_id)  # waits for the trial that is under way
-    assert sweep.status == "failed"
-    assert [(launch.outcome, launch.reason) for launch in sweep.launches] == [
-        (Outcome.OK, ""),
-        (Outcome.OK, ""),
-        (Outcome.LOST, "the sweep ended before this trial was launched"),
-    ]
+    kill_a_sweep(bench)
 
 
 def test_a_sweep_outlives_its_code_server_and_one_that_dies_unseen_is_given_up(
@@ -136,7 +125,7 @@ def test_a_sweep_outlives_its_code_server_and_one_that_dies_unseen_is_given_up(
     monkeypatch.setattr(harvest, "now_us", lambda: now_us() + 3_600 * MICROSECONDS)
     harvest.harvest_sensor(dg.build_sensor_context(instance=bench.instance))
     assert bench.run(run_id).status is Status.FAILURE
-    assert "its process is taken for dead" in _why_failed(bench, run_id)
+    assert "its process is taken for dead" in bench.log(run_id)[-1]
 
     sweep = bench.harvest(run_id)
     assert sweep.status == "failed"
@@ -192,12 +181,12 @@ def test_a_webserver_that_stays_away_ends_the_sweep(bench: Bench) -> None:
         bench.wait_for_trial(run_id, 2)
         go_away()
         assert bench.wait_for_end(run_id) is Status.FAILURE
-    last = _why_failed(bench, run_id)
+    last = bench.log(run_id)[-1]
     assert re.search(r"is over: 3 of 4 trials done \(2 ok, 1 rejected\)\. It ended early: ", last)
     assert f"The webserver at {url} does not answer" in last
     sweep = bench.harvest_now(run_id)
     assert bench.outcomes(sweep) == ["ok", "ok", "rejected", "lost"]
-    assert f"The webserver at {url} does not answer" in sweep.launches[2].reason
+    assert f"The webserver at {url} does not answer" in sweep.trials[2].reason
 
 
 @contextmanager
@@ -232,10 +221,6 @@ def forwarding(target: str) -> Iterator[tuple[str, Callable[[], None]]]:
             yield f"http://127.0.0.1:{server.server_port}", go_away
         finally:
             go_away()
-
-
-def _why_failed(bench: Bench, run_id: str) -> str:
-    return bench.log(run_id)[-1]
 
 
 def _errors(bench: Bench, run_id: str) -> str:
