@@ -164,7 +164,7 @@ def of_launch(
     outcome = "not over" if launch.outcome is None else describe_outcome(launch.outcome)
     known_at_us = {boundary: us for boundary in _ANCHORS if (us := launch.at_us[boundary]) is not None}
     if not known_at_us:
-        raise UnknownLaunchError(f"Nothing is left to show of {subject}: {outcome}, {launch.reason}.")
+        raise UnknownLaunchError(f"There is nothing to show of {subject}: {outcome}, {launch.reason}.")
     anchor, anchor_us = next(iter(known_at_us.items()))
     requested = Boundary.REQUESTED in known_at_us
     known_us = {stage: us for stage in Stage if (us := launch.stages_us[stage]) is not None}

@@ -409,7 +409,7 @@ class TestACodeServerThatIsTreated:
     def test_those_of_others_are_not_ended(self, instance: dg.DagsterInstance) -> None:
         notes, _ = self.carry_out(instance, ServerState.REPLACED, None)
         assert {(note.outcome, note.reason) for note in notes} == {
-            (Outcome.REJECTED, "the code server of a10 is not the sweep's to end")
+            (Outcome.REJECTED, "the sweep did not start the code server of a10 and may not stop it")
         }
 
 
