@@ -31,7 +31,7 @@ from bench_orchestrator.statistics import median
 from bench_orchestrator.sweeps.environment import describe_environment
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.journal import plan_event
-from bench_orchestrator.sweeps.runner import trial_tags
+from bench_orchestrator.sweeps.launching import trial_tags
 
 LIMIT = 1.5
 """How many times the small sweep's cost per launch the large one's may be."""

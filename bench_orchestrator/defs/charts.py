@@ -1,4 +1,4 @@
-"""One asset per chart, drawn again when measurements arrive: the picture and its numbers in the asset catalog."""
+"""One asset per chart, drawn again when measurements arrive: the image and its numbers in the asset catalog."""
 
 import base64
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from bench_orchestrator.analysis.summary import lag_fits, location_rows
 from bench_orchestrator.charts import CHARTS, Chart, inline_png, save
 from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
-from bench_orchestrator.defs.sweeps import OWNERS
+from bench_orchestrator.defs.tables import metadata_table
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.waterfall.lookup import latest_sweep
 
@@ -21,33 +21,35 @@ if TYPE_CHECKING:
 
 
 class ChartConfig(dg.Config):
-    """Which sweep to draw."""
+    """The sweep to draw."""
 
-    sweep: str = Field(default="", description="A sweep's id. Empty: the latest that has what this chart is about.")
+    sweep: str | None = Field(
+        default=None, description="Id of the sweep to draw. None: the latest that this chart applies to."
+    )
 
 
 def _chart_asset(chart: Chart) -> dg.AssetsDefinition:
     @dg.asset(
         name=chart.stem,
         deps=[launch_measurements],
-        description=f"{chart.caption}\n\nDrawn of the latest sweep that has what it takes.",
+        description=f"{chart.caption}\n\nDrawn from the latest sweep that it applies to.",
         group_name="charts",
         kinds={"matplotlib", "duckdb"},
-        owners=OWNERS,
         output_required=False,
     )
     def chart_asset(
         context: dg.AssetExecutionContext, config: ChartConfig, results: ResultsResource
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         store = results.store
-        sweep = store.load(config.sweep) if config.sweep else latest_sweep(store, partial(_shows, chart))
+        sweep = store.load(config.sweep) if config.sweep is not None else latest_sweep(store, partial(_shows, chart))
         if sweep is None:
-            context.log.info(f"No sweep so far has what {chart.stem} is about; it stays as it is.")
+            context.log.info(f"No sweep so far has the data for {chart.stem}; it is not drawn.")
             return
         yield dg.MaterializeResult(
             metadata={
                 "summary": dg.MetadataValue.md(_summary(sweep)),
                 **publish(chart.draw(sweep), results, chart.stem),
+                "table": metadata_table(_rows(sweep)),
                 "sweep": sweep.plan.sweep_id,
                 **_numbers(sweep),
             }
@@ -57,12 +59,12 @@ def _chart_asset(chart: Chart) -> dg.AssetsDefinition:
 
 
 def _shows(chart: Chart, sweep: Sweep) -> bool:
-    """Whether it is about such a sweep. Those of experiments have assets of their own."""
+    """Whether the chart applies to the sweep. Sweeps of experiments have their own assets."""
     return not sweep.plan.variants and chart.applies(sweep)
 
 
 def publish(figure: "Figure", results: ResultsResource, stem: str) -> dict[str, dg.MetadataValue]:
-    """Write a chart's files; its metadata is where they are, and the chart itself for the asset's page."""
+    """Write a chart's files. Returns metadata: their paths, and the chart itself for the asset's page."""
     files = save(figure, results.path / "charts", stem)
     image = base64.b64encode(inline_png(figure)).decode()
     return {
@@ -84,8 +86,21 @@ def _summary(sweep: Sweep) -> str:
     return "\n".join(lines)
 
 
+def _rows(sweep: Sweep) -> list[dict[str, str | int | float | None]]:
+    """The medians of each location with the ends of their intervals, in seconds."""
+    rows: list[dict[str, str | int | float | None]] = []
+    for row in location_rows(sweep.trials):
+        cells: dict[str, str | int | float | None] = {"location": row.label, "size": row.size, "n": row.n}
+        for name, estimate in (("lag", row.lag_s), ("queue", row.queue_s), ("init", row.init_s)):
+            ends = (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
+            for suffix, value in zip(("", "_low", "_high"), ends, strict=True):
+                cells[f"{name}{suffix}_s"] = None if value is None else round(value, 3)
+        rows.append(cells)
+    return rows
+
+
 def _numbers(sweep: Sweep) -> dict[str, Any]:
-    """The chart's numbers as the UI plots them over time."""
+    """The chart's numbers, for the UI to plot over time."""
     numbers: dict[str, Any] = {}
     for row in location_rows(sweep.trials):
         numbers[f"n/{row.label}"] = row.n

@@ -36,8 +36,15 @@ from bench_orchestrator.deployment.cpu_limits import (
 from bench_orchestrator.deployment.home import HOST, DeploymentError, HomeLock, port_answers
 from bench_orchestrator.deployment.instance import instance_home, without_password
 from bench_orchestrator.deployment.locations import CodeLocation
-from bench_orchestrator.deployment.processes import MARKER, SupervisedProcess, end_processes, processes_of
+from bench_orchestrator.deployment.processes import (
+    MARKER,
+    SupervisedProcess,
+    end_processes,
+    let_children_be_interrupted,
+    processes_of,
+)
 from bench_orchestrator.deployment.status import DeploymentStatus, daemon_beats, location_status, workspace_entries
+from bench_orchestrator.waiting import poll
 
 _logger = logging.getLogger(__name__)
 
@@ -122,6 +129,7 @@ class Deployment:
         Raises DeploymentError where another deployment has this home, the port is taken, Dagster cannot open the
         instance, or a location wants a CPU limit that cannot be set. Nothing is left running then.
         """
+        let_children_be_interrupted()
         try:
             self._lock = HomeLock(self.home)
             self._clear_leftovers(self._lock)
@@ -161,23 +169,24 @@ class Deployment:
         `on_progress` is called about twice a second. A location in error is a result, not an exception.
         Raises DeploymentError when the webserver or the daemon cannot start, and after `timeout_s`.
         """
-        deadline = time.monotonic() + timeout_s
-        while True:
+
+        def look() -> DeploymentStatus:
             status = self.status()
             if on_progress:
                 on_progress(status)
-            if status.settled:
-                return status
             for server in (self._webserver, self._daemon):
-                if server.is_hopeless:
+                if server.is_hopeless and not status.settled:
                     end = server.log_tail()
                     raise DeploymentError(f"The {server.name} does not start. {server.log_path} ends:\n{end}")
-            if time.monotonic() > deadline:
-                raise DeploymentError(
-                    f"The deployment is not ready after {timeout_s:g} s. Still waiting for "
-                    f"{', '.join(status.missing)}. The logs are in {self._logs}"
-                )
-            time.sleep(0.5)
+            return status
+
+        status = poll(look, lambda status: status.settled, patience_s=timeout_s, every_s=0.5)
+        if not status.settled:
+            raise DeploymentError(
+                f"The deployment is not ready after {timeout_s:g} s. Still waiting for "
+                f"{', '.join(status.missing)}. The logs are in {self._logs}"
+            )
+        return status
 
     def status(self) -> DeploymentStatus:
         """How far each part is, as of now."""

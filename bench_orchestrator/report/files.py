@@ -10,8 +10,8 @@ import duckdb
 from bench_orchestrator.analysis.advice import Advice, explain_errors, first_steps_after
 from bench_orchestrator.analysis.claims import JudgedClaim
 from bench_orchestrator.analysis.evidence import Evidence
+from bench_orchestrator.atomic import replacing
 from bench_orchestrator.charts import ChartFiles, charts_for, save
-from bench_orchestrator.charts.output import replacing
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.report.advice import render_claims, render_remedies
 from bench_orchestrator.report.html import render_page

@@ -17,6 +17,7 @@ from typing import Self
 
 import psutil
 
+from bench_orchestrator.waiting import poll
 from synthetic_locations.process import read_throttling
 
 MEASURES: Mapping[str, str] = MappingProxyType(
@@ -101,10 +102,7 @@ class UsageMeter:
         trial, self._trial = self._trial, None
         if trial is None:
             return {}
-        for _ in range(round(patience_s / _POLL_S)):
-            if not trial.look():
-                break
-            sleep(_POLL_S)
+        poll(trial.look, lambda lives: not lives, patience_s=patience_s, every_s=_POLL_S, sleep=sleep)
         return {name: round(value, 6) for name, value in trial.usage().items()}
 
 
@@ -306,11 +304,9 @@ def _role(command: Sequence[str]) -> tuple[str, str] | None:
     """Which server this is and of which location; None for other processes, and for a server of unknown location."""
     match _program(command):
         # `dagster dev` starts `dagster code-server start` for each location, and that in its turn this:
-        case ["dagster" | "bench_orchestrator.warm_server", "api", "grpc", *options] if (
-            "--location-name" in options[:-1]
-        ):
+        case ["dagster" | "dagster_warm", "api", "grpc", *options] if "--location-name" in options[:-1]:
             return "code server", options[options.index("--location-name") + 1]
-        case ["bench_orchestrator.warm_server", *options] if {"--location-name", "--no-reload"} <= set(options[:-1]):
+        case ["dagster_warm" | "dagster-warm", *options] if {"--location-name", "--no-reload"} <= set(options[:-1]):
             return "code server", options[options.index("--location-name") + 1]
         case ["dagster_webserver" | "dagster-webserver", *_]:
             return "webserver", ""

@@ -33,7 +33,6 @@ from bench_orchestrator.charts import (
     trial_outcomes,
 )
 from bench_orchestrator.charts.comparing import NOISE, VERDICT_COLOURS
-from bench_orchestrator.charts.output import replacing
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 from bench_orchestrator.statistics import Verdict
@@ -277,21 +276,6 @@ def test_deployments_that_differ_do_not_share_a_footer() -> None:
     differing = replace(sweep, plan=replace(sweep.plan, environments={"own": sweep.plan.environment, "1 s": other}))
     assert "dequeues" in words(comparison(sweep))
     assert "dequeues" not in words(comparison(differing))
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def write_half() -> None:
-        with replacing(path) as temporary:
-            temporary.write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        write_half()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def _floats(values: object) -> list[float]:

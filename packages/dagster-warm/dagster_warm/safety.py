@@ -1,0 +1,129 @@
+"""What a template must not hold, because its children would share it or miss it, and how to find it.
+
+A forked child has one thread, and a copy of every descriptor. So a thread of the parent is gone in the child, with
+whatever it was to do and the locks that it held; and a connection is used by several processes at once.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+_SELF = Path("/proc/self")
+_HARMLESS_THREADS = ("jemalloc_bg_thd",)
+"""Of libraries whose children do without: jemalloc, which pyarrow brings along, has a handler for forks."""
+_EVENT_LOOPS = ("anon_inode:[eventpoll]", "anon_inode:[io_uring]", "anon_inode:inotify")
+
+
+@dataclass(frozen=True)
+class Hazard:
+    """Something that does not survive a fork."""
+
+    name: str
+    """What a user accepts it by: `thread metrics (app.stats:flush)`, `connection to 10.0.0.1:5432`."""
+    remedy: str
+    """What to do about it."""
+
+
+class UnsafeToForkError(Exception):
+    """The code holds what does not survive a fork; the message names it."""
+
+    def __init__(self, hazards: Sequence[Hazard]) -> None:
+        super().__init__(
+            "Runs cannot be forked from this code, as it holds, once imported, what does not survive a fork: "
+            + "; ".join(f"{hazard.name} ({hazard.remedy})" for hazard in hazards)
+            + "."
+        )
+
+
+def open_descriptors() -> frozenset[int]:
+    """Return the descriptors that are open; none where the system has no list of them."""
+    try:
+        entries = list((_SELF / "fd").iterdir())
+    except FileNotFoundError:
+        return frozenset()
+    return frozenset(int(entry.name) for entry in entries if entry.is_symlink())  # the one that listed them is gone
+
+
+def find_hazards(harmless: frozenset[int] = frozenset(), accepted: Sequence[str] = ()) -> list[Hazard]:
+    """Find what this process holds and its children must not.
+
+    Args:
+        harmless: descriptors that were open before the user's code ran.
+        accepted: patterns of the names that the user accepts.
+    """
+    found = [*_threads(), *_native_threads(), *_descriptors(harmless)]
+    return [hazard for hazard in found if not any(fnmatchcase(hazard.name, pattern) for pattern in accepted)]
+
+
+def _threads() -> Iterator[Hazard]:
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            target = getattr(thread, "_target", None) or type(thread).run
+            where = f"{target.__module__}:{target.__qualname__}"
+            yield Hazard(f"thread {thread.name} ({where})", "start it when it is needed, not at import")
+
+
+def _native_threads() -> Iterator[Hazard]:
+    """Yield threads that no Python code has started, without those that their library ends for a fork (OpenBLAS)."""
+    if not _find_native_threads():
+        return
+    if (pid := os.fork()) == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    for name in sorted(set(_find_native_threads())):
+        yield Hazard(f"native thread {name}", "a compiled library has started it at import; import it in the asset")
+
+
+def _find_native_threads() -> list[str]:
+    """Return the names of native threads; a thread without a name has the program's."""
+    known = {str(thread.native_id) for thread in threading.enumerate()}
+    known.add(str(os.getpid()))  # the main thread, whose id Python 3.11 does not renew in a child
+    names = []
+    with suppress(FileNotFoundError):
+        for task in (_SELF / "task").iterdir():
+            with suppress(OSError):  # it has just ended
+                if task.name not in known:
+                    names.append((task / "comm").read_text().strip())
+    return [name for name in names if name not in _HARMLESS_THREADS]
+
+
+def _descriptors(harmless: frozenset[int]) -> Iterator[Hazard]:
+    for fd in sorted(open_descriptors() - harmless):
+        target = str((_SELF / "fd" / str(fd)).readlink())
+        if target.startswith("socket:["):
+            inode = target.removeprefix("socket:[").removesuffix("]")
+            name = _sockets().get(inode, "connection to another process")
+            yield Hazard(name, "open it in a resource or an asset, not at import")
+        elif target.startswith("/dev/nvidia"):
+            yield Hazard(f"GPU {target}", "use it in an asset, not at import")
+        elif target in _EVENT_LOOPS:
+            yield Hazard(f"event loop {target}", "start it when it is needed, not at import")
+
+
+def _sockets() -> dict[str, str]:
+    """Describe the sockets of this machine, by inode."""
+    sockets = {}
+    for version in ("tcp", "tcp6", "udp", "udp6"):
+        try:
+            lines = (_SELF / "net" / version).read_text().splitlines()[1:]
+        except FileNotFoundError:
+            continue
+        for line in lines:
+            fields = line.split()
+            host, port = _address(fields[2])
+            sockets[fields[9]] = f"connection to {host}:{port}" if port else "socket {}:{}".format(*_address(fields[1]))
+    return sockets
+
+
+def _address(encoded: str) -> tuple[str, int]:
+    """Parse `0100007F:1538` as 127.0.0.1:5432. An IPv6 address is four such words, each in little-endian order."""
+
+    host, port = encoded.split(":")
+    words = [bytes.fromhex(host[i : i + 8])[::-1] for i in range(0, len(host), 8)]
+    family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
+    return socket.inet_ntop(family, b"".join(words)), int(port, 16)

@@ -1,0 +1,163 @@
+"""Every mechanism of an experiment in one sweep, which is killed on the way and resumed.
+
+That each side of the experiments does its work is tested in process (`tests/scenarios/test_sides.py`), and with real
+deployments by `make test-thorough`.
+"""
+
+import random
+import signal
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from bench_orchestrator.defs.evaluations import WORK_CHECK, evaluation_name
+from bench_orchestrator.deployment import META_LOCATION, WARM_SERVER, CodeLocation
+from bench_orchestrator.model.launch import Outcome, Sweep
+from bench_orchestrator.model.plan import LaunchPath
+from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.sources.processes import MEASURES
+from bench_orchestrator.sweeps.planning import with_baselines_again
+from integration.mechanisms import IMPOSTOR, LIMITED, NAME, PARTS, SERVED, SIDES
+from integration.sweeping import LONGEST_EXPERIMENT_S, Bench, bench_in, project_locations
+
+Status = dg.DagsterRunStatus
+
+pytestmark = pytest.mark.timeout(LONGEST_EXPERIMENT_S + 200)
+
+KILLED_AFTER = 4
+HERE = ("served", "served, again", "impostor")
+"""The sides that are launched in the deployment around the sweep."""
+LESS = "it succeeded, but did 1 of 3 units of work"
+
+
+@pytest.fixture(scope="module")
+def bench(new_home: Callable[..., Path]) -> Iterator[Bench]:
+    """A deployment of the meta location with that experiment, of one side, and of one that is not what it says."""
+    meta = CodeLocation(META_LOCATION, "mechanisms", working_directory=Path(__file__).parent, server=WARM_SERVER)
+    _, served = project_locations(SERVED)
+    impostor = CodeLocation(IMPOSTOR, "synthetic_locations.catalog", "a2_inprocess", server=WARM_SERVER)
+    with bench_in(new_home(), [meta, served, impostor]) as bench:
+        yield bench
+
+
+@pytest.fixture(scope="module")
+def interrupted(bench: Bench) -> Sweep:
+    """The sweep, its worker killed while a launch in one of its own deployments is under way."""
+    run_id = bench.start_experiment(NAME, seed=_seed())
+    bench.wait_for_notes(run_id, KILLED_AFTER)
+    bench.worker(run_id).send_signal(signal.SIGKILL)
+    assert bench.wait_for_end(run_id) is Status.FAILURE
+    return bench.harvest_now(run_id)
+
+
+@pytest.fixture(scope="module")
+def resumed(bench: Bench, interrupted: Sweep) -> str:
+    """The run that resumes it, when it is over."""
+    run_id = bench.start_experiment(NAME, resume=interrupted.plan.sweep_id)
+    assert bench.wait_for_end(run_id, LONGEST_EXPERIMENT_S) is Status.SUCCESS, bench.log(run_id)
+    return run_id
+
+
+@pytest.fixture(scope="module")
+def sweep(bench: Bench, resumed: str) -> Sweep:
+    """What its sensor had harvested."""
+    return bench.harvest(resumed)
+
+
+def test_a_killed_sweep_owes_what_was_not_over(interrupted: Sweep) -> None:
+    over = [trial for trial in interrupted.trials if trial.outcome is not Outcome.LOST]
+    assert [trial.number for trial in over] == list(range(1, KILLED_AFTER + 1))
+    assert {bool(trial.deployment) for trial in over} == {True, False}
+    assert {trial.outcome for trial in over} <= {Outcome.OK, Outcome.FAILED}
+
+
+def test_a_resumed_sweep_launches_what_is_owed_and_keeps_the_rest(
+    bench: Bench, interrupted: Sweep, sweep: Sweep
+) -> None:
+    assert sweep.plan.sweep_id == interrupted.plan.sweep_id
+    for before, after in zip(interrupted.trials, sweep.trials, strict=True):
+        if before.outcome is Outcome.OK:
+            assert after.launch.run_id == before.launch.run_id
+    assert not (bench.deployment.home / ".bench" / "experiments").exists()
+
+    in_vain = bench.start_experiment(NAME, resume=sweep.plan.sweep_id)
+    assert bench.wait_for_end(in_vain) is Status.FAILURE
+    assert "there is nothing to resume" in bench.log(in_vain)[-1]
+
+
+def test_every_side_is_launched_where_and_as_it_asks_and_does_its_work(sweep: Sweep) -> None:
+    sides = {variant.name: variant for variant in sweep.plan.variants}
+    assert {trial.variant for trial in sweep.trials} == sides.keys()
+    for trial in sweep.trials:
+        side = sides[trial.variant]
+        assert trial.location in side.locations
+        assert (trial.assets, trial.path) == (side.assets, side.path)
+        assert bool(trial.deployment) is (trial.variant not in HERE)
+        if trial.variant == "impostor":
+            assert (trial.outcome, trial.reason) == (Outcome.FAILED, LESS)
+            continue
+        assert (trial.outcome, trial.reason) == (Outcome.OK, ""), trial.variant
+        assert trial.launch.work == side.work
+        assert trial.launch.work_us is not None
+        assert trial.launch.work_us > 0
+        assert (trial.launch.template.get("fork_ms", 0) > 0) is (not trial.deployment or bool(side.warm))
+    assert {trial.path for trial in sweep.trials} == set(LaunchPath)
+
+
+def test_what_is_particular_about_a_side_is_so(sweep: Sweep) -> None:
+    trials = {trial.variant: trial for trial in sweep.trials}
+    # From zero, the time counts from when the server is asked to come up, and that imports Dagster.
+    assert (trials["from zero"].launch.stages_us[Stage.SUBMIT] or 0) > 1_000_000
+    assert [trial.location for trial in sweep.trials if trial.variant == "path"] == list(PARTS)
+    assert [step.launched_us is not None for step in trials["chain"].launch.steps] == [True, True]
+    assert trials["chain"].launch.executor == "multiprocess"
+    particular = trials["particular"]
+    assert particular.deployment == "particular"
+    assert particular.launch.stages_us[Stage.QUEUE_WAIT] == 0
+    environment = sweep.plan.environments["particular"]
+    assert environment["cpus_of_code_servers"] == (0.5 if LIMITED else None)
+    assert environment["dagster_yaml"]["run_coordinator"]["class"] == "DefaultRunCoordinator"
+    assert ("throttled_s" in particular.usage) is LIMITED
+
+
+def test_every_launch_has_its_cost(sweep: Sweep) -> None:
+    for trial in sweep.trials:
+        cost = trial.usage
+        assert cost["code_server_bytes"] > 30e6
+        # One whose server was ended meanwhile has no growth.
+        if trial.variant not in ("replaced", "from zero"):
+            assert cost.keys() - {"throttled_s"} >= MEASURES.keys() - {"throttled_s", "run_peak_pss_bytes"}
+            assert 0 < cost["run_cpu_s"] < cost["wall_s"] * 8
+            assert cost["run_peak_rss_bytes"] > 30e6
+
+
+def test_its_evaluation_tells_what_the_sides_did_and_did_not(bench: Bench, resumed: str, sweep: Sweep) -> None:
+    harvest = next(run for run in bench.harvests(resumed) if run.status is Status.SUCCESS)
+    events = [entry.dagster_event for entry in bench.instance.all_logs(harvest.run_id) if entry.dagster_event]
+    (evaluation,) = (
+        event.step_materialization_data.materialization
+        for event in events
+        if event.is_step_materialization and event.asset_key == dg.AssetKey(evaluation_name(NAME))
+    )
+    assert evaluation.metadata["sweep"].value == sweep.plan.sweep_id
+    (check,) = (
+        event.asset_check_evaluation_data
+        for event in events
+        if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        and event.asset_check_evaluation_data.check_name == WORK_CHECK
+    )
+    assert not check.passed
+    assert "impostor" in (check.description or "")
+
+
+def _seed() -> int:
+    """One with which the launch that the kill meets is in the sweep's own deployment, and one before it was."""
+    names = [variant.name for variant in with_baselines_again(SIDES) if not variant.in_turn]
+    for seed in count(1):
+        order = random.Random(seed).sample(names, len(names))
+        if order[KILLED_AFTER] == "chain" and "graphql" in order[:KILLED_AFTER] and "served" in order[:KILLED_AFTER]:
+            return seed
+    raise AssertionError
