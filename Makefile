@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+HELM3 := $(VENV)/.helm3
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --no-emit-package dagster-warm
 
 # With it, each of the hundreds of processes that are started here would compile the project again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -18,13 +19,13 @@ IMAGE ?= $(call project,name):$(call project,version)
 bench: $(STAMP)  ## Measure launches in three small code locations; print and write the report.
 	@$(BIN)/python -m bench_orchestrator run quick
 
-test: lint  ## Lint, type check, and every test, the integration tests with a real deployment included.
+test: lint $(HELM3)  ## Lint, type check, and every test, the integration tests with a real deployment included.
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder  # the long ones first, as they stand
 
-test-thorough: $(STAMP)  ## What takes too long for every day: the warm server with other releases of Dagster, its published examples, 500 runs; Dagster's own server, held to the same behaviour.
+test-thorough: $(STAMP) $(HELM3)  ## What takes too long for every day: the warm server with other releases of Dagster, its published examples, 500 runs; Dagster's own server, held to the same behaviour.
 	@$(BIN)/python -m pytest -m thorough --timeout 1800
 
-test-kubernetes: $(STAMP)  ## What needs a cluster: KUBECONFIG's, or one that is built here (Debian and root; six minutes, once).
+test-kubernetes: $(STAMP) $(HELM3)  ## What needs a cluster: KUBECONFIG's, or one that is built here (Debian and root; six minutes, once).
 	@$(BIN)/python -m pytest -m kubernetes --timeout 3600 tests/kubernetes
 
 lint: $(STAMP)
@@ -32,14 +33,18 @@ lint: $(STAMP)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml packages/dagster-warm/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	@echo "Setting up $(VENV) (once, about a minute) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e . -e packages/dagster-warm
 	@touch $(STAMP)
+
+$(HELM3): $(STAMP) tests/helm/install_helm3.py  # tests fetch nothing
+	@$(BIN)/python tests/helm/install_helm3.py
+	@touch $(HELM3)
 
 image:  ## Build the image that helm/ installs (variables: BUILDER=podman IMAGE BASE_IMAGE BUILD_OPTIONS, and pip's PIP_CONFIG_FILE PIP_CERT).
 	@DOCKER_BUILDKIT=1 $(BUILDER) build $(if $(findstring podman,$(BUILDER)),--format docker) \
@@ -49,9 +54,9 @@ image:  ## Build the image that helm/ installs (variables: BUILDER=podman IMAGE 
 		$${PIP_CONFIG_FILE:+--secret id=pip.conf,src="$$PIP_CONFIG_FILE"} $${PIP_CERT:+--secret id=ca.pem,src="$$PIP_CERT"} \
 		$(BUILD_OPTIONS) .
 
-lock:  ## Renew requirements.lock, and the image's without what is for development, from pyproject.toml (needs uv).
-	$(COMPILE) --group dev pyproject.toml -o requirements.lock
-	$(COMPILE) --constraint requirements.lock pyproject.toml -o helm/image/requirements.lock
+lock:  ## Renew requirements.lock, and the image's without what is for development, from pyproject.toml (after `make bench` or `make test`).
+	$(COMPILE) --group dev --extra all pyproject.toml -o requirements.lock
+	$(COMPILE) --constraint requirements.lock --extra all pyproject.toml -o helm/image/requirements.lock
 
 clean:  ## Remove the environment and everything the bench wrote, results included.
 	rm -rf $(VENV) .bench results history storage schedules logs

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import click
 import dagster as dg
-from bench_orchestrator.sweeps.journal import plan_event
 from rich.console import Console
 from rich.table import Table
 
@@ -31,7 +30,8 @@ from bench_orchestrator.results.store import Store
 from bench_orchestrator.statistics import median
 from bench_orchestrator.sweeps.environment import describe_environment
 from bench_orchestrator.sweeps.harvest import harvest_sweep
-from bench_orchestrator.sweeps.runner import trial_tags
+from bench_orchestrator.sweeps.journal import plan_event
+from bench_orchestrator.sweeps.launching import trial_tags
 
 LIMIT = 1.5
 """How many times the small sweep's cost per launch the large one's may be."""

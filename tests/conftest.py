@@ -20,11 +20,15 @@ from postgresql import running_server
 from recording import Served
 
 from bench_orchestrator import settings
+from bench_orchestrator.deployment.processes import let_children_be_interrupted
 
 PROJECT = Path(__file__).parent.parent
 
 # Modules beside the tests' own whose assertions are to say what they found.
 pytest.register_assert_rewrite("integration.sweeping", "release")
+
+# Tests that were started in the background, with SIGINT ignored, start servers that end on SIGTERM all the same.
+let_children_be_interrupted()
 
 # No test depends on how fast the machine is, or how busy.
 hypothesis.settings.register_profile("bench", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -9,7 +9,6 @@ import dagster as dg
 import pytest
 import samples
 import yaml
-from bench_orchestrator.sweeps.journal import note_event, plan_event
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 from dagster_k8s import K8sRunLauncher
 from kubernetes.client import Configuration
@@ -18,7 +17,8 @@ from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.sweeps.runner import trial_tags
+from bench_orchestrator.sweeps.journal import note_event, plan_event
+from bench_orchestrator.sweeps.launching import trial_tags
 
 PROCESS: dict[str, float | str] = {"import_s": 1.25, "location": "a10"}
 """What `measured` reports of its process."""

@@ -1,7 +1,7 @@
-"""The `bench` command: which subcommands there are, and what a failure looks like.
+"""The `bench` command: its subcommands and exit codes.
 
-A subcommand is the object `command` of the module of its name in this package. It is imported when it is
-used, so that `bench --help` and `bench up` do not wait for what other commands need.
+A subcommand is the object `command` of the module of its name in this package. It is imported on use, so
+`bench --help` and `bench up` do not load what other commands need.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from bench_orchestrator.cli.extras import explain_missing
 from bench_orchestrator.model.errors import UnusableError
 
 COMMANDS: Mapping[str, str] = {
@@ -17,32 +18,32 @@ COMMANDS: Mapping[str, str] = {
     "run": "Launch a scenario's trials and report what they took.",
     "gate": "Fail if the launch lag is over a limit, for CI.",
     "report": "Print a sweep's table and write its report.",
-    "timeline": "Show one run's launch, stage by stage.",
-    "compare": "Say what got faster or slower from one sweep to another.",
-    "advise": "Predict the launch lag at a size, and rank what would shorten it.",
-    "sweeps": "List the sweeps that were measured.",
+    "timeline": "Show the launch of a run, stage by stage.",
+    "compare": "Compare two sweeps: what got faster or slower.",
+    "advise": "Predict the launch lag at a size and rank the remedies.",
+    "sweeps": "List the measured sweeps.",
     "locations": "List the code locations of a deployment.",
     "shapes": "Explain the names of synthetic code locations.",
-    "warm-server": "Serve a code location whose runs are forked, not started.",
+    "warm-server": "Serve a code location and fork its runs.",
 }
-"""Each subcommand and its line in `bench --help`."""
+"""Each subcommand and its line in `bench --help`, which is also its line in README."""
 
 
 class UnusableDeployment(click.ClickException):
-    """There is no Dagster deployment to work with."""
+    """Ends the command with exit code 3: the deployment or its results cannot be used."""
 
     exit_code = 3
 
 
 class LazyGroup(click.Group):
-    """A group that imports a subcommand only to run it or to show its own help."""
+    """A group that imports a subcommand only to run it or to show its help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """The names, in the order in which a newcomer needs them."""
+        """Return the names in the order in which a new user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import one command; None if there is none of that name."""
+        """Import a command; None if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
@@ -54,20 +55,25 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; turn an unusable deployment into its message and exit code."""
+        """Run the command; turn an unusable deployment, or a missing extra, into its message and exit code."""
         try:
             return super().invoke(ctx)
         except UnusableError as error:
             raise UnusableDeployment(str(error)) from error
+        except ModuleNotFoundError as error:
+            explanation = explain_missing(error)
+            if explanation is None:
+                raise
+            raise click.UsageError(explanation, ctx) from error
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Find out how long Dagster takes from the click to the first line of your code.
+    """Measure how long Dagster takes from the click to the first line of your code.
 
     \b
     Examples:
-      bench run quick                 measure this machine, and write a report
+      bench run quick                 measure this machine and write a report
       bench up                        start the deployment of workspace.yaml, for the UI
       bench report                    show the latest sweep again
 
@@ -77,5 +83,5 @@ def main() -> None:
       1  trials failed; gate: over the limit
       2  bad usage
       3  the deployment, or its results, cannot be used
-      4  gate: the limit can be neither passed nor failed
+      4  gate: cannot tell
     """

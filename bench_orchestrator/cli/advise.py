@@ -1,4 +1,4 @@
-"""`bench advise`: the launch lag to expect at a size, and what would bring it down."""
+"""`bench advise`: predict the launch lag at a size, and rank what would shorten it."""
 
 import json
 from dataclasses import asdict
@@ -38,19 +38,23 @@ _ANSWERS = {True: "yes", False: "no", None: "perhaps"}
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Processes that its runs start one after the other.",
+    help="Steps of a run that start one after the other.",
 )
-@click.option("--max-lag", "max_lag_s", type=Duration(), help="Launch lag to stay under: 8s.")
+@click.option("--max-lag", "max_lag_s", type=Duration(), help="Launch lag to stay under, such as 8s.")
 @click.option(
-    "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for all remedies and the study's claims."
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the remedies and the verdicts on the study's claims to this folder.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; all else to stderr.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")
 def command(assets: int, steps: int, max_lag_s: float | None, output: Path | None, as_json: bool) -> None:
-    """Predict the launch lag at a size from what was measured here, and rank the remedies.
+    """Predict the launch lag at a size and rank the remedies.
 
-    Every figure has the interval of its median; a single launch deviates by the wait in the queue, up to half the
-    daemon's interval either way, and by its noise. With --max-lag, says which of the remedies alone would do. With
-    --output, writes the remedies with their chart, and what became of the study's claims, as Markdown.
+    The prediction is fitted to this machine's own sweeps. Intervals are those of the median; a single launch also
+    varies by noise and by its queue wait, up to half the daemon's interval either way. With --max-lag, shows which
+    remedies would be enough alone. With --output, writes the remedies with their chart as Markdown, and the verdicts
+    on the claims of the study ("Analysis of Dagster Performance with respect to assets", in the repository
+    dagster-k8s-deployment by HesamKorki).
 
     \b
     Examples:
@@ -62,8 +66,7 @@ def command(assets: int, steps: int, max_lag_s: float | None, output: Path | Non
     advice = advise(evidence, assets, steps)
     if advice.model is None:
         raise UnusableError(
-            "How the launch lag grows with the number of assets was not measured here yet, in three sizes or more. "
-            "Do that first: bench run assets-scaling"
+            "No sweep here has measured the launch lag at three sizes or more yet. Run one: bench run assets-scaling"
         )
     console = open_console(as_json=as_json)
     _print_prediction(advice, advice.model, max_lag_s, console)
@@ -84,18 +87,18 @@ def _print_prediction(advice: Advice, model: LagModel, max_lag_s: float | None, 
     lines = [f"{advice.assets:,} assets: launch lag {describe_estimate(lag_s)}"]
     if advice.steps > 1:
         whole_s = model.predict(advice.assets, dequeue_interval_s=interval_s, steps=advice.steps)
-        lines.append(f"and the starts of {advice.steps - 1} more steps: {describe_estimate(whole_s)} in all")
+        lines.append(f"with the starts of {advice.steps - 1} more steps: {describe_estimate(whole_s)} in all")
     lines.append(f"from {lag_s.basis}")
     stages = model.predict_stages(advice.assets, dequeue_interval_s=interval_s)
     lines += [f"  {stage.label:<15} {describe_estimate(estimate)}" for stage, estimate in stages.items()]
     if max_lag_s is not None:
         largest = model.largest(max_lag_s, dequeue_interval_s=interval_s)
-        lines.append(f"Up to {_describe_assets(largest)} stay under {max_lag_s:g} s as things are.")
+        lines.append(f"Up to {_describe_assets(largest)} stay under {max_lag_s:g} s without changes.")
     console.print("\n".join(lines), markup=False)
 
 
 def _describe_assets(largest: Estimate | None) -> str:
-    """A number of assets with its interval, in whole ones; any number where nothing bounds it."""
+    """Describe a number of assets with its interval, in whole assets; "any number" where it has no bound."""
     if largest is None:
         return "any number of assets"
     if largest.low is None:
@@ -105,7 +108,7 @@ def _describe_assets(largest: Estimate | None) -> str:
 
 
 def _table(advice: Advice, max_lag_s: float | None) -> Table:
-    """The remedies that have figures."""
+    """Tabulate the measured remedies."""
     table = Table(box=box.SIMPLE, caption_justify="left")
     for heading in ("remedy", "saves, s", "of", "against", "lag then, s"):
         is_number = heading.endswith(", s")
@@ -127,7 +130,7 @@ def _table(advice: Advice, max_lag_s: float | None) -> Table:
 
 
 def _answer(ranked: RankedRemedy, max_lag_s: float) -> str:
-    """Whether the remedy alone would do; empty where its lag is not known."""
+    """Whether the remedy alone would be enough; empty where its lag is unknown."""
     return _ANSWERS[stays_within(ranked.lag_s, max_lag_s)] if ranked.lag_s else ""
 
 
@@ -137,8 +140,8 @@ def _print_conclusion(advice: Advice, max_lag_s: float | None, console: Console)
         enough = [ranked for ranked in helping if _answer(ranked, max_lag_s) == "yes"]
         if not enough:
             console.print(
-                f"None of them alone is sure to stay under {max_lag_s:g} s. What two save together was not measured: "
-                "it is less than the sum where both shorten the same stage.",
+                f"No remedy alone is certain to stay under {max_lag_s:g} s. Combinations were not measured: two "
+                "remedies save less than their sum where both shorten the same stage.",
                 markup=False,
             )
         helping = enough or [ranked for ranked in helping if _answer(ranked, max_lag_s) == "perhaps"]
@@ -155,7 +158,7 @@ def _print_conclusion(advice: Advice, max_lag_s: float | None, console: Console)
 
 
 def _as_data(advice: Advice, model: LagModel, max_lag_s: float | None) -> dict[str, Any]:
-    """The same for a program: durations in seconds."""
+    """Return the same as JSON data: durations in seconds."""
     interval_s = model.dequeue_interval_s
     stages = model.predict_stages(advice.assets, dequeue_interval_s=interval_s)
     largest = None if max_lag_s is None else model.largest(max_lag_s, dequeue_interval_s=interval_s)

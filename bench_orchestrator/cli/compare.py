@@ -1,4 +1,4 @@
-"""`bench compare`: two sweeps side by side, before and after."""
+"""`bench compare`: two sweeps side by side."""
 
 import json
 from dataclasses import asdict
@@ -23,12 +23,12 @@ _STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red"}
 @click.command(name="compare")
 @click.argument("before_id", metavar="SWEEP_A")
 @click.argument("after_id", metavar="SWEEP_B")
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON; all else to stderr.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")
 def command(before_id: str, after_id: str, as_json: bool) -> None:
-    """Say what got faster or slower from SWEEP_A to SWEEP_B: another version, another machine, before and after.
+    """Compare two sweeps: what got faster or slower.
 
-    Per location, the launch lag and each stage, with the interval of the difference. What differs in the
-    environments of the two is listed: whatever changed between them is in the figures. `bench sweeps` lists sweeps.
+    Shows the launch lag and each stage by location, from SWEEP_A to SWEEP_B, with the interval of the difference.
+    Lists how their environments differ: all of these changes are in the figures. `bench sweeps` lists the sweeps.
 
     \b
     Example:
@@ -75,9 +75,9 @@ def _print_circumstances(changes: Changes, console: Console) -> None:
     for line in changes.unmatched:
         console.print(f"{line}.", markup=False)
     if not changes.environment:
-        console.print("Nothing is known to differ in their environments.")
+        console.print("Their environments do not differ in anything that was recorded.")
         return
-    console.print("Besides what you changed, these differ:")
+    console.print("Their environments differ in:")
     for name, (was, now) in changes.environment.items():
         console.print(f"  {name.replace('_', ' ')}: {was} → {now}", markup=False)
 

@@ -1,4 +1,4 @@
-"""Where the commands print what people read."""
+"""The console that the commands print to."""
 
 from rich.console import Console
 
@@ -6,7 +6,7 @@ _WIDTH_IN_A_PIPE = 120
 
 
 def open_console(*, as_json: bool = False) -> Console:
-    """Standard output, or standard error where that is kept for JSON; wide enough for tables when piped."""
+    """Open standard output, or standard error where standard output holds JSON; wide enough for tables in a pipe."""
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = _WIDTH_IN_A_PIPE

@@ -1,4 +1,4 @@
-"""`bench gate`: a limit for the launch lag, as a step of a CI pipeline."""
+"""`bench gate`: a limit on the launch lag, as a step of a CI pipeline."""
 
 import json
 import sys
@@ -26,14 +26,16 @@ _STYLES = {Ruling.UNDER: "green", Ruling.OVER: "red", Ruling.UNDECIDED: "yellow"
 
 
 @click.command(name="gate")
-@click.option("--max-lag", "max_lag_s", type=Duration(), required=True, help="Limit for the median launch lag: 10s.")
+@click.option(
+    "--max-lag", "max_lag_s", type=Duration(), required=True, help="Limit for the median launch lag, such as 10s."
+)
 @click.option(
     "--locations",
     "names",
     type=Names(),
     default=SCENARIOS[GATE].locations,
     show_default=",".join(SCENARIOS[GATE].locations),
-    help="Code locations, with commas between.",
+    help="Code locations, separated by commas.",
 )
 @click.option(
     "--trials",
@@ -44,7 +46,7 @@ _STYLES = {Ruling.UNDER: "green", Ruling.OVER: "red", Ruling.UNDECIDED: "yellow"
 )
 @timeout_option
 @url_option
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; all else to stderr.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")
 def command(
     max_lag_s: float,
     names: tuple[str, ...],
@@ -53,14 +55,15 @@ def command(
     url: str | None,
     as_json: bool,
 ) -> None:
-    """Launch trials, and fail if the launch lag is over a limit, or may be.
+    """Fail if the launch lag is over a limit, for CI.
 
-    In a location that is not synthetic, each trial really materializes one of its assets.
+    Launches trials in each location and judges the 95 % interval of the median launch lag. In a location that is not
+    synthetic, each trial really materializes one of its assets.
 
     \b
     Exit codes:
-      0  in every location the 95 % interval of the median launch lag is under the limit
-      1  in some location all of that interval is over it
+      0  under: the whole interval is under the limit in every location
+      1  over: the whole interval is over the limit in some location
       4  cannot tell: the limit is within an interval, or trials failed
 
     \b

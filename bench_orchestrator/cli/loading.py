@@ -1,4 +1,4 @@
-"""What people see while a deployment loads."""
+"""The view of a deployment that is loading."""
 
 from contextlib import AbstractContextManager
 from typing import Self
@@ -23,7 +23,7 @@ _NOT_YET = ("waiting", "starting")
 
 
 class LoadingView(AbstractContextManager["LoadingView"]):
-    """Progress as a live table on a terminal, and as one line per change elsewhere."""
+    """Shows progress as a live table on a terminal, and as one line per change elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -40,11 +40,11 @@ class LoadingView(AbstractContextManager["LoadingView"]):
             self._live.stop()
 
     def say(self, line: str) -> None:
-        """Print a line, above the table while there is one."""
+        """Print a line, above the table if there is one."""
         self._console.print(line, markup=False)
 
     def update(self, status: DeploymentStatus) -> None:
-        """Show how far everything is."""
+        """Show the state of every server."""
         if self._live:
             self._live.update(_table(status))
             return

@@ -1,4 +1,4 @@
-"""`bench locations`: what a deployment serves, or would."""
+"""`bench locations`: the code locations of a deployment, or of workspace.yaml."""
 
 import json
 from pathlib import Path
@@ -16,9 +16,9 @@ from bench_orchestrator.webserver import Webserver
 @click.option("--url", help="Webserver of the deployment. Default: the one that is up here.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(url: str | None, as_json: bool) -> None:
-    """List the code locations of a deployment and whether they are loaded.
+    """List the code locations of a deployment.
 
-    Without a deployment that is up, lists what workspace.yaml says.
+    Shows the state of each. Without a running deployment, lists the locations of workspace.yaml.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`bench report`: the table, the report and the raw rows of a sweep that was harvested."""
+"""`bench report`: the table, the report and the raw rows of a harvested sweep."""
 
 import json
 from pathlib import Path
@@ -16,11 +16,12 @@ from bench_orchestrator.results.store import Store, UnknownSweepError
 @click.command(name="report")
 @click.argument("sweep_id", metavar="[SWEEP]", required=False)
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files.")
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON; all else to stderr.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")
 def command(sweep_id: str | None, output: Path | None, as_json: bool) -> None:
-    """Print a sweep's table and write its report: Markdown, HTML, PNG, SVG, and the raw rows as CSV and Parquet.
+    """Print a sweep's table and write its report.
 
-    Without a sweep it is the latest one; `bench sweeps` lists them.
+    Writes Markdown, HTML, charts as PNG and SVG, and the raw rows as CSV and Parquet. Default: the latest sweep;
+    `bench sweeps` lists all.
 
     \b
     Examples:
@@ -41,7 +42,7 @@ def command(sweep_id: str | None, output: Path | None, as_json: bool) -> None:
 
 
 def publish(sweep: Sweep, store: Store, console: Console, output: Path | None = None, *, as_json: bool) -> None:
-    """Write a sweep's report and print its table, and its JSON if that is asked for."""
+    """Write a sweep's report and print its table, and its numbers as JSON if `as_json`."""
     files = write_sweep(sweep, store, output)
     console.print(render_table(sweep))
     console.print(f"Report: {files.html}", markup=False)

@@ -6,9 +6,9 @@ from bench_orchestrator.results.store import Store
 
 
 def open_results() -> Store:
-    """That of the Dagster instance that the command runs in; nothing is opened until it is used.
+    """Return the results database of the Dagster home that the command runs in; it is opened on use.
 
     Raises:
-        DeploymentError: there is no such instance.
+        DeploymentError: there is no Dagster home.
     """
     return Store.in_directory(settings.results_directory(find_home()))

@@ -1,4 +1,4 @@
-"""`bench run`: carry out a scenario through Dagster, with live progress, and report what it measured."""
+"""`bench run`: carry out a scenario through Dagster, show its progress and report the results."""
 
 import sys
 from typing import Any
@@ -18,24 +18,24 @@ from bench_orchestrator.scenarios.registry import SCENARIOS
 @click.command(name="run")
 @click.argument("scenario_name", metavar="SCENARIO", type=click.Choice(list(SCENARIOS)))
 @click.option(
-    "--locations", "names", type=Names(), help="Code locations, with commas between. Default: the scenario's."
+    "--locations", "names", type=Names(), help="Code locations, separated by commas. Default: the scenario's."
 )
-@click.option("--quick", is_flag=True, help="An experiment at a size for laptops.")
-@click.option("--only", multiple=True, metavar="VARIANT", help="Just this variant, and its baseline; repeatable.")
+@click.option("--quick", is_flag=True, help="Run an experiment at a size for laptops.")
+@click.option("--only", multiple=True, metavar="VARIANT", help="Launch only this variant and its baseline; repeatable.")
 @click.option("--repeats", type=click.IntRange(min=1), help="Measured launches per location or variant.")
-@click.option("--warmups", type=click.IntRange(min=0), help="Launches before those, left out.")
-@click.option("--seed", type=click.IntRange(min=1), help="Repeats the order and the assets of an earlier sweep.")
+@click.option("--warmups", type=click.IntRange(min=0), help="Launches before those, recorded but not counted.")
+@click.option("--seed", type=click.IntRange(min=1), help="Repeat the order and the assets of the sweep with this seed.")
 @timeout_option
 @click.option("--pause", "pause_s", type=click.FloatRange(min=0), help="Seconds of rest after each trial.")
 @click.option(
-    "--jitter", "jitter_s", type=click.FloatRange(min=0), help="Random addition to the rest, seconds at most."
+    "--jitter", "jitter_s", type=click.FloatRange(min=0), help="Maximum of the random addition to it, in seconds."
 )
 @click.option(
-    "--settle", "settle_s", type=click.FloatRange(min=0), help="Seconds to wait at most for the servers to be at rest."
+    "--settle", "settle_s", type=click.FloatRange(min=0), help="Maximum wait for the servers to be idle, in seconds."
 )
-@click.option("--resume", metavar="SWEEP", help="Launch only what an interrupted sweep still owes, by its own plan.")
+@click.option("--resume", metavar="SWEEP", help="Launch the remaining trials of an interrupted sweep.")
 @url_option
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; all else to stderr.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")
 def command(
     scenario_name: str,
     names: tuple[str, ...] | None,
@@ -45,9 +45,9 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Launch a scenario's trials through Dagster and report what they took.
+    """Launch a scenario's trials and report what they took.
 
-    Ctrl-C cancels the sweep; the trials measured until then are kept and reported, and --resume launches the rest.
+    Ctrl-C cancels the sweep; the trials measured so far are kept and reported, and --resume launches the rest.
 
     \b
     Examples:
@@ -61,11 +61,11 @@ def command(
     config = {field: value for field, value in options.items() if value is not None}
     if scenario.variants:
         if names:
-            raise click.UsageError(f"{scenario_name} is an experiment: it has variants (--only) and no --locations.")
+            raise click.UsageError(f"{scenario_name} is an experiment: choose variants with --only, not --locations.")
         config |= {"quick": quick, "only": list(only)}
     else:
         if quick or only:
-            raise click.UsageError(f"{scenario_name} is no experiment: it has --locations, no --quick and no --only.")
+            raise click.UsageError(f"{scenario_name} is not an experiment: choose --locations, not --quick or --only.")
         names = names or _planned_locations(options["resume"]) or scenario.locations
         config |= {"locations": list(names)}
     console = open_console(as_json=as_json)
@@ -75,7 +75,7 @@ def command(
 
 
 def _planned_locations(sweep_id: str | None) -> tuple[str, ...]:
-    """The locations of the sweep to resume, which a deployment of its own has to serve; none where it is unknown."""
+    """The locations of the sweep to resume, for a temporary deployment to serve; none if the sweep is unknown."""
     if sweep_id is None:
         return ()
     try:

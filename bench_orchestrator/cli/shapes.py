@@ -1,4 +1,4 @@
-"""`bench shapes`: how a generated code location is named, and what a name means."""
+"""`bench shapes`: the names of synthetic code locations, and what they mean."""
 
 import json
 from dataclasses import asdict
@@ -16,9 +16,10 @@ from synthetic_locations.shape import GRAMMAR, Shape, parse_shape
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(names: tuple[str, ...], as_json: bool) -> None:
-    """Show what the names of synthetic code locations mean; without names, those of the catalog.
+    """Explain the names of synthetic code locations.
 
-    Any shape can be launched without writing code: `bench run quick --locations a10,a750`.
+    Without names, explains those of the catalog. Any shape can be launched without writing code:
+    `bench run quick --locations a10,a750`.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Carrying out a sweep for a command: in which deployment, with live progress, until its rows are there."""
+"""Carries out a sweep for a command: finds a deployment, shows progress and fetches the harvested rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -28,25 +28,28 @@ from bench_orchestrator.webserver import Webserver, WebserverError
 HARVEST_TIMEOUT_S = 300.0
 
 timeout_option = click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Seconds a trial may take.  [300]"
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds until a trial is timed out.  [300]",
 )
 url_option = click.option(
-    "--url", help="Webserver of a deployment to use. Default: the one that is up, else one of its own."
+    "--url", help="Webserver of the deployment to use. Default: the one that is up here, else a temporary one."
 )
 
 
 def measure(
     scenario: Scenario, config: Mapping[str, Any], locations: Sequence[str], url: str | None, console: Console
 ) -> Sweep:
-    """Carry out a sweep, show its progress, and return what was harvested of it.
+    """Carry out a sweep, show its progress, and return it as harvested.
 
     Args:
-        config: of the sweep's job.
-        locations: what a deployment started for the time being has to serve, beside the meta location.
-        url: webserver of the deployment to launch in; None for the one that is up, or else one for the time being.
+        config: configuration of the sweep's job.
+        locations: code locations that a temporary deployment has to serve, besides the meta location.
+        url: webserver of the deployment to launch in; None for the one that is up, or else a temporary one.
 
     Raises:
-        UnusableError: there is no deployment that can carry it out.
+        UnusableError: no deployment can carry it out.
     """
     home = find_home()
     with _deployment(home, locations, url, console) as webserver:
@@ -58,7 +61,7 @@ def measure(
 
 @contextmanager
 def _deployment(home: Path, names: Sequence[str], url: str | None, console: Console) -> Iterator[Webserver]:
-    """The deployment to launch in: the one at the URL, the one that is up, or one for the time being."""
+    """The deployment to launch in: the one at the URL, the one that is up, or a temporary one."""
     if url is None and (running := find_deployment(home)):
         url = running.url
     if url:
@@ -81,14 +84,14 @@ def _deployment(home: Path, names: Sequence[str], url: str | None, console: Cons
 
 
 def _carry_out(webserver: Webserver, scenario: Scenario, config: Mapping[str, Any], console: Console) -> Sweep:
-    """Start the sweep, show its progress, and return what was harvested of it; Ctrl-C cancels it on the way."""
+    """Start the sweep, show its progress, and return it as harvested. Ctrl-C cancels the sweep."""
     run_id = client.start_sweep(webserver, scenario.name, config)
     console.print(f"Sweep run: {webserver.url}/runs/{run_id}", markup=False)
     shown: list[str] = []
     try:
         final = _show_progress(webserver, run_id, console, shown)
     except KeyboardInterrupt:
-        console.print("Canceling the sweep; what was measured is kept (Ctrl-C again leaves at once) ...")
+        console.print("Canceling the sweep; what was measured is kept (Ctrl-C again exits at once) ...")
         with suppress(WebserverError):  # it may have ended meanwhile
             webserver.terminate(run_id)
         final = _show_progress(webserver, run_id, console, shown)
@@ -101,7 +104,7 @@ def _carry_out(webserver: Webserver, scenario: Scenario, config: Mapping[str, An
 
 
 def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: list[str]) -> client.Progress:
-    """Follow the sweep to its end: one line per trial that is not among those shown yet, and on a terminal a bar."""
+    """Follow the sweep to its end: print one line per trial that is not in `shown` yet, and a bar on a terminal."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -120,7 +123,7 @@ def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: l
             if progress.status == "QUEUED" and not announced:
                 other = client.sweep_in_the_way(webserver, run_id)
                 if other:
-                    console.print(f"Waiting for the sweep of run {other} to end; two never run at the same time.")
+                    console.print(f"Waiting for the sweep of run {other} to end; sweeps run one at a time.")
                     announced = True
             bar.update(task, description=progress.status.lower(), total=progress.planned, completed=progress.done)
     return progress

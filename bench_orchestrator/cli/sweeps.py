@@ -1,4 +1,4 @@
-"""`bench sweeps`: what has been measured so far."""
+"""`bench sweeps`: the sweeps in the results database."""
 
 import json
 from dataclasses import asdict
@@ -15,7 +15,9 @@ from bench_orchestrator.model.instants import MICROSECONDS
 @click.command(name="sweeps")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(as_json: bool) -> None:
-    """List the sweeps in the results database, latest first.
+    """List the measured sweeps.
+
+    The latest comes first.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`bench timeline`: one run's launch laid out in time, or the median one of several."""
+"""`bench timeline`: the launch of a run laid out in time, or the median launch of several runs."""
 
 import json
 from pathlib import Path
@@ -18,18 +18,19 @@ from bench_orchestrator.waterfall.text import render_waterfall, summarize_waterf
 
 @click.command(name="timeline")
 @click.argument("run_ids", metavar="[RUN_ID]...", nargs=-1)
-@click.option("--sweep", "sweep_id", metavar="SWEEP", help="The median launch of this sweep. Default: the latest one.")
-@click.option("--location", default="", help="Of the sweep. Default: the measured one with the most assets.")
-@click.option("--variant", default="", help="Of an experiment. Default: its baseline.")
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for the picture.")
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON; all else to stderr.")
+@click.option("--sweep", "sweep_id", metavar="SWEEP", help="Show the median launch of this sweep. Default: the latest.")
+@click.option("--location", default="", help="Code location of the sweep. Default: the largest one measured.")
+@click.option("--variant", default="", help="Variant of the experiment. Default: its baseline.")
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for the chart.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")
 def command(
     run_ids: tuple[str, ...], sweep_id: str | None, location: str, variant: str, output: Path | None, as_json: bool
 ) -> None:
-    """Show the launch of a run stage by stage, each with its seconds and the process it ran in, and the steps after it.
+    """Show the launch of a run, stage by stage.
 
-    Any run of the Dagster instance will do, by its id or the beginning of it. Of several runs, and of a sweep, it is
-    the launch with the median lag. The picture is written as PNG and SVG.
+    Each stage is shown with its seconds and its process, and the run's steps below. RUN_ID is the id of any run of the
+    Dagster instance, or the beginning of one. Of several runs, or of a sweep, the launch with the median lag is shown.
+    Writes the chart as PNG and SVG.
 
     \b
     Examples:
@@ -49,7 +50,7 @@ def command(
     files = save(waterfall(shown, sample), output or results / "timelines" / shown.run_id, "timeline")
     console = open_console(as_json=as_json)
     console.print(render_waterfall(shown, sample))
-    console.print(f"Picture: {files.png} and {files.svg.name}", markup=False)
+    console.print(f"Chart: {files.png} and {files.svg.name}", markup=False)
     if as_json:
         numbers = summarize_waterfall(shown, sample)
         click.echo(json.dumps(numbers | {"png": str(files.png), "svg": str(files.svg)}))
@@ -58,12 +59,14 @@ def command(
 def _of_runs(run_ids: tuple[str, ...], store: Store, home: Path) -> tuple[Waterfall, Sample | None]:
     for run_id in run_ids:
         if len(run_id) < SHORTEST_PREFIX:
-            raise click.UsageError(f"{run_id!r} is too short: give at least {SHORTEST_PREFIX} letters of a run's id.")
+            raise click.UsageError(
+                f"{run_id!r} is too short: give at least {SHORTEST_PREFIX} characters of a run's id."
+            )
     return find_runs(run_ids, store, lambda: open_instance(instance_home(home, settings.postgres_url())))
 
 
 def _of_sweep(sweep_id: str | None, location: str, variant: str, store: Store) -> tuple[Waterfall, Sample]:
     sweep = store.load(sweep_id) if sweep_id else latest_sweep(store, has_measurements)
     if sweep is None:
-        raise click.UsageError("Nothing has been measured yet. Give a run's id, or run a sweep: bench run quick")
+        raise click.UsageError("No sweep has been measured yet. Give a run's id, or run a sweep: bench run quick")
     return find_median(sweep, location, variant)

@@ -1,4 +1,4 @@
-"""`bench up`: the local deployment in the foreground, with a live view of what is loading."""
+"""`bench up`: the local deployment in the foreground, with a live view while it loads."""
 
 import json
 import signal
@@ -15,13 +15,13 @@ from bench_orchestrator.deployment import Deployment, DeploymentStatus, Location
 
 
 @click.command(name="up")
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Of the webserver.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the webserver.")
 @click.option(
     "--locations",
     "names",
     type=Names(),
     default=(),
-    help="Locations of workspace.yaml, or shapes such as a750, with commas between. Default: all of workspace.yaml.",
+    help="Locations of workspace.yaml, or shapes such as a750, separated by commas. Default: all of workspace.yaml.",
 )
 @click.option(
     "--postgres",
@@ -29,15 +29,15 @@ from bench_orchestrator.deployment import Deployment, DeploymentStatus, Location
     metavar="URL",
     envvar=settings.POSTGRES_URL,
     show_envvar=True,
-    help="Keep runs and events in that database. Default: where dagster.yaml says; files, if nowhere.",
+    help="PostgreSQL database for runs and events. Default: the storage of dagster.yaml, else files.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready; all else to stderr.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON to stdout when ready, all else to stderr.")
 def command(port: int, names: tuple[str, ...], postgres_url: str | None, as_json: bool) -> None:
     """Start the local deployment and keep it running.
 
-    Starts a code server for each location, the webserver and the daemon, in DAGSTER_HOME or, without it, in
-    the current directory. What dies is started again. Ctrl-C stops everything, runs in flight included; runs
-    that are still in the queue stay there.
+    Starts a code server for each location, the webserver and the daemon, in DAGSTER_HOME, or in the current directory
+    if that is not set. Restarts a server that dies. Ctrl-C stops everything, runs in progress included; queued runs
+    stay queued.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""The option values that several commands take: code locations by name, durations."""
+"""Option types that several commands share: lists of names, durations."""
 
 import re
 
@@ -8,14 +8,14 @@ _SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0}
 
 
 class Names(click.ParamType[tuple[str, ...]]):
-    """Names with commas between, as a tuple in their order."""
+    """Names separated by commas, as a tuple in their order."""
 
     name = "NAME,..."
 
     def convert(
         self, value: str | tuple[str, ...], param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """Split; an empty list is bad usage."""
+        """Split at commas; fail if there is no name."""
         if isinstance(value, tuple):
             return value
         names = tuple(name.strip() for name in value.split(",") if name.strip())
@@ -25,16 +25,16 @@ class Names(click.ParamType[tuple[str, ...]]):
 
 
 class Duration(click.ParamType[float]):
-    """A time such as `10s`, `500ms` or `2min`, in seconds; a bare number is seconds."""
+    """A duration such as `10s`, `500ms` or `2min`, in seconds; a bare number is seconds."""
 
     name = "DURATION"
 
     def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds; anything but a positive time is bad usage."""
+        """Convert to seconds; fail unless it is a positive duration."""
         if isinstance(value, float):
             return value
         found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([a-z]*)", value.strip())
         seconds = float(found[1]) * _SECONDS[found[2]] if found and found[2] in _SECONDS else 0.0
         if seconds <= 0:
-            self.fail(f"{value!r} is not a time above zero. Write it like 10s, 500ms or 2min.", param, ctx)
+            self.fail(f"{value!r} is not a positive duration. Examples: 10s, 500ms, 2min.", param, ctx)
         return seconds

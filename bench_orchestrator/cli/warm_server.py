@@ -1,5 +1,9 @@
-"""`bench warm-server`: serve a code location with its runs forked from a process that has everything loaded."""
+"""`bench warm-server`: `dagster-warm`, under the name of a subcommand."""
 
-from bench_orchestrator.warm_server.command import command
+from copy import copy
 
-__all__ = ["command"]
+from dagster_warm import command as warm
+
+command = copy(warm.command)
+command.name = "warm-server"
+command.help = (warm.command.help or "").replace("dagster-warm", "bench warm-server")

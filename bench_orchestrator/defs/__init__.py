@@ -1,1 +1,1 @@
-"""The meta location's Dagster definitions. They declare; the modules beside this package compute."""
+"""The Dagster definitions of the meta location. They declare; other packages compute."""

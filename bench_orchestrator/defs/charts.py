@@ -1,4 +1,4 @@
-"""One asset per chart, drawn again when measurements arrive: the picture and its numbers in the asset catalog."""
+"""One asset per chart, drawn again when measurements arrive: the image and its numbers in the asset catalog."""
 
 import base64
 from collections.abc import Iterator
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class ChartConfig(dg.Config):
-    """Which sweep to draw."""
+    """The sweep to draw."""
 
-    sweep: str = Field(default="", description="A sweep's id. Empty: the latest that has what this chart is about.")
+    sweep: str = Field(default="", description="Id of the sweep to draw. Empty: the latest that this chart applies to.")
 
 
 def _chart_asset(chart: Chart) -> dg.AssetsDefinition:
     @dg.asset(
         name=chart.stem,
         deps=[launch_measurements],
-        description=f"{chart.caption}\n\nDrawn of the latest sweep that has what it takes.",
+        description=f"{chart.caption}\n\nDrawn from the latest sweep that it applies to.",
         group_name="charts",
         kinds={"matplotlib", "duckdb"},
         owners=OWNERS,
@@ -42,7 +42,7 @@ def _chart_asset(chart: Chart) -> dg.AssetsDefinition:
         store = results.store
         sweep = store.load(config.sweep) if config.sweep else latest_sweep(store, partial(_shows, chart))
         if sweep is None:
-            context.log.info(f"No sweep so far has what {chart.stem} is about; it stays as it is.")
+            context.log.info(f"No sweep so far has the data for {chart.stem}; it is not drawn.")
             return
         yield dg.MaterializeResult(
             metadata={
@@ -57,12 +57,12 @@ def _chart_asset(chart: Chart) -> dg.AssetsDefinition:
 
 
 def _shows(chart: Chart, sweep: Sweep) -> bool:
-    """Whether it is about such a sweep. Those of experiments have assets of their own."""
+    """Whether the chart applies to the sweep. Sweeps of experiments have their own assets."""
     return not sweep.plan.variants and chart.applies(sweep)
 
 
 def publish(figure: "Figure", results: ResultsResource, stem: str) -> dict[str, dg.MetadataValue]:
-    """Write a chart's files; its metadata is where they are, and the chart itself for the asset's page."""
+    """Write a chart's files. Returns metadata: their paths, and the chart itself for the asset's page."""
     files = save(figure, results.path / "charts", stem)
     image = base64.b64encode(inline_png(figure)).decode()
     return {
@@ -85,7 +85,7 @@ def _summary(sweep: Sweep) -> str:
 
 
 def _numbers(sweep: Sweep) -> dict[str, Any]:
-    """The chart's numbers as the UI plots them over time."""
+    """The chart's numbers, for the UI to plot over time."""
     numbers: dict[str, Any] = {}
     for row in location_rows(sweep.launches):
         numbers[f"n/{row.label}"] = row.n

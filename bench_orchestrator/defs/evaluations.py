@@ -1,6 +1,6 @@
-"""One asset per experiment: the verdict in words and in numbers, what it costs, its chart, and its whole report.
+"""One asset per experiment: its verdict, costs, chart and report.
 
-One step makes them all, as a step with nothing to do still costs a harvest its share of the machine.
+One step makes all of them, because a step costs a harvest time and CPU even if it has nothing to do.
 """
 
 from collections.abc import Iterator
@@ -27,21 +27,21 @@ from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENT
 WORK_CHECK = "every_side_did_its_work"
 
 INLINE_LETTERS = 1_000
-"""Above which the UI hides a text behind a button."""
+"""From this length on, the UI hides a text behind a button."""
 
 
 class EvaluationConfig(dg.Config):
-    """Which sweep to evaluate."""
+    """The sweep to evaluate."""
 
     sweep: str = Field(
         default="",
-        description="The id of an experiment's sweep. Empty: of each experiment the sweep that says most, complete, at "
-        "full size and with the most blocks.",
+        description="Id of an experiment's sweep. Empty: the best sweep of each experiment, which is complete, at full "
+        "size and has the most blocks.",
     )
 
 
 def evaluation_name(experiment: str) -> str:
-    """The asset that an experiment's evaluation is."""
+    """The name of an experiment's evaluation asset."""
     return f"{experiment.replace('-', '_')}_evaluation"
 
 
@@ -49,9 +49,9 @@ def _describe(experiment: Experiment) -> str:
     measures = ", ".join(measure.label for measure in (LAG, *COMMON_MEASURES, *experiment.measures))
     sides = ", ".join(variant.name for variant in experiment.scenario.variants)
     return (
-        f"{experiment.scenario.question}\n\nCompared: {sides}. Held equal: {experiment.scenario.holds_equal} Measured "
-        f"of every launch: {measures}.\n\nWritten again when a sweep of `{experiment.name}` is harvested, from the one "
-        "that says most: complete, at full size, with the most blocks."
+        f"{experiment.scenario.question}\n\nCompares {sides}. Held equal: {experiment.scenario.holds_equal} Measures "
+        f"of each launch: {measures}.\n\nUpdated when a sweep of `{experiment.name}` is harvested, from the best one: "
+        "complete, at full size, with the most blocks."
     )
 
 
@@ -72,7 +72,7 @@ def _describe(experiment: Experiment) -> str:
         dg.AssetCheckSpec(
             WORK_CHECK,
             asset=evaluation_name(name),
-            description="Every side has launches that count, and each of them materialized the work it was to do.",
+            description="Every side has measured launches, and each of them did the same planned amount of work.",
         )
         for name in EXPERIMENTS
     ],
@@ -81,7 +81,7 @@ def _describe(experiment: Experiment) -> str:
 def evaluations(
     context: dg.AssetExecutionContext, config: EvaluationConfig, results: ResultsResource
 ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-    """Evaluate the sweeps asked for; in a harvest run, only the experiment that was harvested."""
+    """Evaluate the requested sweeps; in a harvest run, only the harvested experiment."""
     for sweep in _find_sweeps(results.store, config.sweep, context.run.tags.get(Tag.SCENARIO)):
         name = evaluation_name(sweep.plan.scenario)
         if dg.AssetKey(name) not in context.selected_asset_keys:
@@ -104,15 +104,15 @@ def evaluations(
 
 
 def _find_sweeps(store: Store, sweep_id: str, harvested: str | None) -> Iterator[Sweep]:
-    """The sweep asked for; else of the experiment harvested, or of every one, the sweep that says most.
+    """Yield the requested sweep; without one, the best sweep of the harvested experiment, or else of every experiment.
 
     Raises:
-        ValueError: the sweep asked for is not an experiment's.
+        ValueError: the requested sweep is not an experiment's.
     """
     if sweep_id:
         sweep = store.load(sweep_id)
         if not is_experiment(sweep):
-            raise ValueError(f"{sweep_id} is a sweep of {sweep.plan.scenario}, which is no experiment.")
+            raise ValueError(f"{sweep_id} is a sweep of {sweep.plan.scenario}, which is not an experiment.")
         yield sweep
         return
     yield from experiment_sweeps(store, EXPERIMENTS.keys() if harvested is None else EXPERIMENTS.keys() & {harvested})
@@ -134,7 +134,7 @@ def _metadata(evaluation: Evaluation, results: ResultsResource, name: str) -> di
 
 
 def summarize_inline(evaluation: Evaluation) -> str:
-    """The verdict and the sides, in as many lines of a table as stand inline."""
+    """The verdict, and a table of the sides with as many rows as the UI shows inline."""
     lead = evaluation.lead(evaluation.experiment.headline) or evaluation.answer
     sides = [(group, side) for group in evaluation.groups for side in group if not side.is_again]
     lines = [compare_side(evaluation, group, side) for group, side in sides]
@@ -151,7 +151,7 @@ def summarize_inline(evaluation: Evaluation) -> str:
 
 
 def _numbers(evaluation: Evaluation) -> dict[str, int | float]:
-    """The effects as the UI plots them over time: of the headline, in its unit."""
+    """The effects on the headline measure, in its unit, for the UI to plot over time."""
     headline = evaluation.experiment.headline
     numbers: dict[str, int | float] = {}
     for side in evaluation.sides:

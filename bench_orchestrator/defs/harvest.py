@@ -1,4 +1,4 @@
-"""Measurements: the sensor that notices finished sweeps, and the asset that their launches are harvested into."""
+"""The sensor that notices finished sweeps, and the asset that their launches are harvested into."""
 
 from typing import Any
 
@@ -11,11 +11,12 @@ from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.launch import Launch, Outcome, Sweep
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
 from bench_orchestrator.sources.instance import FINISHED, IN_PROGRESS, Run, end_as_failed, find_runs
-from bench_orchestrator.sweeps.harvest import given_up, harvest_sweep, may_go_on, overdue
+from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.journal import read_journal
+from bench_orchestrator.sweeps.liveness import given_up, may_go_on, overdue
 
 RESULTS_POOL = "bench_results"
-"""DuckDB has one writer at a time: harvest runs queue for it."""
+"""Serialises harvest runs, because DuckDB has one writer at a time."""
 
 _OVERLAP_US = 60 * MICROSECONDS
 """Dagster stamps runs in several processes, so the sensor looks back a little behind the last update it saw."""
@@ -25,20 +26,20 @@ _SWEEP = TypeAdapter(Sweep)
 
 
 class HarvestConfig(dg.Config):
-    """Which sweeps to harvest."""
+    """The sweeps to harvest."""
 
     sweep_runs: list[str] = Field(
         default=[],
-        description="Run ids of sweeps. Empty: every sweep of this instance, which changes nothing known.",
+        description="Run ids of sweeps to harvest. Empty: all sweeps of this instance. Existing rows do not change.",
     )
 
 
 @dg.asset(
     name=MEASUREMENTS_ASSET,
     deps=[sweeps],
-    description="One row per planned trial in a DuckDB table: how it ended, the raw instants from the event log, "
-    "every stage of the launch, queue time, init time, launch lag, and the environment. Harvesting a sweep again "
-    "changes nothing.",
+    description="One row per planned trial in a DuckDB table: its outcome, the raw instants from the event log, all "
+    "stages of the launch, queue time, init time, launch lag, and the environment. Harvesting a sweep again gives the "
+    "same rows.",
     group_name="measurements",
     kinds={"duckdb"},
     owners=OWNERS,
@@ -47,7 +48,7 @@ class HarvestConfig(dg.Config):
 def launch_measurements(
     context: dg.AssetExecutionContext, config: HarvestConfig, results: ResultsResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Harvest finished sweeps into the results database, each in a transaction of its own."""
+    """Harvest finished sweeps into the results database, each in its own transaction."""
     run_ids = config.sweep_runs or [
         run.run_id for run in find_runs(context.instance, {Tag.KIND: "sweep"}, statuses=FINISHED)
     ]
@@ -56,7 +57,9 @@ def launch_measurements(
     for run_id in run_ids:
         sweep = harvest_sweep(context.instance, run_id)
         if sweep is None:
-            context.log.warning(f"The sweep of run {run_id} ended before it had a plan; there is nothing to harvest.")
+            context.log.warning(
+                f"The sweep of run {run_id} ended before it recorded a plan; there is nothing to harvest."
+            )
             continue
         results.store.save(sweep)
         context.log.info(f"Harvested {sweep.plan.sweep_id}: {len(sweep.launches)} launches, {sweep.status}")
@@ -75,14 +78,14 @@ def _metadata(harvested: list[Sweep], launches: list[Launch], results: ResultsRe
         "database": dg.MetadataValue.path(results.store.path),
     }
     if len(harvested) == 1:
-        # Over GraphQL this is the only way to a sweep's rows for those who cannot reach the file.
+        # Clients that cannot reach the file read the rows from here, over GraphQL.
         metadata["sweep"] = dg.MetadataValue.json(_SWEEP.dump_python(harvested[0], mode="json"))
     return metadata
 
 
 @dg.asset_check(
     asset=launch_measurements,
-    description="Every trial of the latest sweep ended well. A failed launch is kept and shown, never dropped.",
+    description="Every trial of the sweep was measured. Failed launches are kept and shown, never dropped.",
 )
 def every_trial_ok(results: ResultsResource) -> dg.AssetCheckResult:
     """Warns where the latest sweep has trials that gave no measurement."""
@@ -101,7 +104,7 @@ def every_trial_ok(results: ResultsResource) -> dg.AssetCheckResult:
 harvest_job = dg.define_asset_job(
     "harvest",
     selection=dg.AssetSelection.assets(launch_measurements).downstream(),
-    description="Read finished sweeps from the event log into the results database and draw the charts again.",
+    description="Reads finished sweeps from the event log into the results database; updates charts and evaluations.",
     tags={Tag.KIND: "harvest"},
     executor_def=dg.in_process_executor,
 )
@@ -112,8 +115,8 @@ harvest_job = dg.define_asset_job(
     job=harvest_job,
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Harvests every finished sweep once. It waits while a sweep is running, so that harvesting does not "
-    "disturb what is measured, and asks again for a harvest that failed.",
+    description="Harvests each finished sweep once. Waits while a sweep is running, so as not to disturb the "
+    "measurement. Repeats a harvest that failed.",
 )
 def harvest_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Ask for one harvest at a time, for the oldest finished sweep that has none.
@@ -126,7 +129,7 @@ def harvest_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     _end_the_dead(context)
     running = find_runs(instance, {Tag.KIND: "sweep"}, statuses=IN_PROGRESS)
     if running:
-        return dg.SkipReason(f"Sweep run {running[0].run_id} is in progress; harvesting waits until it is over.")
+        return dg.SkipReason(f"Sweep run {running[0].run_id} is in progress; harvesting waits for its end.")
     since_us = int(context.cursor) if context.cursor else None
     finished = find_runs(instance, {Tag.KIND: "sweep"}, statuses=FINISHED, updated_after_us=since_us)
     if not finished:

@@ -1,13 +1,13 @@
-"""Watching from then on: one launch in each location, every quarter of an hour."""
+"""The schedule that watches for regressions: one launch in each location every 15 minutes."""
 
 from typing import Any
 
 import dagster as dg
 
 from bench_orchestrator import settings
-from bench_orchestrator.defs.sweep_config import scenario_config
 from bench_orchestrator.defs.sweeps import monitor_job
 from bench_orchestrator.scenarios.registry import MONITOR, SCENARIOS, sweep_op_name
+from bench_orchestrator.sweeps.config import scenario_config
 
 
 @dg.schedule(
@@ -15,12 +15,12 @@ from bench_orchestrator.scenarios.registry import MONITOR, SCENARIOS, sweep_op_n
     job=monitor_job,
     cron_schedule="*/15 * * * *",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Launches one trial in each configured location, to see launches get slower when they do. The "
-    f"locations are those of the scenario, or {settings.MONITOR_LOCATIONS} (names with commas between).",
+    description="Launches one trial in each location, to show when launches get slower. The locations are those of "
+    f"the scenario, or those of {settings.MONITOR_LOCATIONS} (separated by commas).",
 )
 def monitor(_context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """One sweep of the monitor scenario per tick."""
-    # It measures launches as they are now, and does not wait until the servers have nothing else to do.
+    # It measures launches under the present load: no waiting until the servers are idle.
     changes: dict[str, Any] = {"settle_s": 0}
     locations = settings.monitor_locations()
     if locations:

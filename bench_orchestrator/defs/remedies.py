@@ -1,6 +1,6 @@
-"""What all evaluations come to: the remedies in one order, and what became of the study's claims.
+"""The conclusions from all sweeps: the remedies, ranked, and the verdicts on the study's claims.
 
-One step makes both, as reading what was measured is most of what they cost a harvest.
+One step makes both, because most of their cost is reading the measurements.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,16 +24,16 @@ from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 
 
 class ConclusionsConfig(dg.Config):
-    """Whom to advise."""
+    """The code location to rank remedies for."""
 
-    assets: int = Field(default=10_000, ge=1, description="Assets in the code location that remedies are ranked for.")
-    steps: int = Field(default=1, ge=1, description="Processes that its runs start one after the other.")
+    assets: int = Field(default=10_000, ge=1, description="Assets in the code location.")
+    steps: int = Field(default=1, ge=1, description="Steps of its runs that start one after the other.")
 
 
 def _spec(name: str, description: str, kinds: set[str]) -> dg.AssetSpec:
     return dg.AssetSpec(
         name,
-        # Not the evaluations: a harvest draws the one that it is about, and Dagster skips what waits for the others.
+        # Not the evaluations: a harvest makes one of them, and Dagster would skip an asset that depends on the others.
         deps=[launch_measurements],
         description=description,
         group_name="evaluations",
@@ -47,15 +47,15 @@ def _spec(name: str, description: str, kinds: set[str]) -> dg.AssetSpec:
     specs=[
         _spec(
             "remedies",
-            "Every remedy that an experiment here has measured, best first: the seconds that it saves per launch in a "
-            "code location of the size that the configuration names, with their interval, what it costs, and how to "
-            "apply it.",
+            "The remedies measured on this deployment, best first. For each: the seconds that it saves per launch in a "
+            "code location of the configured size, with an interval, what it costs, and how to apply it.",
             {"matplotlib", "duckdb"},
         ),
         _spec(
             "study_claims",
-            "The nine claims of the study that this project repeats, each confirmed, refuted or undecided on this "
-            "deployment, by a rule that was written down before anything was measured.",
+            "The nine claims of the study that this project reproduces (*Analysis of Dagster Performance with respect "
+            "to assets*, in the repository dagster-k8s-deployment by HesamKorki). Each is confirmed, refuted or "
+            "undecided on this deployment, by a rule that was fixed before anything was measured.",
             {"duckdb"},
         ),
     ],
@@ -64,10 +64,10 @@ def _spec(name: str, description: str, kinds: set[str]) -> dg.AssetSpec:
 def conclusions(
     context: dg.AssetExecutionContext, config: ConclusionsConfig, results: ResultsResource
 ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-    """Conclude from all that was measured; nothing in a harvest that brought no evidence, or where there is none."""
+    """Rank the remedies and judge the claims; yields nothing without evidence, or in a harvest that brought none."""
     harvested = context.run.tags.get(Tag.SCENARIO)
     if harvested is not None and harvested not in {*LOCATION_SCENARIOS, *EXPERIMENTS}:
-        context.log.info(f"A sweep of {harvested} is evidence of nothing; the conclusions stay as they are.")
+        context.log.info(f"A sweep of {harvested} does not change the conclusions.")
         return
     evidence = gather(results.store)
     advice = advise(evidence, config.assets, config.steps)
@@ -102,7 +102,7 @@ def _study_claims(judged: Sequence[JudgedClaim], results: ResultsResource) -> di
 
 
 def _summary(advice: Advice) -> str:
-    """The best remedies, short enough (under 1,000 characters) for the UI to show inline."""
+    """The best remedies in under 1,000 characters, which the UI shows inline."""
     lines = [f"{headline(advice)}.", "", "| remedy | saves, s | of |", "|---|---|---|"]
     for ranked in advice.measured[:6]:
         lines.append(f"| {ranked.remedy.name} | {describe_saving(advice, ranked, '')} | {ranked.quantity} |")
@@ -115,7 +115,7 @@ def _claims_summary(judged: Sequence[JudgedClaim]) -> str:
 
 
 def _numbers(advice: Advice) -> dict[str, Any]:
-    """The seconds as the UI plots them over time."""
+    """The seconds saved, for the UI to plot over time."""
     numbers: dict[str, Any] = {"assets": advice.assets, "steps": advice.steps}
     estimates = {f"saved_s/{one.experiment}/{one.remedy.variant}": one.saved_s for one in advice.measured}
     for name, estimate in {"lag_s": advice.lag_s, **estimates}.items():

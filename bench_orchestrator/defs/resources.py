@@ -1,4 +1,4 @@
-"""The two things the meta location needs from outside: a webserver to launch through, a place for results."""
+"""The resources of the meta location: the webserver to launch through, and the place for results."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from bench_orchestrator.webserver import Webserver
 
 
 class WebserverResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The deployment's own webserver; every trial is launched through it."""
+    """The deployment's webserver, which every trial is launched through."""
 
     url: str = Field(
         default="",
@@ -24,7 +24,7 @@ class WebserverResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class ResultsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The folder that holds the DuckDB results database and the chart files."""
+    """The folder of the DuckDB results database, charts and reports."""
 
     directory: str = Field(
         default="",

@@ -1,4 +1,4 @@
-"""The timeline of one launch, drawn again when measurements arrive, or of any run that somebody asks for."""
+"""The timeline of one launch: of the latest sweep, or of any run by its id."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -21,21 +21,21 @@ _NAME = "launch_timeline"
 
 
 class TimelineConfig(dg.Config):
-    """Which launch to draw."""
+    """The launch to draw."""
 
     run_ids: list[str] = Field(
         default=[],
-        description="Ids of runs, or their beginnings: of several, the launch with the median lag is drawn. Empty: the "
-        "launch with the median lag at the largest location of the latest sweep.",
+        description="Ids of runs, or their beginnings; of several, draws the launch with the median lag. Empty: the "
+        "launch with the median lag in the largest location of the latest sweep.",
     )
 
 
 @dg.asset(
     name=_NAME,
     deps=[launch_measurements],
-    description="One launch laid out in time: each stage with its seconds and the process it ran in, and below the "
-    "run's steps, light from launch to start and solid from there to the end. Without configuration, the launch with "
-    "the median lag at the largest location of the latest sweep; with `run_ids`, any run of this instance.",
+    description="One launch laid out in time: each stage with its seconds and its process, and below them the run's "
+    "steps, light from launch to start and solid from start to end. Draws the launch with the median lag in the "
+    "largest location of the latest sweep; with `run_ids`, any run of this instance.",
     group_name="charts",
     kinds={"matplotlib", "duckdb"},
     owners=OWNERS,
@@ -44,13 +44,13 @@ class TimelineConfig(dg.Config):
 def launch_timeline(
     context: dg.AssetExecutionContext, config: TimelineConfig, results: ResultsResource
 ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-    """Draw the launch asked for, else the latest sweep's; nothing where there is none yet."""
+    """Draw the requested launch, else the latest sweep's; nothing if there is none yet."""
     if config.run_ids:
         shown, sample = find_runs(config.run_ids, results.store, lambda: nullcontext(context.instance))
     elif (sweep := latest_sweep(results.store, has_measurements)) is not None:
         shown, sample = find_median(sweep)
     else:
-        context.log.info(f"Nothing has been measured so far; {_NAME} stays as it is.")
+        context.log.info(f"No sweep has been measured yet; {_NAME} is not drawn.")
         return
     known = get_run(context.instance, shown.run_id) is not None
     yield dg.MaterializeResult(
@@ -64,7 +64,7 @@ def launch_timeline(
 
 
 def _summary(shown: Waterfall, sample: Sample | None) -> str:
-    """The stages as bars, short enough (under 1,000 characters) for the UI to show inline."""
+    """The stages as bars, in under 1,000 characters, which the UI shows inline."""
     longest_us = max(bar.duration_us for bar in shown.rows)
     lines = [f"{headline(shown, sample)}.", "", "| stage | runs in | took | |", "|---|---|---|---|"]
     for bar in shown.rows:
@@ -74,7 +74,7 @@ def _summary(shown: Waterfall, sample: Sample | None) -> str:
 
 
 def _numbers(shown: Waterfall) -> dict[str, Any]:
-    """The seconds as the UI plots them over time."""
+    """The seconds of each stage, for the UI to plot over time."""
     totals_us = {"lag": shown.lag_us, "queue": shown.queue_us, "init": shown.init_us}
     stages_us = {bar.stage.value: bar.duration_us for bar in shown.bars}
     return {f"{name}_s": us / MICROSECONDS for name, us in (totals_us | stages_us).items() if us is not None}

@@ -36,7 +36,13 @@ from bench_orchestrator.deployment.cpu_limits import (
 from bench_orchestrator.deployment.home import HOST, DeploymentError, HomeLock, port_answers
 from bench_orchestrator.deployment.instance import instance_home, without_password
 from bench_orchestrator.deployment.locations import CodeLocation
-from bench_orchestrator.deployment.processes import MARKER, SupervisedProcess, end_processes, processes_of
+from bench_orchestrator.deployment.processes import (
+    MARKER,
+    SupervisedProcess,
+    end_processes,
+    let_children_be_interrupted,
+    processes_of,
+)
 from bench_orchestrator.deployment.status import DeploymentStatus, daemon_beats, location_status, workspace_entries
 
 _logger = logging.getLogger(__name__)
@@ -122,6 +128,7 @@ class Deployment:
         Raises DeploymentError where another deployment has this home, the port is taken, Dagster cannot open the
         instance, or a location wants a CPU limit that cannot be set. Nothing is left running then.
         """
+        let_children_be_interrupted()
         try:
             self._lock = HomeLock(self.home)
             self._clear_leftovers(self._lock)

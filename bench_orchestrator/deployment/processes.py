@@ -7,6 +7,7 @@ user read the environment of the user's own processes.
 """
 
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -27,6 +28,17 @@ _LONG_LIFE_S = 60.0
 """After a life this long, a death counts as the first one: the delay before the restart is short again."""
 _HOPELESS_STARTS = 2
 """A server that died so often without ever answering is reported as broken, though it is started again."""
+
+
+def let_children_be_interrupted() -> None:
+    """Make SIGINT and SIGTERM end what this process starts, though it was itself started to ignore SIGINT.
+
+    It was where a script has started it with `&`, and by nohup. A child inherits that a signal is ignored, and not that
+    it is handled; and Dagster's servers do for SIGTERM what they do for SIGINT. This process ignores it as before.
+    Outside of the main thread, which alone can change that, nothing happens.
+    """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
 
 
 def processes_of(deployment_id: str | None = None, home: Path | None = None) -> list[psutil.Process]:

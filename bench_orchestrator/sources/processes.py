@@ -306,11 +306,9 @@ def _role(command: Sequence[str]) -> tuple[str, str] | None:
     """Which server this is and of which location; None for other processes, and for a server of unknown location."""
     match _program(command):
         # `dagster dev` starts `dagster code-server start` for each location, and that in its turn this:
-        case ["dagster" | "bench_orchestrator.warm_server", "api", "grpc", *options] if (
-            "--location-name" in options[:-1]
-        ):
+        case ["dagster" | "dagster_warm", "api", "grpc", *options] if "--location-name" in options[:-1]:
             return "code server", options[options.index("--location-name") + 1]
-        case ["bench_orchestrator.warm_server", *options] if {"--location-name", "--no-reload"} <= set(options[:-1]):
+        case ["dagster_warm" | "dagster-warm", *options] if {"--location-name", "--no-reload"} <= set(options[:-1]):
             return "code server", options[options.index("--location-name") + 1]
         case ["dagster_webserver" | "dagster-webserver", *_]:
             return "webserver", ""

@@ -13,7 +13,7 @@ from typing import Any
 
 from dagster import DagsterInstance
 
-from bench_orchestrator.warm_server.launcher import WarmRunLauncher
+from dagster_warm.launcher import WarmRunLauncher
 
 
 def describe_environment(instance: DagsterInstance) -> dict[str, Any]:

@@ -5,35 +5,19 @@ between costs nothing but time.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dagster import DagsterInstance, DagsterRunStatus
 
-from bench_orchestrator.model.errors import PreflightError
-from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.launch import Launch, Outcome, Sweep, TrialNote
 from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import RunLog
 from bench_orchestrator.model.stages import Boundary, Stage
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.sources.instance import (
-    FINISHED,
-    OUTCOMES,
-    Run,
-    find_runs,
-    find_trial_runs,
-    get_run,
-    is_in_doubt,
-    last_sign_us,
-    read_run_logs,
-)
+from bench_orchestrator.sources.instance import OUTCOMES, Run, find_trial_runs, get_run, read_run_logs
 from bench_orchestrator.sweeps.journal import read_journal
 from bench_orchestrator.timeline.stages import timeline
 from bench_orchestrator.timeline.worker_boot import boot_stages
-
-SILENCE_US = 600 * MICROSECONDS
-"""How long a run of the bench may write nothing to its log, beside what one of its trials may take: many times what
-preflight, terminating a run, or harvesting a large sweep from slow storage takes."""
 
 _DUMP = " Debug information for "
 """What dagster-k8s goes on with where it gives a run up: all that it finds out about the pod."""
@@ -74,74 +58,6 @@ def harvest_sweep(instance: DagsterInstance, sweep_run_id: str) -> Sweep | None:
         location = places[trial.deployment, trial.location]
         launches.append(_launch(plan, trial, location, trace, log, note, sweep_run))
     return Sweep(plan, _STATUS.get(sweep_run.status, "failed"), tuple(launches))
-
-
-def find_interrupted(instance: DagsterInstance, scenario: str, sweep_id: str) -> Sweep:
-    """A sweep that was interrupted, as far as it came, with a plan for the run that is to continue it.
-
-    Raises:
-        PreflightError: there is none, it is of another scenario, or it owes nothing.
-    """
-    runs = find_runs(instance, {Tag.KIND: "sweep", Tag.SCENARIO: scenario}, statuses=FINISHED)
-    for run in reversed(runs):  # of those that continued one another, the latest knows the most
-        journal = read_journal(instance, run.run_id)
-        if journal is not None and journal.plan.sweep_id == sweep_id:
-            if may_go_on(instance, run, now_us()):
-                raise PreflightError(
-                    f"The sweep {sweep_id} may still be running: Dagster could not ask for its worker."
-                )
-            sweep = harvest_sweep(instance, run.run_id)
-            assert sweep is not None
-            if not missing_trials(sweep):
-                raise PreflightError(f"The sweep {sweep_id} is complete: there is nothing to resume.")
-            return replace(sweep, plan=replace(sweep.plan, resumes=run.run_id))
-    raise PreflightError(
-        f"This deployment has no interrupted sweep {sweep_id!r} of {scenario}. `bench sweeps` lists the sweeps."
-    )
-
-
-def missing_trials(sweep: Sweep) -> frozenset[int]:
-    """The numbers of the trials that an interrupted sweep still owes: never launched, canceled, or lost.
-
-    What failed, was refused or took too long is a result and is not tried again.
-    """
-    return frozenset(launch.trial for launch in sweep.launches if launch.outcome in (Outcome.LOST, Outcome.CANCELED))
-
-
-def may_go_on(instance: DagsterInstance, sweep_run: Run, now_us: int) -> bool:
-    """Whether a sweep that counts as failed may still be launching trials."""
-    return is_in_doubt(instance, sweep_run) and not given_up(instance, sweep_run, now_us)
-
-
-def overdue(instance: DagsterInstance, sweep_run: Run, now_us: int) -> bool:
-    """Whether a finished sweep's trials are all over, or late enough not to be waited for any longer."""
-    journal = read_journal(instance, sweep_run.run_id)
-    if journal is None:
-        return True
-    patience_us = int(float(journal.plan.settings["timeout_s"]) * MICROSECONDS)
-    return all(
-        run.finished or now_us - run.created_us > patience_us
-        for run in find_trial_runs(instance, journal.plan.sweep_id)
-    )
-
-
-def given_up(instance: DagsterInstance, run: Run, now_us: int) -> str:
-    """Why a run of the bench, a sweep's or a harvest's, is taken for dead; empty while it may be alive.
-
-    Dagster's default launcher reports the death of a run worker only while the code server that started it lives.
-    Where both are killed, or the machine, the run would stay in progress for ever, and all that comes after it wait.
-    A living sweep writes to its log after every trial, if not before.
-    """
-    patience_us = SILENCE_US
-    journal = read_journal(instance, run.run_id)
-    if journal is not None:
-        settings = journal.plan.settings
-        trial_s = sum(float(settings[name]) for name in ("timeout_s", "pause_s", "jitter_s"))
-        patience_us += int(trial_s * MICROSECONDS)
-    silence_us = now_us - last_sign_us(instance, run)
-    if silence_us <= patience_us:
-        return ""
-    return f"This run has written nothing to its log for {silence_us // MICROSECONDS} s: its process is taken for dead."
 
 
 @dataclass(frozen=True)

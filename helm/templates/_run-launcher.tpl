@@ -1,9 +1,23 @@
 {{/* How Dagster launches runs: what all of their pods have. What a location's have besides is its container context. */}}
 
+{{/* Whether runs of warm locations are launched in their code server: `true`, or nothing. */}}
+{{- define "bench.launchesWarm" -}}
+{{- if kindIs "bool" .Values.runLauncher.warm -}}
+{{- if .Values.runLauncher.warm }}true{{ end -}}
+{{- else -}}
+{{- $podPerStep := false -}}
+{{- range .Values.locations -}}
+{{- $given := ternary (dict "name" .) . (kindIs "string" .) -}}
+{{- if has "pods" (splitList "_" ($given.shape | default $given.name)) }}{{ $podPerStep = true }}{{ end -}}
+{{- end -}}
+{{- if not $podPerStep }}true{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "bench.runLauncher" -}}
 {{- $k8s := include "bench.k8sRunLauncher" . | fromYaml -}}
-{{- if .Values.runLauncher.warm -}}
-module: bench_orchestrator.warm_server.launcher
+{{- if include "bench.launchesWarm" . -}}
+module: dagster_warm.launcher
 class: WarmRunLauncher
 config:
   # Those whose server is a warm one.

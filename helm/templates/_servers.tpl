@@ -41,7 +41,7 @@ The code servers, as {servers: [...]}: the meta location's, then one for each en
 {{- end -}}
 {{- $_ := set $taken $resource (printf "the location %q" $given.name) -}}
 {{- $podPerStep := has "pods" (splitList "_" $shape) -}}
-{{- if and $podPerStep $.Values.runLauncher.warm -}}
+{{- if and $podPerStep (include "bench.launchesWarm" $) -}}
 {{- fail (printf "locations: %q has a pod for each step, which its executor can start with Dagster's own launcher only: set runLauncher.warm to false" $given.name) -}}
 {{- end -}}
 {{- $_ := set $server "resource" $resource -}}

@@ -269,7 +269,7 @@ class TestTimeline:
         assert result.stdout.startswith("Launch lag ")
         assert "worker load" in result.stdout
         folder = results / "timelines" / launch.run_id
-        assert f"Picture: {folder / 'timeline.png'}" in result.stdout
+        assert f"Chart: {folder / 'timeline.png'}" in result.stdout
         assert sorted(path.name for path in folder.iterdir()) == ["timeline.png", "timeline.svg"]
 
     def test_as_json_only_the_numbers_are_on_stdout(self, results: Path, tmp_path: Path) -> None:

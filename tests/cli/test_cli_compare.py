@@ -37,7 +37,7 @@ class TestCompare:
 
     def test_a_sweep_differs_in_nothing_from_itself(self) -> None:
         output = bench("compare", BEFORE, BEFORE).stdout
-        assert "Nothing is known to differ in their environments." in output
+        assert "Their environments do not differ in anything that was recorded." in output
         assert "faster" not in output
         assert "slower" not in output
 

@@ -23,7 +23,7 @@ from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import get_run
-from bench_orchestrator.sweeps.runner import trial_tags
+from bench_orchestrator.sweeps.launching import trial_tags
 
 Status = dg.DagsterRunStatus
 

@@ -4,25 +4,20 @@ Only the webserver in between is a stand-in, which executes each launch in this 
 a run worker.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import pytest
-from bench_orchestrator.sweeps.journal import read_journal
-from recording import make_run
+from local_launches import FakeWebserverOfThisProcess
 
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
 from bench_orchestrator.defs.sweeps import sweep_jobs
 from bench_orchestrator.model.launch import Outcome
-from bench_orchestrator.model.tags import SWEEPS_ASSET, Tag
+from bench_orchestrator.model.tags import SWEEPS_ASSET
 from bench_orchestrator.sources.instance import find_trial_runs, read_run_log
 from bench_orchestrator.sweeps.harvest import harvest_sweep
-from bench_orchestrator.webserver import LocationStatus, Webserver, WebserverUnreachableError
-from synthetic_locations.build import build_definitions
-from synthetic_locations.shape import parse_shape
+from bench_orchestrator.sweeps.journal import read_journal
 
-LOCATIONS = {name: build_definitions(parse_shape(name)) for name in ("a2", "a1p3")}
 CONFIG = {
     "locations": ["a2", "a1p3"],
     "repeats": 1,
@@ -32,53 +27,6 @@ CONFIG = {
     "jitter_s": 0,
     "settle_s": 0,
 }
-
-
-class FakeWebserverOfThisProcess(Webserver):
-    """Serves small locations and executes what is launched at once."""
-
-    def __init__(self, instance: dg.DagsterInstance) -> None:
-        self.instance = instance
-        self.away = False
-
-    def list_locations(self) -> dict[str, LocationStatus]:
-        return {name: LocationStatus(name, "loaded", ("__repository__",)) for name in LOCATIONS}
-
-    def list_assets(self, location: str, repository: str) -> dict[str, bool]:
-        assert repository == "__repository__"
-        specs = LOCATIONS[location].resolve_all_asset_specs()
-        return {spec.key.to_user_string(): spec.partitions_def is not None for spec in specs}
-
-    def list_partitions(self, asset_key: str) -> list[str]:
-        specs = LOCATIONS[asset_key.split("/")[0]].resolve_all_asset_specs()
-        (partitions,) = [spec.partitions_def for spec in specs if spec.key.to_user_string() == asset_key]
-        return list(partitions.get_partition_keys()) if partitions else []
-
-    def submit(
-        self,
-        *,
-        location: str,
-        repository: str,
-        job: str,
-        tags: Mapping[str, str],
-        asset_keys: Sequence[str] = (),
-        run_config: Mapping[str, Any] | None = None,
-    ) -> str:
-        if self.away:
-            raise WebserverUnreachableError("The webserver does not answer.")
-        assert (job, repository, run_config) == ("__ASSET_JOB", "__repository__", None)
-        (asset_key,) = asset_keys
-        result = (
-            LOCATIONS[location]
-            .resolve_implicit_global_asset_job_def()
-            .execute_in_process(
-                instance=self.instance,
-                asset_selection=[dg.AssetKey(asset_key.split("/"))],
-                tags=dict(tags),
-                partition_key=tags.get("dagster/partition"),
-            )
-        )
-        return result.run_id
 
 
 @pytest.fixture
@@ -139,11 +87,6 @@ class TestASweep:
         assert materialization is not None
         assert len(instance.fetch_observations(key, limit=10).records) == 4
 
-    def test_without_a_seed_chooses_one_and_records_it(self, instance: dg.DagsterInstance) -> None:
-        journal = read_journal(instance, sweep(instance, seed=0).run_id)
-        assert journal is not None
-        assert journal.plan.seed > 0
-
     @pytest.mark.parametrize(
         ("field", "value"),
         [("repeats", 0), ("warmups", -1), ("timeout_s", 0), ("timeout_s", -5), ("pause_s", -1), ("locations", [])],
@@ -162,18 +105,6 @@ class TestASweep:
         assert "Nothing was launched. There is no code location 'a99'" in why(instance, result)
         assert read_journal(instance, result.run_id) is None
         assert len(instance.get_run_ids()) == 1
-
-    def test_launches_nothing_while_an_earlier_one_is_running(self, instance: dg.DagsterInstance) -> None:
-        earlier = make_run(instance, {Tag.KIND: "sweep"}, dg.DagsterRunStatus.STARTED)
-        result = sweep(instance)
-        assert f"The sweep of run {earlier} is still running" in why(instance, result)
-        assert "dagster instance concurrency set bench_sweep 1" in why(instance, result)
-        assert read_journal(instance, result.run_id) is None
-
-    @pytest.mark.parametrize("status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE])
-    def test_minds_no_sweep_that_is_over(self, instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
-        make_run(instance, {Tag.KIND: "sweep"}, status)
-        assert sweep(instance).success
 
 
 def test_a_sweep_whose_webserver_stays_away_fails_with_what_it_did(

@@ -12,7 +12,7 @@ import yaml
 from dagster_k8s.client import DagsterKubernetesClient
 from helms import NAMESPACE, RELEASE, Objects, Values, files_of_helm4, render
 from launched import launched_job
-from variants import VARIANTS, container, environment, pods, rendered
+from variants import COLD, VARIANTS, container, environment, pods, rendered
 
 from bench_orchestrator.model.plan import Variant
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
@@ -126,7 +126,7 @@ class TestRights:
             if pod["spec"]["automountServiceAccountToken"]
         }
         expected = {f"{RELEASE}-{host}": f"{RELEASE}-launcher" for host in ("webserver", "daemon")}
-        if variant == "warm":  # its runs are in this pod
+        if variant not in COLD:  # the meta location's runs are in this pod
             expected[f"{RELEASE}-meta"] = f"{RELEASE}-meta"
         assert accounts == expected
         assert all(
@@ -265,7 +265,7 @@ class TestCodeServers:
         def assert_served(location: str, side: Variant) -> None:
             server = served[f"{RELEASE}-{served_name(location, side)}".replace("_", "-")]
             assert {"name": "BENCH_SHAPE", "value": location} in server["env"]
-            assert ("bench_orchestrator.warm_server" in server["command"]) is bool(side.warm)
+            assert ("dagster_warm" in server["command"]) is bool(side.warm)
             for one in (server, server["launched"]):
                 limits = {"cpu": f"{round(side.cpus * 1000)}m"} if side.cpus else {}
                 assert one["resources"].get("limits", {}) == limits
@@ -282,9 +282,13 @@ class TestCodeServers:
             name: container(rendered("warm")["Deployment", f"{RELEASE}-{name}"]["spec"]["template"])["command"]
             for name in ("meta", "a10", "a250")
         }
-        warm = ["python", "-m", "bench_orchestrator.warm_server", "dagster", "api", "grpc"]
+        warm = ["python", "-m", "dagster_warm", "dagster", "api", "grpc"]
         assert commands["meta"][:6] == commands["a10"][:6] == warm
         assert commands["a250"][:3] == ["dagster", "api", "grpc"]
+
+    def test_the_meta_location_is_a_warm_one_and_what_is_measured_is_not(self) -> None:
+        warm = {name for name, pod in pods(rendered("default")) if "dagster_warm" in container(pod).get("command", [])}
+        assert warm == {f"{RELEASE}-meta"}
 
     @pytest.mark.parametrize("variant", VARIANTS)
     def test_results_are_for_the_meta_location_alone(self, variant: str) -> None:

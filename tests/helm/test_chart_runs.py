@@ -31,10 +31,10 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from helms import RELEASE, Objects, render
 from launched import container_context, launched_job, run_launcher
 from test_chart_objects import assert_hardened
-from variants import VARIANTS, container, environment, pods, rendered
+from variants import COLD, VARIANTS, container, environment, pods, rendered
 
 from bench_orchestrator.deployment import META_LOCATION
-from bench_orchestrator.warm_server.launcher import WarmRunLauncher
+from dagster_warm.launcher import WarmRunLauncher
 
 
 def dagster_yaml(objects: Objects) -> dict[str, Any]:
@@ -112,12 +112,11 @@ class TestTheInstance:
     @pytest.mark.parametrize("variant", VARIANTS)
     def test_its_launcher_is_made_from_it(self, variant: str) -> None:
         with run_launcher(rendered(variant)) as launcher:
-            if variant in ("warm", "experiments"):
+            if variant not in COLD:
                 assert isinstance(launcher, WarmRunLauncher)
-                warm = {"warm": ["bench_orchestrator", "a10"], "experiments": ["a10_warm", "a2k_warm"]}[variant]
-                assert all(map(launcher.is_warm, warm))
+                warm = {"warm": ["a10"], "experiments": ["a10_warm", "a2k_warm"]}.get(variant, [])
+                assert all(map(launcher.is_warm, [META_LOCATION, *warm]))
                 assert not any(map(launcher.is_warm, ("a250", "a2k")))
-                assert launcher.is_warm("bench_orchestrator") is (variant == "warm")
                 launcher = launcher.cold
             assert isinstance(launcher, K8sRunLauncher)
             assert launcher.job_namespace == "dagster"

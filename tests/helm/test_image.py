@@ -1,15 +1,12 @@
 """What can be said of the image without building it: its recipe, its context, its lock."""
 
 import re
-import tomllib
-from collections.abc import Iterator
-from importlib.metadata import requires
 from pathlib import Path
 
+from distributions import PACKAGES, PROJECT, needed, requirements
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-PROJECT = Path(__file__).parents[2]
 IMAGE = PROJECT / "helm" / "image"
 
 
@@ -23,21 +20,6 @@ def locked(path: Path) -> dict[str, set[str]]:
     """The hashes of each requirement of a lock: a version, and where it applies."""
     entries = re.findall(r"^([^ \n]+==.*?) \\\n((?: +--hash=\S+(?: \\)?\n)+)", path.read_text(), re.MULTILINE)
     return {entry: set(re.findall(r"--hash=(\S+)", hashes)) for entry, hashes in entries}
-
-
-def needed(requirements: list[str]) -> Iterator[str]:
-    """The names of all that these requirements lead to in this environment, which the development lock made."""
-    waiting = [(Requirement(requirement), "") for requirement in requirements]
-    seen: set[tuple[str, str]] = set()
-    while waiting:
-        requirement, extra = waiting.pop()
-        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
-            continue
-        yield canonicalize_name(requirement.name)
-        for wanted in ("", *requirement.extras):
-            if (requirement.name, wanted) not in seen:
-                seen.add((requirement.name, wanted))
-                waiting += [(Requirement(line), wanted) for line in requires(requirement.name) or ()]
 
 
 class TestTheDockerfile:
@@ -72,10 +54,13 @@ class TestTheContext:
 class TestTheLock:
     def test_it_is_the_part_of_requirements_lock_that_the_project_needs_where_it_runs(self) -> None:
         lock, everything = locked(IMAGE / "requirements.lock"), locked(PROJECT / "requirements.lock")
-        assert lock == {entry: everything[entry] for entry in lock}
-        project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+        # Without the markers: a package may be needed on more systems where development needs it, too.
+        pinned, allowed = (
+            {entry.partition(" ; ")[0]: entries[entry] for entry in entries} for entries in (lock, everything)
+        )
+        assert pinned == {pin: allowed[pin] for pin in pinned}
         here = {canonicalize_name(r.name) for r in map(Requirement, lock) if not r.marker or r.marker.evaluate()}
-        assert here == set(needed(project["dependencies"]))
+        assert here == set(needed([*requirements(), *requirements("all")])) - set(PACKAGES)
 
     def test_it_names_no_package_index(self) -> None:
         lines = (IMAGE / "requirements.lock").read_text().splitlines()

@@ -55,9 +55,9 @@ VARIANTS: Mapping[str, Values] = MappingProxyType(
         "warm": {
             "locations": ["a10", {"name": "a250", "warm": False}],
             "locationDefaults": {"warm": True},
-            "meta": {"warm": True},
             "runLauncher": {"warm": True},
         },
+        "cold": {"locations": ["a10"], "meta": {"warm": False}, "runLauncher": {"warm": False}},
         "pod per step": {"locations": ["a10", "a10_pods"]},
         "network policy": {
             "locations": ["a10"],
@@ -95,6 +95,10 @@ VARIANTS: Mapping[str, Values] = MappingProxyType(
         "service": {"locations": ["a10"], "webserver": {"service": {"type": "NodePort", "port": 8080}}},
     }
 )
+
+
+COLD = ("pod per step", "cold")
+"""The variants whose runs all have pods of their own; in the others, those of the meta location are forked in its."""
 
 
 @functools.cache

@@ -13,15 +13,20 @@ from postgresql import new_database
 from bench_orchestrator.deployment import CodeLocation, Deployment
 from integration.leftovers import assert_nothing_left
 
-DAGSTER_YAML = """
-telemetry: {enabled: false}
+LIMITED_SCENARIO = "assets-vs-partitions"
+"""Its sweep and a trial of it cannot run together."""
+
+DAGSTER_YAML = f"""
+telemetry: {{enabled: false}}
 run_coordinator:
   module: dagster.core.run_coordinator
   class: QueuedRunCoordinator
-  config: {dequeue_interval_seconds: 1}
+  config: {{dequeue_interval_seconds: 1}}
 concurrency:
-  runs: {max_concurrent_runs: 10}
-  pools: {granularity: run, default_limit: 1}
+  runs:
+    max_concurrent_runs: 10
+    tag_concurrency_limits: [{{key: bench/scenario, value: {LIMITED_SCENARIO}, limit: 1}}]
+  pools: {{granularity: run, default_limit: 1}}
 """
 
 TINY_MODULE = """
@@ -56,11 +61,12 @@ def new_home(tmp_path_factory: pytest.TempPathFactory) -> NewHome:
     return make
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)])
 def new_database_url(request: pytest.FixtureRequest) -> Iterator[NewDatabase]:
     """Make the database for the runs and events of a deployment, and drop it in the end; None: files in its home.
 
-    Tests that use it are run with both.
+    Tests that use it are run with both by `make test-thorough`; what PostgreSQL alone can show is in
+    `test_postgresql`.
     """
     if request.param == "sqlite":
         yield lambda: None

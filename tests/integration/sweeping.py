@@ -1,5 +1,6 @@
 """What tests of real sweeps share: a deployment to sweep in, and what must be true after any sweep, good or bad."""
 
+import base64
 import os
 import random
 import re
@@ -8,17 +9,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import dagster as dg
 import psutil
 import pytest
-from bench_orchestrator.sweeps.journal import read_journal
 
 from bench_orchestrator import settings
-from bench_orchestrator.deployment import META_LOCATION, CodeLocation, Deployment, instance_home, read_locations
+from bench_orchestrator.deployment import (
+    META_LOCATION,
+    WARM_SERVER,
+    CodeLocation,
+    Deployment,
+    instance_home,
+    read_locations,
+)
 from bench_orchestrator.deployment.processes import processes_of
 from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.plan import again
@@ -29,6 +36,7 @@ from bench_orchestrator.scenarios.experiments.experiment import MEBIBYTE
 from bench_orchestrator.sources.instance import Run, find_runs, find_trial_runs, get_run
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.sweeps.harvest import harvest_sweep
+from bench_orchestrator.sweeps.journal import read_journal
 from bench_orchestrator.webserver import Webserver, WebserverError
 from integration.leftovers import assert_nothing_left
 
@@ -211,12 +219,16 @@ class Bench:
         return [*lines, failure] if failure else lines
 
     def server(self, name: str) -> psutil.Process:
-        """The webserver, the daemon, or the code server of a location."""
+        """The webserver, the daemon, or the code server of a location; not what it has forked."""
         words = {
             "webserver": {"dagster_webserver"},
             "daemon": {"dagster._daemon"},
-        }.get(name, {"grpc", "--location-name", name})
-        found = [process for process in processes_of(self.deployment.id) if words <= set(_command(process))]
+        }.get(name, {"--location-name", name})
+        found = [
+            process
+            for process in processes_of(self.deployment.id)
+            if words <= set(_command(process)) and process.ppid() == os.getpid()
+        ]
         assert len(found) == 1
         return found[0]
 
@@ -256,6 +268,75 @@ def assert_recorded_once(sweep: Sweep, runs: Sequence[Run]) -> None:
             assert sum(stages[stage] for stage in QUEUE_STAGES) == launch.queue_us
             assert sum(stages[stage] for stage in INIT_STAGES) == launch.init_us
             assert launch.queue_us + launch.init_us == launch.lag_us
+
+
+def sweep_well(bench: Bench) -> None:
+    """Carry out a sweep on a good day, and hold its rows, its log, its charts and its check to what they should be."""
+    run_id = bench.start([FAST, PARTITIONED], repeats=2)
+    assert bench.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS
+
+    sweep = bench.harvest(run_id)
+    assert sweep.status == "complete"
+    assert bench.outcomes(sweep) == ["ok"] * 4
+    assert [launch.block for launch in sweep.launches] == [1, 1, 2, 2]
+    for block in (sweep.launches[:2], sweep.launches[2:]):
+        assert {launch.location for launch in block} == {FAST, PARTITIONED}
+    for launch in sweep.launches:
+        assert launch.executor == "in_process"
+        assert launch.warnings == ()
+        assert launch.step_process["rss_bytes"] > 0
+        assert launch.partition_key == ("partition_2" if launch.location == PARTITIONED else None)
+    assert {(place.name, place.asset_count, place.partition_count) for place in sweep.plan.locations} == {
+        (FAST, 3, 0),
+        (PARTITIONED, 2, 3),
+    }
+
+    lines = bench.log(run_id)
+    assert [
+        line for line in lines if re.match(r"trial \d/4 \S+ \(block \d\): ok, queue .* s, init .* s, lag", line)
+    ] == [line for line in lines if line.startswith("trial")]
+    assert len([line for line in lines if line.startswith("trial")]) == 4
+    assert f"Sweep {sweep.plan.sweep_id} is over: 4 of 4 trials done (4 ok)" in lines
+
+    (harvest,) = bench.harvests(run_id)
+    charted = []
+    checks = []
+    for entry in bench.instance.all_logs(harvest.run_id):
+        if entry.dagster_event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            checks.append(entry.get_dagster_event().asset_check_evaluation_data)
+        materialization = entry.asset_materialization
+        if materialization and "chart" in materialization.metadata:
+            metadata = materialization.metadata
+            charted.append(materialization.asset_key.to_user_string())
+            # Remedies rest on several sweeps, and a timeline on a run.
+            assert charted[-1] in ("remedies", "launch_timeline") or metadata["sweep"].value == sweep.plan.sweep_id
+            assert Path(str(metadata["png"].value)).read_bytes().startswith(b"\x89PNG")
+            assert Path(str(metadata["svg"].value)).read_text().startswith("<?xml")
+            image = str(metadata["chart"].value).partition("base64,")[2].rstrip(")")
+            assert base64.b64decode(image).startswith(b"\x89PNG")
+    assert {"stage_breakdown", "trial_outcomes"} <= set(charted)
+    assert [check.passed for check in checks] == [True]
+
+    again = bench.submit("harvest", asset_keys=[MEASUREMENTS_ASSET])
+    assert bench.wait_for_end(again) is dg.DagsterRunStatus.SUCCESS
+    assert bench.recorded(run_id) == sweep
+
+
+def kill_a_sweep(bench: Bench) -> None:
+    """Kill a sweep's process in the middle of a launch, and hold the rows to what is known of each trial."""
+    run_id = bench.start([FAST], repeats=3)
+    bench.wait_for_notes(run_id, 1)
+    bench.wait_for_trial(run_id, 2)
+    bench.worker(run_id).kill()
+    assert bench.wait_for_end(run_id) is dg.DagsterRunStatus.FAILURE
+    assert "was terminated by signal 9 (SIGKILL)" in bench.log(run_id)[-1]
+    sweep = bench.harvest(run_id)  # waits for the trial that is under way
+    assert sweep.status == "failed"
+    assert [(launch.outcome, launch.reason) for launch in sweep.launches] == [
+        (Outcome.OK, ""),
+        (Outcome.OK, ""),
+        (Outcome.LOST, "the sweep ended before this trial was launched"),
+    ]
 
 
 def carry_out(bench: Bench, name: str) -> None:
@@ -308,16 +389,18 @@ def instance_of(home: Path, postgres_url: str | None = None) -> Iterator[dg.Dags
         yield instance
 
 
-def project_locations(*names: str, **meta_environment: str) -> list[CodeLocation]:
-    """The meta location, with variables of its own, and generated ones."""
+def project_locations(
+    *names: str, server: tuple[str, ...] = WARM_SERVER, **meta_environment: str
+) -> list[CodeLocation]:
+    """The meta location, with variables of its own, and generated ones; warm, unless the launch is what is tested."""
     meta, *others = read_locations(PROJECT / "workspace.yaml", [META_LOCATION, *names])
-    return [CodeLocation(meta.name, meta.module, environment=meta_environment), *others]
+    return [replace(meta, environment=meta_environment), *(replace(other, server=server) for other in others)]
 
 
 def raising_location(directory: Path) -> CodeLocation:
     """A location whose one asset fails."""
     (directory / f"{RAISING}.py").write_text(RAISING_MODULE)
-    return CodeLocation(RAISING, RAISING, working_directory=directory)
+    return CodeLocation(RAISING, RAISING, working_directory=directory, server=WARM_SERVER)
 
 
 def seed_for(order: Sequence[str], locations: Sequence[str]) -> int:

@@ -26,6 +26,7 @@ from integration.sweeping import (
     RAISING,
     Bench,
     bench_in,
+    kill_a_sweep,
     project_locations,
     raising_location,
     seed_for,
@@ -102,19 +103,7 @@ def test_a_code_server_that_is_killed_costs_trials_at_most(bench: Bench) -> None
 
 
 def test_a_sweep_whose_process_is_killed_keeps_what_it_measured(bench: Bench) -> None:
-    run_id = bench.start([FAST], repeats=3)
-    bench.wait_for_notes(run_id, 1)
-    bench.wait_for_trial(run_id, 2)
-    bench.worker(run_id).kill()
-    assert bench.wait_for_end(run_id) is Status.FAILURE
-    assert "was terminated by signal 9 (SIGKILL)" in _why_failed(bench, run_id)
-    sweep = bench.harvest(run_id)  # waits for the trial that is under way
-    assert sweep.status == "failed"
-    assert [(launch.outcome, launch.reason) for launch in sweep.launches] == [
-        (Outcome.OK, ""),
-        (Outcome.OK, ""),
-        (Outcome.LOST, "the sweep ended before this trial was launched"),
-    ]
+    kill_a_sweep(bench)
 
 
 def test_a_sweep_outlives_its_code_server_and_one_that_dies_unseen_is_given_up(
@@ -136,7 +125,7 @@ def test_a_sweep_outlives_its_code_server_and_one_that_dies_unseen_is_given_up(
     monkeypatch.setattr(harvest, "now_us", lambda: now_us() + 3_600 * MICROSECONDS)
     harvest.harvest_sensor(dg.build_sensor_context(instance=bench.instance))
     assert bench.run(run_id).status is Status.FAILURE
-    assert "its process is taken for dead" in _why_failed(bench, run_id)
+    assert "its process is taken for dead" in bench.log(run_id)[-1]
 
     sweep = bench.harvest(run_id)
     assert sweep.status == "failed"
@@ -192,7 +181,7 @@ def test_a_webserver_that_stays_away_ends_the_sweep(bench: Bench) -> None:
         bench.wait_for_trial(run_id, 2)
         go_away()
         assert bench.wait_for_end(run_id) is Status.FAILURE
-    last = _why_failed(bench, run_id)
+    last = bench.log(run_id)[-1]
     assert re.search(r"is over: 3 of 4 trials done \(2 ok, 1 rejected\)\. It ended early: ", last)
     assert f"The webserver at {url} does not answer" in last
     sweep = bench.harvest_now(run_id)
@@ -232,10 +221,6 @@ def forwarding(target: str) -> Iterator[tuple[str, Callable[[], None]]]:
             yield f"http://127.0.0.1:{server.server_port}", go_away
         finally:
             go_away()
-
-
-def _why_failed(bench: Bench, run_id: str) -> str:
-    return bench.log(run_id)[-1]
 
 
 def _errors(bench: Bench, run_id: str) -> str:

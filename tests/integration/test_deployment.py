@@ -17,13 +17,11 @@ from dagster import DagsterRunStatus
 from dagster_graphql import DagsterGraphQLClient
 
 from bench_orchestrator.deployment import (
-    META_LOCATION,
     CodeLocation,
     Deployment,
     DeploymentError,
     LocationState,
     find_deployment,
-    read_locations,
 )
 from bench_orchestrator.deployment.processes import MARKER, processes_of
 from integration.leftovers import assert_nothing_left
@@ -63,16 +61,24 @@ def process_running(deployment: Deployment, *words: str) -> psutil.Process:
     return found[0]
 
 
+def ignores_interrupts(process: psutil.Process) -> bool:
+    """Whether SIGINT does nothing to it."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (ignored,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:"))
+    return bool(int(ignored, 16) >> (signal.SIGINT - 1) & 1)
+
+
 def state(deployment: Deployment) -> dict[str, object]:
     content: dict[str, object] = json.loads((deployment.home / ".bench" / "deployment.json").read_text())
     return content
 
 
 @contextmanager
-def bench_up(home: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """`bench up --json` as a process."""
+def bench_up(home: Path, *arguments: str, in_background: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """`bench up --json` as a process; in the background of a script, it is started to ignore SIGINT."""
+    background = ("sh", "-c", 'trap "" INT; exec "$@"', "sh") if in_background else ()
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench_orchestrator", "up", "--json", *arguments],
+        [*background, sys.executable, "-m", "bench_orchestrator", "up", "--json", *arguments],
         env={**os.environ, "DAGSTER_HOME": str(home)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -153,13 +159,19 @@ def test_bench_up_leaves_nothing_however_it_is_stopped(new_home: NewHome, free_p
         line = ready(process)
         assert line["url"] == f"http://127.0.0.1:{free_port}"
         assert line["locations"] == {"bench_orchestrator": "loaded", "a10": "loaded"}
+        run_id = launch(str(line["url"]), "a10", "asset_0000")
+        wait_for_run(str(line["url"]), run_id, DagsterRunStatus.SUCCESS)
         process.kill()
         process.wait()
         assert find_deployment(home) is None
         wait_until(lambda: not processes_of(home=home))
 
-    with bench_up(home, *arguments) as process:
+    with bench_up(home, *arguments, in_background=True) as process:
         ready(process)
+        if sys.platform == "linux":
+            servers = [server for server in processes_of(home=home) if server.ppid() == process.pid]
+            assert len(servers) == 4  # of two locations, the webserver, the daemon
+            assert not any(map(ignores_interrupts, servers))
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         assert_nothing_left(home)
@@ -188,21 +200,12 @@ def test_a_deployment_within_another_ends_with_that(
     home = new_home()
     monkeypatch.setenv(MARKER, "outer /home/of/the/outer/one")  # as in a sweep's run, which starts one of its own
     with bench_up(home, "--port", free_port, "--locations", "a10") as process:
-        ready(process)
+        wait_until(lambda: len(processes_of(home=home)) >= 2)  # the code servers
         for supervisor in processes_of("outer"):
             supervisor.kill()
         wait_until(lambda: not processes_of(home=home))
         process.wait()
     assert_nothing_left(home)
-
-
-def test_a_run_launched_in_a_location_of_the_project_succeeds(start_deployment: StartDeployment) -> None:
-    deployment = start_deployment(read_locations(Path("workspace.yaml"), [META_LOCATION, "a10", "a10p10"]))
-    deployment.wait_until_loaded(timeout_s=180)
-    assert {location.state for location in deployment.status().locations} == {LocationState.LOADED}
-    assert [location.name for location in deployment.locations] == ["bench_orchestrator", "a10", "a10p10"]
-    run_id = launch(deployment.url, "a10", "asset_0000")
-    wait_for_run(deployment.url, run_id, DagsterRunStatus.SUCCESS)
 
 
 def test_bench_up_says_what_is_wrong_with_the_instance_and_the_port(new_home: NewHome, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Bad days of the database: a sweep while PostgreSQL restarts, cuts its connections, or has no room left."""
+"""Sweeps on PostgreSQL: a good one, a killed one, and bad days: a restart, connections that are cut, a full disk.
+
+All that `test_sweeps` and `test_bad_days` try is tried on PostgreSQL as well by `make test-thorough`.
+"""
 
 import os
 import re
@@ -15,7 +18,19 @@ from postgresql import PostgresServer, execute, running_server
 
 from bench_orchestrator.model.launch import Outcome
 from integration.leftovers import assert_nothing_left
-from integration.sweeping import FAST, PATIENCE_S, Bench, bench_command, bench_in, ended, project_locations, wait_for
+from integration.sweeping import (
+    FAST,
+    PARTITIONED,
+    PATIENCE_S,
+    Bench,
+    bench_command,
+    bench_in,
+    ended,
+    kill_a_sweep,
+    project_locations,
+    sweep_well,
+    wait_for,
+)
 
 Status = dg.DagsterRunStatus
 
@@ -46,7 +61,7 @@ def server(small_disk: Path | None) -> Iterator[PostgresServer]:
 @pytest.fixture(scope="module")
 def deployed(new_home: Callable[..., Path], server: PostgresServer) -> Iterator[Bench]:
     """A deployment on it."""
-    with bench_in(new_home(), project_locations(FAST), server.url) as bench:
+    with bench_in(new_home(), project_locations(FAST, PARTITIONED), server.url) as bench:
         yield bench
 
 
@@ -55,6 +70,14 @@ def bench(deployed: Bench) -> Bench:
     """The deployment, recovered from what another test did."""
     deployed.wait_until_usable()
     return deployed
+
+
+def test_a_good_sweep(bench: Bench) -> None:
+    sweep_well(bench)
+
+
+def test_a_killed_sweep_keeps_what_it_measured(bench: Bench) -> None:
+    kill_a_sweep(bench)
 
 
 def test_a_restart_in_the_middle_of_a_sweep_loses_no_launch(bench: Bench, server: PostgresServer) -> None:

@@ -1,6 +1,5 @@
 """Good days: sweeps on a real deployment, started from the UI, the schedule and the command line, and refused ones."""
 
-import base64
 import json
 import os
 import re
@@ -22,11 +21,11 @@ import yaml
 from bench_orchestrator.deployment import META_LOCATION, CodeLocation
 from bench_orchestrator.deployment.processes import MARKER, processes_of
 from bench_orchestrator.model.launch import Outcome
-from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
+from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.scenarios.registry import MONITOR, sweep_job_name
 from bench_orchestrator.sources.instance import find_runs
 from bench_orchestrator.webserver import Webserver, WebserverError
-from integration.conftest import NewDatabase
+from integration.conftest import LIMITED_SCENARIO, NewDatabase
 from integration.leftovers import assert_nothing_left
 from integration.sweeping import (
     ENDLESS,
@@ -42,6 +41,7 @@ from integration.sweeping import (
     project_locations,
     raising_location,
     seed_for,
+    sweep_well,
     wait_for,
 )
 
@@ -67,54 +67,7 @@ def bench(
 
 
 def test_a_sweep_gives_rows_charts_and_a_check(bench: Bench) -> None:
-    run_id = bench.start([FAST, PARTITIONED], repeats=2)
-    assert bench.wait_for_end(run_id) is Status.SUCCESS
-
-    sweep = bench.harvest(run_id)
-    assert sweep.status == "complete"
-    assert bench.outcomes(sweep) == ["ok"] * 4
-    assert [launch.block for launch in sweep.launches] == [1, 1, 2, 2]
-    for block in (sweep.launches[:2], sweep.launches[2:]):
-        assert {launch.location for launch in block} == {FAST, PARTITIONED}
-    for launch in sweep.launches:
-        assert launch.executor == "in_process"
-        assert launch.warnings == ()
-        assert launch.step_process["rss_bytes"] > 0
-        assert launch.partition_key == ("partition_2" if launch.location == PARTITIONED else None)
-    assert {(place.name, place.asset_count, place.partition_count) for place in sweep.plan.locations} == {
-        (FAST, 3, 0),
-        (PARTITIONED, 2, 3),
-    }
-
-    lines = bench.log(run_id)
-    assert [
-        line for line in lines if re.match(r"trial \d/4 \S+ \(block \d\): ok, queue .* s, init .* s, lag", line)
-    ] == [line for line in lines if line.startswith("trial")]
-    assert len([line for line in lines if line.startswith("trial")]) == 4
-    assert f"Sweep {sweep.plan.sweep_id} is over: 4 of 4 trials done (4 ok)" in lines
-
-    (harvest,) = bench.harvests(run_id)
-    charted = []
-    checks = []
-    for entry in bench.instance.all_logs(harvest.run_id):
-        if entry.dagster_event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            checks.append(entry.get_dagster_event().asset_check_evaluation_data)
-        materialization = entry.asset_materialization
-        if materialization and "chart" in materialization.metadata:
-            metadata = materialization.metadata
-            charted.append(materialization.asset_key.to_user_string())
-            # Remedies rest on several sweeps, and a timeline on a run.
-            assert charted[-1] in ("remedies", "launch_timeline") or metadata["sweep"].value == sweep.plan.sweep_id
-            assert Path(str(metadata["png"].value)).read_bytes().startswith(b"\x89PNG")
-            assert Path(str(metadata["svg"].value)).read_text().startswith("<?xml")
-            image = str(metadata["chart"].value).partition("base64,")[2].rstrip(")")
-            assert base64.b64decode(image).startswith(b"\x89PNG")
-    assert {"stage_breakdown", "trial_outcomes"} <= set(charted)
-    assert [check.passed for check in checks] == [True]
-
-    again = bench.submit("harvest", asset_keys=[MEASUREMENTS_ASSET])
-    assert bench.wait_for_end(again) is Status.SUCCESS
-    assert bench.recorded(run_id) == sweep
+    sweep_well(bench)
 
 
 def test_a_canceled_sweep_cancels_its_trial_and_makes_room_for_the_one_in_the_queue(bench: Bench) -> None:
@@ -236,6 +189,16 @@ def test_bench_run_refuses_locations_that_are_missing_or_broken(bench: Bench) ->
     assert bench.harvests(run_id) == []
 
 
+def test_a_sweep_refuses_limits_that_cannot_let_it_and_a_trial_run_together(bench: Bench) -> None:
+    arguments = ("run", LIMITED_SCENARIO, "--locations", FAST, *HURRIED)
+    with ended(bench_command(bench.deployment.home, *arguments)) as process:
+        output, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 3, output + errors
+    assert "the tag limit on 'bench/scenario' lets 1 run" in errors
+    (run,) = find_runs(bench.instance, {Tag.SCENARIO: LIMITED_SCENARIO})
+    assert run.run_id == _sweep_run(output)
+
+
 def test_bench_run_brings_its_own_deployment_and_takes_it_away(
     new_home: Callable[..., Path], new_database_url: NewDatabase
 ) -> None:
@@ -248,19 +211,6 @@ def test_bench_run_brings_its_own_deployment_and_takes_it_away(
     assert re.search(rf"{FAST} .*1", output.partition("Report:")[0])
     report = Path(re.findall(r"Report: (.*)", output)[0])
     assert {file.suffix for file in report.parent.rglob("*")} >= {".md", ".html", ".png", ".svg", ".csv", ".parquet"}
-    assert_nothing_left(home)
-
-
-def test_a_sweep_refuses_limits_that_cannot_let_it_and_a_trial_run_together(new_home: Callable[..., Path]) -> None:
-    home = new_home()
-    settings = (home / "dagster.yaml").read_text()
-    (home / "dagster.yaml").write_text(settings.replace("max_concurrent_runs: 10", "max_concurrent_runs: 1"))
-    with ended(bench_command(home, "run", "quick", "--locations", FAST, *HURRIED)) as process:
-        output, errors = process.communicate(timeout=2 * PATIENCE_S)
-    assert process.returncode == 3, output + errors
-    assert "max_concurrent_runs is 1" in errors
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        assert [run.run_id for run in find_runs(instance, {})] == [_sweep_run(output)]
     assert_nothing_left(home)
 
 
@@ -288,16 +238,15 @@ def test_bench_run_says_that_its_credentials_are_refused(new_home: Callable[...,
     assert "Traceback" not in errors
 
 
-def test_dagsters_own_commands_serve_the_repositorys_workspace(tmp_path: Path, new_home: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("command", ["dagster", pytest.param("dg", marks=pytest.mark.thorough)])
+def test_dagsters_own_commands_serve_the_repositorys_workspace(
+    tmp_path: Path, new_home: Callable[..., Path], command: str
+) -> None:
     workspace = yaml.safe_load((PROJECT / "workspace.yaml").read_text())
     workspace["load_from"] = workspace["load_from"][:2]
     (tmp_path / "workspace.yaml").write_text(yaml.safe_dump(workspace))
-    with (
-        dev("dagster", new_home(), tmp_path / "workspace.yaml") as dagster_dev,
-        dev("dg", new_home(), tmp_path / "workspace.yaml") as dg_dev,
-    ):
-        wait_for("dagster dev", lambda: _states(dagster_dev) == {META_LOCATION: "loaded", "a10": "loaded"})
-        wait_for("dg dev", lambda: _states(dg_dev) == {META_LOCATION: "loaded", "a10": "loaded"})
+    with dev(command, new_home(), tmp_path / "workspace.yaml") as webserver:
+        wait_for(f"{command} dev", lambda: _states(webserver) == {META_LOCATION: "loaded", "a10": "loaded"})
 
 
 @contextmanager

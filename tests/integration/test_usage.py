@@ -1,10 +1,14 @@
-"""What a real run costs in a real deployment, as read from outside, with a CPU limit where one can be set."""
+"""What a real run costs in a real deployment, as read from outside, with a CPU limit where one can be set.
+
+That every launch of a sweep has its cost is tested every day by `test_mechanisms`.
+"""
 
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import psutil
+import pytest
 from dagster import DagsterRunStatus
 from dagster_graphql import DagsterGraphQLClient
 
@@ -17,6 +21,7 @@ StartDeployment = Callable[..., Deployment]
 DONE = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE)
 
 
+@pytest.mark.thorough
 def test_usage_of_a_run(start_deployment: StartDeployment, tiny_location: TinyLocation) -> None:
     limited = not why_no_cpu_limits()
     deployment = start_deployment([replace(tiny_location("tiny"), cpus=0.5 if limited else None)])

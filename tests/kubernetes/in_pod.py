@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench_orchestrator.sweeps.journal import read_journal
 from dagster import DagsterInstance
 from pydantic import TypeAdapter
 
@@ -15,6 +14,7 @@ from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import Run, find_trial_runs
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.sweeps.harvest import harvest_sweep
+from bench_orchestrator.sweeps.journal import read_journal
 from bench_orchestrator.webserver import Webserver
 
 HARVEST_TIMEOUT_S = 900

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.kubernetes
 SERVER_INFO = "import urllib.request as r; print(r.urlopen('http://localhost:3000/server_info').read().decode())"
 NOT_COMPILED = """
 import json, os, sys
-import bench_orchestrator.cli, bench_orchestrator.definitions, bench_orchestrator.warm_server
+import bench_orchestrator.cli, bench_orchestrator.definitions, dagster_warm
 import dagster_k8s, dagster_postgres, dagster_webserver.cli, dagster._daemon.cli, matplotlib.pyplot, scipy.stats
 cached = [getattr(module, "__cached__", None) for module in list(sys.modules.values())]
 print(json.dumps([path for path in cached if path and not os.path.exists(path)]))
@@ -75,9 +75,7 @@ class TestItsWork:
             podman("stop", "--time=30", location)
             assert podman("inspect", "--format={{.State.ExitCode}}", location).strip() == "0"
 
-    @pytest.mark.parametrize(
-        "command", ["bench", "dagster", "dagster-daemon", "python -m bench_orchestrator.warm_server"]
-    )
+    @pytest.mark.parametrize("command", ["bench", "dagster", "dagster-daemon", "python -m dagster_warm"])
     def test_its_commands_are_there(self, idle: str, command: str) -> None:
         assert "Usage:" in podman("exec", idle, *command.split(), "--help")
 

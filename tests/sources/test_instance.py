@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
-from bench_orchestrator.sweeps.journal import read_journal
 from dagster._core.events import EngineEventData
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from hypothesis import given
@@ -27,6 +26,7 @@ from bench_orchestrator.sources.instance import (
     read_run_log,
     to_us,
 )
+from bench_orchestrator.sweeps.journal import read_journal
 
 Status = dg.DagsterRunStatus
 

@@ -93,7 +93,7 @@ class Deployment:
         self.home = folder / "home"
         self.home.mkdir()
         self.started: list[StandIn] = []
-        for module in ("dagster", "dagster/_daemon", "dagster_webserver", "bench_orchestrator/warm_server"):
+        for module in ("dagster", "dagster/_daemon", "dagster_webserver", "dagster_warm"):
             (folder / "modules" / module).mkdir(parents=True)
             (folder / "modules" / module / "__init__.py").touch()
             (folder / "modules" / module / "__main__.py").write_text(STAND_IN)
@@ -333,7 +333,7 @@ def test_servers_are_searched_for_once(
 
 @on_linux
 def test_a_warm_server_and_its_template_are_one_and_what_that_forks_is_the_run(deployment: Deployment) -> None:
-    server = deployment.start("bench_orchestrator.warm_server", "--no-reload", "--location-name", "tiny")
+    server = deployment.start("dagster_warm", "--no-reload", "--location-name", "tiny")
     server.do("template = fork(be_template)")
     [template] = psutil.Process(server.popen.pid).children()
     meter = UsageMeter(deployment.home)
@@ -363,9 +363,11 @@ def test_dagster_dev_has_the_code_server_behind_a_proxy(deployment: Deployment) 
 
 def test_servers_that_are_installed_commands_are_found(deployment: Deployment) -> None:
     code_server = deployment.start_script("dagster", "api", "grpc", "-p", "4000", "--location-name", "tiny", "-m", "x")
+    warm = deployment.start_script("dagster-warm", "--no-reload", "-p", "4001", "--location-name", "warm", "-m", "x")
     webserver, daemon = deployment.start_script("dagster-webserver"), deployment.start_script("dagster-daemon", "run")
     found = processes._find_servers(deployment.home)
-    assert [[process.pid for process in family] for family in found.code.values()] == [[code_server.popen.pid]]
+    pids = {name: [process.pid for process in family] for name, family in found.code.items()}
+    assert pids == {"tiny": [code_server.popen.pid], "warm": [warm.popen.pid]}
     assert found.webserver is not None
     assert found.webserver.pid == webserver.popen.pid
     assert found.daemon is not None

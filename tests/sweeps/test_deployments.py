@@ -62,7 +62,7 @@ def on_kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[d
     """An instance whose runs are Kubernetes jobs, but for those of two locations."""
     monkeypatch.setattr("kubernetes.config.load_incluster_config", lambda: None)
     launcher = {
-        "module": "bench_orchestrator.warm_server.launcher",
+        "module": "dagster_warm.launcher",
         "class": "WarmRunLauncher",
         "config": {"cold": K8S, "locations": ["a10_warm", "oddly_warm"]},
     }

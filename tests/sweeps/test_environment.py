@@ -45,7 +45,7 @@ K8S: Mapping[str, Any] = {
 
 
 def warm(**config: Any) -> dict[str, Any]:
-    return {"module": "bench_orchestrator.warm_server.launcher", "class": "WarmRunLauncher", "config": config}
+    return {"module": "dagster_warm.launcher", "class": "WarmRunLauncher", "config": config}
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recording import PROCESS, end_run, make_plan, make_run, record_sweep, run_sweep, run_trial
 
-from bench_orchestrator.model.errors import PreflightError
-from bench_orchestrator.model.instants import MICROSECONDS, now_us
+from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Launch, Outcome, TrialNote
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.runs import Pod, RunLog
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.sources.instance import find_trial_runs, get_run
-from bench_orchestrator.sweeps.harvest import find_interrupted, harvest_sweep, missing_trials, overdue
-from bench_orchestrator.sweeps.runner import trial_tags
+from bench_orchestrator.sources.instance import get_run
+from bench_orchestrator.sweeps.harvest import harvest_sweep
+from bench_orchestrator.sweeps.launching import trial_tags
 
 Status = dg.DagsterRunStatus
 MakeRun = Callable[[dg.DagsterInstance, SweepPlan], str | None]
@@ -93,65 +92,6 @@ class TestWork:
         assert launch.materialized_us is not None
         assert step.started_us <= launch.materialized_us <= step.ended_us
         assert launch.processes == 1
-
-
-class TestResuming:
-    PLAN = make_plan(locations=("a10", "a250"), repeats=1)
-
-    def interrupt(self, instance: dg.DagsterInstance, done: int, *notes: TrialNote) -> None:
-        """A sweep that was killed when it had launched so many trials."""
-        for number in range(1, done + 1):
-            run_trial(instance, self.PLAN, number)
-        run_sweep(instance, self.PLAN, notes, RuntimeError)
-
-    def test_what_it_owes_is_what_was_never_launched_lost_or_canceled(self, instance: dg.DagsterInstance) -> None:
-        canceled = make_run(instance, trial_tags(self.PLAN, self.PLAN.trials[2], now_us()), Status.CANCELED)
-        self.interrupt(instance, 1, TrialNote(2, Outcome.REJECTED, "no"), TrialNote(3, Outcome.CANCELED, "", canceled))
-        sweep = find_interrupted(instance, "quick", self.PLAN.sweep_id)
-        assert missing_trials(sweep) == {3, 4}
-        assert sweep.plan.resumes is not None
-
-    def test_together_they_are_one_sweep_with_every_trial_once(self, instance: dg.DagsterInstance) -> None:
-        self.interrupt(instance, 1, TrialNote(2, Outcome.TIMED_OUT, "too long", "4f2a"))
-        old = make_run(instance, trial_tags(self.PLAN, self.PLAN.trials[2], now_us()), Status.CANCELED)
-        plan = find_interrupted(instance, "quick", self.PLAN.sweep_id).plan
-        new = [run_trial(instance, plan, number) for number in (3, 4)]
-        notes = [TrialNote(number, Outcome.OK, run_id=run) for number, run in zip((3, 4), new, strict=True)]
-        launches = harvest(instance, run_sweep(instance, plan, notes))
-        assert [launch.outcome for launch in launches] == [Outcome.OK, Outcome.TIMED_OUT, Outcome.OK, Outcome.OK]
-        assert [launch.run_id for launch in launches[2:]] == new
-        assert old not in new
-        assert not any(launch.warnings for launch in launches if "runs carry" in "".join(launch.warnings))
-
-    def test_a_sweep_that_was_continued_in_vain_can_be_continued_again(self, instance: dg.DagsterInstance) -> None:
-        self.interrupt(instance, 1)
-        second = find_interrupted(instance, "quick", self.PLAN.sweep_id).plan
-        run_trial(instance, second, 2)
-        second_run = run_sweep(instance, second, (), RuntimeError)
-        third = find_interrupted(instance, "quick", self.PLAN.sweep_id)
-        assert third.plan.resumes == second_run
-        assert missing_trials(third) == {3, 4}
-
-    def test_one_that_may_be_going_on_is_not_resumed(
-        self, instance: dg.DagsterInstance, lose_sight_of: Callable[[dg.DagsterInstance, str], None]
-    ) -> None:
-        def meanwhile(run_id: str) -> None:
-            lose_sight_of(instance, run_id)
-            with pytest.raises(PreflightError, match="may still be running"):
-                find_interrupted(instance, "quick", self.PLAN.sweep_id)
-
-        run_sweep(instance, self.PLAN, ending=RuntimeError, meanwhile=meanwhile)
-        assert missing_trials(find_interrupted(instance, "quick", self.PLAN.sweep_id))
-
-    def test_what_cannot_be_resumed_is_refused(self, instance: dg.DagsterInstance) -> None:
-        with pytest.raises(PreflightError, match="no interrupted sweep 'quick-9' of quick"):
-            find_interrupted(instance, "quick", "quick-9")
-        run_id = record_sweep(instance, self.PLAN)
-        assert harvest(instance, run_id)
-        with pytest.raises(PreflightError, match="is complete: there is nothing to resume"):
-            find_interrupted(instance, "quick", self.PLAN.sweep_id)
-        with pytest.raises(PreflightError, match="no interrupted sweep"):
-            find_interrupted(instance, "all-locations", self.PLAN.sweep_id)
 
 
 def test_a_run_that_vanished_from_the_sweeps_own_deployment_is_lost(instance: dg.DagsterInstance) -> None:
@@ -316,27 +256,6 @@ class TestHarvesting:
         assert [launch.asset_key for launch in launches] == [trial.asset_keys[0] for trial in plan.trials]
         # None of these runs has events: no trial may pass for measured, and each must say why it is not.
         assert all(launch.outcome is not Outcome.OK and launch.reason for launch in launches)
-
-
-class TestWaitingForTrials:
-    def test_a_sweep_whose_trials_are_over_waits_for_nothing(self, instance: dg.DagsterInstance) -> None:
-        run = get_run(instance, record_sweep(instance, make_plan()))
-        assert run is not None
-        assert overdue(instance, run, now_us())
-
-    def test_one_that_still_runs_is_waited_for_as_long_as_a_trial_may_take(self, instance: dg.DagsterInstance) -> None:
-        in_state(Status.STARTED)(instance, ONE_TRIAL)
-        sweep_run = get_run(instance, run_sweep(instance, ONE_TRIAL, ending=RuntimeError))
-        assert sweep_run is not None
-        (trial_run,) = find_trial_runs(instance, ONE_TRIAL.sweep_id)
-        patience_us = ONE_TRIAL.settings["timeout_s"] * MICROSECONDS
-        assert not overdue(instance, sweep_run, trial_run.created_us + patience_us)
-        assert overdue(instance, sweep_run, trial_run.created_us + patience_us + 1)
-
-    def test_a_sweep_without_a_plan_waits_for_nothing(self, instance: dg.DagsterInstance) -> None:
-        run = get_run(instance, run_sweep(instance, None, ending=RuntimeError))
-        assert run is not None
-        assert overdue(instance, run, now_us())
 
 
 def test_a_run_that_was_executed_again_by_hand_does_not_replace_the_trial(instance: dg.DagsterInstance) -> None:

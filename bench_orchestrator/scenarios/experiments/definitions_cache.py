@@ -36,7 +36,7 @@ EXPERIMENT = Experiment(
             "its CPU and memory. Code that starts threads or opens connections when it is imported is launched as "
             "before.",
             "# in place of `dagster api grpc` and `dagster code-server start`, with their options\n"
-            'command: [python, -m, bench_orchestrator.warm_server, -m, my_project.definitions, -p, "4000"]',
+            'command: [python, -m, dagster_warm, -m, my_project.definitions, -p, "4000"]',
             "yaml",
         ),
     ),

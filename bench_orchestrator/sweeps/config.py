@@ -1,0 +1,100 @@
+"""The configuration of sweeps, as the launchpad shows it: of locations, and of experiments."""
+
+from copy import copy
+from typing import Any
+
+import dagster as dg
+from pydantic import Field, create_model
+
+from bench_orchestrator.model.errors import PreflightError
+from bench_orchestrator.model.plan import Scenario, Variant
+from bench_orchestrator.sweeps.planning import location_variants, with_baselines_again
+
+
+class SweepConfig(dg.Config):
+    """The configuration that all sweeps share; each field defaults to the scenario's value."""
+
+    repeats: int = Field(ge=1, description="Measured launches per location, or per variant of an experiment.")
+    warmups: int = Field(ge=0, description="Launches before those, recorded but not counted.")
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        description="Determines the order of trials and the assets. None: a new seed for each sweep.",
+    )
+    timeout_s: float = Field(
+        default=300,
+        gt=0,
+        description="Seconds until a trial is terminated and counted as timed out.",
+    )
+    pause_s: float = Field(default=1, ge=0, description="Seconds of rest after each trial.")
+    jitter_s: float = Field(
+        default=5,
+        ge=0,
+        description="Maximum of the random addition to the rest, in seconds. Keep it at or above the daemon's dequeue "
+        "interval, so that requests do not synchronise with it.",
+    )
+    settle_s: float = Field(
+        default=180,
+        ge=0,
+        description="Maximum wait before the first trial until the deployment's servers are idle, in seconds. 0: do "
+        "not wait.",
+    )
+    resume: str | None = Field(
+        default=None,
+        description="Id of an interrupted sweep of this scenario: launch its remaining trials, by its own plan. The "
+        "other settings are ignored.",
+    )
+
+    def variants(self, scenario: Scenario) -> tuple[Variant, ...]:
+        """Return what every block launches.
+
+        Raises:
+            PreflightError: the scenario has no such variant.
+        """
+        raise NotImplementedError
+
+
+class LocationSweepConfig(SweepConfig):
+    """The configuration of a sweep that compares code locations."""
+
+    locations: list[str] = Field(min_length=1, description="Code locations to launch in, each once per block.")
+
+    def variants(self, scenario: Scenario) -> tuple[Variant, ...]:  # noqa: ARG002
+        """Return one variant per location."""
+        return location_variants(self.locations)
+
+
+class ExperimentConfig(SweepConfig):
+    """The configuration of a sweep that compares the sides of an experiment."""
+
+    quick: bool = Field(default=False, description="Run at a size for laptops: the same question, small locations.")
+    only: list[str] = Field(
+        default=[],
+        description="Variants to launch, besides the baseline. Empty: all of them.",
+    )
+
+    def variants(self, scenario: Scenario) -> tuple[Variant, ...]:
+        """Return the experiment's sides and its A/A arm."""
+        sides = scenario.quick_variants if self.quick else scenario.variants
+        unknown = set(self.only) - {side.name for side in sides}
+        if unknown:
+            known = ", ".join(side.name for side in sides)
+            raise PreflightError(f"{scenario.name} has no variant {', '.join(sorted(unknown))}; it has {known}.")
+        wanted = {side.name for side in sides if not self.only or side.name in self.only}
+        baselines = {sides[0].name} | {side.against for side in sides if side.name in wanted}
+        chosen = [side for side in sides if side.name in wanted | baselines]
+        return with_baselines_again(chosen)
+
+
+def scenario_config(scenario: Scenario) -> type[Any]:
+    """Return the configuration class with a scenario's defaults, so that its job runs without configuration."""
+    base: type[SweepConfig] = ExperimentConfig if scenario.variants else LocationSweepConfig
+    defaults: dict[str, Any] = {"repeats": scenario.repeats, "warmups": scenario.warmups}
+    if scenario.locations:
+        defaults["locations"] = list(scenario.locations)
+    fields: dict[str, Any] = {}
+    for name, default in defaults.items():
+        field = copy(base.model_fields[name])
+        field.default = default
+        fields[name] = (field.annotation, field)
+    return create_model("ScenarioConfig", __base__=base, **fields)

@@ -1,0 +1,6 @@
+"""`python -m dagster_warm`, the same as `dagster-warm`."""
+
+from dagster_warm.command import main
+
+if __name__ == "__main__":  # processes that are spawned import this again
+    main()

@@ -1,0 +1,129 @@
+"""A run launcher for deployments whose runs would otherwise get a container each.
+
+Part of the instance, so that every process of a deployment imports it: it needs nothing of the server.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Self
+
+import yaml
+from dagster import DagsterRun, DefaultRunLauncher, Field
+from dagster._core.errors import DagsterCodeLocationLoadError
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher
+from dagster._serdes import ConfigurableClass
+from dagster._serdes.config_class import ConfigurableClassData
+
+COLD_TAG = "bench/cold"
+"""A run with this tag is launched the stock way."""
+
+
+class WarmRunLauncher(RunLauncher, ConfigurableClass):
+    """Launches runs in their code server, where a warm one forks them, or by another launcher: the cold one.
+
+    Cold are those tagged `bench/cold: true` and, where `locations` names the warm ones, those of all other locations.
+
+    In dagster.yaml, with the cold launcher as it was configured before:
+
+        run_launcher:
+          module: dagster_warm.launcher
+          class: WarmRunLauncher
+          config:
+            cold: {module: dagster_k8s, class: K8sRunLauncher, config: {...}}
+            locations: [a10_warm]  # all of them, if left out
+
+    Without `cold`, cold runs are launched by Dagster's default launcher as well, and their code server spawns them.
+    """
+
+    cold: RunLauncher
+    """What launches all other runs."""
+
+    def __init__(
+        self,
+        cold: RunLauncher | None,
+        locations: Collection[str] | None = None,
+        inst_data: ConfigurableClassData | None = None,
+    ) -> None:
+        self._warm = DefaultRunLauncher()
+        self.cold = cold or self._warm
+        self._locations = locations
+        self._inst_data = inst_data
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @property
+    def inst_data(self) -> ConfigurableClassData | None:
+        """What it was configured with."""
+        return self._inst_data
+
+    @classmethod
+    def config_type(cls) -> Mapping[str, Any]:
+        """What can be configured."""
+        return {
+            "cold": Field({"module": str, "class": str, "config": Field(dict, is_required=False)}, is_required=False),
+            "locations": Field([str], is_required=False),
+        }
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
+        """The launcher that dagster.yaml describes."""
+        locations = config_value.get("locations")
+        cold = config_value.get("cold")
+        if cold is None:
+            return cls(None, locations, inst_data)
+        data = ConfigurableClassData(cold["module"], cold["class"], yaml.safe_dump(cold.get("config", {})))
+        return cls(data.rehydrate(RunLauncher), locations, inst_data)  # type: ignore[type-abstract]
+
+    def is_warm(self, location: str) -> bool:
+        """Whether the runs of this location are launched in their code server, unless their tag says otherwise."""
+        return self._locations is None or location in self._locations
+
+    def register_instance(self, instance: Any) -> None:
+        """Called by the instance that it launches for."""
+        super().register_instance(instance)
+        for launcher in {self._warm, self.cold}:
+            launcher.register_instance(instance)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Launch it warm, unless its location or its tag says otherwise."""
+        run = context.dagster_run
+        launcher = self._launcher_of(run)
+        try:
+            launcher.launch_run(context)
+        except DagsterCodeLocationLoadError:
+            from dagster._core.workspace.context import WorkspaceProcessContext  # not for every run worker
+
+            process = context.workspace.process_context if context.workspace else None
+            origin = run.remote_job_origin
+            if launcher is not self._warm or origin is None or not isinstance(process, WorkspaceProcessContext):
+                raise
+            # A daemon looks only once a minute whether a code server that was away, while it was replaced, is back.
+            process.refresh_code_location(origin.location_name)
+            launcher.launch_run(LaunchRunContext(run, process.create_request_context()))
+
+    def terminate(self, run_id: str) -> bool:
+        """Ask whoever has launched it."""
+        run = self._instance.get_run_by_id(run_id)
+        return run is not None and self._launcher_of(run).terminate(run_id)
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """Of cold runs as their launcher does."""
+        return self.cold.supports_check_run_worker_health
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Whether the run's process or container is well."""
+        return self._launcher_of(run).check_run_worker_health(run)
+
+    def join(self, timeout: int = 30) -> None:
+        """Wait for all runs that it has launched."""
+        for launcher in {self._warm, self.cold}:
+            launcher.join(timeout)
+
+    def dispose(self) -> None:
+        """Called when the instance is."""
+        for launcher in {self._warm, self.cold}:
+            launcher.dispose()
+
+    def _launcher_of(self, run: DagsterRun) -> RunLauncher:
+        origin = run.remote_job_origin
+        warm = run.tags.get(COLD_TAG) != "true" and (origin is None or self.is_warm(origin.location_name))
+        return self._warm if warm else self.cold

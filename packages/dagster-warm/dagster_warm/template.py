@@ -1,0 +1,299 @@
+"""The template: a process with one thread, which has everything loaded and does nothing but fork.
+
+It is itself forked, from a process that has loaded the code and has not started a thread yet. It ends when that one
+has, and the last process that it has forked.
+What it forks belongs to whoever asked for it; the template reaps it and passes on its exit code.
+"""
+
+import atexit
+import gc
+import logging
+import os
+import random
+import selectors
+import signal
+import socket
+import sys
+import traceback
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from dagster_warm.processes import Request, TemplateClient, receive, report, report_no_process, run
+
+_REQUEST_TIMEOUT_S = 10.0
+"""For how long one client that breaks off in the middle can hold up the others."""
+
+
+_PREPARED = "prepared"
+
+
+class PreparationError(Exception):
+    """The template cannot be made; the message is its last word."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Where a template takes requests."""
+
+    socket: socket.socket
+    address: Path
+    lifeline: int
+    """The reading end of a pipe: when it ends, so does the template."""
+
+    def close(self) -> None:
+        """Leave it to the template."""
+        self.socket.close()
+        os.close(self.lifeline)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template, as the process that made it sees it."""
+
+    pid: int
+    client: TemplateClient
+    lifeline: int
+    """The writing end of that pipe."""
+
+    def reap(self) -> None:
+        """After its death: what is left of it. Its directory stays, for another one."""
+        os.close(self.lifeline)
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        self.client.address.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Let it end as soon as all that it has forked is over."""
+        os.close(self.lifeline)
+        with suppress(ChildProcessError):
+            if os.waitpid(self.pid, os.WNOHANG) != (0, 0):  # it was killed, and nobody has asked it for anything since
+                _remove(self.client.address)
+
+
+def listen(directory: Path, name: str) -> tuple[Listener, int]:
+    """A new place for requests, which wait there until there is a template; and the writing end of its lifeline.
+
+    Args:
+        directory: for the socket; nobody else may enter it.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    address = directory / name
+    listener.bind(str(address))
+    listener.listen(socket.SOMAXCONN)
+    lifeline_r, lifeline_w = os.pipe()
+    return Listener(listener, address, lifeline_r), lifeline_w
+
+
+def fork_template(
+    directory: Path, name: str, prepare: Callable[[], None], enter_child: Callable[[Request], None]
+) -> Template:
+    """Fork this process into a template; returns in this one only.
+
+    Args:
+        prepare: called in the template before it serves: loads what the processes are going to need.
+        enter_child: called first in every process that it forks.
+
+    Raises:
+        PreparationError: it died before it was prepared, or of that.
+    """
+    listener, lifeline_w = listen(directory, name)
+    prepared_r, prepared_w = os.pipe()
+    gc.collect()
+    gc.freeze()
+    pid = os.fork()
+    if pid == 0:
+        os.close(lifeline_w)
+        os.close(prepared_r)
+        return be_template(listener, prepare, enter_child, prepared_w)
+    # Stays frozen here too: every collection would write to pages that the two share.
+    listener.close()
+    os.close(prepared_w)
+    template = Template(pid, TemplateClient(listener.address), lifeline_w)
+    with os.fdopen(prepared_r) as prepared:
+        answer = prepared.read()
+    if answer != _PREPARED:
+        template.reap()
+        raise PreparationError(answer or "The template died before it was prepared.")
+    return template
+
+
+def be_template(
+    listener: Listener,
+    prepare: Callable[[], None],
+    enter_child: Callable[[Request], None],
+    prepared_w: int | None = None,
+) -> NoReturn:
+    """Serve as a template until the lifeline ends and what it has forked is over, and end this process then.
+
+    Args:
+        prepared_w: gets a word as soon as it is prepared, or the reason why it cannot be.
+    """
+    code = 1
+    try:
+        word = _PREPARED
+        try:
+            prepare()
+            gc.collect()
+            gc.freeze()
+        except BaseException as error:
+            word = str(error) or type(error).__name__
+            raise
+        finally:
+            if prepared_w is not None:
+                with os.fdopen(prepared_w, "w") as prepared:
+                    prepared.write(word)
+        code = _Server(listener.socket, listener.lifeline, enter_child).serve()
+    except BaseException:  # whatever happens, this process must not go on as the one that it was forked from
+        traceback.print_exc()
+    finally:
+        _remove(listener.address)
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _remove(address: Path) -> None:
+    """A template's socket; and their directory, unless there is another one."""
+    with suppress(OSError):
+        address.unlink(missing_ok=True)
+        address.parent.rmdir()
+
+
+class _Server:
+    def __init__(self, listener: socket.socket, lifeline: int, enter_child: Callable[[Request], None]) -> None:
+        self._listener = listener
+        self._lifeline = lifeline
+        self._enter_child = enter_child
+        self._lives: dict[int, int] = {}
+        """The life pipes of what was forked and has not been reaped, by pid."""
+        self._is_terminated = False
+
+    def serve(self) -> int:
+        """Fork on request until the lifeline ends, and with it the last process that was forked; or until SIGTERM.
+
+        Returns:
+            What the process should exit with.
+        """
+        # A Ctrl-C in the terminal is for the process that made this one.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._note_termination)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._woken_r, self._woken_w = os.pipe()
+        os.set_blocking(self._woken_r, False)
+        os.set_blocking(self._woken_w, False)
+        signal.set_wakeup_fd(self._woken_w, warn_on_full_buffer=False)
+        self._listener.settimeout(_REQUEST_TIMEOUT_S)
+        with selectors.DefaultSelector() as self._selector:
+            for source in (self._listener, self._lifeline, self._woken_r):
+                self._selector.register(source, selectors.EVENT_READ)
+            is_needed = True
+            # What runs on may still ask for processes of steps, with the code that it has begun with.
+            while (is_needed or self._lives) and not self._is_terminated:
+                ready = {key.fileobj for key, _ in self._selector.select()}
+                if self._woken_r in ready:
+                    with suppress(BlockingIOError):
+                        os.read(self._woken_r, 4096)
+                if self._listener in ready:
+                    self._accept()
+                elif self._lifeline in ready:
+                    self._selector.unregister(self._lifeline)
+                    is_needed = False
+                self._reap()
+        return 128 + signal.SIGTERM if self._is_terminated else 0
+
+    def _note_termination(self, *_: object) -> None:
+        # Nothing is raised from here: it would be lost within a callback, of a fork or of the garbage collector.
+        self._is_terminated = True
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # a client that broke off has asked for nothing
+            client, _ = self._listener.accept()
+            with client:
+                client.settimeout(_REQUEST_TIMEOUT_S)
+                request, fds = receive(client)
+            self._fork(request, fds)
+
+    def _fork(self, request: Request, fds: list[int]) -> None:
+        life_w, *others = fds
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # the child's would be lost while it becomes one
+        try:
+            pid = os.fork()
+        except OSError as error:
+            report_no_process(life_w, error)
+            os.close(life_w)
+        else:
+            if pid == 0:
+                self._be_child(request, fds)
+            self._lives[pid] = life_w
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            for fd in others:
+                os.close(fd)
+
+    def _be_child(self, request: Request, fds: list[int]) -> NoReturn:
+        code = 1
+        try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            report(fds[0], os.getpid())
+            self._leave()
+            self._enter_child(request)
+            code = run(request, fds)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            _exit(code, fds[0])
+
+    def _leave(self) -> None:
+        """Let go of what is the template's."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._selector.close()
+        self._listener.close()
+        for fd in (self._lifeline, self._woken_r, self._woken_w, *self._lives.values()):
+            os.close(fd)
+        _keep_for_others()
+        _seed()
+
+    def _reap(self) -> None:
+        while self._lives:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            life_w = self._lives.pop(pid, None)
+            if life_w is not None:
+                report(life_w, os.waitstatus_to_exitcode(status))
+                os.close(life_w)
+
+
+def _keep_for_others() -> None:
+    """Temporary folders, and whatever else goes with this process, if it is of the template's making."""
+    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        finalizer.atexit = False
+
+
+def _seed() -> None:
+    """Randomness of its own; that of the standard library is seeded by itself."""
+    random.seed()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+
+
+def _exit(code: int, life_w: int) -> NoReturn:
+    """End as an interpreter does that has nobody to return to."""
+    with suppress(BaseException):
+        atexit._run_exitfuncs()
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    report(life_w, code)  # the template may be gone
+    os._exit(code)

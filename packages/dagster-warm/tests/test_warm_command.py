@@ -1,0 +1,97 @@
+"""The command takes what Dagster's two commands take, and says so when it meets a Dagster that it does not know."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import dagster
+import pytest
+from click.testing import CliRunner
+from dagster._cli.api import grpc_command
+from dagster._cli.code_server import start_command
+from lone_server import serve
+
+from dagster_warm import command as module
+from dagster_warm.command import command
+
+
+def flags(one: click.Command) -> set[str]:
+    return {flag for parameter in one.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+
+
+@pytest.mark.parametrize("dagsters", [grpc_command, start_command], ids=["api grpc", "code-server start"])
+def test_it_takes_every_option_of_dagsters(dagsters: click.Command) -> None:
+    assert flags(dagsters) <= flags(command)
+
+
+def test_its_own_options_are_none_of_dagsters() -> None:
+    own = {flag for parameter in module._OWN for flag in (*parameter.opts, *parameter.secondary_opts)}
+    assert not own & (flags(grpc_command) | flags(start_command))
+
+
+def test_its_help_says_what_it_is() -> None:
+    text = CliRunner().invoke(command, ["--help"]).output
+    assert "Serve a code location" in text
+    assert "--on-hazard" in text
+    assert "--module-name" in text
+
+
+def test_it_reads_the_environment_variables_that_dagsters_helm_chart_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[Mapping[str, Any]] = []
+    monkeypatch.setattr(module, "_serve_once", lambda _: None)
+    monkeypatch.setattr(module, "_call", lambda _, options: served.append(options))
+    monkeypatch.setenv("DAGSTER_CLI_API_GRPC_CONTAINER_CONTEXT", '{"k8s": {"namespace": "data"}}')
+    done = CliRunner().invoke(command, ["--no-reload", "-m", "a_module", "-p", "4000"])
+    assert done.exit_code == 0, done.output
+    assert served[0]["container_context"] == '{"k8s": {"namespace": "data"}}'
+
+
+def test_as_an_entry_point_it_passes_other_commands_on_to_dagster() -> None:
+    command = [sys.executable, "-m", "dagster_warm", "dagster", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert dagster.__version__ in done.stdout
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("options", [(), ("--no-reload",)], ids=["reloading", "once"])
+def test_it_ends_on_sigterm_also_where_it_inherits_that_sigint_is_ignored(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    (tmp_path / "served.py").write_text("import dagster as dg\n\ndefs = dg.Definitions()\n")
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with serve(tmp_path, [*options, "--python-file", "served.py"]):
+            pass  # leaving it sends SIGTERM, and waits
+    finally:
+        signal.signal(signal.SIGINT, ignored)
+
+
+def test_a_dagster_that_it_was_not_tested_with_is_warned_of_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[str] = []
+    monkeypatch.setattr(module, "_serve_once", lambda _: served.append("once"))
+    monkeypatch.setattr(module, "_call", lambda *_: None)
+    monkeypatch.setattr("dagster.__version__", "1.99.0")
+    arguments = ["--no-reload", "-m", "a_module", "-p", "4000"]
+    warned = CliRunner().invoke(command, arguments)
+    assert warned.exit_code == 0
+    assert "this is 1.99.0. It may not work." in warned.output
+    assert served == ["once"]
+    refused = CliRunner().invoke(command, [*arguments, "--strict"])
+    assert refused.exit_code == 1
+    assert "this is 1.99.0" in refused.output
+    assert served == ["once"]
+
+
+def test_it_imports_nothing_of_the_rest_and_needs_dagster_alone() -> None:
+    look = (
+        "import sys, dagster_warm.command, dagster_warm.executor, dagster_warm.launcher\n"
+        "packages = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(sorted({'bench_orchestrator', 'synthetic_locations'} & packages))\n"
+        "print(sorted({'duckdb', 'matplotlib', 'scipy', 'psutil', 'dagster_graphql'} & packages))"
+    )
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "[]"]

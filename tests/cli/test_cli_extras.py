@@ -1,0 +1,76 @@
+"""A command whose extra is not installed says which line to type."""
+
+import ast
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+
+import click
+import pytest
+from click.testing import CliRunner
+from distributions import PACKAGES, PROJECT, metadata, needed, requirements
+from packaging.utils import canonicalize_name
+
+from bench_orchestrator.cli import main
+from bench_orchestrator.cli.extras import EXTRAS, explain_missing
+
+CODE = PACKAGES["dagster-bench"]
+
+
+def imported() -> set[str]:
+    """The top-level modules that the project imports from other distributions, wherever it does."""
+    names: set[str] = set()
+    for path in (file for folder in CODE for file in (PROJECT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add((node.module or "").partition(".")[0])
+    return names - sys.stdlib_module_names - set(CODE)
+
+
+def distributions_of(module: str) -> set[str]:
+    return {canonicalize_name(name) for name in packages_distributions().get(module, [module.replace("_", "-")])}
+
+
+def test_every_module_that_is_imported_comes_with_the_base_or_is_in_the_table() -> None:
+    base = set(needed(requirements()))
+    missing = {module for module in imported() if not distributions_of(module) & base}
+    assert missing - set(EXTRAS) == set()
+
+
+@pytest.mark.parametrize("module", EXTRAS)
+def test_each_module_of_the_table_comes_with_its_extra_and_with_no_smaller_one(module: str) -> None:
+    assert distributions_of(module) & set(needed(requirements(EXTRAS[module])))
+    smaller = requirements() + (requirements("local") if EXTRAS[module] != "local" else [])
+    assert not distributions_of(module) & set(needed(smaller))
+
+
+def test_the_base_holds_none_of_the_large_ones() -> None:
+    large = {"dagster", "duckdb", "matplotlib", "numpy", "scipy", "sqlalchemy", "kubernetes", "grpcio"}
+    assert not large & set(needed(requirements()))
+
+
+def test_all_is_all() -> None:
+    extras = set(metadata(PROJECT)["optional-dependencies"]) - {"all"}
+    assert set(requirements("all")) == {line for extra in extras for line in requirements(extra)}
+
+
+@pytest.mark.parametrize(("module", "command"), [("duckdb", "sweeps"), ("dagster", "shapes")])
+def test_a_command_without_its_extra_names_the_line_to_type_and_exits_as_bad_usage(module: str, command: str) -> None:
+    without = (
+        f"import sys; sys.modules[{module!r}] = None; from bench_orchestrator.cli import main; main([{command!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert 'pip install "dagster-bench[local]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_module_of_no_extra_is_an_error_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ModuleNotFoundError("No module named 'theirs'", name="theirs")
+
+    monkeypatch.setattr(main, "get_command", lambda *_: click.Command("shapes", callback=fail))
+    assert isinstance(CliRunner().invoke(main, ["shapes"]).exception, ModuleNotFoundError)
+    assert explain_missing(ModuleNotFoundError("of no name")) is None

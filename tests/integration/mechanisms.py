@@ -1,0 +1,60 @@
+"""The meta location with one experiment more, whose few sides use every mechanism that an experiment can use."""
+
+import dagster as dg
+
+from bench_orchestrator.deployment.cpu_limits import why_no_cpu_limits
+from bench_orchestrator.model.plan import LaunchPath, Scenario, ServerState, Variant
+from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios.experiments.experiment import TIME_TO_CODE, Experiment
+from bench_orchestrator.scenarios.registry import SCENARIOS
+
+NAME = "mechanisms"
+
+SERVED = "a3_sleep0ms_inprocess"
+"""The deployment around the sweep serves it."""
+IMPOSTOR = "a2_graph3_inprocess"
+"""It serves that as well, but with assets that do one unit of work in place of three."""
+
+TRIGGERED = "a2p3_dynamic_sleep0ms_triggers_inprocess"
+PARTS = tuple(f"a4_spine2_part{number}of2_sleep0ms_inprocess" for number in (1, 2))
+CHAIN = "a2_chain_sleep0ms"
+
+UNQUEUED = {
+    "run_coordinator": {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"},
+    "concurrency": None,
+}
+LIMITED = not why_no_cpu_limits()
+
+SIDES = (
+    Variant("served", (SERVED,), work=1),
+    Variant("impostor", (IMPOSTOR,), work=3),
+    *(Variant(path.value, (TRIGGERED,), work=1, path=path) for path in LaunchPath),
+    Variant("range", (TRIGGERED,), partitions=2, work=2),
+    Variant("replaced", PARTS, work=1, server=ServerState.REPLACED),
+    Variant("from zero", PARTS, work=1, server=ServerState.FROM_ZERO),
+    Variant("path", PARTS, assets=2, stride=2, work=2, in_turn=True),
+    Variant("chain", (CHAIN,), assets=2, work=2),
+    Variant("particular", (CHAIN,), work=1, instance=UNQUEUED, cpus=0.5 if LIMITED else None, warm=True),
+)
+"""The first two are launched in the deployment around the sweep, the last in one of its own, the rest in another."""
+
+EXPERIMENT = Experiment(
+    Scenario(
+        NAME,
+        "Does every mechanism of an experiment work?",
+        variants=SIDES,
+        quick_variants=SIDES,
+        holds_equal="nothing.",
+    ),
+    headline=TIME_TO_CODE,
+)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The meta location's own, made when the experiment is among the others."""
+    EXPERIMENTS[NAME] = EXPERIMENT
+    SCENARIOS[NAME] = EXPERIMENT.scenario
+    from bench_orchestrator.definitions import defs as meta
+
+    return meta()

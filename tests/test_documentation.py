@@ -1,0 +1,111 @@
+"""The documentation's links lead somewhere, and what it says of the results database is so."""
+
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import duckdb
+import pytest
+import samples
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from bench_orchestrator.results.store import Store
+
+PROJECT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
+PAGES = sorted(
+    page
+    for pattern in ("*.md", "docs/*.md", "docs/results/*.md", "helm/**/*.md", "packages/*/*.md", "benchmarks/*.md")
+    for page in PROJECT.glob(pattern)
+)
+
+_MARKDOWN = MarkdownIt().enable("table")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_relative_links_point_to_files_and_headings_that_exist(page: Path) -> None:
+    broken = [link for link in _links(page.read_text()) if not _leads_somewhere(page, link)]
+    assert not broken
+
+
+@pytest.mark.parametrize(
+    ("link", "exists"),
+    [
+        ("README.md", True),
+        ("README.md#commands", True),
+        ("README.md#no-such-heading", False),
+        ("no_such_file.md", False),
+        ("#commands", False),
+        ("docs", True),
+        ("https://example.com/no_such_page", True),
+    ],
+)
+def test_a_broken_link_is_noticed(link: str, exists: bool) -> None:
+    assert _leads_somewhere(PROJECT / "CHANGELOG.md", link) is exists
+
+
+def test_every_page_in_docs_is_linked_from_the_readme() -> None:
+    linked = set(_links((PROJECT / "README.md").read_text()))
+    of_the_package = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["readme"]
+    assert {f"docs/{page.name}" for page in (PROJECT / "docs").glob("*.md")} <= linked | {of_the_package}
+
+
+class TestTheResultsDatabase:
+    PAGE = (PROJECT / "docs" / "results-database.md").read_text()
+
+    @pytest.fixture
+    def results(self, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+        store = Store.in_directory(tmp_path)
+        store.save(samples.troubled_sweep())
+        with duckdb.connect(store.path, read_only=True) as connection:
+            yield connection
+
+    @pytest.mark.parametrize("query", re.findall(r"```sql\n(.+?)```", PAGE, re.DOTALL))
+    def test_each_example_runs_and_finds_something(self, results: duckdb.DuckDBPyConnection, query: str) -> None:
+        assert results.execute(query).fetchall()
+
+    def test_each_column_is_described(self, results: duckdb.DuckDBPyConnection) -> None:
+        view = results.execute("SELECT * FROM launch_measurements LIMIT 0").description
+        table = self.PAGE.partition("| column |")[2]
+        first_cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+        described = [name for cell in first_cells for name in re.findall("`(.+?)`", cell)]
+        assert sorted(described) == sorted(column[0] for column in view)
+
+
+def _tokens(markdown: str) -> Iterator[Token]:
+    for token in _MARKDOWN.parse(markdown):
+        yield token
+        yield from token.children or ()
+
+
+def _links(markdown: str) -> list[str]:
+    found = [token.attrGet("href") or token.attrGet("src") for token in _tokens(markdown)]
+    return [str(link) for link in found if link]
+
+
+def _leads_somewhere(page: Path, link: str) -> bool:
+    parts = urlsplit(link)
+    if parts.scheme:
+        return True
+    target = page.parent / unquote(parts.path) if parts.path else page
+    if not target.exists():
+        return False
+    return not parts.fragment or parts.fragment in _anchors(target.read_text())
+
+
+def _anchors(markdown: str) -> set[str]:
+    """The fragments by which GitHub links to a page's headings."""
+    anchors: set[str] = set()
+    seen: Counter[str] = Counter()
+    tokens = list(_MARKDOWN.parse(markdown))
+    for opening, heading in pairwise(tokens):
+        if opening.type == "heading_open":
+            text = "".join(child.content for child in heading.children or ())
+            slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+            anchors.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+            seen[slug] += 1
+    return anchors
