@@ -22,7 +22,7 @@ bench: $(STAMP)  ## Measure launches in three small code locations; print and wr
 test: lint $(HELM3)  ## Lint, type check, and every test, the integration tests with a real deployment included.
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder  # the long ones first, as they stand
 
-test-thorough: $(STAMP) $(HELM3)  ## What takes too long for every day: the warm server with other releases of Dagster, its published examples, 500 runs; Dagster's own server, held to the same behaviour.
+test-thorough: $(STAMP) $(HELM3)  ## What takes too long for every day: the warm server with other releases of Dagster, its published examples, 500 runs; both distributions installed from their wheels; Dagster's own server, held to the same behaviour.
 	@$(BIN)/python -m pytest -m thorough --timeout 1800
 
 test-kubernetes: $(STAMP) $(HELM3)  ## What needs a cluster: KUBECONFIG's, or one that is built here (Debian and root; six minutes, once).
@@ -31,6 +31,7 @@ test-kubernetes: $(STAMP) $(HELM3)  ## What needs a cluster: KUBECONFIG's, or on
 lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
 	@$(BIN)/mypy
 
 $(STAMP): requirements.lock pyproject.toml packages/dagster-warm/pyproject.toml

@@ -16,17 +16,12 @@ from bench_orchestrator.sweeps.journal import note_event, plan_event
 from bench_orchestrator.sweeps.runner import SweepAbortedError
 from bench_orchestrator.sweeps.session import SWEEP_POOL, Session, carry_out
 
-OWNERS = ["team:platform"]
-"""The owners of all assets of the meta location."""
-
-
 sweeps = dg.AssetSpec(
     SWEEPS_ASSET,
     description="The journal of all sweeps. A materialization holds a sweep's whole plan, recorded before its first "
     "launch; an observation per trial records how it ended.",
     group_name="measurements",
     kinds={"dagster"},
-    owners=OWNERS,
 )
 
 

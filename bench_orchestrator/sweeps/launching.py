@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import now_us
@@ -20,6 +21,7 @@ from bench_orchestrator.sources.kubernetes import read_pod
 from bench_orchestrator.sources.storage import describe_storage
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.environment import kubernetes_namespace
+from bench_orchestrator.waiting import poll
 from bench_orchestrator.webserver import (
     DatabaseTroubleError,
     LocationAwayError,
@@ -39,6 +41,8 @@ SERVER_POLL_S = 0.2
 
 _CODE_SERVER_PATIENCE_S = 180.0
 """How long a location may be without a code server: on Kubernetes it is without one whenever that moves."""
+
+_Seen = TypeVar("_Seen")
 
 _TRIGGERS = {LaunchPath.SCHEDULE: Trigger.SCHEDULE, LaunchPath.SENSOR: Trigger.SENSOR}
 
@@ -102,17 +106,27 @@ class LaunchOfTrial:
 
     def _await_location(self, will_do: Callable[[LocationStatus], bool], deadline: float) -> LocationStatus:
         """What the webserver says of the location, as soon as that will do."""
-        while True:
+
+        def look() -> LocationStatus | str:
+            """The location's status, or why it will not do."""
             try:
                 status = self.site.webserver.list_locations().get(self.location.name)
-                if status is not None and will_do(status):
-                    return status
-                said = f"{status.state} {status.error}".strip() if status else "it is no longer in the workspace"
             except WebserverError as error:
-                said = str(error)
-            if time.monotonic() >= deadline:
-                raise NotLaunchedError(f"the code server of {self.location.name} did not come back in time: {said}")
-            self.sleep(SERVER_POLL_S)
+                return str(error)
+            if status is None:
+                return "it is no longer in the workspace"
+            return status if will_do(status) else f"{status.state} {status.error}".strip()
+
+        seen = poll(
+            look,
+            lambda seen: isinstance(seen, LocationStatus),
+            patience_s=deadline - time.monotonic(),
+            every_s=SERVER_POLL_S,
+            sleep=self.sleep,
+        )
+        if isinstance(seen, str):
+            raise NotLaunchedError(f"the code server of {self.location.name} did not come back in time: {seen}")
+        return seen
 
     def request(self, deadline: float, asked_us: int | None = None) -> tuple[str, int, str]:
         """The trial's run, when it was asked for, and the error if that made it all the same.
@@ -132,6 +146,7 @@ class LaunchOfTrial:
             DatabaseTroubleError: deadline,
             LocationAwayError: min(deadline, time.monotonic() + _CODE_SERVER_PATIENCE_S),
         }
+        # Not by `poll`: how long to go on depends on the error, and a run is looked for before the request is repeated.
         while True:
             requested_us = asked_us or now_us()
             tags = trial_tags(self.plan, self.trial, requested_us)
@@ -202,25 +217,28 @@ class LaunchOfTrial:
             run = self._await_run(first_us, deadline)
         finally:
             clear_request(self.site.instance, self.location.name, trigger)
-        while time.monotonic() < deadline:
-            times_s = self.site.webserver.tick_times_s(
+        times_s = self._poll(  # a tick is written down when it is over
+            lambda: self.site.webserver.tick_times_s(
                 location=self.location.name,
                 repository=self.location.repository,
                 name=trigger,
                 kind=self.trial.path,
-            )
-            if run.run_id in times_s:
-                return run.run_id, to_us(times_s[run.run_id])
-            self.sleep(POLL_S)  # a tick is written down when it is over
-        raise NotLaunchedError(f"the tick of the {self.trial.path} that launched run {run.run_id} is not known")
+            ),
+            lambda times_s: run.run_id in times_s,
+            deadline,
+        )
+        if run.run_id not in times_s:
+            raise NotLaunchedError(f"the tick of the {self.trial.path} that launched run {run.run_id} is not known")
+        return run.run_id, to_us(times_s[run.run_id])
 
     def _await_run(self, first_us: int, deadline: float) -> Run:
-        while True:
-            for run in self._runs(first_us):
-                return run
-            if time.monotonic() >= deadline:
-                raise NotLaunchedError(f"the {self.trial.path} launched no run in time")
-            self.sleep(POLL_S)
+        runs = self._poll(lambda: self._runs(first_us), bool, deadline)
+        if not runs:
+            raise NotLaunchedError(f"the {self.trial.path} launched no run in time")
+        return runs[0]
+
+    def _poll(self, look: Callable[[], _Seen], until: Callable[[_Seen], bool], deadline: float) -> _Seen:
+        return poll(look, until, patience_s=deadline - time.monotonic(), every_s=POLL_S, sleep=self.sleep)
 
     def _runs(self, since_us: int) -> list[Run]:
         """What was launched for this trial since then: an interrupted sweep may have left older runs."""

@@ -14,9 +14,10 @@ from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.plan import PlannedTrial, ServerState, SweepPlan
-from bench_orchestrator.sources.instance import OUTCOMES, find_trial_runs, get_run, is_in_doubt
+from bench_orchestrator.sources.instance import OUTCOMES, Run, find_trial_runs, get_run, is_in_doubt
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.launching import POLL_S, LaunchOfTrial, NotLaunchedError
+from bench_orchestrator.waiting import poll
 from bench_orchestrator.webserver import WebserverError, WebserverUnreachableError
 
 TERMINATION_GRACE_S = 20.0
@@ -107,14 +108,17 @@ def run_trials(
 
 def _await_end(site: Site, run_id: str, deadline: float, sleep: Callable[[float], None]) -> Outcome | None:
     """How the run ended by its status; None when the deadline came first."""
-    while True:
+
+    def look() -> tuple[Run | None, bool]:
+        """The run, and whether it is over."""
         run = get_run(site.instance, run_id)
-        if run is None:
-            return Outcome.LOST
-        if time.monotonic() >= deadline or (run.finished and not is_in_doubt(site.instance, run)):
-            return OUTCOMES.get(run.status)
-        site.meter.look()
-        sleep(POLL_S)
+        over = run is None or (run.finished and not is_in_doubt(site.instance, run))
+        if not over:
+            site.meter.look()
+        return run, over
+
+    run, _ = poll(look, lambda seen: seen[1], patience_s=deadline - time.monotonic(), every_s=POLL_S, sleep=sleep)
+    return Outcome.LOST if run is None else OUTCOMES.get(run.status)
 
 
 def _terminate(site: Site, run_id: str, sleep: Callable[[float], None]) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.remote_representation.external_data import RepositorySnap
+from dagster._serdes import serialize_value
+from gql.transport.requests import RequestsHTTPTransport
 from local_launches import FakeWebserverOfThisProcess
 
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
@@ -17,6 +20,7 @@ from bench_orchestrator.model.tags import SWEEPS_ASSET
 from bench_orchestrator.sources.instance import find_trial_runs, read_run_log
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.journal import read_journal
+from bench_orchestrator.webserver import Webserver
 
 CONFIG = {
     "locations": ["a2", "a1p3"],
@@ -75,10 +79,10 @@ class TestASweep:
     def test_can_be_harvested_into_measurements(self, instance: dg.DagsterInstance) -> None:
         swept = harvest_sweep(instance, sweep(instance).run_id)
         assert swept is not None
-        assert (swept.status, {launch.outcome for launch in swept.launches}) == ("complete", {Outcome.OK})
-        assert [launch.warmup for launch in swept.launches] == [True, True, False, False]
-        assert {launch.partition_key for launch in swept.launches if launch.location == "a1p3"} == {"partition_2"}
-        assert all(launch.step_process["build_s"] > 0 for launch in swept.launches)
+        assert (swept.status, {trial.outcome for trial in swept.trials}) == ("complete", {Outcome.OK})
+        assert [trial.warmup for trial in swept.trials] == [True, True, False, False]
+        assert {trial.partition_key for trial in swept.trials if trial.location == "a1p3"} == {"partition_2"}
+        assert all(trial.launch.step_process["build_s"] > 0 for trial in swept.trials)
 
     def test_shows_its_plan_and_its_trials_in_the_asset_catalog(self, instance: dg.DagsterInstance) -> None:
         sweep(instance)
@@ -117,13 +121,35 @@ def test_a_sweep_whose_webserver_stays_away_fails_with_what_it_did(
     swept = harvest_sweep(instance, result.run_id)
     assert swept is not None
     assert swept.status == "failed"
-    assert [launch.outcome for launch in swept.launches] == [Outcome.REJECTED, *[Outcome.LOST] * 3]
+    assert [trial.outcome for trial in swept.trials] == [Outcome.REJECTED, *[Outcome.LOST] * 3]
 
 
-def test_the_webserver_resource_prefers_its_own_url_and_keeps_credentials_out_of_configuration(
+def test_the_webserver_resource_is_configured_by_variables_whose_values_are_shown_nowhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("BENCH_WEBSERVER_URL", "http://from-environment:3001")
-    assert WebserverResource().connect().url == "http://from-environment:3001"
+    assert WebserverResource().connect().url == "http://127.0.0.1:3000"
     assert WebserverResource(url="http://configured").connect().url == "http://configured"
-    assert set(WebserverResource.model_fields) == {"url"}
+    monkeypatch.setenv("BENCH_WEBSERVER_URL", "http://from-environment:3001")
+    monkeypatch.setenv("BENCH_WEBSERVER_AUTHORIZATION", "Bearer secret")
+    asked: list[Webserver] = []
+
+    @dg.op
+    def ask(webserver: WebserverResource) -> None:
+        asked.append(webserver.connect())
+
+    @dg.job
+    def asking() -> None:
+        ask()
+
+    resource = WebserverResource.from_environment()
+    defs = dg.Definitions(jobs=[asking], resources={"webserver": resource})
+    repository = defs.get_repository_def()
+    shown = serialize_value(RepositorySnap.from_def(repository))
+    assert "BENCH_WEBSERVER_AUTHORIZATION" in shown
+    assert "secret" not in shown
+    assert defs.resolve_job_def("asking").execute_in_process().success
+    (webserver,) = asked
+    assert webserver.url == "http://from-environment:3001"
+    transport = webserver._gql.transport
+    assert isinstance(transport, RequestsHTTPTransport)
+    assert transport.headers == {"Authorization": "Bearer secret"}
