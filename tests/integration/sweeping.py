@@ -299,6 +299,8 @@ def sweep_well(bench: Bench) -> None:
     assert f"Sweep {sweep.plan.sweep_id} is over: 4 of 4 trials done (4 ok)" in lines
 
     (harvest,) = bench.harvests(run_id)
+    for of_meta_location in (run_id, harvest.run_id):
+        assert any(entry.message.startswith("Launched warm") for entry in bench.instance.all_logs(of_meta_location))
     charted = []
     checks = []
     for entry in bench.instance.all_logs(harvest.run_id):
