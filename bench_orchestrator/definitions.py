@@ -1,5 +1,7 @@
 """The meta code location, assembled."""
 
+from functools import cache
+
 import dagster as dg
 
 from bench_orchestrator.defs.charts import chart_assets
@@ -13,6 +15,7 @@ from bench_orchestrator.defs.timelines import launch_timeline
 
 
 @dg.definitions
+@cache
 def defs() -> dg.Definitions:
     """Sweep jobs, the harvest, its charts, and the schedule that watches."""
     return dg.Definitions(
@@ -21,5 +24,5 @@ def defs() -> dg.Definitions:
         jobs=[*sweep_jobs.values(), harvest_job],
         sensors=[harvest_sensor],
         schedules=[monitor],
-        resources={"webserver": WebserverResource(), "results": ResultsResource()},
+        resources={"webserver": WebserverResource.from_environment(), "results": ResultsResource()},
     )

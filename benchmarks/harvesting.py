@@ -31,7 +31,7 @@ from bench_orchestrator.statistics import median
 from bench_orchestrator.sweeps.environment import describe_environment
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.journal import plan_event
-from bench_orchestrator.sweeps.runner import trial_tags
+from bench_orchestrator.sweeps.launching import trial_tags
 
 LIMIT = 1.5
 """How many times the small sweep's cost per launch the large one's may be."""
@@ -90,7 +90,7 @@ def time_parts_s(instance: dg.DagsterInstance, run_id: str, folder: Path) -> dic
     for chart in CHARTS:
         save(chart.draw(sweep), folder, chart.stem)
     drawn = time.perf_counter()
-    n = len(sweep.launches)
+    n = len(sweep.trials)
     return {"read and compute": (read - start) / n, "save": (saved - read) / n, "draw": (drawn - saved) / n}
 
 

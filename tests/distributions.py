@@ -1,5 +1,8 @@
 """What the project's distributions require, as their pyproject.toml says and as it is installed here."""
 
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import requires
@@ -11,7 +14,11 @@ from packaging.utils import canonicalize_name
 
 PROJECT = Path(__file__).parent.parent
 DAGSTER_WARM = PROJECT / "packages" / "dagster-warm"
-BUILT_HERE = frozenset({"dagster-bench", "dagster-warm"})
+PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "dagster-bench": ("bench_orchestrator", "synthetic_locations"),
+    "dagster-warm": ("dagster_warm",),
+}
+"""The import packages of each distribution that is built here."""
 
 
 def metadata(folder: Path) -> Mapping[str, Any]:
@@ -48,3 +55,23 @@ def needed(lines: Iterable[str]) -> Iterator[str]:
             if (requirement.name, wanted) not in seen:
                 seen.add((requirement.name, wanted))
                 waiting += [(Requirement(line), wanted) for line in requires(requirement.name) or ()]
+
+
+def build(folder: Path, wheels: Path) -> Path:
+    """Build the source distribution of a distribution's folder, and from that the wheel, without an index.
+
+    Returns:
+        the wheel; the source distribution is beside it.
+    """
+    copy = wheels / "sources" / folder.name  # a build writes beside its sources
+    project = metadata(folder)
+    for name in ("pyproject.toml", "MANIFEST.in", project["readme"], *project["license-files"]):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / name, copy / name)
+    for package in (*PACKAGES[project["name"]], "tests"):
+        shutil.copytree(folder / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    command: list[str | Path] = [sys.executable, "-m", "build", "--no-isolation", "--outdir", wheels, copy]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = wheels.glob(f"{project['name'].replace('-', '_')}-{project['version']}-*.whl")
+    return wheel

@@ -18,7 +18,7 @@ from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sweeps.journal import note_event, plan_event
-from bench_orchestrator.sweeps.runner import trial_tags
+from bench_orchestrator.sweeps.launching import trial_tags
 
 PROCESS: dict[str, float | str] = {"import_s": 1.25, "location": "a10"}
 """What `measured` reports of its process."""

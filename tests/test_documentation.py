@@ -1,15 +1,20 @@
-"""What the documentation points at exists, and its SQL runs."""
+"""The documentation's links lead somewhere, and what it says of the results database is so."""
 
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import duckdb
 import pytest
+import samples
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+
+from bench_orchestrator.results.store import Store
 
 PROJECT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
 PAGES = sorted(
@@ -45,7 +50,30 @@ def test_a_broken_link_is_noticed(link: str, exists: bool) -> None:
 
 def test_every_page_in_docs_is_linked_from_the_readme() -> None:
     linked = set(_links((PROJECT / "README.md").read_text()))
-    assert {f"docs/{page.name}" for page in (PROJECT / "docs").glob("*.md")} <= linked
+    of_the_package = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["readme"]
+    assert {f"docs/{page.name}" for page in (PROJECT / "docs").glob("*.md")} <= linked | {of_the_package}
+
+
+class TestTheResultsDatabase:
+    PAGE = (PROJECT / "docs" / "results-database.md").read_text()
+
+    @pytest.fixture
+    def results(self, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+        store = Store.in_directory(tmp_path)
+        store.save(samples.troubled_sweep())
+        with duckdb.connect(store.path, read_only=True) as connection:
+            yield connection
+
+    @pytest.mark.parametrize("query", re.findall(r"```sql\n(.+?)```", PAGE, re.DOTALL))
+    def test_each_example_runs_and_finds_something(self, results: duckdb.DuckDBPyConnection, query: str) -> None:
+        assert results.execute(query).fetchall()
+
+    def test_each_column_is_described(self, results: duckdb.DuckDBPyConnection) -> None:
+        view = results.execute("SELECT * FROM launch_measurements LIMIT 0").description
+        table = self.PAGE.partition("| column |")[2]
+        first_cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+        described = [name for cell in first_cells for name in re.findall("`(.+?)`", cell)]
+        assert sorted(described) == sorted(column[0] for column in view)
 
 
 def _tokens(markdown: str) -> Iterator[Token]:

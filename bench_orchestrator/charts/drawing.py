@@ -37,7 +37,7 @@ class Chart:
 
 def all_locations(sweep: Sweep) -> Figure:
     """Queue and init time of each location's median launch, the lag's interval, every launch as a dot."""
-    rows = location_rows(sweep.launches)
+    rows = location_rows(sweep.trials)
 
     def pieces(launch: MedianLaunch) -> list[tuple[str, float]]:
         return [(canvas.QUEUE, launch.queue_s), (canvas.INIT, launch.init_s)]
@@ -80,8 +80,8 @@ def stage_breakdown(sweep: Sweep) -> Figure:
 
 def lag_vs_assets(sweep: Sweep) -> Figure:
     """Launch lag against the number of assets, with a line; locations without partitions only."""
-    rows = [row for row in location_rows(sweep.launches) if not row.partition_count]
-    fits = lag_fits(sweep.launches)
+    rows = [row for row in location_rows(sweep.trials) if not row.partition_count]
+    fits = lag_fits(sweep.trials)
     note = f"Launches: n = {sum(len(row.lags_s) for row in rows)}"
     if fits:
         coverage = min(fit.slope.coverage for fit in fits.values())
@@ -117,7 +117,7 @@ def lag_vs_assets(sweep: Sweep) -> Figure:
 
 def assets_vs_partitions(sweep: Sweep) -> Figure:
     """Lag and init time of every launch, location by location: partitions against assets."""
-    rows = location_rows(sweep.launches)
+    rows = location_rows(sweep.trials)
     figure, axes = canvas.frame(
         sweep, wording.comparison(rows), canvas.sample_note(rows), marks.rows_height(rows), panels=2
     )
@@ -179,7 +179,7 @@ def trial_outcomes(sweep: Sweep) -> Figure:
 
 
 def _has_trials(sweep: Sweep) -> bool:
-    return bool(sweep.launches)
+    return bool(sweep.trials)
 
 
 def _compares_locations(sweep: Sweep) -> bool:
@@ -187,12 +187,12 @@ def _compares_locations(sweep: Sweep) -> bool:
 
 
 def _has_sizes(sweep: Sweep) -> bool:
-    sizes = {launch.asset_count for launch in sweep.launches if not launch.partition_count}
+    sizes = {trial.asset_count for trial in sweep.trials if not trial.partition_count}
     return _compares_locations(sweep) and len(sizes) > 1
 
 
 def _has_both_kinds(sweep: Sweep) -> bool:
-    return _compares_locations(sweep) and len({bool(launch.partition_count) for launch in sweep.launches}) > 1
+    return _compares_locations(sweep) and len({bool(trial.partition_count) for trial in sweep.trials}) > 1
 
 
 CHARTS: tuple[Chart, ...] = (

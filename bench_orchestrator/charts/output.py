@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
+
+from bench_orchestrator.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,21 +46,6 @@ def inline_png(figure: Figure, width_px: int = 470) -> bytes:
         small = io.BytesIO()
         image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
     return small.getvalue()
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes the place of `path` if the block succeeds.
-
-    Raises:
-        OSError: the file cannot be moved into place.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _png(figure: Figure, dpi: float) -> bytes:

@@ -12,7 +12,7 @@ from bench_orchestrator.analysis.summary import lag_fits, location_rows
 from bench_orchestrator.charts import CHARTS, Chart, inline_png, save
 from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
-from bench_orchestrator.defs.sweeps import OWNERS
+from bench_orchestrator.defs.tables import metadata_table
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.waterfall.lookup import latest_sweep
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 class ChartConfig(dg.Config):
     """The sweep to draw."""
 
-    sweep: str = Field(default="", description="Id of the sweep to draw. Empty: the latest that this chart applies to.")
+    sweep: str | None = Field(
+        default=None, description="Id of the sweep to draw. None: the latest that this chart applies to."
+    )
 
 
 def _chart_asset(chart: Chart) -> dg.AssetsDefinition:
@@ -33,14 +35,13 @@ def _chart_asset(chart: Chart) -> dg.AssetsDefinition:
         description=f"{chart.caption}\n\nDrawn from the latest sweep that it applies to.",
         group_name="charts",
         kinds={"matplotlib", "duckdb"},
-        owners=OWNERS,
         output_required=False,
     )
     def chart_asset(
         context: dg.AssetExecutionContext, config: ChartConfig, results: ResultsResource
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         store = results.store
-        sweep = store.load(config.sweep) if config.sweep else latest_sweep(store, partial(_shows, chart))
+        sweep = store.load(config.sweep) if config.sweep is not None else latest_sweep(store, partial(_shows, chart))
         if sweep is None:
             context.log.info(f"No sweep so far has the data for {chart.stem}; it is not drawn.")
             return
@@ -48,6 +49,7 @@ def _chart_asset(chart: Chart) -> dg.AssetsDefinition:
             metadata={
                 "summary": dg.MetadataValue.md(_summary(sweep)),
                 **publish(chart.draw(sweep), results, chart.stem),
+                "table": metadata_table(_rows(sweep)),
                 "sweep": sweep.plan.sweep_id,
                 **_numbers(sweep),
             }
@@ -74,7 +76,7 @@ def publish(figure: "Figure", results: ResultsResource, stem: str) -> dict[str, 
 
 def _summary(sweep: Sweep) -> str:
     """The median lags, short enough (under 1,000 characters) for the UI to show inline, with bars to compare by eye."""
-    rows = [row for row in location_rows(sweep.launches) if row.lag_s is not None]
+    rows = [row for row in location_rows(sweep.trials) if row.lag_s is not None]
     longest_s = max((row.lag_s.value for row in rows if row.lag_s), default=0)
     lines = ["| location | n | lag, s | |", "|---|---|---|---|"]
     for row in rows[:10]:
@@ -84,15 +86,28 @@ def _summary(sweep: Sweep) -> str:
     return "\n".join(lines)
 
 
+def _rows(sweep: Sweep) -> list[dict[str, str | int | float | None]]:
+    """The medians of each location with the ends of their intervals, in seconds."""
+    rows: list[dict[str, str | int | float | None]] = []
+    for row in location_rows(sweep.trials):
+        cells: dict[str, str | int | float | None] = {"location": row.label, "size": row.size, "n": row.n}
+        for name, estimate in (("lag", row.lag_s), ("queue", row.queue_s), ("init", row.init_s)):
+            ends = (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
+            for suffix, value in zip(("", "_low", "_high"), ends, strict=True):
+                cells[f"{name}{suffix}_s"] = None if value is None else round(value, 3)
+        rows.append(cells)
+    return rows
+
+
 def _numbers(sweep: Sweep) -> dict[str, Any]:
     """The chart's numbers, for the UI to plot over time."""
     numbers: dict[str, Any] = {}
-    for row in location_rows(sweep.launches):
+    for row in location_rows(sweep.trials):
         numbers[f"n/{row.label}"] = row.n
         for name, estimate in (("lag", row.lag_s), ("queue", row.queue_s), ("init", row.init_s)):
             if estimate is not None:
                 numbers[f"{name}_s/{row.label}"] = round(estimate.value, 3)
-    for variant, fit in lag_fits(sweep.launches).items():
+    for variant, fit in lag_fits(sweep.trials).items():
         numbers[f"slope_ms_per_asset/{variant}"] = round(fit.slope.value, 4)
         if fit.slope.low is not None and fit.slope.high is not None:
             numbers[f"slope_ms_per_asset_low/{variant}"] = round(fit.slope.low, 4)

@@ -15,11 +15,11 @@ from bench_orchestrator.charts import comparison
 from bench_orchestrator.defs.charts import publish
 from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
-from bench_orchestrator.defs.sweeps import OWNERS
+from bench_orchestrator.defs.tables import metadata_table
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.report import write_sweep
-from bench_orchestrator.report.experiment import compare_side, render_costs, render_sides
+from bench_orchestrator.report.experiment import compare_side, cost_lines, side_lines
 from bench_orchestrator.report.text import escape, table
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENTS, LAG, Experiment
@@ -33,9 +33,9 @@ INLINE_LETTERS = 1_000
 class EvaluationConfig(dg.Config):
     """The sweep to evaluate."""
 
-    sweep: str = Field(
-        default="",
-        description="Id of an experiment's sweep. Empty: the best sweep of each experiment, which is complete, at full "
+    sweep: str | None = Field(
+        default=None,
+        description="Id of an experiment's sweep. None: the best sweep of each experiment, which is complete, at full "
         "size and has the most blocks.",
     )
 
@@ -63,7 +63,6 @@ def _describe(experiment: Experiment) -> str:
             description=_describe(experiment),
             group_name="evaluations",
             kinds={"matplotlib", "duckdb"},
-            owners=OWNERS,
             skippable=True,
         )
         for experiment in EXPERIMENTS.values()
@@ -103,13 +102,13 @@ def evaluations(
         )
 
 
-def _find_sweeps(store: Store, sweep_id: str, harvested: str | None) -> Iterator[Sweep]:
+def _find_sweeps(store: Store, sweep_id: str | None, harvested: str | None) -> Iterator[Sweep]:
     """Yield the requested sweep; without one, the best sweep of the harvested experiment, or else of every experiment.
 
     Raises:
         ValueError: the requested sweep is not an experiment's.
     """
-    if sweep_id:
+    if sweep_id is not None:
         sweep = store.load(sweep_id)
         if not is_experiment(sweep):
             raise ValueError(f"{sweep_id} is a sweep of {sweep.plan.scenario}, which is not an experiment.")
@@ -125,8 +124,8 @@ def _metadata(evaluation: Evaluation, results: ResultsResource, name: str) -> di
         "summary": dg.MetadataValue.md(summarize_inline(evaluation)),
         "verdict": evaluation.answer,
         **publish(comparison(sweep), results, name),
-        "sides": dg.MetadataValue.md(render_sides(evaluation)),
-        "costs": dg.MetadataValue.md(render_costs(evaluation)),
+        "sides": metadata_table(side_lines(evaluation)),
+        "costs": metadata_table(cost_lines(evaluation)),
         "report": dg.MetadataValue.path(report.html),
         "sweep": sweep.plan.sweep_id,
         **_numbers(evaluation),

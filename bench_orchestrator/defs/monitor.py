@@ -5,9 +5,9 @@ from typing import Any
 import dagster as dg
 
 from bench_orchestrator import settings
-from bench_orchestrator.defs.sweep_config import scenario_config
 from bench_orchestrator.defs.sweeps import monitor_job
 from bench_orchestrator.scenarios.registry import MONITOR, SCENARIOS, sweep_op_name
+from bench_orchestrator.sweeps.config import scenario_config
 
 
 @dg.schedule(

@@ -16,10 +16,10 @@ from bench_orchestrator.charts.remedies import remedies_chart
 from bench_orchestrator.defs.charts import publish
 from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
-from bench_orchestrator.defs.sweeps import OWNERS
+from bench_orchestrator.defs.tables import metadata_table
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.report import write_claims, write_remedies
-from bench_orchestrator.report.advice import table_of_claims, table_of_remedies
+from bench_orchestrator.report.advice import claim_lines, remedy_lines
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 
 
@@ -38,7 +38,6 @@ def _spec(name: str, description: str, kinds: set[str]) -> dg.AssetSpec:
         description=description,
         group_name="evaluations",
         kinds=kinds,
-        owners=OWNERS,
         skippable=True,
     )
 
@@ -85,7 +84,7 @@ def _remedies(advice: Advice, evidence: Evidence, results: ResultsResource) -> d
     return {
         "summary": dg.MetadataValue.md(_summary(advice)),
         **chart,
-        "table": dg.MetadataValue.md(table_of_remedies(advice)),
+        "table": metadata_table(remedy_lines(advice)),
         "report": dg.MetadataValue.path(report),
         **_numbers(advice),
     }
@@ -94,7 +93,7 @@ def _remedies(advice: Advice, evidence: Evidence, results: ResultsResource) -> d
 def _study_claims(judged: Sequence[JudgedClaim], results: ResultsResource) -> dict[str, Any]:
     return {
         "summary": dg.MetadataValue.md(_claims_summary(judged)),
-        "table": dg.MetadataValue.md(table_of_claims(judged)),
+        "table": metadata_table(claim_lines(judged)),
         "report": dg.MetadataValue.path(write_claims(judged, results.path / "reports")),
         **{judgement.value: sum(one.finding.judgement is judgement for one in judged) for judgement in Judgement},
         **{f"claim_{one.claim.number}": one.finding.judgement.value for one in judged},

@@ -11,7 +11,6 @@ from bench_orchestrator.charts import waterfall
 from bench_orchestrator.defs.charts import publish
 from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
-from bench_orchestrator.defs.sweeps import OWNERS
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.sources.instance import get_run
 from bench_orchestrator.waterfall.layout import Sample, Waterfall, describe_us, headline
@@ -38,7 +37,6 @@ class TimelineConfig(dg.Config):
     "largest location of the latest sweep; with `run_ids`, any run of this instance.",
     group_name="charts",
     kinds={"matplotlib", "duckdb"},
-    owners=OWNERS,
     output_required=False,
 )
 def launch_timeline(

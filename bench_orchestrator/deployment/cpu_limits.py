@@ -9,11 +9,13 @@ import errno
 import logging
 import platform
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from bench_orchestrator.deployment.home import DeploymentError
 
@@ -162,12 +164,15 @@ def _try_out(parent: CgroupParent) -> None:
 
 def _remove(folder: Path) -> None:
     """Remove a cgroup, if it exists. A process that has been killed is in it until the kernel is done with it."""
-    deadline = time.monotonic() + _REMOVAL_PATIENCE_S
-    while folder.exists():
-        try:
-            folder.rmdir()
-        except OSError as error:
-            if time.monotonic() > deadline:
-                _logger.warning("The cgroup %s could not be removed: %s", folder, error)
-                return
-            time.sleep(0.02)
+    again = Retrying(
+        retry=retry_if_exception_type(OSError), stop=stop_after_delay(_REMOVAL_PATIENCE_S), wait=wait_fixed(0.02)
+    )
+    try:
+        again(_remove_at_once, folder)
+    except RetryError as error:
+        _logger.warning("The cgroup %s could not be removed: %s", folder, error.last_attempt.exception())
+
+
+def _remove_at_once(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        folder.rmdir()

@@ -4,7 +4,6 @@ The supervisor holds `<home>/.bench/lock` for as long as it lives: the kernel gi
 `<home>/.bench/deployment.json` says where the deployment is.
 """
 
-import fcntl
 import json
 import os
 import socket
@@ -13,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil
+from filelock import FileLock, Timeout
 
+from bench_orchestrator.atomic import replacing
 from bench_orchestrator.model.errors import UnusableError
 
 HOST = "127.0.0.1"
@@ -105,11 +106,10 @@ class HomeLock:
         """Take the lock. Raises DeploymentError, saying who has it, if it is taken."""
         (home / ".bench").mkdir(exist_ok=True)
         self._home = home
-        self._lock: IO[str] = (home / ".bench" / "lock").open("w")
+        self._lock = FileLock(home / ".bench" / "lock", blocking=False, thread_local=False)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
+            self._lock.acquire()
+        except Timeout:
             state = _read_state(home)
             where = f"at {state['url']}, process {state['pid']}" if state else "and is starting or stopping"
             raise DeploymentError(
@@ -133,11 +133,10 @@ class HomeLock:
             "started_at": time.time(),
             "directory": str(directory),
         }
-        beside = _state_file(self._home).with_suffix(".tmp")
-        beside.write_text(json.dumps(state, indent=2) + "\n")
-        beside.replace(_state_file(self._home))
+        with replacing(_state_file(self._home)) as temporary:
+            temporary.write_text(json.dumps(state, indent=2) + "\n")
 
     def release(self) -> None:
         """Remove the state file and give the lock back."""
         _state_file(self._home).unlink(missing_ok=True)
-        self._lock.close()
+        self._lock.release()

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from bench_orchestrator import settings
+from bench_orchestrator.atomic import replacing
 from bench_orchestrator.deployment.home import DeploymentError
 
 _STORAGES = ("storage", "run_storage", "event_log_storage", "schedule_storage")
@@ -35,9 +36,8 @@ def instance_home(home: Path, postgres_url: str | None) -> Path:
     config["storage"] = {"postgres": {"postgres_url": {"env": settings.POSTGRES_URL}}}
     folder = home / ".bench" / "postgresql"
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / "dagster.yaml.tmp"
-    beside.write_text(yaml.safe_dump(config))
-    beside.replace(folder / "dagster.yaml")
+    with replacing(folder / "dagster.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(config))
     return folder
 
 

@@ -44,6 +44,7 @@ from bench_orchestrator.deployment.processes import (
     processes_of,
 )
 from bench_orchestrator.deployment.status import DeploymentStatus, daemon_beats, location_status, workspace_entries
+from bench_orchestrator.waiting import poll
 
 _logger = logging.getLogger(__name__)
 
@@ -168,23 +169,24 @@ class Deployment:
         `on_progress` is called about twice a second. A location in error is a result, not an exception.
         Raises DeploymentError when the webserver or the daemon cannot start, and after `timeout_s`.
         """
-        deadline = time.monotonic() + timeout_s
-        while True:
+
+        def look() -> DeploymentStatus:
             status = self.status()
             if on_progress:
                 on_progress(status)
-            if status.settled:
-                return status
             for server in (self._webserver, self._daemon):
-                if server.is_hopeless:
+                if server.is_hopeless and not status.settled:
                     end = server.log_tail()
                     raise DeploymentError(f"The {server.name} does not start. {server.log_path} ends:\n{end}")
-            if time.monotonic() > deadline:
-                raise DeploymentError(
-                    f"The deployment is not ready after {timeout_s:g} s. Still waiting for "
-                    f"{', '.join(status.missing)}. The logs are in {self._logs}"
-                )
-            time.sleep(0.5)
+            return status
+
+        status = poll(look, lambda status: status.settled, patience_s=timeout_s, every_s=0.5)
+        if not status.settled:
+            raise DeploymentError(
+                f"The deployment is not ready after {timeout_s:g} s. Still waiting for "
+                f"{', '.join(status.missing)}. The logs are in {self._logs}"
+            )
+        return status
 
     def status(self) -> DeploymentStatus:
         """How far each part is, as of now."""

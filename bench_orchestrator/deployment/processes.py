@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psutil
 
+from bench_orchestrator.waiting import poll
+
 MARKER = "BENCH_DEPLOYMENT"
 """`<deployment id> <home>` in the environment of every process of a deployment."""
 
@@ -65,9 +67,7 @@ def end_processes(find: Callable[[], list[psutil.Process]], grace_s: float = _OR
         for process in find():
             with suppress(psutil.NoSuchProcess):
                 process.terminate()
-        deadline = time.monotonic() + grace_s
-        while find() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        poll(find, lambda living: not living, patience_s=grace_s, every_s=0.1)
     finally:
         while remaining := find():
             for process in remaining:

@@ -33,28 +33,29 @@ def render_remedies(advice: Advice, picture: str, errors: Sequence[str]) -> str:
     return "\n\n".join(filter(None, sections)) + "\n"
 
 
+def remedy_lines(advice: Advice) -> list[dict[str, str]]:
+    """One line for each remedy, by its heads."""
+    return [
+        {
+            "remedy": ranked.remedy.name,
+            "saves, s": describe_saving(advice, ranked, "") if ranked.saved_s is not None else ranked.missing,
+            "of": ranked.quantity if ranked.saved_s is not None else "",
+            "against": ranked.against if ranked.saved_s is not None else "",
+            "verdict": str(ranked.verdict) if ranked.saved_s is not None else "",
+            "lag then, s": describe_estimate(ranked.lag_s, "") if ranked.saved_s is not None and ranked.lag_s else "",
+            "measured with": ranked.measured_at if ranked.saved_s is not None else "",
+        }
+        for ranked in advice.remedies
+    ]
+
+
 def table_of_remedies(advice: Advice) -> str:
     """One line for each remedy."""
+    from_outside = {"remedy", "against", "measured with"}
+    lines = remedy_lines(advice)
     return table(
-        ["remedy", "saves, s", "of", "against", "verdict", "lag then, s", "measured with"],
-        (
-            [
-                escape(ranked.remedy.name),
-                *(
-                    [ranked.missing, "", "", "", "", ""]
-                    if ranked.saved_s is None
-                    else [
-                        describe_saving(advice, ranked, ""),
-                        ranked.quantity,
-                        escape(ranked.against),
-                        str(ranked.verdict),
-                        describe_estimate(ranked.lag_s, "") if ranked.lag_s else "",
-                        escape(ranked.measured_at),
-                    ]
-                ),
-            ]
-            for ranked in advice.remedies
-        ),
+        list(lines[0]),
+        ([escape(cell) if head in from_outside else cell for head, cell in line.items()] for line in lines),
     )
 
 
@@ -73,19 +74,27 @@ def render_claims(judged: Sequence[JudgedClaim]) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def claim_lines(judged: Sequence[JudgedClaim]) -> list[dict[str, str]]:
+    """One line for each claim, by its heads, with the numbers and the sweeps that its verdict rests on."""
+    return [
+        {
+            "number": str(one.claim.number),
+            "claim": one.claim.text,
+            "here": str(one.finding.judgement),
+            "numbers": "; ".join(filter(None, (*one.finding.numbers, one.finding.reason))),
+            "rests on": ", ".join(one.finding.sweeps),
+        }
+        for one in judged
+    ]
+
+
 def table_of_claims(judged: Sequence[JudgedClaim]) -> str:
-    """One line for each claim, with the numbers and the sweeps that its verdict rests on."""
+    """One line for each claim."""
     return table(
         ["", "claim", "here", "numbers", "rests on"],
         (
-            [
-                str(one.claim.number),
-                one.claim.text,
-                f"**{one.finding.judgement}**",
-                escape("; ".join(filter(None, (*one.finding.numbers, one.finding.reason)))),
-                escape(", ".join(one.finding.sweeps)),
-            ]
-            for one in judged
+            [number, claim, f"**{here}**", escape(numbers), escape(sweeps)]
+            for number, claim, here, numbers, sweeps in (line.values() for line in claim_lines(judged))
         ),
     )
 

@@ -36,9 +36,9 @@ def compare_side(evaluation: Evaluation, group: Sequence[Side], side: Side) -> d
     }
 
 
-def render_sides(evaluation: Evaluation) -> str:
-    """The answer in numbers, as a table."""
-    lines = [
+def side_lines(evaluation: Evaluation) -> list[dict[str, str]]:
+    """The answer in numbers: one line for each side, by its heads."""
+    return [
         compare_side(evaluation, group, side)
         | {
             "against": "" if side is group[0] else group[0].name,
@@ -47,6 +47,11 @@ def render_sides(evaluation: Evaluation) -> str:
         for group in evaluation.groups
         for side in group
     ]
+
+
+def render_sides(evaluation: Evaluation) -> str:
+    """The answer in numbers, as a table."""
+    lines = side_lines(evaluation)
     return table(list(lines[0]) if lines else ["side"], ([*map(escape, line.values())] for line in lines))
 
 
@@ -60,22 +65,30 @@ def explain_sides(evaluation: Evaluation) -> str:
     )
 
 
+def cost_lines(evaluation: Evaluation) -> list[dict[str, str]]:
+    """Everything else that was measured of the sides: one line for each measure, with its name under `cost`."""
+    return [
+        {
+            "cost": f"{cost.label}{f', {cost.unit}' if cost.unit else ''}",
+            **{
+                name: _number(cost.values.get(name)) + _LESS_OR_MORE.get(cost.verdicts.get(name, Verdict.UNDECIDED), "")
+                for name in _compared(evaluation)
+            },
+        }
+        for cost in evaluation.costs
+    ]
+
+
 def render_costs(evaluation: Evaluation) -> str:
     """Everything else that was measured of the sides, as a table."""
-    sides = [side.name for side in evaluation.sides if not side.is_again]
     return table(
-        ["", *map(escape, sides)],
-        (
-            [
-                escape(f"{cost.label}{f', {cost.unit}' if cost.unit else ''}"),
-                *(
-                    _number(cost.values.get(name)) + _LESS_OR_MORE.get(cost.verdicts.get(name, Verdict.UNDECIDED), "")
-                    for name in sides
-                ),
-            ]
-            for cost in evaluation.costs
-        ),
+        ["", *map(escape, _compared(evaluation))],
+        ([escape(cost), *numbers] for cost, *numbers in (line.values() for line in cost_lines(evaluation))),
     )
+
+
+def _compared(evaluation: Evaluation) -> list[str]:
+    return [side.name for side in evaluation.sides if not side.is_again]
 
 
 def _render_costs(evaluation: Evaluation) -> Iterator[str]:

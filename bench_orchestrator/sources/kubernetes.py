@@ -4,7 +4,6 @@ A run's pod is read when its trial is over, by the sweep, which notes it down: K
 hour, and pods with their job. Rights that are missing cost the answer, not the trial.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from bench_orchestrator.model.errors import UnusableError, one_line
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.runs import Pod
+from bench_orchestrator.waiting import poll
 
 _TIMEOUT_S = 10
 _one_line = partial(one_line, longest=400)
@@ -64,13 +64,18 @@ class KubernetesServers:
             KubernetesError: it cannot be, or its pod stays.
         """
         selector = self._scale(location, 0)
-        deadline = time.monotonic() + _ENDING_S
         with _errors(f"list pods in namespace {self.namespace}"):
             core, *_ = _connect()
-            while core.list_namespaced_pod(self.namespace, label_selector=selector, _request_timeout=_TIMEOUT_S).items:
-                if time.monotonic() >= deadline:
-                    raise KubernetesError(f"the pod of the code server of {location} did not end in {_ENDING_S:g} s")
-                time.sleep(_POLL_S)
+            left = poll(
+                lambda: (
+                    core.list_namespaced_pod(self.namespace, label_selector=selector, _request_timeout=_TIMEOUT_S).items
+                ),
+                lambda pods: not pods,
+                patience_s=_ENDING_S,
+                every_s=_POLL_S,
+            )
+            if left:
+                raise KubernetesError(f"the pod of the code server of {location} did not end in {_ENDING_S:g} s")
 
     def start_server(self, location: str) -> None:
         """Scale it to one again; does not wait for it.

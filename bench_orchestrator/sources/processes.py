@@ -17,6 +17,7 @@ from typing import Self
 
 import psutil
 
+from bench_orchestrator.waiting import poll
 from synthetic_locations.process import read_throttling
 
 MEASURES: Mapping[str, str] = MappingProxyType(
@@ -101,10 +102,7 @@ class UsageMeter:
         trial, self._trial = self._trial, None
         if trial is None:
             return {}
-        for _ in range(round(patience_s / _POLL_S)):
-            if not trial.look():
-                break
-            sleep(_POLL_S)
+        poll(trial.look, lambda lives: not lives, patience_s=patience_s, every_s=_POLL_S, sleep=sleep)
         return {name: round(value, 6) for name, value in trial.usage().items()}
 
 

@@ -4,7 +4,6 @@ SQLite has a file of its own for the events of each run. Every other storage of 
 for which Dagster has no public query of several runs; `tests/test_storage.py` pins what is used of it here.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from itertools import groupby
@@ -14,6 +13,7 @@ import sqlalchemy as sa
 from dagster import DagsterEventType, DagsterInstance, EventLogEntry
 from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable, SqliteEventLogStorage
 from dagster._serdes import deserialize_value
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from bench_orchestrator.model.errors import UnusableError
 
@@ -43,21 +43,31 @@ def patient(read: _Read) -> _Read:
 
     @wraps(read)
     def patiently(instance: DagsterInstance, *args: Any, **kwargs: Any) -> Any:
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                return read(instance, *args, **kwargs)
-            except Exception as error:
-                gave_up = type(error).__name__ == _GAVE_UP
-                if not gave_up and not isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
-                    raise
-                if time.monotonic() >= deadline:
-                    cause = error.__cause__ if gave_up else error
-                    reason = " ".join(str(getattr(cause, "orig", None) or cause or error).split())
-                    raise StorageError(f"{describe_storage(instance)} cannot be used: {reason}") from error
-                time.sleep(_RETRY_S)
+        again = Retrying(
+            retry=retry_if_exception(_is_away),
+            stop=stop_after_delay(PATIENCE_S),
+            wait=wait_fixed(_RETRY_S),
+            reraise=True,
+        )
+        try:
+            return again(read, instance, *args, **kwargs)
+        except Exception as error:
+            if not _is_away(error):
+                raise
+            cause = error.__cause__ if _gave_up(error) else error
+            reason = " ".join(str(getattr(cause, "orig", None) or cause or error).split())
+            raise StorageError(f"{describe_storage(instance)} cannot be used: {reason}") from error
 
     return cast(_Read, patiently)
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether this is what a database raises that is away or cut the connection."""
+    return _gave_up(error) or isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError))
+
+
+def _gave_up(error: BaseException) -> bool:
+    return type(error).__name__ == _GAVE_UP
 
 
 def describe_storage(instance: DagsterInstance) -> str:

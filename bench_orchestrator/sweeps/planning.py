@@ -5,10 +5,11 @@ an answer.
 """
 
 import random
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.instants import now_us
@@ -35,7 +36,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Side:
+class Placement:
     """A variant with the places where it is launched."""
 
     variant: Variant
@@ -89,20 +90,18 @@ def plan_sweep(
     for site in by_name.values():
         names = [name for variant in variants if sites[variant.name] is site for name in variant.locations]
         targets[site.name] = {target.name: target for target in find_targets(site.webserver, names)}
-    sides = [
-        Side(variant, site.name, site.webserver, tuple(targets[site.name][name] for name in variant.locations))
+    placements = [
+        Placement(variant, site.name, site.webserver, tuple(targets[site.name][name] for name in variant.locations))
         for variant in variants
         for site in (sites[variant.name],)
     ]
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            locations, trials = plan_trials(sides, repeats=repeats, warmups=warmups, seed=seed)
-            break
-        except TooFewPartitionsError:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(1)
+    until_there_are_partitions = Retrying(
+        retry=retry_if_exception_type(TooFewPartitionsError),
+        stop=stop_after_delay(patience_s),
+        wait=wait_fixed(1),
+        reraise=True,
+    )
+    locations, trials = until_there_are_partitions(plan_trials, placements, repeats=repeats, warmups=warmups, seed=seed)
     return SweepPlan(
         sweep_id=sweep_id,
         scenario=scenario.name,
@@ -153,19 +152,19 @@ def find_targets(webserver: Webserver, names: Sequence[str]) -> list[Target]:
 
 
 def plan_trials(
-    sides: Sequence[Side], *, repeats: int, warmups: int, seed: int
+    placements: Sequence[Placement], *, repeats: int, warmups: int, seed: int
 ) -> tuple[tuple[Location, ...], tuple[PlannedTrial, ...]]:
-    """Every trial in its order: warm-up blocks, then measured ones; each block launches each side once.
+    """Every trial in its order: warm-up blocks, then measured ones; each block launches each variant once.
 
-    Sides that are launched in turn come last. The same seed and assets give the same plan. The latest partitions
+    Variants that are launched in turn come last. The same seed and assets give the same plan. The latest partitions
     are launched where there are partitions.
 
     Raises:
         PreflightError: a location has fewer assets or partitions than one of its trials selects.
     """
-    choices = list(_choose(sides, blocks=warmups + repeats, rng=random.Random(seed)))
+    choices = list(_choose(placements, blocks=warmups + repeats, rng=random.Random(seed)))
     partitions = {
-        choice.assets[0]: choice.side.webserver.list_partitions(choice.assets[0])
+        choice.assets[0]: choice.placement.webserver.list_partitions(choice.assets[0])
         for choice in choices
         if choice.target.assets[choice.assets[0]]
     }
@@ -174,22 +173,22 @@ def plan_trials(
             number=number,
             block=choice.block,
             location=choice.target.name,
-            variant=choice.side.variant.name,
+            variant=choice.placement.variant.name,
             warmup=choice.block <= warmups,
             asset_keys=choice.assets,
             **_range(choice, partitions.get(choice.assets[0])),
-            work=choice.side.variant.work,
-            deployment=choice.side.deployment,
-            path=choice.side.variant.path,
-            server=choice.side.variant.server,
+            work=choice.placement.variant.work,
+            deployment=choice.placement.deployment,
+            path=choice.placement.variant.path,
+            server=choice.placement.variant.server,
         )
         for number, choice in enumerate(choices, start=1)
     )
     counts: dict[tuple[str, str], int] = {}
     for choice in choices:
-        place = (choice.side.deployment, choice.target.name)
+        place = (choice.placement.deployment, choice.target.name)
         counts[place] = max(counts.get(place, 0), len(partitions.get(choice.assets[0], ())))
-    places = {(side.deployment, target.name): target for side in sides for target in side.targets}
+    places = {(placement.deployment, target.name): target for placement in placements for target in placement.targets}
     locations = tuple(
         Location(
             name=target.name,
@@ -207,21 +206,21 @@ def plan_trials(
 @dataclass(frozen=True)
 class _Choice:
     block: int
-    side: Side
+    placement: Placement
     target: Target
     assets: tuple[str, ...]
 
 
-def _choose(sides: Sequence[Side], *, blocks: int, rng: random.Random) -> Iterator[_Choice]:
-    shuffled = [side for side in sides if not side.variant.in_turn]
+def _choose(placements: Sequence[Placement], *, blocks: int, rng: random.Random) -> Iterator[_Choice]:
+    shuffled = [placement for placement in placements if not placement.variant.in_turn]
     for block in range(1, blocks + 1):
-        for side in rng.sample(shuffled, len(shuffled)):
-            target = rng.choice(side.targets) if len(side.targets) > 1 else side.targets[0]
-            yield _Choice(block, side, target, _choose_assets(side.variant, target, rng))
-    for side in sides:
-        if side.variant.in_turn:
-            for target in side.targets:
-                yield _Choice(blocks + 1, side, target, _choose_assets(side.variant, target, rng))
+        for placement in rng.sample(shuffled, len(shuffled)):
+            target = rng.choice(placement.targets) if len(placement.targets) > 1 else placement.targets[0]
+            yield _Choice(block, placement, target, _choose_assets(placement.variant, target, rng))
+    for placement in placements:
+        if placement.variant.in_turn:
+            for target in placement.targets:
+                yield _Choice(blocks + 1, placement, target, _choose_assets(placement.variant, target, rng))
 
 
 def _choose_assets(variant: Variant, target: Target, rng: random.Random) -> tuple[str, ...]:
@@ -241,7 +240,7 @@ def _range(choice: _Choice, partitions: Sequence[str] | None) -> dict[str, str]:
     """The partition of a trial, or the two ends of its range; nothing where its assets have none."""
     if partitions is None:
         return {}
-    wanted = choice.side.variant.partitions
+    wanted = choice.placement.variant.partitions
     if len(partitions) < wanted:
         what = "has no partition yet" if not partitions else f"has {len(partitions)} partitions; {wanted} are needed"
         raise TooFewPartitionsError(f"{choice.assets[0]} in {choice.target.name} is partitioned and {what}. Add some.")

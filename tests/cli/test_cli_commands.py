@@ -219,7 +219,7 @@ class TestReport:
         assert {"stage_breakdown.png", "stage_breakdown.svg"} <= files
         with (folder / "launches.csv").open(newline="") as lines:
             rows = list(csv.DictReader(lines))
-        assert len(rows) == len(samples.troubled_sweep().launches)
+        assert len(rows) == len(samples.troubled_sweep().trials)
         assert list(rows[0]) == list(LAUNCH_COLUMNS)
 
     def test_it_goes_where_it_is_told(self, results: Path, tmp_path: Path) -> None:
@@ -262,13 +262,13 @@ class TestLocations:
 
 class TestTimeline:
     def test_a_launch_is_laid_out_and_drawn_into_a_folder_of_its_own(self, results: Path) -> None:
-        launch = samples.troubled_sweep().launches[-1]
-        assert launch.run_id is not None
-        result = bench("timeline", launch.run_id[:8])
+        trial = samples.troubled_sweep().trials[-1]
+        assert trial.launch.run_id is not None
+        result = bench("timeline", trial.launch.run_id[:8])
         assert result.exit_code == 0
         assert result.stdout.startswith("Launch lag ")
         assert "worker load" in result.stdout
-        folder = results / "timelines" / launch.run_id
+        folder = results / "timelines" / trial.launch.run_id
         assert f"Chart: {folder / 'timeline.png'}" in result.stdout
         assert sorted(path.name for path in folder.iterdir()) == ["timeline.png", "timeline.svg"]
 

@@ -8,13 +8,13 @@ from importlib.metadata import packages_distributions
 import click
 import pytest
 from click.testing import CliRunner
-from distributions import PROJECT, metadata, needed, requirements
+from distributions import PACKAGES, PROJECT, metadata, needed, requirements
 from packaging.utils import canonicalize_name
 
 from bench_orchestrator.cli import main
 from bench_orchestrator.cli.extras import EXTRAS, explain_missing
 
-CODE = ("bench_orchestrator", "synthetic_locations")
+CODE = PACKAGES["dagster-bench"]
 
 
 def imported() -> set[str]:

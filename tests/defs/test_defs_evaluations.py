@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def write(
-    store: Store, *, scenario: str = "", sweep: str = "", selection: Sequence[str] | None = None
+    store: Store, *, scenario: str = "", sweep: str | None = None, selection: Sequence[str] | None = None
 ) -> dg.ExecuteInProcessResult:
     """Materialize evaluations, in a harvest run of that scenario or by hand."""
     return dg.materialize(
@@ -58,9 +58,9 @@ def checks(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, bool, str]]
 def save(store: Store, *sweeps: Sweep) -> None:
     for number, sweep in enumerate(sweeps):
         sweep_id = f"{sweep.plan.scenario}-{number}"
-        launches = tuple(replace(launch, sweep_id=sweep_id) for launch in sweep.launches)
+        trials = tuple(replace(trial, sweep_id=sweep_id) for trial in sweep.trials)
         plan = replace(sweep.plan, sweep_id=sweep_id, created_us=sweep.plan.created_us + number)
-        store.save(replace(sweep, plan=plan, launches=launches))
+        store.save(replace(sweep, plan=plan, trials=trials))
 
 
 def test_every_experiment_has_an_evaluation_that_explains_it() -> None:
@@ -97,8 +97,9 @@ def test_the_catalog_has_the_verdict_inline_its_chart_and_its_numbers(store: Sto
     assert len(metadata["summary"]) < INLINE_LETTERS
     assert metadata["summary"].startswith(f"**{evaluation.lead(evaluation.experiment.headline)}.**")
     assert metadata["chart"].startswith(f"![{SPLIT}](data:image/png;base64,")
-    assert "| nine locations | 8/8 |" in metadata["sides"]
-    assert "memory of its code servers, MiB" in metadata["costs"]
+    sides = {record.data["side"]: record.data for record in metadata["sides"].records}
+    assert (sides["nine locations"]["n"], sides["nine locations"]["against"]) == ("8/8", "one location")
+    assert "memory of its code servers, MiB" in {record.data["cost"] for record in metadata["costs"].records}
     assert metadata["sweep"] == "split-definitions-0"
     found = evaluation.comparisons["nine locations", "lag_s"].difference
     assert metadata["difference_s/nine locations"] == pytest.approx(found.value, abs=1e-3)

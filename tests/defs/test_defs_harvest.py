@@ -23,7 +23,7 @@ from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import get_run
-from bench_orchestrator.sweeps.runner import trial_tags
+from bench_orchestrator.sweeps.launching import trial_tags
 
 Status = dg.DagsterRunStatus
 
@@ -250,6 +250,10 @@ class TestAHarvest:
             assert chart["chart"].startswith(f"![{stem}](data:image/png;base64,")
             assert "a250" in chart["summary"]
             assert len(chart["summary"]) < 1_000
+            assert {record.data["location"]: record.data["n"] for record in chart["table"].records} == {
+                "a10": 2,
+                "a250": 2,
+            }
             assert chart["lag_s/a10"] > 0
             assert chart["n/a10"] == 2
             with Image.open(chart["png"]) as image:
@@ -317,7 +321,7 @@ class TestAHarvest:
         run_sweep(home_instance, plan, [TrialNote(1, Outcome.REJECTED, "InvalidSubsetError")], RuntimeError)
         harvest(home_instance)
         sweep = Store.in_directory(home / "results").load(plan.sweep_id)
-        assert [launch.outcome for launch in sweep.launches] == [Outcome.REJECTED, *[Outcome.LOST] * 3]
+        assert [trial.outcome for trial in sweep.trials] == [Outcome.REJECTED, *[Outcome.LOST] * 3]
 
 
 class TestTheCheck:

@@ -64,7 +64,7 @@ def test_remedies_are_ranked_for_the_size_asked_for(measured: Path) -> None:
     assert len(metadata["summary"]) < 1_000
     assert "4,000 assets and 2 steps" in metadata["summary"]
     assert metadata["chart"].startswith("![remedies](data:image/png;base64,")
-    assert "| Split the code location into nine |" in metadata["table"]
+    assert "Split the code location into nine" in {record.data["remedy"] for record in metadata["table"].records}
     key = "saved_s/split-definitions/nine locations"
     assert metadata[f"{key}/low"] < metadata[key] < metadata[f"{key}/high"]
     assert (metadata["assets"], metadata["steps"]) == (4_000, 2)
@@ -82,6 +82,8 @@ def test_claims_are_counted_and_written_down(measured: Path) -> None:
     assert len(metadata["summary"]) < 1_000
     assert metadata["confirmed"] + metadata["refuted"] + metadata["undecided"] == 9
     assert metadata["claim_5"] == "confirmed"
+    assert [record.data["number"] for record in metadata["table"].records] == [str(number) for number in range(1, 10)]
+    assert metadata["table"].records[4].data["here"] == "confirmed"
     assert "split-definitions-4f2a91c3" in Path(metadata["report"]).read_text()
 
 

@@ -4,25 +4,24 @@ Only the webserver in between is a stand-in, which executes each launch in this 
 a run worker.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import pytest
-from recording import make_run
+from dagster._core.remote_representation.external_data import RepositorySnap
+from dagster._serdes import serialize_value
+from gql.transport.requests import RequestsHTTPTransport
+from local_launches import FakeWebserverOfThisProcess
 
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
 from bench_orchestrator.defs.sweeps import sweep_jobs
 from bench_orchestrator.model.launch import Outcome
-from bench_orchestrator.model.tags import SWEEPS_ASSET, Tag
+from bench_orchestrator.model.tags import SWEEPS_ASSET
 from bench_orchestrator.sources.instance import find_trial_runs, read_run_log
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.journal import read_journal
-from bench_orchestrator.webserver import LocationStatus, Webserver, WebserverUnreachableError
-from synthetic_locations.build import build_definitions
-from synthetic_locations.shape import parse_shape
+from bench_orchestrator.webserver import Webserver
 
-LOCATIONS = {name: build_definitions(parse_shape(name)) for name in ("a2", "a1p3")}
 CONFIG = {
     "locations": ["a2", "a1p3"],
     "repeats": 1,
@@ -32,53 +31,6 @@ CONFIG = {
     "jitter_s": 0,
     "settle_s": 0,
 }
-
-
-class FakeWebserverOfThisProcess(Webserver):
-    """Serves small locations and executes what is launched at once."""
-
-    def __init__(self, instance: dg.DagsterInstance) -> None:
-        self.instance = instance
-        self.away = False
-
-    def list_locations(self) -> dict[str, LocationStatus]:
-        return {name: LocationStatus(name, "loaded", ("__repository__",)) for name in LOCATIONS}
-
-    def list_assets(self, location: str, repository: str) -> dict[str, bool]:
-        assert repository == "__repository__"
-        specs = LOCATIONS[location].resolve_all_asset_specs()
-        return {spec.key.to_user_string(): spec.partitions_def is not None for spec in specs}
-
-    def list_partitions(self, asset_key: str) -> list[str]:
-        specs = LOCATIONS[asset_key.split("/")[0]].resolve_all_asset_specs()
-        (partitions,) = [spec.partitions_def for spec in specs if spec.key.to_user_string() == asset_key]
-        return list(partitions.get_partition_keys()) if partitions else []
-
-    def submit(
-        self,
-        *,
-        location: str,
-        repository: str,
-        job: str,
-        tags: Mapping[str, str],
-        asset_keys: Sequence[str] = (),
-        run_config: Mapping[str, Any] | None = None,
-    ) -> str:
-        if self.away:
-            raise WebserverUnreachableError("The webserver does not answer.")
-        assert (job, repository, run_config) == ("__ASSET_JOB", "__repository__", None)
-        (asset_key,) = asset_keys
-        result = (
-            LOCATIONS[location]
-            .resolve_implicit_global_asset_job_def()
-            .execute_in_process(
-                instance=self.instance,
-                asset_selection=[dg.AssetKey(asset_key.split("/"))],
-                tags=dict(tags),
-                partition_key=tags.get("dagster/partition"),
-            )
-        )
-        return result.run_id
 
 
 @pytest.fixture
@@ -127,10 +79,10 @@ class TestASweep:
     def test_can_be_harvested_into_measurements(self, instance: dg.DagsterInstance) -> None:
         swept = harvest_sweep(instance, sweep(instance).run_id)
         assert swept is not None
-        assert (swept.status, {launch.outcome for launch in swept.launches}) == ("complete", {Outcome.OK})
-        assert [launch.warmup for launch in swept.launches] == [True, True, False, False]
-        assert {launch.partition_key for launch in swept.launches if launch.location == "a1p3"} == {"partition_2"}
-        assert all(launch.step_process["build_s"] > 0 for launch in swept.launches)
+        assert (swept.status, {trial.outcome for trial in swept.trials}) == ("complete", {Outcome.OK})
+        assert [trial.warmup for trial in swept.trials] == [True, True, False, False]
+        assert {trial.partition_key for trial in swept.trials if trial.location == "a1p3"} == {"partition_2"}
+        assert all(trial.launch.step_process["build_s"] > 0 for trial in swept.trials)
 
     def test_shows_its_plan_and_its_trials_in_the_asset_catalog(self, instance: dg.DagsterInstance) -> None:
         sweep(instance)
@@ -138,11 +90,6 @@ class TestASweep:
         materialization = instance.get_latest_materialization_event(key)
         assert materialization is not None
         assert len(instance.fetch_observations(key, limit=10).records) == 4
-
-    def test_without_a_seed_chooses_one_and_records_it(self, instance: dg.DagsterInstance) -> None:
-        journal = read_journal(instance, sweep(instance, seed=0).run_id)
-        assert journal is not None
-        assert journal.plan.seed > 0
 
     @pytest.mark.parametrize(
         ("field", "value"),
@@ -163,18 +110,6 @@ class TestASweep:
         assert read_journal(instance, result.run_id) is None
         assert len(instance.get_run_ids()) == 1
 
-    def test_launches_nothing_while_an_earlier_one_is_running(self, instance: dg.DagsterInstance) -> None:
-        earlier = make_run(instance, {Tag.KIND: "sweep"}, dg.DagsterRunStatus.STARTED)
-        result = sweep(instance)
-        assert f"The sweep of run {earlier} is still running" in why(instance, result)
-        assert "dagster instance concurrency set bench_sweep 1" in why(instance, result)
-        assert read_journal(instance, result.run_id) is None
-
-    @pytest.mark.parametrize("status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE])
-    def test_minds_no_sweep_that_is_over(self, instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
-        make_run(instance, {Tag.KIND: "sweep"}, status)
-        assert sweep(instance).success
-
 
 def test_a_sweep_whose_webserver_stays_away_fails_with_what_it_did(
     instance: dg.DagsterInstance, webserver: FakeWebserverOfThisProcess
@@ -186,13 +121,35 @@ def test_a_sweep_whose_webserver_stays_away_fails_with_what_it_did(
     swept = harvest_sweep(instance, result.run_id)
     assert swept is not None
     assert swept.status == "failed"
-    assert [launch.outcome for launch in swept.launches] == [Outcome.REJECTED, *[Outcome.LOST] * 3]
+    assert [trial.outcome for trial in swept.trials] == [Outcome.REJECTED, *[Outcome.LOST] * 3]
 
 
-def test_the_webserver_resource_prefers_its_own_url_and_keeps_credentials_out_of_configuration(
+def test_the_webserver_resource_is_configured_by_variables_whose_values_are_shown_nowhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("BENCH_WEBSERVER_URL", "http://from-environment:3001")
-    assert WebserverResource().connect().url == "http://from-environment:3001"
+    assert WebserverResource().connect().url == "http://127.0.0.1:3000"
     assert WebserverResource(url="http://configured").connect().url == "http://configured"
-    assert set(WebserverResource.model_fields) == {"url"}
+    monkeypatch.setenv("BENCH_WEBSERVER_URL", "http://from-environment:3001")
+    monkeypatch.setenv("BENCH_WEBSERVER_AUTHORIZATION", "Bearer secret")
+    asked: list[Webserver] = []
+
+    @dg.op
+    def ask(webserver: WebserverResource) -> None:
+        asked.append(webserver.connect())
+
+    @dg.job
+    def asking() -> None:
+        ask()
+
+    resource = WebserverResource.from_environment()
+    defs = dg.Definitions(jobs=[asking], resources={"webserver": resource})
+    repository = defs.get_repository_def()
+    shown = serialize_value(RepositorySnap.from_def(repository))
+    assert "BENCH_WEBSERVER_AUTHORIZATION" in shown
+    assert "secret" not in shown
+    assert defs.resolve_job_def("asking").execute_in_process().success
+    (webserver,) = asked
+    assert webserver.url == "http://from-environment:3001"
+    transport = webserver._gql.transport
+    assert isinstance(transport, RequestsHTTPTransport)
+    assert transport.headers == {"Authorization": "Bearer secret"}

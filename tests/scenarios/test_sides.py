@@ -10,8 +10,8 @@ from bench_orchestrator.model.plan import PlannedTrial, Variant
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 from bench_orchestrator.sources.instance import read_run_log
 from bench_orchestrator.sweeps.deployments import Site
+from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.planning import plan_sweep
-from bench_orchestrator.sweeps.runner import trial_tags
 from bench_orchestrator.webserver import LocationStatus, Webserver
 from synthetic_locations import catalog
 

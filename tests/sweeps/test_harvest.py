@@ -9,16 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recording import PROCESS, end_run, make_plan, make_run, record_sweep, run_sweep, run_trial
 
-from bench_orchestrator.model.errors import PreflightError
-from bench_orchestrator.model.instants import MICROSECONDS, now_us
-from bench_orchestrator.model.launch import Launch, Outcome, TrialNote
+from bench_orchestrator.model.instants import now_us
+from bench_orchestrator.model.launch import Outcome, Trial, TrialNote
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.runs import Pod, RunLog
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.sources.instance import find_trial_runs, get_run
-from bench_orchestrator.sweeps.harvest import find_interrupted, harvest_sweep, missing_trials, overdue
-from bench_orchestrator.sweeps.runner import trial_tags
+from bench_orchestrator.sources.instance import get_run
+from bench_orchestrator.sweeps.harvest import harvest_sweep
+from bench_orchestrator.sweeps.launching import trial_tags
 
 Status = dg.DagsterRunStatus
 MakeRun = Callable[[dg.DagsterInstance, SweepPlan], str | None]
@@ -65,10 +64,10 @@ def note(outcome: Outcome, reason: str = "as noted") -> tuple[TrialNote, ...]:
     return (TrialNote(1, outcome, reason, "4f2a"),)
 
 
-def harvest(instance: dg.DagsterInstance, run_id: str) -> tuple[Launch, ...]:
+def harvest(instance: dg.DagsterInstance, run_id: str) -> tuple[Trial, ...]:
     sweep = harvest_sweep(instance, run_id)
     assert sweep is not None
-    return sweep.launches
+    return sweep.trials
 
 
 class TestWork:
@@ -78,80 +77,21 @@ class TestWork:
     ) -> None:
         plan = replace(ONE_TRIAL, trials=(replace(ONE_TRIAL.trials[0], work=asked),))
         run_trial(instance, plan, 1)
-        (launch,) = harvest(instance, run_sweep(instance, plan))
-        assert (launch.outcome, launch.work) == (outcome, 1)
-        assert launch.reason == ("" if outcome is Outcome.OK else "it succeeded, but did 1 of 2 units of work")
+        (trial,) = harvest(instance, run_sweep(instance, plan))
+        assert (trial.outcome, trial.launch.work) == (outcome, 1)
+        assert trial.reason == ("" if outcome is Outcome.OK else "it succeeded, but did 1 of 2 units of work")
 
     def test_a_step_is_launched_started_and_ended(self, instance: dg.DagsterInstance) -> None:
         run_trial(instance, ONE_TRIAL, 1)
-        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
-        (step,) = launch.steps
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
+        (step,) = trial.launch.steps
         assert step.key == "measured"
         assert step.launched_us is None  # it ran in the run's own process
         assert step.started_us is not None
         assert step.ended_us is not None
-        assert launch.materialized_us is not None
-        assert step.started_us <= launch.materialized_us <= step.ended_us
-        assert launch.processes == 1
-
-
-class TestResuming:
-    PLAN = make_plan(locations=("a10", "a250"), repeats=1)
-
-    def interrupt(self, instance: dg.DagsterInstance, done: int, *notes: TrialNote) -> None:
-        """A sweep that was killed when it had launched so many trials."""
-        for number in range(1, done + 1):
-            run_trial(instance, self.PLAN, number)
-        run_sweep(instance, self.PLAN, notes, RuntimeError)
-
-    def test_what_it_owes_is_what_was_never_launched_lost_or_canceled(self, instance: dg.DagsterInstance) -> None:
-        canceled = make_run(instance, trial_tags(self.PLAN, self.PLAN.trials[2], now_us()), Status.CANCELED)
-        self.interrupt(instance, 1, TrialNote(2, Outcome.REJECTED, "no"), TrialNote(3, Outcome.CANCELED, "", canceled))
-        sweep = find_interrupted(instance, "quick", self.PLAN.sweep_id)
-        assert missing_trials(sweep) == {3, 4}
-        assert sweep.plan.resumes is not None
-
-    def test_together_they_are_one_sweep_with_every_trial_once(self, instance: dg.DagsterInstance) -> None:
-        self.interrupt(instance, 1, TrialNote(2, Outcome.TIMED_OUT, "too long", "4f2a"))
-        old = make_run(instance, trial_tags(self.PLAN, self.PLAN.trials[2], now_us()), Status.CANCELED)
-        plan = find_interrupted(instance, "quick", self.PLAN.sweep_id).plan
-        new = [run_trial(instance, plan, number) for number in (3, 4)]
-        notes = [TrialNote(number, Outcome.OK, run_id=run) for number, run in zip((3, 4), new, strict=True)]
-        launches = harvest(instance, run_sweep(instance, plan, notes))
-        assert [launch.outcome for launch in launches] == [Outcome.OK, Outcome.TIMED_OUT, Outcome.OK, Outcome.OK]
-        assert [launch.run_id for launch in launches[2:]] == new
-        assert old not in new
-        assert not any(launch.warnings for launch in launches if "runs carry" in "".join(launch.warnings))
-
-    def test_a_sweep_that_was_continued_in_vain_can_be_continued_again(self, instance: dg.DagsterInstance) -> None:
-        self.interrupt(instance, 1)
-        second = find_interrupted(instance, "quick", self.PLAN.sweep_id).plan
-        run_trial(instance, second, 2)
-        second_run = run_sweep(instance, second, (), RuntimeError)
-        third = find_interrupted(instance, "quick", self.PLAN.sweep_id)
-        assert third.plan.resumes == second_run
-        assert missing_trials(third) == {3, 4}
-
-    def test_one_that_may_be_going_on_is_not_resumed(
-        self, instance: dg.DagsterInstance, lose_sight_of: Callable[[dg.DagsterInstance, str], None]
-    ) -> None:
-        def meanwhile(run_id: str) -> None:
-            lose_sight_of(instance, run_id)
-            with pytest.raises(PreflightError, match="may still be running"):
-                find_interrupted(instance, "quick", self.PLAN.sweep_id)
-
-        run_sweep(instance, self.PLAN, ending=RuntimeError, meanwhile=meanwhile)
-        assert missing_trials(find_interrupted(instance, "quick", self.PLAN.sweep_id))
-
-    def test_what_cannot_be_resumed_is_refused(self, instance: dg.DagsterInstance) -> None:
-        with pytest.raises(PreflightError, match="no interrupted sweep 'quick-9' of quick"):
-            find_interrupted(instance, "quick", "quick-9")
-        run_id = record_sweep(instance, self.PLAN)
-        assert harvest(instance, run_id)
-        with pytest.raises(PreflightError, match="is complete: there is nothing to resume"):
-            find_interrupted(instance, "quick", self.PLAN.sweep_id)
-        with pytest.raises(PreflightError, match="no interrupted sweep"):
-            find_interrupted(instance, "all-locations", self.PLAN.sweep_id)
+        assert trial.launch.materialized_us is not None
+        assert step.started_us <= trial.launch.materialized_us <= step.ended_us
+        assert trial.launch.processes == 1
 
 
 def test_a_run_that_vanished_from_the_sweeps_own_deployment_is_lost(instance: dg.DagsterInstance) -> None:
@@ -161,8 +101,8 @@ def test_a_run_that_vanished_from_the_sweeps_own_deployment_is_lost(instance: dg
         trials=(replace(ONE_TRIAL.trials[0], deployment="own"),),
     )
     vanished = TrialNote(1, Outcome.LOST, "as noted", "4f2a", log=RunLog())
-    (launch,) = harvest(instance, run_sweep(instance, plan, (vanished,)))
-    assert (launch.outcome, launch.reason) == (Outcome.LOST, "as noted")
+    (trial,) = harvest(instance, run_sweep(instance, plan, (vanished,)))
+    assert (trial.outcome, trial.reason) == (Outcome.LOST, "as noted")
 
 
 class TestOutcomes:
@@ -204,12 +144,12 @@ class TestOutcomes:
         reason: str,
     ) -> None:
         run_id = run(instance, ONE_TRIAL)
-        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, notes, ending))
-        assert launch.outcome is outcome
-        assert reason in launch.reason
-        assert bool(launch.reason) is (outcome is not Outcome.OK)
-        assert launch.run_id == run_id
-        assert launch.measured is False  # the first trial is the warm-up
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, notes, ending))
+        assert trial.outcome is outcome
+        assert reason in trial.reason
+        assert bool(trial.reason) is (outcome is not Outcome.OK)
+        assert trial.launch.run_id == run_id
+        assert trial.measured is False  # the first trial is the warm-up
 
     @pytest.mark.parametrize(
         ("ending", "status"), [(None, "complete"), (KeyboardInterrupt, "canceled"), (RuntimeError, "failed")]
@@ -228,24 +168,24 @@ class TestALaunch:
     ) -> None:
         plan = make_plan(locations=("a1p2k",))
         plan = replace(plan, trials=tuple(replace(trial, partition_key=None) for trial in plan.trials))
-        _, launch = harvest(instance, record_sweep(instance, plan))
-        trial = plan.trials[1]
-        assert (launch.sweep_id, launch.scenario, launch.trial) == (plan.sweep_id, plan.scenario, trial.number)
-        assert (launch.location, launch.asset_count, launch.partition_count) == ("a1p2k", 1, 2_000)
-        assert (launch.block, launch.warmup, launch.asset_key) == (trial.block, False, trial.asset_keys[0])
-        assert launch.measured
-        assert launch.executor == "in_process"
-        assert launch.step_process == PROCESS
-        assert launch.lag_us is not None
-        assert launch.lag_us == sum(launch.stages_us[stage] or 0 for stage in (*QUEUE_STAGES, *INIT_STAGES))
-        assert launch.time_to_code_us == sum(launch.stages_us.values())  # type: ignore[arg-type]
-        assert launch.ended_us is not None
+        _, trial = harvest(instance, record_sweep(instance, plan))
+        planned = plan.trials[1]
+        assert (trial.sweep_id, trial.scenario, trial.number) == (plan.sweep_id, plan.scenario, planned.number)
+        assert (trial.location, trial.asset_count, trial.partition_count) == ("a1p2k", 1, 2_000)
+        assert (trial.block, trial.warmup, trial.asset_key) == (planned.block, False, planned.asset_keys[0])
+        assert trial.measured
+        assert trial.launch.executor == "in_process"
+        assert trial.launch.step_process == PROCESS
+        assert trial.launch.lag_us is not None
+        assert trial.launch.lag_us == sum(trial.launch.stages_us[stage] or 0 for stage in (*QUEUE_STAGES, *INIT_STAGES))
+        assert trial.launch.time_to_code_us == sum(trial.launch.stages_us.values())  # type: ignore[arg-type]
+        assert trial.launch.ended_us is not None
 
     def test_a_failed_one_shows_how_far_it_got(self, instance: dg.DagsterInstance) -> None:
         failed(instance, ONE_TRIAL)
-        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
-        assert launch.init_us is not None
-        assert launch.ended_us is not None
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
+        assert trial.launch.init_us is not None
+        assert trial.launch.ended_us is not None
 
     def test_one_whose_pod_had_trouble_has_that_for_a_reason(self, instance: dg.DagsterInstance) -> None:
         run_id = make_run(instance, trial_tags(ONE_TRIAL, ONE_TRIAL.trials[0], now_us()), Status.STARTING)
@@ -253,27 +193,27 @@ class TestALaunch:
         assert run is not None
         instance.report_run_failed(run, "Run timed out.\nDebug information for pod x:\n\nPod status: Pending")
         noted = TrialNote(1, Outcome.FAILED, run_id=run_id, pod=Pod(trouble="its pod cannot be scheduled: no node"))
-        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, (noted,)))
-        assert launch.reason == "its pod cannot be scheduled: no node (Run timed out.)"
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, (noted,)))
+        assert trial.reason == "its pod cannot be scheduled: no node (Run timed out.)"
 
     def test_one_that_never_was_a_run_has_no_times_and_no_warnings(self, instance: dg.DagsterInstance) -> None:
-        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.REJECTED)))
-        assert {*launch.at_us.values(), *launch.stages_us.values()} == {None}
-        assert (launch.run_id, launch.lag_us, launch.warnings) == (None, None, ())
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.REJECTED)))
+        assert {*trial.launch.at_us.values(), *trial.launch.stages_us.values()} == {None}
+        assert (trial.launch.run_id, trial.launch.lag_us, trial.launch.warnings) == (None, None, ())
 
     def test_of_two_runs_with_its_tags_the_first_is_measured_and_there_is_a_warning(
         self, instance: dg.DagsterInstance
     ) -> None:
         first = succeeded(instance, ONE_TRIAL)
         failed(instance, ONE_TRIAL)
-        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.OK)))
-        assert (launch.run_id, launch.outcome) == (first, Outcome.OK)
-        assert "2 runs carry this trial's tags; the first is measured" in launch.warnings
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.OK)))
+        assert (trial.launch.run_id, trial.outcome) == (first, Outcome.OK)
+        assert "2 runs carry this trial's tags; the first is measured" in trial.launch.warnings
 
     def test_the_runs_of_another_sweep_are_not_its_own(self, instance: dg.DagsterInstance) -> None:
         succeeded(instance, replace(ONE_TRIAL, sweep_id="other"))
-        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
-        assert launch.run_id is None
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
+        assert trial.launch.run_id is None
 
 
 class TestHarvesting:
@@ -282,7 +222,7 @@ class TestHarvesting:
         first = harvest_sweep(home_instance, run_id)
         assert first == harvest_sweep(home_instance, run_id)
         assert first is not None
-        assert {launch.outcome for launch in first.launches} == {Outcome.OK}
+        assert {trial.outcome for trial in first.trials} == {Outcome.OK}
 
     def test_a_sweep_without_a_plan_is_none(self, instance: dg.DagsterInstance) -> None:
         assert harvest_sweep(instance, run_sweep(instance, None, ending=RuntimeError)) is None
@@ -311,32 +251,11 @@ class TestHarvesting:
                 for trial, outcome in zip(plan.trials, noted, strict=True)
                 if outcome is not None
             ]
-            launches = harvest(instance, run_sweep(instance, plan, notes, ending))
-        assert [launch.trial for launch in launches] == [trial.number for trial in plan.trials]
-        assert [launch.asset_key for launch in launches] == [trial.asset_keys[0] for trial in plan.trials]
+            trials = harvest(instance, run_sweep(instance, plan, notes, ending))
+        assert [trial.number for trial in trials] == [trial.number for trial in plan.trials]
+        assert [trial.asset_key for trial in trials] == [trial.asset_keys[0] for trial in plan.trials]
         # None of these runs has events: no trial may pass for measured, and each must say why it is not.
-        assert all(launch.outcome is not Outcome.OK and launch.reason for launch in launches)
-
-
-class TestWaitingForTrials:
-    def test_a_sweep_whose_trials_are_over_waits_for_nothing(self, instance: dg.DagsterInstance) -> None:
-        run = get_run(instance, record_sweep(instance, make_plan()))
-        assert run is not None
-        assert overdue(instance, run, now_us())
-
-    def test_one_that_still_runs_is_waited_for_as_long_as_a_trial_may_take(self, instance: dg.DagsterInstance) -> None:
-        in_state(Status.STARTED)(instance, ONE_TRIAL)
-        sweep_run = get_run(instance, run_sweep(instance, ONE_TRIAL, ending=RuntimeError))
-        assert sweep_run is not None
-        (trial_run,) = find_trial_runs(instance, ONE_TRIAL.sweep_id)
-        patience_us = ONE_TRIAL.settings["timeout_s"] * MICROSECONDS
-        assert not overdue(instance, sweep_run, trial_run.created_us + patience_us)
-        assert overdue(instance, sweep_run, trial_run.created_us + patience_us + 1)
-
-    def test_a_sweep_without_a_plan_waits_for_nothing(self, instance: dg.DagsterInstance) -> None:
-        run = get_run(instance, run_sweep(instance, None, ending=RuntimeError))
-        assert run is not None
-        assert overdue(instance, run, now_us())
+        assert all(trial.outcome is not Outcome.OK and trial.reason for trial in trials)
 
 
 def test_a_run_that_was_executed_again_by_hand_does_not_replace_the_trial(instance: dg.DagsterInstance) -> None:
@@ -345,6 +264,6 @@ def test_a_run_that_was_executed_again_by_hand_does_not_replace_the_trial(instan
     original = get_run(instance, first)
     assert original is not None
     make_run(instance, {**original.tags, "dagster/parent_run_id": first})
-    (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.FAILED)))
-    assert (launch.run_id, launch.outcome) == (first, Outcome.FAILED)
+    (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.FAILED)))
+    assert (trial.launch.run_id, trial.outcome) == (first, Outcome.FAILED)
     assert original.tags[Tag.TRIAL] == "1"

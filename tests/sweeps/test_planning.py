@@ -18,7 +18,7 @@ from bench_orchestrator.sources.processes import UsageMeter
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.planning import (
     DEFAULT_VARIANT,
-    Side,
+    Placement,
     TooFewPartitionsError,
     find_targets,
     location_variants,
@@ -104,12 +104,14 @@ class TestPreflight:
             find_targets(FakeWebserverThatIsAway({}), ["a3"])
 
 
-def sides_of(webserver: Webserver, *variants: Variant) -> list[Side]:
-    return [Side(variant, "", webserver, tuple(find_targets(webserver, variant.locations))) for variant in variants]
+def placed(webserver: Webserver, *variants: Variant) -> list[Placement]:
+    return [
+        Placement(variant, "", webserver, tuple(find_targets(webserver, variant.locations))) for variant in variants
+    ]
 
 
-def location_sides(webserver: Webserver, *names: str) -> list[Side]:
-    return sides_of(webserver, *location_variants(names or tuple(webserver.list_locations())))
+def placed_by_location(webserver: Webserver, *names: str) -> list[Placement]:
+    return placed(webserver, *location_variants(names or tuple(webserver.list_locations())))
 
 
 SIZES = st.lists(st.integers(1, 6), min_size=1, max_size=5)
@@ -121,7 +123,7 @@ def test_every_block_launches_every_location_once_warmups_first(
     sizes: list[int], repeats: int, warmups: int, seed: int
 ) -> None:
     webserver = FakeWebserver({f"l{n}": assets_of(f"l{n}", size) for n, size in enumerate(sizes)})
-    sides = location_sides(webserver)
+    sides = placed_by_location(webserver)
     locations, trials = plan_trials(sides, repeats=repeats, warmups=warmups, seed=seed)
 
     assert [trial.number for trial in trials] == list(range(1, (repeats + warmups) * len(sizes) + 1))
@@ -140,12 +142,12 @@ def test_every_block_launches_every_location_once_warmups_first(
 
 @given(seed=SEEDS)
 def test_the_same_seed_gives_the_same_plan(seed: int) -> None:
-    first, second = (plan_trials(location_sides(TWO), repeats=3, warmups=1, seed=seed) for _ in range(2))
+    first, second = (plan_trials(placed_by_location(TWO), repeats=3, warmups=1, seed=seed) for _ in range(2))
     assert first == second
 
 
 def test_another_seed_gives_other_orders_and_assets() -> None:
-    plans = [plan_trials(location_sides(TWO), repeats=4, warmups=0, seed=seed)[1] for seed in range(20)]
+    plans = [plan_trials(placed_by_location(TWO), repeats=4, warmups=0, seed=seed)[1] for seed in range(20)]
     assert len({tuple(trial.location for trial in plan) for plan in plans}) > 5
     chosen = Counter(trial.asset_keys[0] for plan in plans for trial in plan)
     assert set(chosen) == {*assets_of("a3", 3), *assets_of("a5", 5)}
@@ -156,7 +158,7 @@ def test_the_latest_partition_is_launched_and_the_most_partitions_are_reported()
         {"mixed": {"few": True, "many": True, "none": False}},
         {"few": ["2026-01-01", "2026-01-02"], "many": ["p0", "p1", "p2"]},
     )
-    locations, trials = plan_trials(location_sides(webserver), repeats=30, warmups=0, seed=7)
+    locations, trials = plan_trials(placed_by_location(webserver), repeats=30, warmups=0, seed=7)
     assert {(*trial.asset_keys, trial.partition_key) for trial in trials} == {
         ("few", "2026-01-02"),
         ("many", "p2"),
@@ -168,7 +170,7 @@ def test_the_latest_partition_is_launched_and_the_most_partitions_are_reported()
 def test_a_partitioned_asset_without_a_partition_is_refused_by_name() -> None:
     webserver = FakeWebserver({"dynamic": {"dynamic/asset_0": True}}, {"dynamic/asset_0": []})
     with pytest.raises(PreflightError, match="dynamic/asset_0 in dynamic is partitioned and has no partition"):
-        plan_trials(location_sides(webserver), repeats=1, warmups=0, seed=1)
+        plan_trials(placed_by_location(webserver), repeats=1, warmups=0, seed=1)
 
 
 class TestVariants:
@@ -177,14 +179,14 @@ class TestVariants:
     @given(selected=st.integers(1, 10), seed=SEEDS)
     def test_neighbours_are_selected_in_whole_groups(self, selected: int, seed: int) -> None:
         keys = sorted(assets_of("ten", 10))
-        sides = sides_of(self.TEN, Variant("some", ("ten",), assets=selected))
+        sides = placed(self.TEN, Variant("some", ("ten",), assets=selected))
         for trial in plan_trials(sides, repeats=3, warmups=0, seed=seed)[1]:
             start = keys.index(trial.asset_keys[0])
             assert start % selected == 0
             assert list(trial.asset_keys) == keys[start : start + selected]
 
     def test_a_stride_begins_at_the_first_asset(self) -> None:
-        sides = sides_of(self.TEN, Variant("spine", ("ten",), assets=4, stride=3))
+        sides = placed(self.TEN, Variant("spine", ("ten",), assets=4, stride=3))
         (trial,) = plan_trials(sides, repeats=1, warmups=0, seed=1)[1]
         assert trial.asset_keys == ("ten/asset_0", "ten/asset_3", "ten/asset_6", "ten/asset_9")
 
@@ -193,32 +195,32 @@ class TestVariants:
     )
     def test_more_assets_than_there_are_is_refused(self, variant: Variant) -> None:
         with pytest.raises(PreflightError, match="ten has 10 assets, and"):
-            plan_trials(sides_of(self.TEN, variant), repeats=1, warmups=0, seed=1)
+            plan_trials(placed(self.TEN, variant), repeats=1, warmups=0, seed=1)
 
     def test_the_latest_partitions_are_a_range(self) -> None:
         webserver = FakeWebserver({"p": {"p/asset": True}}, {"p/asset": ["p0", "p1", "p2", "p3"]})
-        (trial,) = plan_trials(sides_of(webserver, Variant("3", ("p",), partitions=3)), repeats=1, warmups=0, seed=1)[1]
+        (trial,) = plan_trials(placed(webserver, Variant("3", ("p",), partitions=3)), repeats=1, warmups=0, seed=1)[1]
         assert (trial.partition_key, trial.last_partition_key) == ("p1", "p3")
         with pytest.raises(PreflightError, match="has 4 partitions; 5 are needed"):
-            plan_trials(sides_of(webserver, Variant("5", ("p",), partitions=5)), repeats=1, warmups=0, seed=1)
+            plan_trials(placed(webserver, Variant("5", ("p",), partitions=5)), repeats=1, warmups=0, seed=1)
 
     def test_a_side_of_several_locations_is_launched_in_one_of_them_per_block(self) -> None:
         side, other = Variant("split", ("a3", "a5")), Variant("whole", ("a5",))
-        locations, trials = plan_trials(sides_of(TWO, side, other), repeats=20, warmups=0, seed=1)
+        locations, trials = plan_trials(placed(TWO, side, other), repeats=20, warmups=0, seed=1)
         assert Counter(trial.variant for trial in trials) == {"split": 20, "whole": 20}
         assert {trial.location for trial in trials if trial.variant == "split"} == {"a3", "a5"}
         assert [location.name for location in locations] == ["a3", "a5"]
 
     def test_sides_in_turn_come_last_once_in_each_location_in_order(self) -> None:
         turn = Variant("path", ("a5", "a3"), in_turn=True)
-        _, trials = plan_trials(sides_of(TWO, turn, Variant("one", ("a3",))), repeats=2, warmups=1, seed=1)
+        _, trials = plan_trials(placed(TWO, turn, Variant("one", ("a3",))), repeats=2, warmups=1, seed=1)
         assert [(trial.block, trial.location) for trial in trials[-2:]] == [(4, "a5"), (4, "a3")]
         assert [trial.variant for trial in trials[:-2]] == ["one"] * 3
         assert not any(trial.warmup for trial in trials[-2:])
 
     def test_trials_carry_what_their_side_asks_for(self) -> None:
         side = Variant("side", ("a3",), work=7, path=LaunchPath.SENSOR)
-        (trial,) = plan_trials(sides_of(TWO, side), repeats=1, warmups=0, seed=1)[1]
+        (trial,) = plan_trials(placed(TWO, side), repeats=1, warmups=0, seed=1)[1]
         assert (trial.work, trial.path, trial.variant) == (7, LaunchPath.SENSOR, "side")
 
     def test_every_baseline_is_followed_by_itself_again(self) -> None:

@@ -18,13 +18,13 @@ from recording import broken, end_run, make_plan, make_run, measured, run_sweep
 from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
-from bench_orchestrator.model.plan import LaunchPath, ServerState, SweepPlan
+from bench_orchestrator.model.plan import ServerState, SweepPlan
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.sources.instance import Run, find_trial_runs, get_run, read_run_log
+from bench_orchestrator.sources.instance import Run, find_trial_runs, read_run_log
 from bench_orchestrator.sources.processes import UsageMeter
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.harvest import harvest_sweep
-from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials, seconds, trial_tags
+from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials, seconds
 from bench_orchestrator.webserver import (
     AccessDeniedError,
     LaunchRejectedError,
@@ -506,47 +506,6 @@ class TestThePace:
         assert set(slept) == {2.0}
 
 
-class TestTags:
-    def test_a_trials_run_can_be_found_and_filtered_by_what_it_is(self) -> None:
-        plan = make_plan("quick-7", locations=("a1p2k",))
-        assert trial_tags(plan, plan.trials[0], 1_784_021_400_123_457) == {
-            "bench/kind": "trial",
-            "bench/sweep": "quick-7",
-            "bench/scenario": "quick",
-            "bench/variant": "default",
-            "bench/trial": "1",
-            "bench/warmup": "true",
-            "bench/requested_at_us": "1784021400123457",
-            "dagster/max_retries": "0",
-            "dagster/partition": "p0",
-        }
-
-    @pytest.mark.parametrize("path", [path for path in LaunchPath if path is not LaunchPath.GRAPHQL])
-    def test_whatever_else_launches_a_run_sets_its_partition_itself(self, path: LaunchPath) -> None:
-        plan = make_plan(locations=("a1p2k",))
-        assert "dagster/partition" not in trial_tags(plan, dataclasses.replace(plan.trials[0], path=path), 0)
-
-    def test_without_partitions_no_partition_is_asked_for(self) -> None:
-        plan = make_plan(locations=("a10",))
-        assert "dagster/partition" not in trial_tags(plan, plan.trials[1], 0)
-        assert trial_tags(plan, plan.trials[1], 0)[Tag.WARMUP] == "false"
-
-    def test_dagster_takes_them_all(self, instance: dg.DagsterInstance) -> None:
-        plan = make_plan(locations=("a10",))
-        tags = trial_tags(plan, plan.trials[0], now_us())
-        run = get_run(instance, make_run(instance, tags))
-        assert run is not None
-        assert tags.items() <= run.tags.items()
-
-    def test_a_range_of_partitions_is_launched_as_one_run(self) -> None:
-        plan = make_plan(locations=("a1p2k",))
-        trial = dataclasses.replace(plan.trials[0], partition_key="p0", last_partition_key="p9")
-        tags = trial_tags(plan, trial, 0)
-        assert "dagster/partition" not in tags
-        assert tags["dagster/asset_partition_range_start"] == "p0"
-        assert tags["dagster/asset_partition_range_end"] == "p9"
-
-
 class TestTheSweepsOwnDeployment:
     def carry_out(self, own: dg.DagsterInstance, action: Action) -> tuple[SweepPlan, list[TrialNote]]:
         """A sweep whose trials are all in a deployment with an instance of its own."""
@@ -575,13 +534,13 @@ class TestTheSweepsOwnDeployment:
             plan, notes = self.carry_out(own, succeeds)
         sweep = harvest_sweep(instance, run_sweep(instance, plan, notes))
         assert sweep is not None
-        assert [launch.outcome for launch in sweep.launches] == [Outcome.OK, Outcome.OK]
-        for launch, note in zip(sweep.launches, notes, strict=True):
-            assert (launch.run_id, launch.deployment) == (note.run_id, "own")
-            assert launch.time_to_code_us == sum(us for us in launch.stages_us.values() if us is not None)
-            assert (launch.work, len(launch.steps)) == (1, 1)
-            assert launch.work_us is not None
-            assert launch.work_us >= launch.time_to_code_us
+        assert [trial.outcome for trial in sweep.trials] == [Outcome.OK, Outcome.OK]
+        for trial, note in zip(sweep.trials, notes, strict=True):
+            assert (trial.launch.run_id, trial.deployment) == (note.run_id, "own")
+            assert trial.launch.time_to_code_us == sum(us for us in trial.launch.stages_us.values() if us is not None)
+            assert (trial.launch.work, len(trial.launch.steps)) == (1, 1)
+            assert trial.launch.work_us is not None
+            assert trial.launch.work_us >= trial.launch.time_to_code_us
 
 
 def test_the_clock_is_the_wall_clock_in_microseconds() -> None:

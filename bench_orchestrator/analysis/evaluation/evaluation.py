@@ -185,7 +185,7 @@ def evaluate(sweep: Sweep) -> Evaluation:
 def measured_blocks(sweep: Sweep) -> int:
     """In how many blocks there is a launch that counts, those in turn left out."""
     in_turn = {variant.name for variant in sweep.plan.variants if variant.in_turn}
-    return len({launch.block for launch in sweep.launches if launch.measured and launch.variant not in in_turn})
+    return len({trial.block for trial in sweep.trials if trial.measured and trial.variant not in in_turn})
 
 
 def choose_sweep(sweeps: Iterable[Sweep]) -> Sweep | None:

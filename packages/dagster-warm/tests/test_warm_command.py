@@ -1,8 +1,10 @@
 """The command takes what Dagster's two commands take, and says so when it meets a Dagster that it does not know."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from dagster._cli.api import grpc_command
 from dagster._cli.code_server import start_command
+from lone_server import serve
 
 from dagster_warm import command as module
 from dagster_warm.command import command
@@ -51,6 +54,20 @@ def test_as_an_entry_point_it_passes_other_commands_on_to_dagster() -> None:
     command = [sys.executable, "-m", "dagster_warm", "dagster", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert dagster.__version__ in done.stdout
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("options", [(), ("--no-reload",)], ids=["reloading", "once"])
+def test_it_ends_on_sigterm_also_where_it_inherits_that_sigint_is_ignored(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    (tmp_path / "served.py").write_text("import dagster as dg\n\ndefs = dg.Definitions()\n")
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with serve(tmp_path, [*options, "--python-file", "served.py"]):
+            pass  # leaving it sends SIGTERM, and waits
+    finally:
+        signal.signal(signal.SIGINT, ignored)
 
 
 def test_a_dagster_that_it_was_not_tested_with_is_warned_of_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:

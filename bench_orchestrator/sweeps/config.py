@@ -16,10 +16,10 @@ class SweepConfig(dg.Config):
 
     repeats: int = Field(ge=1, description="Measured launches per location, or per variant of an experiment.")
     warmups: int = Field(ge=0, description="Launches before those, recorded but not counted.")
-    seed: int = Field(
-        default=0,
+    seed: int | None = Field(
+        default=None,
         ge=0,
-        description="Determines the order of trials and the assets. 0: a new seed for each sweep.",
+        description="Determines the order of trials and the assets. None: a new seed for each sweep.",
     )
     timeout_s: float = Field(
         default=300,
@@ -39,8 +39,8 @@ class SweepConfig(dg.Config):
         description="Maximum wait before the first trial until the deployment's servers are idle, in seconds. 0: do "
         "not wait.",
     )
-    resume: str = Field(
-        default="",
+    resume: str | None = Field(
+        default=None,
         description="Id of an interrupted sweep of this scenario: launch its remaining trials, by its own plan. The "
         "other settings are ignored.",
     )

@@ -1,0 +1,235 @@
+"""The story of a sweep: refuse, open, plan, settle, record, launch.
+
+It runs in the process of the sweep's own run and knows nothing of jobs and ops: it yields what is to be recorded.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dagster import DagsterInstance
+
+from bench_orchestrator.analysis.lag_model import comparable_sizes, predict_lags
+from bench_orchestrator.model.errors import PreflightError, UnusableError
+from bench_orchestrator.model.instants import now_us
+from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
+from bench_orchestrator.model.plan import PlannedTrial, Prediction, Scenario, SweepPlan, Variant
+from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.sources.instance import IN_PROGRESS, find_runs, get_run, read_run_log
+from bench_orchestrator.sources.processes import UsageMeter, settle
+from bench_orchestrator.sweeps.config import SweepConfig
+from bench_orchestrator.sweeps.deployments import Site, open_sites
+from bench_orchestrator.sweeps.environment import blocking_limit, describe_environment
+from bench_orchestrator.sweeps.launching import trial_tags
+from bench_orchestrator.sweeps.planning import location_variants, plan_sweep
+from bench_orchestrator.sweeps.resuming import find_interrupted, missing_trials
+from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials, seconds
+from bench_orchestrator.timeline.stages import timeline
+from bench_orchestrator.webserver import Webserver, WebserverError
+
+SWEEP_POOL = "bench_sweep"
+"""With a limit of 1, a second sweep stays in the queue while one runs."""
+
+_SENSOR_PATIENCE_S = 90.0
+
+
+@dataclass(frozen=True)
+class Session:
+    """The run that carries out a sweep, and what it works with."""
+
+    run_id: str
+    run_tags: Mapping[str, str]
+    instance: DagsterInstance
+    webserver: Webserver
+    history: Callable[[], Iterable[Sweep]]
+    """Earlier sweeps of locations, which predictions rest on. May raise UnusableError."""
+    say: Callable[[str], None]
+    warn: Callable[[str], None]
+
+    @property
+    def home(self) -> Path:
+        """The folder of the instance."""
+        return Path(self.instance.root_directory)
+
+
+@dataclass(frozen=True)
+class TrialEntry:
+    """A trial that is over: the sweep's note on it, and the line of its log."""
+
+    note: TrialNote
+    line: str
+
+
+def carry_out(scenario: Scenario, config: SweepConfig, session: Session) -> Generator[SweepPlan | TrialEntry]:
+    """Carry out a sweep from the first check to the last trial; yields what to record, at once and in this order.
+
+    Raises:
+        PreflightError: nothing was launched; the message says why and what to do.
+        SweepAbortedError: the sweep ended early; the message says how far it came.
+    """
+    with ExitStack() as stack:
+        try:
+            _refuse_second_sweep(session)
+            earlier = find_interrupted(session.instance, scenario.name, config.resume) if config.resume else None
+            variants = _planned_variants(earlier.plan) if earlier else config.variants(scenario)
+            variants, sites = stack.enter_context(_open(scenario, variants, session))
+            if earlier:
+                plan, trials = _resume(earlier, sites, session)
+            else:
+                plan = _plan(scenario, config, variants, sites, session)
+                trials = plan.trials
+            _refuse_limits(plan, session)
+        except (PreflightError, WebserverError) as error:
+            raise PreflightError(f"Nothing was launched. {error}") from error
+        used = {site.name: site for site in sites.values()}
+        # Before the plan is recorded: `bench run` shows what the sweep says until then, and only its trials later.
+        settle([site.meter for site in used.values()], config.settle_s, session.say)
+        session.say(f"Sweep {plan.sweep_id}: {len(trials)} trials in {len(plan.locations)} locations, seed {plan.seed}")
+        yield plan
+        yield from _launch(plan, trials, used, session)
+
+
+def _refuse_second_sweep(session: Session) -> None:
+    """The pool holds a second sweep back; this is for deployments whose pools have no limit."""
+    own = get_run(session.instance, session.run_id)
+    others = find_runs(session.instance, {Tag.KIND: "sweep"}, statuses=IN_PROGRESS)
+    for other in others:
+        if own and (other.created_us, other.run_id) < (own.created_us, own.run_id):
+            raise PreflightError(
+                f"The sweep of run {other.run_id} is still running, and two at a time would measure each other. "
+                f"Wait for it; for a queue instead of this error, give the pool {SWEEP_POOL!r} a limit of 1: "
+                f"dagster instance concurrency set {SWEEP_POOL} 1"
+            )
+
+
+def _refuse_limits(plan: SweepPlan, session: Session) -> None:
+    """A trial beside the sweep needs a slot beside its own; those in the sweep's own deployments do not.
+
+    Raises:
+        PreflightError: the limits cannot let both run.
+    """
+    for trial in plan.trials:
+        if not trial.deployment:
+            blocked = blocking_limit(session.instance, dict(session.run_tags), trial_tags(plan, trial, 0))
+            if blocked:
+                raise PreflightError(f"The run limits cannot let the sweep and a trial run together: {blocked}")
+            return
+
+
+@contextmanager
+def _open(
+    scenario: Scenario, variants: tuple[Variant, ...], session: Session
+) -> Iterator[tuple[tuple[Variant, ...], Mapping[str, Site]]]:
+    """The variants and where each is launched; deployments of an experiment's own end with the block."""
+    here = Site(
+        "", session.webserver, session.instance, UsageMeter(session.home), describe_environment(session.instance)
+    )
+    if not scenario.variants:
+        yield variants, {variant.name: here for variant in variants}
+        return
+    directory = session.home / ".bench" / "experiments" / session.run_id
+    with open_sites(variants, here, directory, session.say) as opened:
+        yield opened
+
+
+def _plan(
+    scenario: Scenario,
+    config: SweepConfig,
+    variants: Sequence[Variant],
+    sites: Mapping[str, Site],
+    session: Session,
+) -> SweepPlan:
+    plan = plan_sweep(
+        f"{scenario.name}-{session.run_id[:8]}",
+        scenario,
+        variants,
+        sites,
+        repeats=config.repeats,
+        warmups=config.warmups,
+        seed=now_us() % 1_000_000 if config.seed is None else config.seed,
+        settings=config.model_dump(exclude={"seed", "resume"}),
+        # Sensors of a deployment that has just started are still adding dynamic partitions.
+        patience_s=_SENSOR_PATIENCE_S if any(site.name for site in sites.values()) else 0,
+    )
+    return replace(plan, predictions_s=_predict(plan, session))
+
+
+def _predict(plan: SweepPlan, session: Session) -> dict[str, Prediction]:
+    """What an earlier sweep lets expect of an experiment's sides, before any of them is launched."""
+    sizes = comparable_sizes(plan.variants)
+    if len(set(sizes.values())) < 2:  # there is nothing to predict where size makes no difference
+        return {}
+    try:
+        return predict_lags(session.history(), sizes, plan.environment["dequeue_interval_s"])
+    except UnusableError as error:
+        session.warn(f"Nothing is predicted: {error}")
+        return {}
+
+
+def _planned_variants(plan: SweepPlan) -> tuple[Variant, ...]:
+    """What a recorded plan launches: its variants, or its locations as they are."""
+    return plan.variants or location_variants([location.name for location in plan.locations])
+
+
+def _resume(earlier: Sweep, sites: Mapping[str, Site], session: Session) -> tuple[SweepPlan, tuple[PlannedTrial, ...]]:
+    """The plan of an interrupted sweep and the trials that it still owes; says what has changed since.
+
+    Raises:
+        PreflightError: its trials cannot be launched where they were.
+    """
+    plan = earlier.plan
+    here = {site.name for site in sites.values()}
+    if not here.issuperset(trial.deployment for trial in plan.trials):
+        raise PreflightError(
+            f"The sweep {plan.sweep_id} had deployments of its own, for locations that this deployment serves now. "
+            "Resume it where these are not served."
+        )
+    now = describe_environment(session.instance)
+    for name in ("dagster", "python", "bench", "cpu_model", "cpu_count"):
+        if plan.environment[name] != now[name]:
+            session.warn(f"{name} was {plan.environment[name]} when this sweep began and is {now[name]} now.")
+    owed = missing_trials(earlier)
+    return plan, tuple(trial for trial in plan.trials if trial.number in owed)
+
+
+def _launch(
+    plan: SweepPlan, trials: Sequence[PlannedTrial], sites: Mapping[str, Site], session: Session
+) -> Iterator[TrialEntry]:
+    counts = dict.fromkeys(Outcome, 0)
+    knobs = plan.settings
+    pace = Pace(knobs["timeout_s"], knobs["pause_s"], knobs["jitter_s"])
+
+    def summary(how: str) -> str:
+        """The last line of the sweep's log."""
+        ended = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) or "none"
+        return f"Sweep {plan.sweep_id} {how}: {sum(counts.values())} of {len(trials)} trials done ({ended})"
+
+    try:
+        for note in run_trials(plan, sites, pace=pace, trials=trials):
+            counts[note.outcome] += 1
+            line = _line(session.instance, plan, note)
+            (session.say if note.outcome is Outcome.OK else session.warn)(line)
+            yield TrialEntry(note, line)
+    except SweepAbortedError as error:
+        raise SweepAbortedError(f"{summary('is over')}. It ended early: {error}") from error
+    except Exception:
+        raise
+    except BaseException:  # how Dagster interrupts a run, while a trial is waited for or between two
+        session.warn(summary("was canceled"))
+        raise
+    session.say(summary("is over"))
+
+
+def _line(instance: DagsterInstance, plan: SweepPlan, note: TrialNote) -> str:
+    """One line of the sweep's log: which trial, how it ended, and what it took."""
+    trial = plan.trials[note.number - 1]
+    kind = "warm-up" if trial.warmup else f"block {trial.block}"
+    side = f"{trial.variant}, " if plan.variants else ""
+    line = f"trial {note.number}/{len(plan.trials)} {side}{trial.location} ({kind}): {note.outcome}"
+    log = note.log or (read_run_log(instance, note.run_id) if note.run_id else None)
+    if log is None or note.outcome is not Outcome.OK:
+        reason = note.reason or (log.failure if log else "")
+        return f"{line}, {reason}" if reason else line
+    times = timeline(log.events, requested_us=note.requested_us, created_us=None)
+    return f"{line}, queue {seconds(times.queue_us)}, init {seconds(times.init_us)}, lag {seconds(times.lag_us)}"

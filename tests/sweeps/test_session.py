@@ -1,0 +1,181 @@
+"""The story of a sweep, told in this process: real runs in small locations, and a stand-in for the webserver."""
+
+from typing import Any
+
+import dagster as dg
+import pytest
+from local_launches import FakeWebserverOfThisProcess
+from recording import make_run, run_sweep
+
+from bench_orchestrator.model.errors import PreflightError
+from bench_orchestrator.model.launch import Outcome
+from bench_orchestrator.model.plan import SweepPlan
+from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.scenarios.registry import SCENARIOS
+from bench_orchestrator.sources.instance import find_trial_runs
+from bench_orchestrator.sweeps.config import SweepConfig, scenario_config
+from bench_orchestrator.sweeps.runner import SweepAbortedError
+from bench_orchestrator.sweeps.session import Session, TrialEntry, carry_out
+
+Status = dg.DagsterRunStatus
+QUICK = SCENARIOS["quick"]
+
+
+def configured(**changes: Any) -> SweepConfig:
+    config: SweepConfig = scenario_config(QUICK)(
+        **{
+            "locations": ["a2", "a1p3"],
+            "repeats": 1,
+            "warmups": 1,
+            "seed": 7,
+            "pause_s": 0,
+            "jitter_s": 0,
+            "settle_s": 0,
+            **changes,
+        }
+    )
+    return config
+
+
+class Told:
+    """A session of a run that is in the instance, and what it said."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.webserver = FakeWebserverOfThisProcess(instance)
+        self.said: list[str] = []
+        self.warned: list[str] = []
+        self.session = Session(
+            run_id=make_run(instance, {Tag.KIND: "sweep"}, Status.STARTED),
+            run_tags={Tag.KIND: "sweep"},
+            instance=instance,
+            webserver=self.webserver,
+            history=tuple,
+            say=self.said.append,
+            warn=self.warned.append,
+        )
+
+    def carry_out(self, **changes: Any) -> tuple[SweepPlan, list[TrialEntry]]:
+        plan, *entries = carry_out(QUICK, configured(**changes), self.session)
+        assert isinstance(plan, SweepPlan)
+        trials = [entry for entry in entries if isinstance(entry, TrialEntry)]
+        assert len(trials) == len(entries)
+        return plan, trials
+
+
+@pytest.fixture
+def told(instance: dg.DagsterInstance) -> Told:
+    return Told(instance)
+
+
+class TestASweep:
+    def test_yields_its_plan_before_anything_is_launched(self, instance: dg.DagsterInstance, told: Told) -> None:
+        story = carry_out(QUICK, configured(), told.session)
+        plan = next(story)
+        assert isinstance(plan, SweepPlan)
+        assert (plan.sweep_id, plan.seed, len(plan.trials)) == (f"quick-{told.session.run_id[:8]}", 7, 4)
+        assert find_trial_runs(instance, plan.sweep_id) == []
+        story.close()
+        assert told.warned == []
+
+    def test_yields_each_trial_with_its_line_and_says_it(self, told: Told) -> None:
+        plan, trials = told.carry_out()
+        assert [(entry.note.number, entry.note.outcome) for entry in trials] == [(n, Outcome.OK) for n in range(1, 5)]
+        for entry, trial in zip(trials, plan.trials, strict=True):
+            kind = "warm-up" if trial.warmup else f"block {trial.block}"
+            assert entry.line.startswith(f"trial {trial.number}/4 {trial.location} ({kind}): ok, queue ")
+        assert told.said == [
+            f"Sweep {plan.sweep_id}: 4 trials in 2 locations, seed 7",
+            *(entry.line for entry in trials),
+            f"Sweep {plan.sweep_id} is over: 4 of 4 trials done (4 ok)",
+        ]
+        assert told.warned == []
+
+    def test_without_a_seed_chooses_one(self, told: Told) -> None:
+        plan, _ = told.carry_out(seed=None)
+        assert plan.seed > 0
+
+    def test_takes_any_seed(self, told: Told) -> None:
+        plan, _ = told.carry_out(seed=0)
+        assert plan.seed == 0
+
+    def test_records_what_it_was_asked_for(self, told: Told) -> None:
+        plan, _ = told.carry_out(timeout_s=42)
+        assert plan.settings == {
+            "repeats": 1,
+            "warmups": 1,
+            "timeout_s": 42.0,
+            "pause_s": 0.0,
+            "jitter_s": 0.0,
+            "settle_s": 0.0,
+            "locations": ["a2", "a1p3"],
+        }
+
+    def test_that_is_closed_between_two_trials_says_so(self, told: Told) -> None:
+        story = carry_out(QUICK, configured(), told.session)
+        plan, first = next(story), next(story)
+        assert isinstance(plan, SweepPlan)
+        assert isinstance(first, TrialEntry)
+        story.close()
+        assert told.warned == [f"Sweep {plan.sweep_id} was canceled: 1 of 4 trials done (1 ok)"]
+
+    def test_whose_webserver_stays_away_ends_early_and_says_how_far_it_came(self, told: Told) -> None:
+        told.webserver.away = True
+        with pytest.raises(SweepAbortedError, match=r"1 of 4 trials done \(1 rejected\)\. It ended early: The"):
+            told.carry_out(timeout_s=0.1)
+
+
+class TestRefusing:
+    def test_names_a_location_that_is_missing(self, instance: dg.DagsterInstance, told: Told) -> None:
+        with pytest.raises(PreflightError, match=r"Nothing was launched\. There is no code location 'a99'"):
+            told.carry_out(locations=["a2", "a99"])
+        assert len(instance.get_run_ids()) == 1
+
+    def test_an_earlier_sweep_that_is_running(self, instance: dg.DagsterInstance) -> None:
+        earlier = make_run(instance, {Tag.KIND: "sweep"}, Status.STARTED)
+        with pytest.raises(PreflightError, match=f"The sweep of run {earlier} is still running") as refused:
+            Told(instance).carry_out()
+        assert "dagster instance concurrency set bench_sweep 1" in str(refused.value)
+
+    def test_a_later_sweep_is_in_nobodys_way(self, instance: dg.DagsterInstance, told: Told) -> None:
+        make_run(instance, {Tag.KIND: "sweep"}, Status.STARTED)
+        told.carry_out()
+
+    @pytest.mark.parametrize("status", [Status.SUCCESS, Status.FAILURE])
+    def test_minds_no_sweep_that_is_over(self, instance: dg.DagsterInstance, status: Status) -> None:
+        make_run(instance, {Tag.KIND: "sweep"}, status)
+        Told(instance).carry_out()
+
+    def test_to_resume_what_is_not_there(self, told: Told) -> None:
+        with pytest.raises(PreflightError, match=r"Nothing was launched\. This deployment has no interrupted sweep"):
+            told.carry_out(resume="quick-0")
+
+
+class TestResuming:
+    @pytest.fixture
+    def interrupted(self, instance: dg.DagsterInstance, told: Told) -> SweepPlan:
+        """A sweep of four trials whose run failed after two."""
+        story = carry_out(QUICK, configured(), told.session)
+        plan, *entries = (next(story) for _ in range(3))
+        story.close()
+        assert isinstance(plan, SweepPlan)
+        run_sweep(instance, plan, [entry.note for entry in entries if isinstance(entry, TrialEntry)], RuntimeError)
+        told.session.instance.delete_run(told.session.run_id)
+        return plan
+
+    def test_launches_what_is_owed_by_the_old_plan(self, instance: dg.DagsterInstance, interrupted: SweepPlan) -> None:
+        told = Told(instance)
+        plan, trials = told.carry_out(resume=interrupted.sweep_id, repeats=99)
+        assert [entry.note.number for entry in trials] == [3, 4]
+        assert (plan.sweep_id, plan.trials) == (interrupted.sweep_id, interrupted.trials)
+        assert told.warned == []
+
+    def test_says_what_has_changed_since(
+        self, instance: dg.DagsterInstance, interrupted: SweepPlan, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            "bench_orchestrator.sweeps.session.describe_environment",
+            lambda _instance: {**interrupted.environment, "python": "9.9"},
+        )
+        told = Told(instance)
+        told.carry_out(resume=interrupted.sweep_id)
+        assert told.warned == [f"python was {interrupted.environment['python']} when this sweep began and is 9.9 now."]

@@ -1,0 +1,42 @@
+"""Waiting by looking: at least once, until it is so or the patience is over, and what is raised comes through."""
+
+import pytest
+
+from bench_orchestrator.waiting import poll
+
+
+class Looks:
+    def __init__(self, *seen: int) -> None:
+        self.seen = list(seen)
+        self.slept: list[float] = []
+
+    def __call__(self) -> int:
+        return self.seen.pop(0) if len(self.seen) > 1 else self.seen[0]
+
+
+def test_it_looks_until_a_look_satisfies_and_rests_in_between() -> None:
+    looks = Looks(0, 0, 7, 8)
+    assert poll(looks, patience_s=60, every_s=0.5, sleep=looks.slept.append) == 7
+    assert looks.slept == [0.5, 0.5]
+    assert looks.seen == [8]
+
+
+@pytest.mark.parametrize("patience_s", [0.0, -3.0])
+def test_without_patience_it_looks_once(patience_s: float) -> None:
+    looks = Looks(0, 7)
+    assert poll(looks, patience_s=patience_s, every_s=0.5, sleep=looks.slept.append) == 0
+    assert looks.slept == []
+
+
+def test_when_the_patience_is_over_it_returns_what_it_saw_last() -> None:
+    looks = Looks(1, 2, 3)
+    assert poll(looks, lambda seen: seen > 3, patience_s=0.05, every_s=0.01) == 3
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_what_a_look_raises_ends_the_wait(error: type[BaseException]) -> None:
+    def look() -> bool:
+        raise error("seen")
+
+    with pytest.raises(error, match="seen"):
+        poll(look, patience_s=60, every_s=0.5)
