@@ -90,7 +90,7 @@ def time_parts_s(instance: dg.DagsterInstance, run_id: str, folder: Path) -> dic
     for chart in CHARTS:
         save(chart.draw(sweep), folder, chart.stem)
     drawn = time.perf_counter()
-    n = len(sweep.launches)
+    n = len(sweep.trials)
     return {"read and compute": (read - start) / n, "save": (saved - read) / n, "draw": (drawn - saved) / n}
 
 

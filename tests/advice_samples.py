@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from experiment_samples import experiment_sweep
-from samples import CREATED_US, ENVIRONMENT, make_launch, make_sweep, measured_sweep
+from samples import CREATED_US, ENVIRONMENT, make_sweep, make_trial, measured_sweep, relaunched
 
 from bench_orchestrator.analysis.evaluation import evaluate
 from bench_orchestrator.analysis.evidence import Evidence
 from bench_orchestrator.analysis.lag_model import LagModel, fit_lags
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Launch, Sweep
+from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES, Stage
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 from synthetic_locations.shape import Shape
@@ -53,11 +53,11 @@ def sample_experiment(name: str, *, quick: bool = False) -> Sweep:
     effects = EFFECTS.get(name, {})
     return replace(
         sweep,
-        launches=tuple(
+        trials=tuple(
             with_stages(
-                replace(launch, sweep_id=sweep.plan.sweep_id), effects.get(launch.variant.removesuffix(", again"), {})
+                replace(trial, sweep_id=sweep.plan.sweep_id), effects.get(trial.variant.removesuffix(", again"), {})
             )
-            for launch in sweep.launches
+            for trial in sweep.trials
         ),
     )
 
@@ -68,21 +68,21 @@ def sample_evidence(*experiments: str, sized: bool = True) -> Evidence:
     return Evidence(sweeps, tuple(evaluate(sample_experiment(name)) for name in experiments or EXPERIMENTS))
 
 
-def with_stages(launch: Launch, factors: Mapping[Stage, float]) -> Launch:
+def with_stages(trial: Trial, factors: Mapping[Stage, float]) -> Trial:
     """The same launch, had these stages taken so many times as long."""
-    if launch.lag_us is None:
-        return launch
-    stages_us = {stage: round((us or 0) * factors.get(stage, 1)) for stage, us in launch.stages_us.items()}
-    longer_us = sum(stages_us.values()) - sum(us or 0 for us in launch.stages_us.values())
+    if trial.launch.lag_us is None:
+        return trial
+    stages_us = {stage: round((us or 0) * factors.get(stage, 1)) for stage, us in trial.launch.stages_us.items()}
+    longer_us = sum(stages_us.values()) - sum(us or 0 for us in trial.launch.stages_us.values())
     queue_us, init_us = (sum(stages_us[stage] for stage in stages) for stages in (QUEUE_STAGES, INIT_STAGES))
-    return replace(
-        launch,
+    return relaunched(
+        trial,
         stages_us=stages_us,
         queue_us=queue_us,
         init_us=init_us,
         lag_us=queue_us + init_us,
         time_to_code_us=sum(stages_us.values()),
-        work_us=None if launch.work_us is None else launch.work_us + longer_us,
+        work_us=None if trial.launch.work_us is None else trial.launch.work_us + longer_us,
     )
 
 
@@ -101,7 +101,7 @@ def sized_sweep(
     circumstances = {**ENVIRONMENT, **(environment or {})}
     interval_s = circumstances["dequeue_interval_s"] or 0
     sweep_id = f"{scenario}-{day}"
-    launches = tuple(
+    trials = tuple(
         replace(
             _sized_launch(block * len(sizes) + position, size, rng, noise, interval_s), sweep_id=sweep_id, block=block
         )
@@ -115,7 +115,7 @@ def sized_sweep(
         environment=circumstances,
         created_us=CREATED_US + day * 86_400 * MICROSECONDS,
     )
-    return Sweep(plan, "complete", launches)
+    return Sweep(plan, "complete", trials)
 
 
 def fitted(*sweeps: Sweep) -> LagModel:
@@ -124,8 +124,8 @@ def fitted(*sweeps: Sweep) -> LagModel:
     return model
 
 
-def _sized_launch(trial: int, assets: int, rng: random.Random, noise: float, interval_s: float) -> Launch:
+def _sized_launch(trial: int, assets: int, rng: random.Random, noise: float, interval_s: float) -> Trial:
     slow = rng.lognormvariate(0, noise) if noise else 1.0
     stages_us = {stage: round((a + b * assets) * slow * MICROSECONDS) for stage, (a, b) in STAGES_S.items()}
     stages_us[Stage.QUEUE_WAIT] = round((0.1 + rng.random() * interval_s) * MICROSECONDS)
-    return make_launch(trial, Shape(assets).name, stages_us=stages_us, size=(assets, 0))
+    return make_trial(trial, Shape(assets).name, stages_us=stages_us, size=(assets, 0))

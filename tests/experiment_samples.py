@@ -8,10 +8,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from samples import CREATED_US, ENVIRONMENT, make_launch, make_sweep, unmeasured
+from samples import CREATED_US, ENVIRONMENT, make_sweep, make_trial, relaunched, unmeasured
 
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Launch, Outcome, Sweep
+from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import Prediction, ServerState, Variant
 from bench_orchestrator.model.runs import StepSpan
 from bench_orchestrator.model.stages import Stage
@@ -39,11 +39,11 @@ def experiment_sweep(
         for variant in rng.sample(shuffled, len(shuffled))
     ]
     in_turn = [(repeats + 2, v, location) for v in variants if v.in_turn for location in v.locations]
-    launches = [
+    trials = [
         make_side_launch(variant, location, trial, block, rng, scenario=name, warmup=block == 1)
         for trial, (block, variant, location) in enumerate([*planned, *in_turn], start=1)
     ]
-    sweep = make_sweep(launches, scenario=name)
+    sweep = make_sweep(trials, scenario=name)
     plan = replace(
         sweep.plan,
         sweep_id=f"{name}-{SUFFIX}",
@@ -62,13 +62,13 @@ def experiment_sweep(
 def make_side_launch(
     variant: Variant,
     location: str,
-    trial: int,
+    number: int,
     block: int,
     rng: random.Random,
     *,
     scenario: str,
     warmup: bool = False,
-) -> Launch:
+) -> Trial:
     """A launch that did its work."""
     assets, work = asset_count(location), variant.work or 1
     in_process = "_inprocess" in location
@@ -88,8 +88,8 @@ def make_side_launch(
         Stage.STEP_INIT: 0.1 * slow,
     }
     stages_us = {stage: round(s * MICROSECONDS) for stage, s in stages_s.items()}
-    launch = make_launch(
-        trial,
+    trial = make_trial(
+        number,
         location,
         stages_us=stages_us,
         warmup=warmup,
@@ -100,7 +100,7 @@ def make_side_launch(
     code_us = sum(stages_us.values())
     each_us = round((step_s + 0.3) * MICROSECONDS)
     work_us = code_us + 200_000 + (steps - 1) * each_us
-    requested_us = CREATED_US + trial * 60 * MICROSECONDS
+    requested_us = CREATED_US + number * 60 * MICROSECONDS
     memory_bytes = 180e6 + assets * 12e3
     usage = {
         "run_cpu_s": (stages_s[Stage.WORKER_LOAD] + 1.5 + steps * step_s) * 0.9,
@@ -109,13 +109,17 @@ def make_side_launch(
         "daemon_cpu_s": 0.2,
         "wall_s": work_us / MICROSECONDS + 2,
     }
-    return replace(
-        launch,
+    trial = replace(
+        trial,
         sweep_id=f"{scenario}-{SUFFIX}",
         scenario=scenario,
-        executor="in_process" if in_process else "multiprocess",
         deployment="own",
         assets=variant.assets,
+        usage=usage | ({"throttled_s": 0.5 / variant.cpus} if variant.cpus else {}),
+    )
+    return relaunched(
+        trial,
+        executor="in_process" if in_process else "multiprocess",
         work=work,
         work_us=work_us,
         materialized_us=requested_us + work_us,
@@ -129,7 +133,6 @@ def make_side_launch(
             )
             for step in range(steps)
         ),
-        usage=usage | ({"throttled_s": 0.5 / variant.cpus} if variant.cpus else {}),
     )
 
 
@@ -150,14 +153,14 @@ def troubled_experiment() -> Sweep:
         ("path through nine", 10): (Outcome.CANCELED, "canceled from the UI"),
     }
 
-    def trouble(launch: Launch) -> Launch:
-        if launch.variant == "three locations":
-            return unmeasured(launch, Outcome.REJECTED, "the webserver refused: InvalidSubsetError")
-        if (ending := troubles.get((launch.variant, launch.block))) is not None:
-            return unmeasured(launch, *ending)
-        return launch
+    def trouble(trial: Trial) -> Trial:
+        if trial.variant == "three locations":
+            return unmeasured(trial, Outcome.REJECTED, "the webserver refused: InvalidSubsetError")
+        if (ending := troubles.get((trial.variant, trial.block))) is not None:
+            return unmeasured(trial, *ending)
+        return trial
 
-    return replace(sweep, launches=tuple(map(trouble, sweep.launches)))
+    return replace(sweep, trials=tuple(map(trouble, sweep.trials)))
 
 
 def only_variants(sweep: Sweep, names: Sequence[str]) -> Sweep:
@@ -169,4 +172,4 @@ def only_variants(sweep: Sweep, names: Sequence[str]) -> Sweep:
         trials=tuple(trial for trial in sweep.plan.trials if trial.variant in kept),
         settings={**sweep.plan.settings, "only": list(names)},
     )
-    return Sweep(plan, sweep.status, tuple(launch for launch in sweep.launches if launch.variant in kept))
+    return Sweep(plan, sweep.status, tuple(trial for trial in sweep.trials if trial.variant in kept))

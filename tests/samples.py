@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import Any
 
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Launch, Outcome, Sweep
+from bench_orchestrator.model.launch import Launch, Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import Pod
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES, BootStage, Boundary, Stage
@@ -45,8 +45,8 @@ SIZES: Mapping[str, tuple[int, int]] = {
 STUDY = ("a250", "a500", "a2k", "a5k", "a10k", "a1p2k", "a10p10k")
 
 
-def make_launch(
-    trial: int = 1,
+def make_trial(
+    number: int = 1,
     location: str = "a250",
     *,
     stages_us: Mapping[Stage, int] | None = None,
@@ -57,12 +57,20 @@ def make_launch(
     variant: str = "default",
     warnings: tuple[str, ...] = (),
     size: tuple[int, int] | None = None,
-) -> Launch:
-    """A launch whose instants, queue, init and lag all follow from its stages; unmeasured if not ok."""
+) -> Trial:
+    """A trial whose launch's instants, queue, init and lag all follow from its stages; unmeasured if not ok."""
     asset_count, partition_count = size or SIZES[location]
     launch = Launch(
+        run_id=None if outcome is Outcome.REJECTED else f"{number:08x}-0000-4000-8000-000000000000",
+        outcome=outcome,
+        reason=reason,
+        warnings=warnings,
+    )
+    if outcome is Outcome.OK:
+        launch = _with_stages(launch, number, location, stages_us or make_stages(location, random.Random(number)))
+    return Trial(
         sweep_id=SWEEP_ID,
-        trial=trial,
+        number=number,
         scenario="all-locations",
         variant=variant,
         location=location,
@@ -72,53 +80,47 @@ def make_launch(
         warmup=warmup,
         asset_key=f"{location}/asset_0",
         partition_key="p0" if partition_count else None,
-        outcome=outcome,
-        reason=reason,
-        run_id=None if outcome is Outcome.REJECTED else f"{trial:08x}-0000-4000-8000-000000000000",
-        executor=None,
-        at_us=dict.fromkeys(Boundary),
-        ended_us=None,
-        stages_us=dict.fromkeys(Stage),
-        queue_us=None,
-        init_us=None,
-        lag_us=None,
-        time_to_code_us=None,
-        warnings=warnings,
+        launches=(launch,),
     )
-    if outcome is not Outcome.OK:
-        return launch
-    stages = stages_us or make_stages(location, random.Random(trial))
-    starts = accumulate(stages.values(), initial=CREATED_US + trial * 60 * MICROSECONDS)
+
+
+def _with_stages(launch: Launch, number: int, location: str, stages_us: Mapping[Stage, int]) -> Launch:
+    starts = accumulate(stages_us.values(), initial=CREATED_US + number * 60 * MICROSECONDS)
     at_us = dict(zip(Boundary, starts, strict=True))
-    queue_us = sum(stages[stage] for stage in QUEUE_STAGES)
-    init_us = sum(stages[stage] for stage in INIT_STAGES)
+    queue_us = sum(stages_us[stage] for stage in QUEUE_STAGES)
+    init_us = sum(stages_us[stage] for stage in INIT_STAGES)
     return replace(
         launch,
         executor="multiprocess",
         at_us=at_us,
         ended_us=at_us[Boundary.STEP_STARTED] + 400_000,
-        stages_us=stages,
+        stages_us=stages_us,
         queue_us=queue_us,
         init_us=init_us,
         lag_us=queue_us + init_us,
-        time_to_code_us=sum(stages.values()),
+        time_to_code_us=sum(stages_us.values()),
         step_process={"import_s": 1.5, "rss_bytes": 210_000_000, "location": location},
     )
 
 
-def unmeasured(launch: Launch, outcome: Outcome, reason: str) -> Launch:
+def relaunched(trial: Trial, **changes: Any) -> Trial:
+    """The trial with these fields of its launch changed."""
+    return replace(trial, launches=(replace(trial.launch, **changes),))
+
+
+def unmeasured(trial: Trial, outcome: Outcome, reason: str) -> Trial:
     """The same trial, had it ended like that."""
-    bare = make_launch(
-        launch.trial,
-        launch.location,
+    bare = make_trial(
+        trial.number,
+        trial.location,
         outcome=outcome,
         reason=reason,
-        warmup=launch.warmup,
-        block=launch.block,
-        variant=launch.variant,
-        size=(launch.asset_count, launch.partition_count),
+        warmup=trial.warmup,
+        block=trial.block,
+        variant=trial.variant,
+        size=(trial.asset_count, trial.partition_count),
     )
-    return replace(bare, sweep_id=launch.sweep_id, scenario=launch.scenario, deployment=launch.deployment)
+    return replace(bare, sweep_id=trial.sweep_id, scenario=trial.scenario, deployment=trial.deployment)
 
 
 def make_stages(location: str, rng: random.Random) -> dict[Stage, int]:
@@ -139,10 +141,10 @@ def make_stages(location: str, rng: random.Random) -> dict[Stage, int]:
     return {stage: round(seconds[stage] * MICROSECONDS) for stage in Stage}
 
 
-def make_sweep(launches: Iterable[Launch], *, scenario: str = "all-locations", status: str = "complete") -> Sweep:
+def make_sweep(trials: Iterable[Trial], *, scenario: str = "all-locations", status: str = "complete") -> Sweep:
     """The sweep that led to these launches, with a plan that fits them."""
-    in_order = sorted(launches, key=lambda launch: launch.trial)
-    sizes = {launch.location: (launch.asset_count, launch.partition_count) for launch in in_order}
+    in_order = sorted(trials, key=lambda trial: trial.number)
+    sizes = {trial.location: (trial.asset_count, trial.partition_count) for trial in in_order}
     plan = SweepPlan(
         sweep_id=SWEEP_ID,
         scenario=scenario,
@@ -151,32 +153,32 @@ def make_sweep(launches: Iterable[Launch], *, scenario: str = "all-locations", s
         locations=tuple(Location(name, "__repository__", "__ASSET_JOB", *size) for name, size in sizes.items()),
         trials=tuple(
             PlannedTrial(
-                number=launch.trial,
-                block=launch.block,
-                location=launch.location,
-                variant=launch.variant,
-                warmup=launch.warmup,
-                asset_keys=(launch.asset_key,),
-                partition_key=launch.partition_key,
-                work=launch.work or None,
-                deployment=launch.deployment,
+                number=trial.number,
+                block=trial.block,
+                location=trial.location,
+                variant=trial.variant,
+                warmup=trial.warmup,
+                asset_keys=(trial.asset_key,),
+                partition_key=trial.partition_key,
+                work=trial.launch.work or None,
+                deployment=trial.deployment,
             )
-            for launch in in_order
+            for trial in in_order
         ),
         settings={"repeats": 5, "warmups": 1, "timeout_s": 300, "pause_s": 1.0, "jitter_s": 5.0},
         environment=ENVIRONMENT,
     )
-    return Sweep(plan=plan, status=status, launches=tuple(in_order))
+    return Sweep(plan=plan, status=status, trials=tuple(in_order))
 
 
 def measured_sweep(locations: Sequence[str] = STUDY, repeats: int = 5) -> Sweep:
     """A sweep in which every launch went well: one warm-up block, then `repeats` blocks."""
-    launches = [
-        make_launch(block * len(locations) + position + 1, location, block=block + 1, warmup=block == 0)
+    trials = [
+        make_trial(block * len(locations) + position + 1, location, block=block + 1, warmup=block == 0)
         for block in range(repeats + 1)
         for position, location in enumerate(locations)
     ]
-    return make_sweep(launches)
+    return make_sweep(trials)
 
 
 def troubled_sweep() -> Sweep:
@@ -188,32 +190,32 @@ def troubled_sweep() -> Sweep:
         ("a1p2k", 5): (Outcome.REJECTED, "the webserver refused: InvalidSubsetError"),
     }
 
-    def trouble(launch: Launch) -> Launch:
-        if launch.location == "a10k":
+    def trouble(trial: Trial) -> Trial:
+        if trial.location == "a10k":
             outcome, reason = Outcome.TIMED_OUT, "no STEP_START within 300 s"
-        elif (launch.location, launch.block) in troubles:
-            outcome, reason = troubles[launch.location, launch.block]
-        elif launch.trial == 20:
-            return replace(launch, warnings=("worker boot was negative by 3 ms: clocks differ; read as zero",))
+        elif (trial.location, trial.block) in troubles:
+            outcome, reason = troubles[trial.location, trial.block]
+        elif trial.number == 20:
+            return relaunched(trial, warnings=("worker boot was negative by 3 ms: clocks differ; read as zero",))
         else:
-            return launch
-        return unmeasured(launch, outcome, reason)
+            return trial
+        return unmeasured(trial, outcome, reason)
 
     sweep = measured_sweep()
-    return replace(sweep, launches=tuple(trouble(launch) for launch in sweep.launches))
+    return replace(sweep, trials=tuple(trouble(trial) for trial in sweep.trials))
 
 
 def failed_sweep() -> Sweep:
     """A sweep without one success."""
     return make_sweep(
-        make_launch(number, location, outcome=Outcome.REJECTED, reason="no such job")
+        make_trial(number, location, outcome=Outcome.REJECTED, reason="no such job")
         for number, location in enumerate(("a250", "a2k"), start=1)
     )
 
 
-def on_kubernetes(launch: Launch) -> Launch:
+def on_kubernetes(trial: Trial) -> Trial:
     """The launch with its worker boot in pieces: a tenth each, and the rest for the interpreter."""
-    whole_us = launch.stages_us[Stage.WORKER_BOOT] or 0
+    whole_us = trial.launch.stages_us[Stage.WORKER_BOOT] or 0
     boot_us = dict.fromkeys(BootStage, whole_us // 10)
     boot_us[BootStage.START_PYTHON] = whole_us - 4 * (whole_us // 10)
-    return replace(launch, boot_us=boot_us, pod=Pod(name="dagster-run-1-x", node="node1"))
+    return relaunched(trial, boot_us=boot_us, pod=Pod(name="dagster-run-1-x", node="node1"))

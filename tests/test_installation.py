@@ -32,7 +32,7 @@ def pip_install(folder: Path, *requirements: str | Path) -> Path:
     """Make an empty environment, install that, and return its scripts' folder."""
     venv.create(folder / "venv", with_pip=True)
     scripts = folder / "venv" / "bin"
-    pip: list[str | Path] = [scripts / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    pip: list[str | Path] = [scripts / "python", "-I", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     subprocess.run([*pip, *requirements], check=True)
     return scripts
 

@@ -125,11 +125,9 @@ def explain_errors(evidence: Evidence) -> Iterator[str]:
                 continue
             if side.is_again or model.plan.sweep_id not in predicted.basis:
                 continue
-            launch = next(one for one in evaluation.sweep.launches if one.measured and one.variant == side.name)
-            environment = plan.environment_of(launch.deployment)
-            expected = model.predict_stages(
-                launch.asset_count, dequeue_interval_s=environment.get("dequeue_interval_s")
-            )
+            trial = next(one for one in evaluation.sweep.trials if one.measured and one.variant == side.name)
+            environment = plan.environment_of(trial.deployment)
+            expected = model.predict_stages(trial.asset_count, dequeue_interval_s=environment.get("dequeue_interval_s"))
             measured = {stage: estimate for stage in expected if (estimate := side.stages_s.get(stage)) is not None}
             worst = sorted(measured, key=lambda stage: -abs(measured[stage].value - expected[stage].value))[:2]
             stages = ", ".join(

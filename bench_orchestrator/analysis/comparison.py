@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench_orchestrator.model.launch import Launch, Sweep
+from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.scenarios.experiments.experiment import LAG, stage_measure
 from bench_orchestrator.statistics import Comparison, Estimate, compare_unpaired, median
@@ -62,10 +62,10 @@ def compare_sweeps(before: Sweep, after: Sweep) -> Changes:
     if not common:
         raise IncomparableError(
             f"{before.plan.sweep_id} measured {_list(mine)}, {after.plan.sweep_id} measured {_list(theirs)}: "
-            "there is nothing that both did."
+            "they have nothing in common."
         )
     for place in common:
-        sizes = [(launches[0].asset_count, launches[0].partition_count) for launches in (mine[place], theirs[place])]
+        sizes = [(trials[0].asset_count, trials[0].partition_count) for trials in (mine[place], theirs[place])]
         if sizes[0] != sizes[1]:
             raise IncomparableError(
                 f"{place} has {sizes[0][0]} assets and {sizes[0][1]} partitions in {before.plan.sweep_id}, and "
@@ -85,22 +85,22 @@ def compare_sweeps(before: Sweep, after: Sweep) -> Changes:
     )
 
 
-def _places(sweep: Sweep) -> dict[str, list[Launch]]:
+def _places(sweep: Sweep) -> dict[str, list[Trial]]:
     """The launches that count, by where and how they were launched."""
     variants = {variant.name: variant for variant in sweep.plan.variants}
-    places: dict[str, list[Launch]] = {}
-    for launch in sweep.launches:
-        if not launch.measured or (launch.variant in variants and variants[launch.variant].in_turn):
+    places: dict[str, list[Trial]] = {}
+    for trial in sweep.trials:
+        if not trial.measured or (trial.variant in variants and variants[trial.variant].in_turn):
             continue
-        place = f"{launch.location}, {launch.variant}" if sweep.plan.variants else launch.location
-        places.setdefault(place, []).append(launch)
+        place = f"{trial.location}, {trial.variant}" if sweep.plan.variants else trial.location
+        places.setdefault(place, []).append(trial)
     return places
 
 
-def _changes(place: str, before: list[Launch], after: list[Launch]) -> Iterator[Change]:
+def _changes(place: str, before: list[Trial], after: list[Trial]) -> Iterator[Change]:
     for measure in _MEASURES:
         was_s, is_s = (
-            [value for launch in launches if (value := measure.of(launch)) is not None] for launches in (before, after)
+            [value for trial in trials if (value := measure.of(trial)) is not None] for trials in (before, after)
         )
         if was_s and is_s and (any(was_s) or any(is_s)):
             yield Change(place, measure.label, median(was_s), median(is_s), compare_unpaired(is_s, was_s))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from bench_orchestrator.analysis.lag_model import LagModel, shape_of
 from bench_orchestrator.analysis.summary import LAG_STAGES
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Launch, Sweep
+from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.plan import Variant
 from bench_orchestrator.model.stages import INIT_STAGES, Stage
 from bench_orchestrator.scenarios.experiments import Experiment
@@ -39,48 +39,48 @@ class Scale:
         fits = model is not None and baseline_assets >= SMALLEST and not experiment.flat
         return cls(model, assets / baseline_assets if fits else 1.0)
 
-    def lag_s(self, launch: Launch, queued: bool) -> float:
+    def lag_s(self, trial: Trial, queued: bool) -> float:
         """Its launch lag in seconds, with or without the wait in the queue."""
-        return sum(self._stages_s(launch, queued).values())
+        return sum(self._stages_s(trial, queued).values())
 
-    def start_s(self, launch: Launch) -> float:
+    def start_s(self, trial: Trial) -> float:
         """The seconds of it that a further step, one after the other, takes again: from the run's start to its own."""
-        stages_s = self._stages_s(launch, queued=False)
+        stages_s = self._stages_s(trial, queued=False)
         return sum(stages_s[stage] for stage in INIT_STAGES)
 
-    def later_s(self, launch: Launch) -> float | None:
+    def later_s(self, trial: Trial) -> float | None:
         """The seconds from its first step's start until all its work was done."""
-        if launch.work_us is None or launch.time_to_code_us is None:
+        if trial.launch.work_us is None or trial.launch.time_to_code_us is None:
             return None
-        return (launch.work_us - launch.time_to_code_us) / MICROSECONDS * self._growth(launch, *INIT_STAGES)
+        return (trial.launch.work_us - trial.launch.time_to_code_us) / MICROSECONDS * self._growth(trial, *INIT_STAGES)
 
-    def work_s(self, launch: Launch, queued: bool) -> float | None:
+    def work_s(self, trial: Trial, queued: bool) -> float | None:
         """Its seconds until all work was done, where each step that has a process loads the definitions in turn."""
-        if launch.work_us is None:
+        if trial.launch.work_us is None:
             return None
-        measured_s = _measured_s(launch)
-        more_s = {stage: at_size_s - measured_s[stage] for stage, at_size_s in self._stages_s(launch, queued).items()}
-        later_processes = launch.processes - 2
-        return launch.work_us / MICROSECONDS + sum(more_s.values()) + later_processes * more_s[Stage.STEP_LOAD]
+        measured_s = _measured_s(trial)
+        more_s = {stage: at_size_s - measured_s[stage] for stage, at_size_s in self._stages_s(trial, queued).items()}
+        later_processes = trial.launch.processes - 2
+        return trial.launch.work_us / MICROSECONDS + sum(more_s.values()) + later_processes * more_s[Stage.STEP_LOAD]
 
-    def _stages_s(self, launch: Launch, queued: bool) -> dict[Stage, float]:
+    def _stages_s(self, trial: Trial, queued: bool) -> dict[Stage, float]:
         """The seconds of each stage of its lag at the other size; none of the wait in the queue if not `queued`."""
-        stages_s = _measured_s(launch)
+        stages_s = _measured_s(trial)
         if not queued:
             stages_s[Stage.QUEUE_WAIT] = 0.0
-        if self.model is not None and _has_forkserver(launch.location):
+        if self.model is not None and _has_forkserver(trial.location):
             # A forkserver loads the definitions before it forks the step: beyond what a process takes to start.
-            plain_s = self.model.stage_s(Stage.STEP_BOOT, launch.asset_count)
+            plain_s = self.model.stage_s(Stage.STEP_BOOT, trial.asset_count)
             loading_s = max(0.0, stages_s[Stage.STEP_BOOT] - plain_s)
-            stages_s[Stage.STEP_BOOT] += loading_s * (self._growth(launch, Stage.STEP_LOAD) - 1)
+            stages_s[Stage.STEP_BOOT] += loading_s * (self._growth(trial, Stage.STEP_LOAD) - 1)
         for stage in (Stage.WORKER_LOAD, Stage.STEP_LOAD):
-            stages_s[stage] *= self._growth(launch, stage)
+            stages_s[stage] *= self._growth(trial, stage)
         return stages_s
 
-    def _growth(self, launch: Launch, *stages: Stage) -> float:
+    def _growth(self, trial: Trial, *stages: Stage) -> float:
         if self.model is None or self.times == 1:
             return 1.0
-        return self.model.growth(stages, of=launch.asset_count, to=launch.asset_count * self.times)
+        return self.model.growth(stages, of=trial.asset_count, to=trial.asset_count * self.times)
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,11 @@ class CarriedSweep:
 
     def lag_s(self, variant: str) -> Mapping[int, float]:
         """The launch lags."""
-        return {block: self.scale.lag_s(launch, self.queued) for block, launch in self._launches(variant).items()}
+        return {block: self.scale.lag_s(trial, self.queued) for block, trial in self._trials(variant).items()}
 
     def work_s(self, variant: str) -> Mapping[int, float]:
         """From the request until all work was done."""
-        return _known(self._launches(variant), lambda launch: self.scale.work_s(launch, self.queued))
+        return _known(self._trials(variant), lambda trial: self.scale.work_s(trial, self.queued))
 
     def starts_s(self, variant: str, steps: int) -> Mapping[int, float]:
         """The launch lags with the starts of further steps, one after the other."""
@@ -110,31 +110,31 @@ class CarriedSweep:
 
     def _further_step_s(self, variant: str) -> Mapping[int, float]:
         """What each further step takes: measured, where a variant launches several steps in the same location."""
-        launches = self._launches(variant)
+        trials = self._trials(variant)
         variants = self.sweep.plan.variants
         one = next((known for known in variants if known.name == variant), None)
         several = next((other for other in variants if one is not None and _does_more(other, one)), None)
         if one is None or several is None:
-            return {block: self.scale.start_s(launch) for block, launch in launches.items()}
+            return {block: self.scale.start_s(trial) for block, trial in trials.items()}
         further = (several.work or 0) - (one.work or 0)
-        longer_s, shorter_s = (_known(some, self.scale.later_s) for some in (self._launches(several.name), launches))
+        longer_s, shorter_s = (_known(some, self.scale.later_s) for some in (self._trials(several.name), trials))
         return {block: (longer_s[block] - shorter_s[block]) / further for block in longer_s.keys() & shorter_s.keys()}
 
-    def _launches(self, variant: str) -> dict[int, Launch]:
-        return {one.block: one for one in self.sweep.launches if one.measured and one.variant == variant}
+    def _trials(self, variant: str) -> dict[int, Trial]:
+        return {one.block: one for one in self.sweep.trials if one.measured and one.variant == variant}
 
 
-def _known(launches: Mapping[int, Launch], quantity: Callable[[Launch], float | None]) -> dict[int, float]:
-    return {block: value for block, launch in launches.items() if (value := quantity(launch)) is not None}
+def _known(trials: Mapping[int, Trial], quantity: Callable[[Trial], float | None]) -> dict[int, float]:
+    return {block: value for block, trial in trials.items() if (value := quantity(trial)) is not None}
 
 
 def _does_more(other: Variant, one: Variant) -> bool:
     return other.locations == one.locations and (other.work or 0) > (one.work or 0) and not other.in_turn
 
 
-def _measured_s(launch: Launch) -> dict[Stage, float]:
+def _measured_s(trial: Trial) -> dict[Stage, float]:
     """The seconds of each stage of its lag; a stage that it did not have took none."""
-    return {stage: (launch.stages_us.get(stage) or 0) / MICROSECONDS for stage in LAG_STAGES}
+    return {stage: (trial.launch.stages_us.get(stage) or 0) / MICROSECONDS for stage in LAG_STAGES}
 
 
 def _has_forkserver(location: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench_orchestrator.analysis.summary import LAG_STAGES
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Launch, Sweep
+from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.plan import Prediction, ServerState, SweepPlan, Variant
 from bench_orchestrator.model.stages import INIT_STAGES, Stage
 from bench_orchestrator.statistics import Bend, Estimate, Fit, find_bend, fit_line
@@ -42,13 +42,13 @@ class LagModel:
 
     plan: SweepPlan
     """Of the sweep that it was made of."""
-    launches: tuple[Launch, ...]
+    trials: tuple[Trial, ...]
     """Measured, with every stage of the lag known, of at least `MIN_SIZES` sizes."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """The numbers of assets measured, ascending."""
-        return tuple(sorted({launch.asset_count for launch in self.launches}))
+        return tuple(sorted({trial.asset_count for trial in self.trials}))
 
     @property
     def dequeue_interval_s(self) -> float | None:
@@ -60,9 +60,7 @@ class LagModel:
     def basis(self) -> str:
         """What this rests on, in words."""
         smallest, *_, largest = self.sizes
-        return (
-            f"{len(self.launches)} launches in locations of {smallest:,} to {largest:,} assets ({self.plan.sweep_id})"
-        )
+        return f"{len(self.trials)} launches in locations of {smallest:,} to {largest:,} assets ({self.plan.sweep_id})"
 
     @cached_property
     def line(self) -> Fit:
@@ -86,7 +84,7 @@ class LagModel:
             steps: how many processes start before the last step begins, its predecessors' computing not counted.
         """
         further = steps - 1
-        line = self._fit(lambda launch: unqueued_s(launch) + further * stages_s(launch, INIT_STAGES)).predict(assets)
+        line = self._fit(lambda trial: unqueued_s(trial) + further * stages_s(trial, INIT_STAGES)).predict(assets)
         least_s, most_s = self._queue_s(dequeue_interval_s)
         return Prediction(
             value=line.value + (least_s + most_s) / 2,
@@ -98,7 +96,7 @@ class LagModel:
     def predict_stages(self, assets: int, *, dequeue_interval_s: float | None) -> dict[Stage, Estimate]:
         """The median of each stage of the lag, in seconds, with its interval. Medians do not add up."""
         least_s, most_s = self._queue_s(dequeue_interval_s)
-        wait = Estimate((least_s + most_s) / 2, least_s, most_s, 1.0, len(self.launches))
+        wait = Estimate((least_s + most_s) / 2, least_s, most_s, 1.0, len(self.trials))
         return {
             stage: wait if stage is Stage.QUEUE_WAIT else self._stage_lines[stage].predict(assets)
             for stage in LAG_STAGES
@@ -136,11 +134,11 @@ class LagModel:
     def _stage_lines(self) -> dict[Stage, Fit]:
         return {stage: self._fit(partial(stages_s, stages=(stage,))) for stage in UNQUEUED_STAGES}
 
-    def _fit(self, quantity: Callable[[Launch], float]) -> Fit:
+    def _fit(self, quantity: Callable[[Trial], float]) -> Fit:
         return fit_line(*self._points(quantity))
 
-    def _points(self, quantity: Callable[[Launch], float]) -> tuple[list[float], list[float]]:
-        return [float(launch.asset_count) for launch in self.launches], [quantity(launch) for launch in self.launches]
+    def _points(self, quantity: Callable[[Trial], float]) -> tuple[list[float], list[float]]:
+        return [float(trial.asset_count) for trial in self.trials], [quantity(trial) for trial in self.trials]
 
     def _queue_s(self, interval_s: float | None) -> tuple[float, float]:
         """The least and the most that the median wait in the queue can be.
@@ -151,7 +149,7 @@ class LagModel:
         """
         if interval_s is None:
             return 0.0, 0.0
-        waits_s = sorted(stages_s(launch, (Stage.QUEUE_WAIT,)) for launch in self.launches)
+        waits_s = sorted(stages_s(trial, (Stage.QUEUE_WAIT,)) for trial in self.trials)
         longest_s = waits_s[(len(waits_s) - 1) * 9 // 10]
         shares_s = sorted((waits_s[0], max(0.0, longest_s - (self.dequeue_interval_s or 0.0))))
         return shares_s[0] + interval_s / 2, shares_s[1] + interval_s / 2
@@ -225,31 +223,31 @@ def _unsplit(shape: Shape) -> Shape:
     return replace(shape, dependencies=Dependencies.NONE, span=0, part=None)
 
 
-def unqueued_s(launch: Launch) -> float:
+def unqueued_s(trial: Trial) -> float:
     """The launch lag without the wait in the queue, in seconds."""
-    return stages_s(launch, UNQUEUED_STAGES)
+    return stages_s(trial, UNQUEUED_STAGES)
 
 
 def _model(sweep: Sweep) -> LagModel | None:
     if sweep.plan.scenario not in FITTED_SCENARIOS:
         return None
-    launches = tuple(
-        launch
-        for launch in sweep.launches
-        if launch.measured
-        and is_plain(launch.location)
-        and all(launch.stages_us.get(stage) is not None for stage in UNQUEUED_STAGES)
+    trials = tuple(
+        trial
+        for trial in sweep.trials
+        if trial.measured
+        and is_plain(trial.location)
+        and all(trial.launch.stages_us.get(stage) is not None for stage in UNQUEUED_STAGES)
     )
-    sizes = {launch.asset_count for launch in launches}
+    sizes = {trial.asset_count for trial in trials}
     if len(sizes) < MIN_SIZES or max(sizes) - min(sizes) < MIN_SPAN:
         return None
-    return LagModel(sweep.plan, launches)
+    return LagModel(sweep.plan, trials)
 
 
 def _circumstances(plan: SweepPlan) -> list[Any]:
     return [plan.environment.get(name) for name in _CIRCUMSTANCES]
 
 
-def stages_s(launch: Launch, stages: Iterable[Stage]) -> float:
+def stages_s(trial: Trial, stages: Iterable[Stage]) -> float:
     """The seconds of these stages together; one that the launch did not have took none."""
-    return sum(launch.stages_us.get(stage) or 0 for stage in stages) / MICROSECONDS
+    return sum(trial.launch.stages_us.get(stage) or 0 for stage in stages) / MICROSECONDS

@@ -164,8 +164,8 @@ class _Judge:
 
     def _asset_count(self, side: Side) -> int:
         """Of the first location that it was measured in."""
-        launches = self.evaluation.sweep.launches
-        return next(launch.asset_count for launch in launches if launch.measured and launch.variant == side.name)
+        trials = self.evaluation.sweep.trials
+        return next(trial.asset_count for trial in trials if trial.measured and trial.variant == side.name)
 
     def _reach(self, count: int, scale: Scale) -> tuple[bool, str]:
         """Whether what was measured with so many assets says something of the user's number, and how, in words."""

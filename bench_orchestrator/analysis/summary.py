@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any
 
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Launch, Outcome, Sweep
+from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.stages import (
     INIT_STAGES,
@@ -124,11 +124,11 @@ def sweep_rows(sweep: Sweep, *, in_turn: bool = True) -> tuple[Row, ...]:
         in_turn: whether to include the variants that are launched in turn, and not compared.
     """
     if not sweep.plan.variants:
-        return location_rows(sweep.launches)
+        return location_rows(sweep.trials)
     sizes = {location.name: location.asset_count for location in sweep.plan.locations}
-    groups: defaultdict[str, list[Launch]] = defaultdict(list)
-    for launch in sweep.launches:
-        groups[launch.variant].append(launch)
+    groups: defaultdict[str, list[Trial]] = defaultdict(list)
+    for trial in sweep.trials:
+        groups[trial.variant].append(trial)
     return tuple(
         _row(
             groups[variant.name],
@@ -137,19 +137,19 @@ def sweep_rows(sweep: Sweep, *, in_turn: bool = True) -> tuple[Row, ...]:
             label=variant.name,
             size="",
             asset_count=sum(sizes.get(location, 0) for location in variant.locations),
-            partition_count=max((launch.partition_count for launch in groups[variant.name]), default=0),
+            partition_count=max((trial.partition_count for trial in groups[variant.name]), default=0),
         )
         for variant in sweep.plan.variants
         if in_turn or not variant.in_turn
     )
 
 
-def location_rows(launches: Iterable[Launch]) -> tuple[Row, ...]:
+def location_rows(trials: Iterable[Trial]) -> tuple[Row, ...]:
     """One row for each location and variant, ordered by assets, then partitions, then name, then variant."""
-    groups: defaultdict[tuple[int, int, str, str], list[Launch]] = defaultdict(list)
-    for launch in launches:
-        key = (launch.asset_count, launch.partition_count, launch.location, launch.variant)
-        groups[key].append(launch)
+    groups: defaultdict[tuple[int, int, str, str], list[Trial]] = defaultdict(list)
+    for trial in trials:
+        key = (trial.asset_count, trial.partition_count, trial.location, trial.variant)
+        groups[key].append(trial)
     several_variants = len({variant for *_, variant in groups}) > 1
     return tuple(
         _row(
@@ -171,16 +171,16 @@ def shared_environment(plan: SweepPlan) -> dict[str, Any]:
     return {name: value for name, value in plan.environment.items() if all(e.get(name) == value for e in others)}
 
 
-def lag_fits(launches: Iterable[Launch]) -> dict[str, Fit]:
+def lag_fits(trials: Iterable[Trial]) -> dict[str, Fit]:
     """The line through launch lag (ms) against number of assets, by variant: its slope is ms per asset.
 
     Only locations without partitions take part, so that nothing but the number of assets differs. A variant
     with fewer than two sizes has no line and is left out.
     """
     points: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
-    for launch in launches:
-        if launch.measured and launch.lag_us is not None and not launch.partition_count:
-            points[launch.variant].append((float(launch.asset_count), launch.lag_us / 1000))
+    for trial in trials:
+        if trial.measured and trial.launch.lag_us is not None and not trial.partition_count:
+            points[trial.variant].append((float(trial.asset_count), trial.launch.lag_us / 1000))
     return {
         variant: fit_line([x for x, _ in pairs], [y for _, y in pairs])
         for variant, pairs in sorted(points.items())
@@ -189,7 +189,7 @@ def lag_fits(launches: Iterable[Launch]) -> dict[str, Fit]:
 
 
 def _row(
-    launches: Sequence[Launch],
+    trials: Sequence[Trial],
     *,
     location: str,
     variant: str,
@@ -198,12 +198,12 @@ def _row(
     asset_count: int,
     partition_count: int,
 ) -> Row:
-    measured = [launch for launch in launches if launch.measured]
-    warmups = [launch for launch in launches if launch.warmup]
-    trials = [launch for launch in launches if not launch.warmup]
+    measured = [trial for trial in trials if trial.measured]
+    warmups = [trial for trial in trials if trial.warmup]
+    trials = [trial for trial in trials if not trial.warmup]
     with_lag = sorted(
-        (launch for launch in measured if launch.lag_us is not None),
-        key=lambda launch: (launch.lag_us, launch.trial),
+        (trial for trial in measured if trial.launch.lag_us is not None),
+        key=lambda trial: (trial.launch.lag_us, trial.number),
     )
     return Row(
         location=location,
@@ -215,20 +215,20 @@ def _row(
         warmups=len(warmups),
         outcomes=_count_outcomes(trials),
         warmup_outcomes=_count_outcomes(warmups),
-        queue_s=_median_s(launch.queue_us for launch in measured),
-        init_s=_median_s(launch.init_us for launch in measured),
-        lag_s=_median_s(launch.lag_us for launch in measured),
-        time_to_code_s=_median_s(launch.time_to_code_us for launch in measured),
-        stages_s={stage: _median_s(launch.stages_us.get(stage) for launch in measured) for stage in Stage},
+        queue_s=_median_s(trial.launch.queue_us for trial in measured),
+        init_s=_median_s(trial.launch.init_us for trial in measured),
+        lag_s=_median_s(trial.launch.lag_us for trial in measured),
+        time_to_code_s=_median_s(trial.launch.time_to_code_us for trial in measured),
+        stages_s={stage: _median_s(trial.launch.stages_us.get(stage) for trial in measured) for stage in Stage},
         boot_s=_boot_s(measured),
-        kubernetes_s=_median_s(_kubernetes_us(launch) for launch in measured),
-        kubernetes_percent=_median_percent((_kubernetes_us(launch), launch.lag_us) for launch in measured),
+        kubernetes_s=_median_s(_kubernetes_us(trial) for trial in measured),
+        kubernetes_percent=_median_percent((_kubernetes_us(trial), trial.launch.lag_us) for trial in measured),
         shares_percent={
-            stage: _median_percent((launch.stages_us.get(stage), launch.lag_us) for launch in measured)
+            stage: _median_percent((trial.launch.stages_us.get(stage), trial.launch.lag_us) for trial in measured)
             for stage in LAG_STAGES
         },
-        lags_s=_samples_s(launch.lag_us for launch in measured),
-        inits_s=_samples_s(launch.init_us for launch in measured),
+        lags_s=_samples_s(trial.launch.lag_us for trial in measured),
+        inits_s=_samples_s(trial.launch.init_us for trial in measured),
         median_launch=_median_launch(with_lag),
     )
 
@@ -240,8 +240,8 @@ def _describe_size(asset_count: int, partition_count: int) -> str:
     return " \N{MULTIPLICATION SIGN} ".join(words)
 
 
-def _count_outcomes(launches: Iterable[Launch]) -> dict[Outcome, int]:
-    counts = Counter(launch.outcome for launch in launches)
+def _count_outcomes(trials: Iterable[Trial]) -> dict[Outcome, int]:
+    counts = Counter(trial.outcome for trial in trials)
     return {outcome: counts[outcome] for outcome in Outcome}
 
 
@@ -254,13 +254,13 @@ def _median_s(durations_us: Iterable[int | None]) -> Estimate | None:
     return median(samples_s) if samples_s else None
 
 
-def _boot_s(measured: Sequence[Launch]) -> dict[BootStage, Estimate]:
-    medians = {stage: _median_s(launch.boot_us.get(stage) for launch in measured) for stage in BootStage}
+def _boot_s(measured: Sequence[Trial]) -> dict[BootStage, Estimate]:
+    medians = {stage: _median_s(trial.launch.boot_us.get(stage) for trial in measured) for stage in BootStage}
     return {stage: estimate for stage, estimate in medians.items() if estimate}
 
 
-def _kubernetes_us(launch: Launch) -> int | None:
-    return sum(launch.boot_us[stage] for stage in KUBERNETES_STAGES) if launch.boot_us else None
+def _kubernetes_us(trial: Trial) -> int | None:
+    return sum(trial.launch.boot_us[stage] for stage in KUBERNETES_STAGES) if trial.launch.boot_us else None
 
 
 def _median_percent(parts_us: Iterable[tuple[int | None, int | None]]) -> Estimate | None:
@@ -269,7 +269,7 @@ def _median_percent(parts_us: Iterable[tuple[int | None, int | None]]) -> Estima
     return median(shares) if shares else None
 
 
-def _median_launch(by_lag: Sequence[Launch]) -> MedianLaunch | None:
+def _median_launch(by_lag: Sequence[Trial]) -> MedianLaunch | None:
     """The median of launches that are sorted by their lag and all have one."""
     if not by_lag:
         return None
@@ -278,25 +278,25 @@ def _median_launch(by_lag: Sequence[Launch]) -> MedianLaunch | None:
     def mean_s(durations_us: Iterable[int | None]) -> float:
         return sum(duration_us or 0 for duration_us in durations_us) / len(middle) / MICROSECONDS
 
-    split = all(launch.boot_us for launch in middle)
-    pieces_us = [_pieces_us(launch, split=split) for launch in middle]
+    split = all(trial.launch.boot_us for trial in middle)
+    pieces_us = [_pieces_us(trial, split=split) for trial in middle]
     pieces_s = {
         piece: mean_s(pieces.get(piece) for pieces in pieces_us)
         for piece in PIECES
         if any(pieces.get(piece) is not None for pieces in pieces_us)
     }
-    lag_s = mean_s(launch.lag_us for launch in middle)
+    lag_s = mean_s(trial.launch.lag_us for trial in middle)
     return MedianLaunch(
-        queue_s=mean_s(launch.queue_us for launch in middle),
-        init_s=mean_s(launch.init_us for launch in middle),
+        queue_s=mean_s(trial.launch.queue_us for trial in middle),
+        init_s=mean_s(trial.launch.init_us for trial in middle),
         lag_s=lag_s,
         pieces_s=pieces_s,
     )
 
 
-def _pieces_us(launch: Launch, *, split: bool) -> dict[Piece, int | None]:
+def _pieces_us(trial: Trial, *, split: bool) -> dict[Piece, int | None]:
     """What a launch's bar is stacked from."""
     whole = (Stage.WORKER_BOOT,) if split else ()
-    stages: dict[Piece, int | None] = {stage: us for stage, us in launch.stages_us.items() if stage not in whole}
-    boot: dict[Piece, int | None] = {stage: launch.boot_us[stage] for stage in launch.boot_us if split}
+    stages: dict[Piece, int | None] = {stage: us for stage, us in trial.launch.stages_us.items() if stage not in whole}
+    boot: dict[Piece, int | None] = {stage: trial.launch.boot_us[stage] for stage in trial.launch.boot_us if split}
     return stages | boot

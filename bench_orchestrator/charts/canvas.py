@@ -89,7 +89,7 @@ def frame(
     sweep: Sweep, title: str, note: str, height_inches: float, panels: int = 1, columns: int | None = None
 ) -> tuple[Figure, list[Axes]]:
     """An empty chart of a sweep: its title above and, below, a note and the circumstances of the measurement."""
-    executors = {launch.executor for launch in sweep.launches if launch.executor}
+    executors = {trial.launch.executor for trial in sweep.trials if trial.launch.executor}
     circumstances = describe_circumstances(sweep.plan.created_us, shared_environment(sweep.plan), executors)
     figure = sheet(title, [note, circumstances], height_inches)
     columns = columns or panels

@@ -37,7 +37,7 @@ class Chart:
 
 def all_locations(sweep: Sweep) -> Figure:
     """Queue and init time of each location's median launch, the lag's interval, every launch as a dot."""
-    rows = location_rows(sweep.launches)
+    rows = location_rows(sweep.trials)
 
     def pieces(launch: MedianLaunch) -> list[tuple[str, float]]:
         return [(canvas.QUEUE, launch.queue_s), (canvas.INIT, launch.init_s)]
@@ -48,7 +48,7 @@ def all_locations(sweep: Sweep) -> Figure:
         if row.lag_s is None:
             continue
         marks.draw_interval(ax, row.lag_s, position + 0.36)
-        ax.plot(row.lags_s, [position + 0.36] * len(row.lags_s), **dots)
+        marks.draw_launches(ax, row.lags_s, position + 0.36, **dots)
         marks.label_end(ax, row.lag_s.value, position, f"{row.lag_s.value:.1f} s", row)
     legend = [
         canvas.patch(color=canvas.QUEUE, label="queue time"),
@@ -80,8 +80,8 @@ def stage_breakdown(sweep: Sweep) -> Figure:
 
 def lag_vs_assets(sweep: Sweep) -> Figure:
     """Launch lag against the number of assets, with a line; locations without partitions only."""
-    rows = [row for row in location_rows(sweep.launches) if not row.partition_count]
-    fits = lag_fits(sweep.launches)
+    rows = [row for row in location_rows(sweep.trials) if not row.partition_count]
+    fits = lag_fits(sweep.trials)
     note = f"Launches: n = {sum(len(row.lags_s) for row in rows)}"
     if fits:
         coverage = min(fit.slope.coverage for fit in fits.values())
@@ -99,7 +99,7 @@ def lag_vs_assets(sweep: Sweep) -> Figure:
             ends = (0, max(row.asset_count for row in mine if row.lags_s))
             ax.plot(ends, [fit.predict(x).value / 1000 for x in ends], color=colour, lw=1.2, alpha=0.6)
         for row in mine:
-            ax.plot([row.asset_count] * len(row.lags_s), row.lags_s, "o", ms=4.5, mew=0, color=colour, alpha=0.5)
+            marks.draw_launches(ax, row.asset_count, row.lags_s, ms=4.5, mew=0, color=colour, alpha=0.5)
             if row.lag_s is not None:
                 ax.plot(row.asset_count, row.lag_s.value, "_", ms=13, mew=2, color=canvas.INK)
     if len(variants) > 1:
@@ -117,7 +117,7 @@ def lag_vs_assets(sweep: Sweep) -> Figure:
 
 def assets_vs_partitions(sweep: Sweep) -> Figure:
     """Lag and init time of every launch, location by location: partitions against assets."""
-    rows = location_rows(sweep.launches)
+    rows = location_rows(sweep.trials)
     figure, axes = canvas.frame(
         sweep, wording.comparison(rows), canvas.sample_note(rows), marks.rows_height(rows), panels=2
     )
@@ -133,7 +133,7 @@ def assets_vs_partitions(sweep: Sweep) -> Figure:
         marks.lay_out_rows(ax, rows, unit, named=ax is axes[0])
         for position, (row, (estimate, values_s)) in enumerate(zip(rows, samples, strict=True)):
             colour = canvas.INIT if row.partition_count else canvas.QUEUE
-            ax.plot(values_s, [position + 0.18] * len(values_s), "o", ms=4.5, mew=0, color=colour, alpha=0.7)
+            marks.draw_launches(ax, values_s, position + 0.18, ms=4.5, mew=0, color=colour, alpha=0.7)
             if estimate is not None:
                 marks.draw_interval(ax, estimate, position - 0.1)
                 ax.plot(estimate.value, position - 0.1, "D", ms=4, color=canvas.INK)
@@ -179,7 +179,7 @@ def trial_outcomes(sweep: Sweep) -> Figure:
 
 
 def _has_trials(sweep: Sweep) -> bool:
-    return bool(sweep.launches)
+    return bool(sweep.trials)
 
 
 def _compares_locations(sweep: Sweep) -> bool:
@@ -187,12 +187,12 @@ def _compares_locations(sweep: Sweep) -> bool:
 
 
 def _has_sizes(sweep: Sweep) -> bool:
-    sizes = {launch.asset_count for launch in sweep.launches if not launch.partition_count}
+    sizes = {trial.asset_count for trial in sweep.trials if not trial.partition_count}
     return _compares_locations(sweep) and len(sizes) > 1
 
 
 def _has_both_kinds(sweep: Sweep) -> bool:
-    return _compares_locations(sweep) and len({bool(launch.partition_count) for launch in sweep.launches}) > 1
+    return _compares_locations(sweep) and len({bool(trial.partition_count) for trial in sweep.trials}) > 1
 
 
 CHARTS: tuple[Chart, ...] = (

@@ -71,7 +71,7 @@ def command(
     console = open_console(as_json=as_json)
     sweep = measure(scenario, config, names or (), url, console)
     publish(sweep, open_results(), console, as_json=as_json)
-    sys.exit(0 if all(launch.outcome is Outcome.OK for launch in sweep.launches) else 1)
+    sys.exit(0 if all(trial.outcome is Outcome.OK for trial in sweep.trials) else 1)
 
 
 def _planned_locations(sweep_id: str | None) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def publish(figure: "Figure", results: ResultsResource, stem: str) -> dict[str, 
 
 def _summary(sweep: Sweep) -> str:
     """The median lags, short enough (under 1,000 characters) for the UI to show inline, with bars to compare by eye."""
-    rows = [row for row in location_rows(sweep.launches) if row.lag_s is not None]
+    rows = [row for row in location_rows(sweep.trials) if row.lag_s is not None]
     longest_s = max((row.lag_s.value for row in rows if row.lag_s), default=0)
     lines = ["| location | n | lag, s | |", "|---|---|---|---|"]
     for row in rows[:10]:
@@ -89,7 +89,7 @@ def _summary(sweep: Sweep) -> str:
 def _rows(sweep: Sweep) -> list[dict[str, str | int | float | None]]:
     """The medians of each location with the ends of their intervals, in seconds."""
     rows: list[dict[str, str | int | float | None]] = []
-    for row in location_rows(sweep.launches):
+    for row in location_rows(sweep.trials):
         cells: dict[str, str | int | float | None] = {"location": row.label, "size": row.size, "n": row.n}
         for name, estimate in (("lag", row.lag_s), ("queue", row.queue_s), ("init", row.init_s)):
             ends = (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
@@ -102,12 +102,12 @@ def _rows(sweep: Sweep) -> list[dict[str, str | int | float | None]]:
 def _numbers(sweep: Sweep) -> dict[str, Any]:
     """The chart's numbers, for the UI to plot over time."""
     numbers: dict[str, Any] = {}
-    for row in location_rows(sweep.launches):
+    for row in location_rows(sweep.trials):
         numbers[f"n/{row.label}"] = row.n
         for name, estimate in (("lag", row.lag_s), ("queue", row.queue_s), ("init", row.init_s)):
             if estimate is not None:
                 numbers[f"{name}_s/{row.label}"] = round(estimate.value, 3)
-    for variant, fit in lag_fits(sweep.launches).items():
+    for variant, fit in lag_fits(sweep.trials).items():
         numbers[f"slope_ms_per_asset/{variant}"] = round(fit.slope.value, 4)
         if fit.slope.low is not None and fit.slope.high is not None:
             numbers[f"slope_ms_per_asset_low/{variant}"] = round(fit.slope.low, 4)

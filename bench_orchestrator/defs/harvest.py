@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.sweeps import sweeps
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
-from bench_orchestrator.model.launch import Launch, Outcome, Sweep
+from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
 from bench_orchestrator.sources.instance import FINISHED, IN_PROGRESS, Run, end_as_failed, find_runs
 from bench_orchestrator.sweeps.harvest import harvest_sweep
@@ -51,7 +51,7 @@ def launch_measurements(
     run_ids = config.sweep_runs or [
         run.run_id for run in find_runs(context.instance, {Tag.KIND: "sweep"}, statuses=FINISHED)
     ]
-    launches: list[Launch] = []
+    trials: list[Trial] = []
     harvested: list[Sweep] = []
     for run_id in run_ids:
         sweep = harvest_sweep(context.instance, run_id)
@@ -61,19 +61,19 @@ def launch_measurements(
             )
             continue
         results.store.save(sweep)
-        context.log.info(f"Harvested {sweep.plan.sweep_id}: {len(sweep.launches)} launches, {sweep.status}")
+        context.log.info(f"Harvested {sweep.plan.sweep_id}: {len(sweep.trials)} launches, {sweep.status}")
         harvested.append(sweep)
-        launches.extend(sweep.launches)
-    return dg.MaterializeResult(metadata=_metadata(harvested, launches, results))
+        trials.extend(sweep.trials)
+    return dg.MaterializeResult(metadata=_metadata(harvested, trials, results))
 
 
-def _metadata(harvested: list[Sweep], launches: list[Launch], results: ResultsResource) -> dict[str, Any]:
-    counts = {outcome: sum(launch.outcome is outcome for launch in launches) for outcome in Outcome}
+def _metadata(harvested: list[Sweep], trials: list[Trial], results: ResultsResource) -> dict[str, Any]:
+    counts = {outcome: sum(trial.outcome is outcome for trial in trials) for outcome in Outcome}
     metadata: dict[str, Any] = {
         "sweeps": len(harvested),
-        "launches": len(launches),
+        "launches": len(trials),
         **{f"launches/{outcome}": count for outcome, count in counts.items()},
-        "launches_with_warnings": sum(bool(launch.warnings) for launch in launches),
+        "launches_with_warnings": sum(bool(launch.warnings) for trial in trials for launch in trial.launches),
         "database": dg.MetadataValue.path(results.store.path),
     }
     if len(harvested) == 1:

@@ -16,7 +16,7 @@ from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.report.advice import render_claims, render_remedies
 from bench_orchestrator.report.html import render_page
 from bench_orchestrator.report.markdown import Picture, render_markdown
-from bench_orchestrator.results.rows import LAUNCH_COLUMNS, launch_record
+from bench_orchestrator.results.rows import LAUNCH_COLUMNS, launch_rows
 from bench_orchestrator.results.store import Store
 
 
@@ -105,7 +105,7 @@ def _write(path: Path, text: str) -> Path:
 
 def _write_launches(sweep: Sweep, files: ReportFiles) -> None:
     """The raw rows in trial order, every column of a launch, as CSV and Parquet."""
-    rows = json.dumps([launch_record(launch) for launch in sweep.launches])
+    rows = json.dumps([row for trial in sweep.trials for row in launch_rows(trial)])
     structure = json.dumps([dict(LAUNCH_COLUMNS)])
     with duckdb.connect() as connection:
         connection.execute(

@@ -9,7 +9,7 @@ from bench_orchestrator.analysis import wording
 from bench_orchestrator.analysis.evaluation import Evaluation, evaluate, is_experiment
 from bench_orchestrator.analysis.summary import Row, lag_fits, shared_environment, sweep_rows
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Launch, Outcome, Sweep
+from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.stages import PIECES, Stage
 from bench_orchestrator.report import experiment
@@ -41,7 +41,7 @@ def render_markdown(sweep: Sweep, pictures: Sequence[Picture], advice: Sequence[
         *(experiment.render_evidence(evaluation) if evaluation else ()),
         *_stages(rows),
         *_failures(sweep),
-        *_warnings(sweep.launches),
+        *_warnings(sweep.trials),
         *_environment(sweep.plan),
         *_method(sweep),
     ]
@@ -52,7 +52,7 @@ def _answer(sweep: Sweep, rows: Sequence[Row], evaluation: Evaluation | None, ad
     """The first screen: the answer, what to do first, the other findings, and all of it in numbers."""
     scenario = SCENARIOS.get(sweep.plan.scenario)
     yield f"# {escape(scenario.question if scenario else sweep.plan.scenario)}"
-    fits = lag_fits(sweep.launches)
+    fits = lag_fits(sweep.trials)
     yield f"**{evaluation.answer if evaluation else wording.dominance_in_seconds(rows)}.**"
     if advice:
         yield "What to do first:"
@@ -125,7 +125,7 @@ def _stages(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _failures(sweep: Sweep) -> Iterator[str]:
-    failed = [launch for launch in sweep.launches if launch.outcome is not Outcome.OK]
+    failed = [trial for trial in sweep.trials if trial.outcome is not Outcome.OK]
     yield "## Trials without a measurement"
     if not failed:
         yield "None."
@@ -134,21 +134,22 @@ def _failures(sweep: Sweep) -> Iterator[str]:
         ["trial", "launched", "outcome", "reason", "run"],
         (
             [
-                f"{launch.trial}{' (warm-up)' if launch.warmup else ''}",
-                escape(f"{launch.variant}: {launch.location}" if sweep.plan.variants else launch.location),
-                wording.describe_outcome(launch.outcome),
-                escape(launch.reason),
-                escape(launch.run_id or "none"),
+                f"{trial.number}{' (warm-up)' if trial.warmup else ''}",
+                escape(f"{trial.variant}: {trial.location}" if sweep.plan.variants else trial.location),
+                wording.describe_outcome(trial.outcome),
+                escape(trial.reason),
+                escape(trial.launch.run_id or "none"),
             ]
-            for launch in failed
+            for trial in failed
         ),
     )
 
 
-def _warnings(launches: Sequence[Launch]) -> Iterator[str]:
+def _warnings(trials: Sequence[Trial]) -> Iterator[str]:
     doubts = [
-        f"- trial {launch.trial} ({escape(launch.location)}): {escape(warning)}"
-        for launch in launches
+        f"- trial {trial.number} ({escape(trial.location)}): {escape(warning)}"
+        for trial in trials
+        for launch in trial.launches
         for warning in launch.warnings
     ]
     if doubts:

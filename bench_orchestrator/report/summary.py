@@ -91,7 +91,7 @@ def summarize(sweep: Sweep) -> dict[str, Any]:
 def _summarize_locations(sweep: Sweep, rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "locations": [_summarize_row(row) for row in rows],
-        "lag_ms_per_asset": {variant: asdict(fit.slope) for variant, fit in lag_fits(sweep.launches).items()},
+        "lag_ms_per_asset": {variant: asdict(fit.slope) for variant, fit in lag_fits(sweep.trials).items()},
     }
 
 
@@ -156,7 +156,7 @@ def _say_sides(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _say_rows(sweep: Sweep, rows: Sequence[Row]) -> Iterator[str]:
-    fits = lag_fits(sweep.launches)
+    fits = lag_fits(sweep.trials)
     yield "Medians with the interval that covers the true median as often as stated."
     if fits:
         yield f"{wording.growth(fits)}."
@@ -170,13 +170,13 @@ def _failures(sweep: Sweep) -> Iterator[str]:
     """The trials that gave no measurement, equal ones together."""
     failed = Counter(
         (
-            launch.variant if sweep.plan.variants else launch.location,
-            launch.outcome,
-            launch.reason,
-            launch.warmup,
+            trial.variant if sweep.plan.variants else trial.location,
+            trial.outcome,
+            trial.reason,
+            trial.warmup,
         )
-        for launch in sweep.launches
-        if launch.outcome is not Outcome.OK
+        for trial in sweep.trials
+        if trial.outcome is not Outcome.OK
     )
     for (where, outcome, reason, warmup), count in failed.items():
         yield f"{where}{' (warm-up)' if warmup else ''}: {count} {wording.describe_outcome(outcome)}: {reason}"

@@ -1,29 +1,37 @@
-"""A launch as one flat row: what the results database, CSV and Parquet hold of it."""
+"""A trial as flat rows, one for each launch: what the results database, CSV and Parquet hold of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
-from bench_orchestrator.model.launch import Launch
+from bench_orchestrator.model.launch import Launch, Trial
 from bench_orchestrator.model.stages import Boundary, Stage
 
+Row = dict[str, str | int | bool | None]
 
-def launch_record(launch: Launch) -> dict[str, str | int | bool | None]:
-    """The launch as one flat row, keyed by `LAUNCH_COLUMNS`; what has several values is JSON text."""
+
+def launch_rows(trial: Trial) -> Iterator[Row]:
+    """One flat row for each of a trial's launches, keyed by `LAUNCH_COLUMNS`; what has several values is JSON text."""
+    return (_row(trial, launch) for launch in trial.launches)
+
+
+def _row(trial: Trial, launch: Launch) -> Row:
     flattened: dict[str, str | int | None] = {
-        "outcome": launch.outcome.value,
-        "path": launch.path.value,
+        "trial": trial.number,
+        "outcome": (launch.outcome or trial.outcome).value,
+        "path": trial.path.value,
         **{f"{boundary}_at_us": launch.at_us.get(boundary) for boundary in Boundary},
         **{f"{stage}_us": launch.stages_us.get(stage) for stage in Stage},
         "warnings": json.dumps(launch.warnings),
         "step_process": json.dumps(dict(launch.step_process), sort_keys=True),
         "steps": json.dumps([asdict(step) for step in launch.steps]),
-        "usage": json.dumps(dict(launch.usage), sort_keys=True),
+        "usage": json.dumps(dict(trial.usage), sort_keys=True),
         "template": json.dumps(dict(launch.template), sort_keys=True),
         "boot": json.dumps(dict(launch.boot_us)),
         "pod": json.dumps(asdict(launch.pod)) if launch.pod else None,
     }
-    return {column: flattened[column] if column in flattened else getattr(launch, column) for column in LAUNCH_COLUMNS}
+    plain = {**vars(trial), **vars(launch)}
+    return {column: flattened[column] if column in flattened else plain[column] for column in LAUNCH_COLUMNS}
 
 
 LAUNCH_COLUMNS: Mapping[str, str] = {
@@ -63,4 +71,4 @@ LAUNCH_COLUMNS: Mapping[str, str] = {
     "boot": "VARCHAR",
     "pod": "VARCHAR",
 }
-"""The columns of `launch_record`, in order, and their SQL types."""
+"""The columns of `launch_rows`, in order, and their SQL types."""

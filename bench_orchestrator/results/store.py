@@ -18,11 +18,11 @@ from pydantic import TypeAdapter
 
 from bench_orchestrator import settings
 from bench_orchestrator.model.errors import UnusableError
-from bench_orchestrator.model.launch import Launch, Outcome, Sweep
+from bench_orchestrator.model.launch import Launch, Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import LaunchPath, SweepPlan
 from bench_orchestrator.model.runs import Pod, StepSpan
 from bench_orchestrator.model.stages import BootStage, Boundary, Stage
-from bench_orchestrator.results.rows import LAUNCH_COLUMNS, launch_record
+from bench_orchestrator.results.rows import LAUNCH_COLUMNS, launch_rows
 
 _HELD = "Could not set lock on file"
 """What DuckDB says when another process has the file open."""
@@ -66,12 +66,12 @@ class Store:
         return cls(directory / "bench.duckdb")
 
     def save(self, sweep: Sweep) -> None:
-        """Write a sweep and its launches, replacing what was known of them, in one transaction.
+        """Write a sweep and its trials, replacing what was known of them, in one transaction.
 
         Raises:
             StoreError: another process holds the file for longer than the wait, or it is no results database.
         """
-        rows = json.dumps([launch_record(launch) for launch in sweep.launches])
+        rows = json.dumps([row for trial in sweep.trials for row in launch_rows(trial)])
         with self.connect(read_only=False) as connection:
             connection.execute("BEGIN")
             connection.execute(
@@ -89,7 +89,7 @@ class Store:
             connection.execute("COMMIT")
 
     def load(self, sweep_id: str) -> Sweep:
-        """A sweep with its launches in trial order.
+        """A sweep with its trials in order.
 
         Raises:
             UnknownSweepError: there is none of that id.
@@ -101,8 +101,8 @@ class Store:
                 raise UnknownSweepError(f"There is no sweep {sweep_id!r} in {self.path}. `bench sweeps` lists them.")
             records = connection.execute("SELECT * FROM launches WHERE sweep_id = ? ORDER BY trial", [sweep_id])
             names = [column[0] for column in records.description or ()]
-            launches = tuple(_launch(dict(zip(names, row, strict=True))) for row in records.fetchall())
-        return Sweep(_PLAN.validate_json(found[1]), found[0], launches)
+            trials = tuple(_trial(dict(zip(names, row, strict=True))) for row in records.fetchall())
+        return Sweep(_PLAN.validate_json(found[1]), found[0], trials)
 
     def list_sweeps(self) -> list[SweepSummary]:
         """Every sweep, latest first; none where nothing has been harvested yet."""
@@ -167,6 +167,18 @@ class Store:
             delay_s = min(2 * delay_s, 1.0)
 
 
+def _trial(record: dict[str, Any]) -> Trial:
+    return Trial(
+        **{name: record[name] for name in LAUNCH_COLUMNS if name in Trial.__dataclass_fields__}
+        | {
+            "number": record["trial"],
+            "launches": (_launch(record),),
+            "path": LaunchPath(record["path"]),
+            "usage": json.loads(record["usage"]),
+        }
+    )
+
+
 def _launch(record: dict[str, Any]) -> Launch:
     return Launch(
         **{name: record[name] for name in LAUNCH_COLUMNS if name in Launch.__dataclass_fields__}
@@ -176,9 +188,7 @@ def _launch(record: dict[str, Any]) -> Launch:
             "stages_us": {stage: record[f"{stage}_us"] for stage in Stage},
             "warnings": tuple(json.loads(record["warnings"])),
             "step_process": json.loads(record["step_process"]),
-            "path": LaunchPath(record["path"]),
             "steps": tuple(StepSpan(**step) for step in json.loads(record["steps"])),
-            "usage": json.loads(record["usage"]),
             "template": json.loads(record["template"]),
             "boot_us": {BootStage(stage): us for stage, us in json.loads(record["boot"]).items()},
             "pod": Pod(**json.loads(record["pod"])) if record["pod"] else None,

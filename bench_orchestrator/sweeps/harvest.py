@@ -1,23 +1,21 @@
-"""From a sweep's journal and its trials' event logs to one launch per planned trial.
+"""From a sweep's journal and its trials' event logs to what became of each planned trial.
 
 Derives everything from the instance, so that doing it again gives the same rows, and so that whatever was killed in
 between costs nothing but time.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dagster import DagsterInstance, DagsterRunStatus
 
-from bench_orchestrator.model.launch import Launch, Outcome, Sweep, TrialNote
+from bench_orchestrator.model.launch import Launch, Outcome, Sweep, Trial, TrialNote
 from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import RunLog
-from bench_orchestrator.model.stages import Boundary, Stage
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sources.instance import OUTCOMES, Run, find_trial_runs, get_run, read_run_logs
 from bench_orchestrator.sweeps.journal import read_journal
-from bench_orchestrator.timeline.stages import timeline
-from bench_orchestrator.timeline.worker_boot import boot_stages
+from bench_orchestrator.timeline.launches import launch_of
 
 _DUMP = " Debug information for "
 """What dagster-k8s goes on with where it gives a run up: all that it finds out about the pod."""
@@ -32,7 +30,7 @@ _STATUS = {DagsterRunStatus.SUCCESS: "complete", DagsterRunStatus.CANCELED: "can
 
 
 def harvest_sweep(instance: DagsterInstance, sweep_run_id: str) -> Sweep | None:
-    """The sweep that a run carried out, one launch for every planned trial; None where it never had a plan.
+    """The sweep that a run carried out, with every trial that was planned; None where it never had a plan.
 
     Raises:
         ValueError: the instance has no run of that id.
@@ -51,13 +49,12 @@ def harvest_sweep(instance: DagsterInstance, sweep_run_id: str) -> Sweep | None:
         runs.setdefault(int(run.tags[Tag.TRIAL]), []).append(run)
     traces = [_trace(plan, notes.get(trial.number), runs.get(trial.number, [])) for trial in plan.trials]
     logs = read_run_logs(instance, [trace.run_id for trace in traces if trace and trace.log is None])
-    launches = []
-    for trial, trace in zip(plan.trials, traces, strict=True):
-        note = notes.get(trial.number)
+    trials = []
+    for planned, trace in zip(plan.trials, traces, strict=True):
         log = (trace.log or logs[trace.run_id]) if trace else RunLog()
-        location = places[trial.deployment, trial.location]
-        launches.append(_launch(plan, trial, location, trace, log, note, sweep_run))
-    return Sweep(plan, _STATUS.get(sweep_run.status, "failed"), tuple(launches))
+        location = places[planned.deployment, planned.location]
+        trials.append(_trial(plan, planned, location, trace, log, notes.get(planned.number), sweep_run))
+    return Sweep(plan, _STATUS.get(sweep_run.status, "failed"), tuple(trials))
 
 
 @dataclass(frozen=True)
@@ -92,78 +89,56 @@ def _trace(plan: SweepPlan, note: TrialNote | None, runs: Sequence[Run]) -> _Tra
     )
 
 
-def _launch(
+def _trial(
     plan: SweepPlan,
-    trial: PlannedTrial,
+    planned: PlannedTrial,
     location: Location,
     trace: _Trace | None,
     log: RunLog,
     note: TrialNote | None,
     sweep_run: Run,
-) -> Launch:
-    times = timeline(
-        log.events,
+) -> Trial:
+    launch = launch_of(
+        trace.run_id if trace else None,
+        log,
+        outcome=OUTCOMES.get(trace.status) if trace else None,
         requested_us=trace.requested_us if trace else None,
         created_us=trace.created_us if trace else None,
+        pod=note.pod if note else None,
     )
-    outcome, reason = _outcome(trace, log, trial, note, sweep_run, has_lag=times.lag_us is not None)
-    pod = note.pod if note else None
-    if pod and pod.trouble and outcome is not Outcome.OK:
-        reason = f"{pod.trouble} ({reason.partition(_DUMP)[0]})"
-    boot_us, doubts = boot_stages(
-        log.events,
-        pod,
-        starting_us=times.at_us[Boundary.STARTING],
-        worker_boot_us=times.stages_us[Stage.WORKER_BOOT],
-    )
-    requested_us = times.at_us[Boundary.REQUESTED]
-    return Launch(
+    return Trial(
         sweep_id=plan.sweep_id,
-        trial=trial.number,
+        number=planned.number,
         scenario=plan.scenario,
-        variant=trial.variant,
-        location=trial.location,
+        variant=planned.variant,
+        location=planned.location,
         asset_count=location.asset_count,
         partition_count=location.partition_count,
-        block=trial.block,
-        warmup=trial.warmup,
-        asset_key=trial.asset_keys[0],
-        partition_key=trial.partition_key,
-        outcome=outcome,
-        reason=reason,
-        run_id=trace.run_id if trace else None,
-        executor=times.executor,
-        at_us=times.at_us,
-        ended_us=times.ended_us,
-        stages_us=times.stages_us,
-        queue_us=times.queue_us,
-        init_us=times.init_us,
-        lag_us=times.lag_us,
-        time_to_code_us=times.time_to_code_us,
-        warnings=(*times.warnings, *trace.warnings, *doubts) if trace else (),
-        step_process=log.step_process,
-        deployment=trial.deployment,
-        path=trial.path,
-        assets=len(trial.asset_keys),
-        work=log.work,
-        materialized_us=log.materialized_us,
-        work_us=log.materialized_us - requested_us if log.materialized_us and requested_us else None,
-        steps=log.steps,
-        template=log.template,
+        block=planned.block,
+        warmup=planned.warmup,
+        asset_key=planned.asset_keys[0],
+        partition_key=planned.partition_key,
+        launches=(_judged(launch, trace, planned, note, sweep_run),),
+        deployment=planned.deployment,
+        path=planned.path,
+        assets=len(planned.asset_keys),
         usage=note.usage if note else {},
-        boot_us=boot_us,
-        pod=pod,
     )
+
+
+def _judged(
+    launch: Launch, trace: _Trace | None, planned: PlannedTrial, note: TrialNote | None, sweep_run: Run
+) -> Launch:
+    """The launch with its outcome as a trial: what it planned, and what its sweep knows of it, count as well."""
+    outcome, reason = _outcome(launch, trace, planned, note, sweep_run)
+    if launch.pod and launch.pod.trouble and outcome is not Outcome.OK:
+        reason = f"{launch.pod.trouble} ({reason.partition(_DUMP)[0]})"
+    warnings = (*launch.warnings, *(trace.warnings if trace else ()))
+    return replace(launch, outcome=outcome, reason=reason, warnings=warnings)
 
 
 def _outcome(
-    trace: _Trace | None,
-    log: RunLog,
-    trial: PlannedTrial,
-    note: TrialNote | None,
-    sweep_run: Run,
-    *,
-    has_lag: bool,
+    launch: Launch, trace: _Trace | None, planned: PlannedTrial, note: TrialNote | None, sweep_run: Run
 ) -> tuple[Outcome, str]:
     """The run's own log first, the sweep's note where the log cannot tell."""
     if trace is None:
@@ -172,18 +147,20 @@ def _outcome(
         if note is not None:
             return Outcome.LOST, f"its run {note.run_id} is no longer in the instance"
         # Runs in a deployment of the sweep's own are gone with it; elsewhere, no run means no launch.
-        when = "over" if trial.deployment else "launched"
+        when = "over" if planned.deployment else "launched"
         if sweep_run.status is DagsterRunStatus.CANCELED:
             return Outcome.CANCELED, f"the sweep was canceled before this trial was {when}"
         return Outcome.LOST, f"the sweep ended before this trial was {when}"
     if note is not None and note.outcome is Outcome.TIMED_OUT:
         return Outcome.TIMED_OUT, note.reason
-    if trace.status is DagsterRunStatus.SUCCESS:
-        if trial.work is not None and log.work != trial.work:
-            return Outcome.FAILED, f"it succeeded, but did {log.work} of {trial.work} units of work"
-        return (Outcome.OK, "") if has_lag else (Outcome.LOST, "it succeeded, but its log lacks events")
-    if trace.status is DagsterRunStatus.FAILURE:
-        return Outcome.FAILED, log.failure or "the run failed and its log does not say why"
-    if trace.status is DagsterRunStatus.CANCELED:
-        return Outcome.CANCELED, "the run was canceled"
+    match launch.outcome:
+        case Outcome.OK:
+            if planned.work is not None and launch.work != planned.work:
+                return Outcome.FAILED, f"it succeeded, but did {launch.work} of {planned.work} units of work"
+            lacks_events = launch.lag_us is None
+            return (Outcome.LOST, "it succeeded, but its log lacks events") if lacks_events else (Outcome.OK, "")
+        case Outcome.FAILED:
+            return Outcome.FAILED, launch.reason or "the run failed and its log does not say why"
+        case Outcome.CANCELED:
+            return Outcome.CANCELED, "the run was canceled"
     return Outcome.TIMED_OUT, f"still {trace.status.value} after the sweep was over"

@@ -43,4 +43,4 @@ def missing_trials(sweep: Sweep) -> frozenset[int]:
 
     What failed, was refused or took too long is a result and is not tried again.
     """
-    return frozenset(launch.trial for launch in sweep.launches if launch.outcome in (Outcome.LOST, Outcome.CANCELED))
+    return frozenset(trial.number for trial in sweep.trials if trial.outcome in (Outcome.LOST, Outcome.CANCELED))

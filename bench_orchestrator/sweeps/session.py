@@ -97,8 +97,8 @@ def _refuse_second_sweep(session: Session) -> None:
     for other in others:
         if own and (other.created_us, other.run_id) < (own.created_us, own.run_id):
             raise PreflightError(
-                f"The sweep of run {other.run_id} is still running, and two at a time would measure each other. "
-                f"Wait for it; for a queue instead of this error, give the pool {SWEEP_POOL!r} a limit of 1: "
+                f"The sweep of run {other.run_id} is still running, and two at a time would disturb each other. "
+                f"Wait for it. To queue sweeps instead, give the pool {SWEEP_POOL!r} a limit of 1: "
                 f"dagster instance concurrency set {SWEEP_POOL} 1"
             )
 
@@ -113,7 +113,7 @@ def _refuse_limits(plan: SweepPlan, session: Session) -> None:
         if not trial.deployment:
             blocked = blocking_limit(session.instance, dict(session.run_tags), trial_tags(plan, trial, 0))
             if blocked:
-                raise PreflightError(f"The run limits cannot let the sweep and a trial run together: {blocked}")
+                raise PreflightError(f"The run limits do not let the sweep and a trial run together: {blocked}")
             return
 
 
@@ -156,7 +156,7 @@ def _plan(
 
 
 def _predict(plan: SweepPlan, session: Session) -> dict[str, Prediction]:
-    """What an earlier sweep lets expect of an experiment's sides, before any of them is launched."""
+    """Predict the lag of an experiment's sides from earlier sweeps, before any of them is launched."""
     sizes = comparable_sizes(plan.variants)
     if len(set(sizes.values())) < 2:  # there is nothing to predict where size makes no difference
         return {}
@@ -182,8 +182,8 @@ def _resume(earlier: Sweep, sites: Mapping[str, Site], session: Session) -> tupl
     here = {site.name for site in sites.values()}
     if not here.issuperset(trial.deployment for trial in plan.trials):
         raise PreflightError(
-            f"The sweep {plan.sweep_id} had deployments of its own, for locations that this deployment serves now. "
-            "Resume it where these are not served."
+            f"The sweep {plan.sweep_id} started temporary deployments for locations that this deployment now serves. "
+            "Resume it in a deployment that does not serve them."
         )
     now = describe_environment(session.instance)
     for name in ("dagster", "python", "bench", "cpu_model", "cpu_count"):

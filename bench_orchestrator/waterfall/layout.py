@@ -1,6 +1,6 @@
 """One run's launch laid out in time: what its picture, the terminal and programs show of it.
 
-It is made of a launch of the results database or of a run's own log, whichever there is, and is pure either way. A
+It is made of the launch of any run, whether a trial's or another's, and is pure. A
 waterfall is always one launch that happened: for several runs the one with the median lag, as medians do not add up.
 The stages are laid end to end from the durations of the timeline, which has mended the clocks; the steps, and the
 run's end, stand where their own clocks say.
@@ -15,11 +15,10 @@ from typing import Any
 from bench_orchestrator.analysis.summary import LAG_STAGES
 from bench_orchestrator.analysis.wording import describe_estimate, describe_outcome
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
-from bench_orchestrator.model.launch import Launch, Outcome
-from bench_orchestrator.model.runs import RunLog, StepSpan
+from bench_orchestrator.model.launch import Launch, Outcome, Trial
+from bench_orchestrator.model.runs import StepSpan
 from bench_orchestrator.model.stages import BootStage, Boundary, Piece, Stage
 from bench_orchestrator.statistics import Estimate, median
-from bench_orchestrator.timeline.stages import Timeline, timeline
 
 _FIRST_STEPS = 20
 _LAST_STEPS = 4
@@ -140,38 +139,68 @@ class Sample:
     """Those that did not reach their first step."""
 
 
-def of_launch(launch: Launch, environment: Mapping[str, Any]) -> Waterfall:
-    """The waterfall of a launch of the results database, measured in this environment.
+def of_trial(trial: Trial, environment: Mapping[str, Any], launch: Launch | None = None) -> Waterfall:
+    """The waterfall of a trial, or of one of its launches, measured in this environment.
 
     Raises UnknownLaunchError where no instant of it is known: it never was a run, or its events are gone.
     """
-    return _lay_out(
-        launch,
-        launch.steps,
-        launch.template,
-        launch.boot_us,
+    subject = f"{trial.asset_key} in {trial.location}, trial {trial.number} ({trial.variant}) of {trial.sweep_id}"
+    return of_launch(launch or trial.launch, subject, environment)
+
+
+def of_launch(
+    launch: Launch,
+    subject: str,
+    environment: Mapping[str, Any] | None = None,
+) -> Waterfall:
+    """The waterfall of any run's launch: its known stages end to end, and what has an instant of its own beside them.
+
+    Args:
+        subject: what was launched, in words.
+        environment: what it depended on, where that is known.
+
+    Raises UnknownLaunchError where no instant of it is known.
+    """
+    outcome = "not over" if launch.outcome is None else describe_outcome(launch.outcome)
+    known_at_us = {boundary: us for boundary in _ANCHORS if (us := launch.at_us[boundary]) is not None}
+    if not known_at_us:
+        raise UnknownLaunchError(f"There is nothing to show of {subject}: {outcome}, {launch.reason}.")
+    anchor, anchor_us = next(iter(known_at_us.items()))
+    requested = Boundary.REQUESTED in known_at_us
+    known_us = {stage: us for stage in Stage if (us := launch.stages_us[stage]) is not None}
+    before_log_us = sum(known_us.get(stage, 0) for stage in _BEFORE_THE_LOG)
+    zero_us = anchor_us - (before_log_us if requested else 0)
+    edges_us = accumulate(known_us.values(), initial=0 if requested else -before_log_us)
+    bars = tuple(Bar(stage, *edges) for stage, edges in zip(known_us, pairwise(edges_us), strict=True))
+
+    booted_from_us = next((bar.start_us for bar in bars if bar.stage is Stage.WORKER_BOOT), 0)
+    boot_edges_us = pairwise(accumulate(launch.boot_us.values(), initial=booted_from_us))
+
+    ended_us = None if launch.ended_us is None else launch.ended_us - zero_us
+    unfinished = None
+    if launch.lag_us is None:
+        reached, since_us = (list(known_us)[-1].end, bars[-1].end_us) if bars else (anchor, 0)
+        stage = next(stage for stage in Stage if stage.start is reached)
+        unfinished = Bar(stage, since_us, max(since_us, ended_us or since_us))
+    return Waterfall(
         run_id=launch.run_id or "",
-        subject=f"{launch.asset_key} in {launch.location}, "
-        f"trial {launch.trial} ({launch.variant}) of {launch.sweep_id}",
-        outcome=describe_outcome(launch.outcome),
-        reason=launch.reason,
-        environment=environment,
-    )
-
-
-def of_run(run_id: str, job: str, log: RunLog, *, requested_us: int | None, created_us: int, outcome: str) -> Waterfall:
-    """The waterfall of any run of a Dagster instance; the instants are microseconds since the epoch."""
-    times = timeline(log.events, requested_us=requested_us, created_us=created_us)
-    return _lay_out(
-        times,
-        log.steps,
-        log.template,
-        {},
-        run_id=run_id,
-        subject=f"job {job}",
+        subject=subject,
         outcome=outcome,
-        reason=log.failure,
-        environment={},
+        reason=launch.reason,
+        environment=environment or {},
+        executor=launch.executor,
+        zero=Boundary.REQUESTED if requested else anchor,
+        zero_us=zero_us,
+        bars=bars,
+        boot=tuple(Bar(stage, *edges) for stage, edges in zip(launch.boot_us, boot_edges_us, strict=True)),
+        unfinished=unfinished,
+        queue_us=launch.queue_us,
+        init_us=launch.init_us,
+        lag_us=launch.lag_us,
+        ended_us=ended_us,
+        steps=tuple(_shift(step, zero_us) for step in launch.steps),
+        warnings=launch.warnings,
+        template=launch.template,
     )
 
 
@@ -243,61 +272,6 @@ def _describe_sample(sample: Sample) -> str:
     covers = f"; the interval covers the median with {100 * sample.lag_s.coverage:.0f} %" if n > 1 else ""
     left_out = f" {sample.without_lag} more did not reach their first step." if sample.without_lag else ""
     return f"Shown is the launch with the median lag of n = {n}{middle}{covers}.{left_out}"
-
-
-def _lay_out(
-    times: Launch | Timeline,
-    steps: Sequence[StepSpan],
-    template: Mapping[str, float],
-    boot_us: Mapping[BootStage, int],
-    *,
-    run_id: str,
-    subject: str,
-    outcome: str,
-    reason: str,
-    environment: Mapping[str, Any],
-) -> Waterfall:
-    """Lay the known stages end to end, and shift to the same zero what has an instant of its own."""
-    known_at_us = {boundary: us for boundary in _ANCHORS if (us := times.at_us[boundary]) is not None}
-    if not known_at_us:
-        raise UnknownLaunchError(f"Nothing is left to show of {subject}: {outcome}, {reason}.")
-    anchor, anchor_us = next(iter(known_at_us.items()))
-    requested = Boundary.REQUESTED in known_at_us
-    known_us = {stage: us for stage in Stage if (us := times.stages_us[stage]) is not None}
-    before_log_us = sum(known_us.get(stage, 0) for stage in _BEFORE_THE_LOG)
-    zero_us = anchor_us - (before_log_us if requested else 0)
-    edges_us = accumulate(known_us.values(), initial=0 if requested else -before_log_us)
-    bars = tuple(Bar(stage, *edges) for stage, edges in zip(known_us, pairwise(edges_us), strict=True))
-
-    booted_from_us = next((bar.start_us for bar in bars if bar.stage is Stage.WORKER_BOOT), 0)
-    boot_edges_us = pairwise(accumulate(boot_us.values(), initial=booted_from_us))
-
-    ended_us = None if times.ended_us is None else times.ended_us - zero_us
-    unfinished = None
-    if times.lag_us is None:
-        reached, since_us = (list(known_us)[-1].end, bars[-1].end_us) if bars else (anchor, 0)
-        stage = next(stage for stage in Stage if stage.start is reached)
-        unfinished = Bar(stage, since_us, max(since_us, ended_us or since_us))
-    return Waterfall(
-        run_id=run_id,
-        subject=subject,
-        outcome=outcome,
-        reason=reason,
-        environment=environment,
-        executor=times.executor,
-        zero=Boundary.REQUESTED if requested else anchor,
-        zero_us=zero_us,
-        bars=bars,
-        boot=tuple(Bar(stage, *edges) for stage, edges in zip(boot_us, boot_edges_us, strict=True)),
-        unfinished=unfinished,
-        queue_us=times.queue_us,
-        init_us=times.init_us,
-        lag_us=times.lag_us,
-        ended_us=ended_us,
-        steps=tuple(_shift(step, zero_us) for step in steps),
-        warnings=times.warnings,
-        template=template,
-    )
 
 
 def _shift(step: StepSpan, zero_us: int) -> StepSpan:

@@ -13,7 +13,8 @@ from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.scenarios.registry import MONITOR
 from bench_orchestrator.sources.instance import OUTCOMES, find_run_ids, get_run, read_run_log
-from bench_orchestrator.waterfall.layout import Sample, UnknownLaunchError, Waterfall, median_of, of_launch, of_run
+from bench_orchestrator.timeline.launches import launch_of
+from bench_orchestrator.waterfall.layout import Sample, UnknownLaunchError, Waterfall, median_of, of_launch, of_trial
 
 SHORTEST_PREFIX = 6
 """Letters of a run id that a person must give: what Dagster's UI shows are eight."""
@@ -39,7 +40,7 @@ def find_runs(
     if unknown:
         raise UnknownLaunchError(
             f"There is no run {', '.join(unknown)} in {store.path}, nor in the Dagster instance. The UI shows a run's "
-            "id on its page; of the sweeps that `bench sweeps` lists, --sweep shows the median launch."
+            "id on its page. To see a sweep's median launch, use --sweep; `bench sweeps` lists the sweeps."
         )
     launches = list({launch.run_id: launch for launch in found.values() if launch is not None}.values())
     return (launches[0], None) if len(launches) == 1 else median_of(launches)
@@ -52,27 +53,33 @@ def find_median(sweep: Sweep, location: str = "", variant: str = "") -> tuple[Wa
 
     Raises UnknownLaunchError where nothing was measured of what was asked for.
     """
-    measured = [launch for launch in sweep.launches if launch.measured]
-    chosen = [launch for launch in measured if location in ("", launch.location) and variant in ("", launch.variant)]
+    measured = [trial for trial in sweep.trials if trial.measured]
+    chosen = [trial for trial in measured if location in ("", trial.location) and variant in ("", trial.variant)]
     if not chosen:
-        known = sorted({f"{launch.location} ({launch.variant})" for launch in measured})
+        known = sorted({f"{trial.location} ({trial.variant})" for trial in measured})
         raise UnknownLaunchError(
-            f"Nothing was measured of {' '.join(filter(None, (location, variant))) or 'any location'} in sweep "
-            f"{sweep.plan.sweep_id}, but of {', '.join(known) or 'none'}."
+            f"Sweep {sweep.plan.sweep_id} has no measurement of "
+            f"{' '.join(filter(None, (location, variant))) or 'any location'}. It has: {', '.join(known) or 'none'}."
         )
     if sweep.plan.variants:
         order = [planned.name for planned in sweep.plan.variants]
-        first = min((launch.variant for launch in chosen), key=order.index)
-        chosen = [launch for launch in chosen if launch.variant == first]
+        first = min((trial.variant for trial in chosen), key=order.index)
+        chosen = [trial for trial in chosen if trial.variant == first]
     else:
-        largest = max(chosen, key=lambda launch: launch.asset_count).location
-        chosen = [launch for launch in chosen if launch.location == largest]
-    return median_of([of_launch(launch, sweep.plan.environment_of(launch.deployment)) for launch in chosen])
+        largest = max(chosen, key=lambda trial: trial.asset_count).location
+        chosen = [trial for trial in chosen if trial.location == largest]
+    return median_of(
+        [
+            of_trial(trial, sweep.plan.environment_of(trial.deployment), launch)
+            for trial in chosen
+            for launch in trial.launches
+        ]
+    )
 
 
 def has_measurements(sweep: Sweep) -> bool:
-    """Whether any of a sweep's launches counts."""
-    return any(launch.measured for launch in sweep.launches)
+    """Whether any of a sweep's trials counts."""
+    return any(trial.measured for trial in sweep.trials)
 
 
 def latest_sweep(store: Store, applies: Callable[[Sweep], bool]) -> Sweep | None:
@@ -88,8 +95,9 @@ def _in_results(run_id: str, store: Store) -> Waterfall | None:
         return None
     whole_id = _only(run_id, sweeps)
     sweep = store.load(sweeps[whole_id])
-    launch = next(launch for launch in sweep.launches if launch.run_id == whole_id)
-    return of_launch(launch, sweep.plan.environment_of(launch.deployment))
+    launches = ((trial, launch) for trial in sweep.trials for launch in trial.launches)
+    trial, launch = next(found for found in launches if found[1].run_id == whole_id)
+    return of_trial(trial, sweep.plan.environment_of(trial.deployment), launch)
 
 
 def _in_instance(run_id: str, instance: DagsterInstance) -> Waterfall | None:
@@ -97,14 +105,14 @@ def _in_instance(run_id: str, instance: DagsterInstance) -> Waterfall | None:
     run = get_run(instance, _only(run_id, candidates)) if candidates else None
     if run is None:
         return None
-    return of_run(
+    launch = launch_of(
         run.run_id,
-        run.job,
         read_run_log(instance, run.run_id),
+        outcome=OUTCOMES.get(run.status),
         requested_us=run.requested_us,
         created_us=run.created_us,
-        outcome=OUTCOMES.get(run.status, "not over"),
     )
+    return of_launch(launch, f"job {run.job}")
 
 
 def _only(run_id: str, candidates: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from bench_orchestrator.analysis.claims.claim import judge_range, judge_sides
 from bench_orchestrator.analysis.claims.from_experiments import CACHES
 from bench_orchestrator.analysis.evaluation import evaluate
 from bench_orchestrator.analysis.evidence import Evidence
-from bench_orchestrator.model.launch import Launch, Sweep
+from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.statistics import Estimate, Verdict
 
@@ -25,10 +25,10 @@ def judge(number: int, evidence: Evidence) -> Finding:
 def changed(sweep: Sweep, factors: Mapping[str, Mapping[Stage, float]]) -> Sweep:
     """The sweep, had stages in these locations or variants taken so many times as long."""
 
-    def change(launch: Launch) -> Launch:
-        return with_stages(launch, factors.get(launch.location) or factors.get(launch.variant) or {})
+    def change(trial: Trial) -> Trial:
+        return with_stages(trial, factors.get(trial.location) or factors.get(trial.variant) or {})
 
-    return replace(sweep, launches=tuple(map(change, sweep.launches)))
+    return replace(sweep, trials=tuple(map(change, sweep.trials)))
 
 
 def of(*sweeps: Sweep, experiments: tuple[Sweep, ...] = ()) -> Evidence:
@@ -58,7 +58,7 @@ def test_a_judged_claim_has_numbers_with_intervals_and_sweeps() -> None:
 
 def test_what_is_undecided_asks_for_more_of_the_same() -> None:
     assert judge(7, sample_evidence("cpu-limit")).reason == "not measured here: bench run imports"
-    few = replace(measured_sweep(), launches=tuple(one for one in measured_sweep().launches if one.block < 4))
+    few = replace(measured_sweep(), trials=tuple(one for one in measured_sweep().trials if one.block < 4))
     undecided = [one.finding for one in judge_claims(of(few)) if one.finding.numbers]
     reasons = {one.reason for one in undecided if one.judgement is Judgement.UNDECIDED}
     assert reasons == {"the intervals are too wide to tell: bench run all-locations, with more --repeats"}
@@ -184,7 +184,7 @@ class TestCausesAndRemedies:
     def test_cpu_is_told_where_it_was_measured(self) -> None:
         sweep = sized_sweep()
         usage = {"code_server_cpu_s": 0.25, "run_cpu_s": 18.0}
-        used = replace(sweep, launches=tuple(replace(launch, usage=usage) for launch in sweep.launches))
+        used = replace(sweep, trials=tuple(replace(trial, usage=usage) for trial in sweep.trials))
         numbers = " ".join(judge(9, of(used)).numbers)
         assert "CPU of the code server per launch 0.25 s" in numbers
         assert "CPU of the processes of the run per launch 18 s" in numbers

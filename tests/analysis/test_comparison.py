@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench_orchestrator.analysis.comparison import IncomparableError, compare_sweeps
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Launch, Sweep
+from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.scenarios.experiments import LAG
 from bench_orchestrator.statistics import Verdict
@@ -21,13 +21,13 @@ LOCATIONS = ("a250", "a2k")
 def slowed(sweep: Sweep, factor: float, sweep_id: str = "later") -> Sweep:
     """The sweep with every stage, and so every lag, that many times as long."""
 
-    def stretch(launch: Launch) -> Launch:
-        stages = {stage: None if us is None else round(us * factor) for stage, us in launch.stages_us.items()}
-        return replace(
-            launch, stages_us=stages, lag_us=None if launch.lag_us is None else round(launch.lag_us * factor)
+    def stretch(trial: Trial) -> Trial:
+        stages = {stage: None if us is None else round(us * factor) for stage, us in trial.launch.stages_us.items()}
+        return samples.relaunched(
+            trial, stages_us=stages, lag_us=None if trial.launch.lag_us is None else round(trial.launch.lag_us * factor)
         )
 
-    return replace(sweep, plan=replace(sweep.plan, sweep_id=sweep_id), launches=tuple(map(stretch, sweep.launches)))
+    return replace(sweep, plan=replace(sweep.plan, sweep_id=sweep_id), trials=tuple(map(stretch, sweep.trials)))
 
 
 def test_each_location_has_its_lag_and_then_its_stages() -> None:
@@ -57,7 +57,7 @@ def test_what_is_clear_is_said(factor: float, verdict: Verdict) -> None:
 def test_warmups_and_failures_do_not_count() -> None:
     sweep = samples.troubled_sweep()
     for change in compare_sweeps(sweep, slowed(sweep, 1)).changes:
-        measured = [launch for launch in sweep.launches if launch.measured and launch.location == change.place]
+        measured = [trial for trial in sweep.trials if trial.measured and trial.location == change.place]
         assert change.before_s.n == len(measured)
 
 
@@ -91,7 +91,7 @@ def test_sides_of_an_experiment_are_compared_each_with_itself() -> None:
 
 def test_nothing_in_common_is_refused() -> None:
     before, after = samples.measured_sweep(("a250",)), samples.measured_sweep(("a2k",))
-    with pytest.raises(IncomparableError, match=r"measured a250, .* measured a2k: there is nothing that both did"):
+    with pytest.raises(IncomparableError, match=r"measured a250, .* measured a2k: they have nothing in common"):
         compare_sweeps(before, after)
     with pytest.raises(IncomparableError, match="measured nothing"):
         compare_sweeps(before, samples.failed_sweep())
@@ -99,14 +99,14 @@ def test_nothing_in_common_is_refused() -> None:
 
 def test_another_size_under_the_same_name_is_refused() -> None:
     before = samples.measured_sweep(("a250",))
-    grown = replace(before, launches=tuple(replace(launch, asset_count=300) for launch in before.launches))
+    grown = replace(before, trials=tuple(replace(trial, asset_count=300) for trial in before.trials))
     with pytest.raises(IncomparableError, match=r"a250 has 250 assets .* and 300 and 0 in"):
         compare_sweeps(before, grown)
 
 
 def test_seconds_come_out() -> None:
     sweep = samples.measured_sweep(("a250",), repeats=1)
-    (launch,) = [launch for launch in sweep.launches if launch.measured]
+    (trial,) = [trial for trial in sweep.trials if trial.measured]
     lag = compare_sweeps(sweep, sweep).changes[0]
-    assert launch.lag_us is not None
-    assert lag.before_s.value == launch.lag_us / MICROSECONDS
+    assert trial.launch.lag_us is not None
+    assert lag.before_s.value == trial.launch.lag_us / MICROSECONDS

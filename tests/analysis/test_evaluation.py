@@ -9,12 +9,12 @@ import pytest
 from experiment_samples import experiment_sweep, only_variants, troubled_experiment
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import measured_sweep, unmeasured
+from samples import measured_sweep, relaunched, unmeasured
 
 from bench_orchestrator.analysis.evaluation import Evaluation, Side, choose_sweep, evaluate, is_experiment
 from bench_orchestrator.analysis.evaluation.verdicts import NOTHING_COMPARED
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Launch, Outcome, Sweep
+from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import again
 from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENTS, LAG, WORK
@@ -27,22 +27,22 @@ def side(evaluation: Evaluation, name: str) -> Side:
     return next(side for side in evaluation.sides if side.name == name)
 
 
-def of_variant(sweep: Sweep, name: str) -> list[Launch]:
-    return [launch for launch in sweep.launches if launch.variant == name]
+def of_variant(sweep: Sweep, name: str) -> list[Trial]:
+    return [trial for trial in sweep.trials if trial.variant == name]
 
 
-def with_launches(sweep: Sweep, launches: Sequence[Launch]) -> Sweep:
-    return replace(sweep, launches=tuple(launches))
+def with_launches(sweep: Sweep, trials: Sequence[Trial]) -> Sweep:
+    return replace(sweep, trials=tuple(trials))
 
 
 def slowed(sweep: Sweep, seconds: dict[str, float]) -> Sweep:
     """The same sweep with a launch lag of exactly so many seconds more than its block, by variant."""
 
-    def slow(launch: Launch) -> Launch:
-        lag_us = round((10 + seconds[launch.variant]) * MICROSECONDS) + launch.block
-        return replace(launch, lag_us=lag_us, stages_us=dict.fromkeys(Stage, 0))
+    def slow(trial: Trial) -> Trial:
+        lag_us = round((10 + seconds[trial.variant]) * MICROSECONDS) + trial.block
+        return relaunched(trial, lag_us=lag_us, stages_us=dict.fromkeys(Stage, 0))
 
-    return with_launches(sweep, [slow(launch) for launch in sweep.launches if launch.variant in seconds])
+    return with_launches(sweep, [slow(trial) for trial in sweep.trials if trial.variant in seconds])
 
 
 class TestSides:
@@ -68,9 +68,9 @@ class TestSides:
         nine = side(evaluate(sweep), "nine locations")
         assert (nine.n, nine.trials, nine.undone) == (7, 8, 1)
         assert nine.failures[Outcome.FAILED] == 1
-        measured = [launch for launch in of_variant(sweep, nine.name) if launch.measured]
-        assert set(nine.samples["lag_s"]) == {launch.block for launch in measured} == {2, 3, 4, 5, 7, 8, 9}
-        assert nine.lag_s == median([launch.lag_us / MICROSECONDS for launch in measured if launch.lag_us])
+        measured = [trial for trial in of_variant(sweep, nine.name) if trial.measured]
+        assert set(nine.samples["lag_s"]) == {trial.block for trial in measured} == {2, 3, 4, 5, 7, 8, 9}
+        assert nine.lag_s == median([trial.launch.lag_us / MICROSECONDS for trial in measured if trial.launch.lag_us])
 
     def test_a_side_without_a_success_is_a_side_like_any_other(self) -> None:
         evaluation = evaluate(troubled_experiment())
@@ -99,13 +99,11 @@ class TestSides:
     def test_a_location_that_was_never_measured_leaves_the_sum_unknown(self) -> None:
         sweep = experiment_sweep()
         part = "a1k_spine1k_part9of9"
-        blind = [replace(launch, usage={}) if launch.location == part else launch for launch in sweep.launches]
+        blind = [replace(trial, usage={}) if trial.location == part else trial for trial in sweep.trials]
         locations = [
             replace(location, load_s=None) if location.name == part else location for location in sweep.plan.locations
         ]
-        evaluation = evaluate(
-            replace(sweep, plan=replace(sweep.plan, locations=tuple(locations)), launches=tuple(blind))
-        )
+        evaluation = evaluate(replace(sweep, plan=replace(sweep.plan, locations=tuple(locations)), trials=tuple(blind)))
         nine = side(evaluation, "nine locations")
         assert (nine.server_bytes, nine.load_s) == (None, None)
         assert side(evaluation, "three locations").load_s is not None
@@ -132,9 +130,9 @@ class TestComparisons:
     def test_sides_that_share_no_block_are_not_compared(self) -> None:
         sweep = only_variants(experiment_sweep(repeats=4), ["one location", "nine locations"])
         apart = [
-            launch
-            for launch in sweep.launches
-            if (launch.block < 4) == (launch.variant == "one location") and not launch.warmup
+            trial
+            for trial in sweep.trials
+            if (trial.block < 4) == (trial.variant == "one location") and not trial.warmup
         ]
         evaluation = evaluate(with_launches(sweep, apart))
         assert evaluation.comparisons == {}
@@ -145,9 +143,9 @@ class TestPaths:
     def test_the_rests_between_launches_are_not_the_paths(self) -> None:
         sweep = experiment_sweep()
         path = evaluate(sweep).paths["path through nine"]
-        launches = of_variant(sweep, "path through nine")
+        trials = of_variant(sweep, "path through nine")
         assert (path.ok, path.of) == (9, 9)
-        assert path.total_s == pytest.approx(sum((launch.work_us or 0) for launch in launches) / MICROSECONDS)
+        assert path.total_s == pytest.approx(sum((trial.launch.work_us or 0) for trial in trials) / MICROSECONDS)
 
     def test_one_that_did_not_come_to_its_end_has_no_total(self) -> None:
         evaluation = evaluate(troubled_experiment())
@@ -169,8 +167,8 @@ class TestWork:
 
     def test_a_launch_that_counts_and_did_other_work_spoils_the_comparison(self) -> None:
         sweep = experiment_sweep("graph-asset", repeats=3)
-        launches = [*sweep.launches[:-1], replace(sweep.launches[-1], work=9)]
-        evaluation = evaluate(with_launches(sweep, launches))
+        trials = [*sweep.trials[:-1], relaunched(sweep.trials[-1], work=9)]
+        evaluation = evaluate(with_launches(sweep, trials))
         assert not evaluation.same_work
         assert "their times do not compare" in evaluation.work
         assert evaluation.work in evaluation.shortfalls
@@ -284,7 +282,7 @@ class TestCosts:
 
     def test_what_was_not_measured_is_not_among_them(self) -> None:
         sweep = experiment_sweep(repeats=2)
-        blind = with_launches(sweep, [replace(launch, usage={}) for launch in sweep.launches])
+        blind = with_launches(sweep, [replace(trial, usage={}) for trial in sweep.trials])
         assert not {"run_cpu_s", "servers_bytes"} & {cost.name for cost in evaluate(blind).costs}
 
 
@@ -307,7 +305,7 @@ class TestTheChoice:
 
 
 def test_a_sweep_that_is_no_experiments_is_refused() -> None:
-    with pytest.raises(ValueError, match="'all-locations' is no experiment"):
+    with pytest.raises(ValueError, match="'all-locations' is not an experiment"):
         evaluate(measured_sweep())
 
 
@@ -320,10 +318,10 @@ def test_caveats_tell_what_the_sweep_is_not() -> None:
 
 
 @each_experiment
-@pytest.mark.parametrize("launches", [0, 1, 7])
-def test_an_interrupted_sweep_is_evaluated_as_far_as_it_came(name: str, launches: int) -> None:
+@pytest.mark.parametrize("trials", [0, 1, 7])
+def test_an_interrupted_sweep_is_evaluated_as_far_as_it_came(name: str, trials: int) -> None:
     sweep = experiment_sweep(name, repeats=1)
-    evaluation = evaluate(replace(sweep, status="canceled", launches=sweep.launches[:launches]))
+    evaluation = evaluate(replace(sweep, status="canceled", trials=sweep.trials[:trials]))
     assert len(evaluation.sides) == sum(not variant.in_turn for variant in sweep.plan.variants)
     assert evaluation.answer
 
@@ -338,18 +336,18 @@ def test_whatever_became_of_the_launches_every_one_is_counted_and_every_claim_ha
     name: str, outcomes: list[Outcome], seed: int
 ) -> None:
     sweep = experiment_sweep(name, repeats=3, seed=seed)
-    launches = [
-        launch if outcome is Outcome.OK else unmeasured(launch, outcome, "no reason")
-        for launch, outcome in zip(sweep.launches, outcomes * 2, strict=False)
+    trials = [
+        trial if outcome is Outcome.OK else unmeasured(trial, outcome, "no reason")
+        for trial, outcome in zip(sweep.trials, outcomes * 2, strict=False)
     ]
-    evaluation = evaluate(with_launches(sweep, launches))
-    shuffled = random.Random(seed).sample(launches, len(launches))
+    evaluation = evaluate(with_launches(sweep, trials))
+    shuffled = random.Random(seed).sample(trials, len(trials))
     again_evaluated = evaluate(with_launches(sweep, shuffled))
     assert again_evaluated.answer == evaluation.answer
     assert again_evaluated.sides == evaluation.sides
 
     assert sum(side.trials for side in evaluation.sides) + sum(path.of for path in evaluation.paths.values()) == sum(
-        not launch.warmup for launch in launches
+        not trial.warmup for trial in trials
     )
     for one in evaluation.sides:
         assert sum(one.outcomes.values()) == one.trials

@@ -20,7 +20,7 @@ def stored(directory: Path, *sweeps: Sweep) -> Store:
 
 def renamed(sweep: Sweep, sweep_id: str, day: int = 0) -> Sweep:
     plan = replace(sweep.plan, sweep_id=sweep_id, created_us=sweep.plan.created_us + day * 86_400_000_000)
-    return Sweep(plan, sweep.status, tuple(replace(launch, sweep_id=sweep_id) for launch in sweep.launches))
+    return Sweep(plan, sweep.status, tuple(replace(trial, sweep_id=sweep_id) for trial in sweep.trials))
 
 
 def test_without_a_database_there_is_none(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import make_launch, unmeasured
+from samples import make_trial, unmeasured
 
 from bench_orchestrator.analysis.gate import FEWEST_TRIALS, Ruling, conclude, judge
 from bench_orchestrator.analysis.summary import Row, location_rows
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Launch, Outcome
+from bench_orchestrator.model.launch import Outcome, Trial
 from bench_orchestrator.model.stages import Stage
 
 LIMIT_S = 10.0
@@ -18,13 +18,13 @@ LIMIT_S = 10.0
 
 def row_of(lags_s: list[float], failures: int = 0) -> Row:
     """A location with launches of these lags, and so many that timed out."""
-    launches: list[Launch] = []
+    trials: list[Trial] = []
     for trial, lag_s in enumerate(lags_s, start=1):
         stages_us = dict.fromkeys(Stage, 0) | {Stage.WORKER_LOAD: round(lag_s * MICROSECONDS)}
-        launches.append(make_launch(trial, stages_us=stages_us))
+        trials.append(make_trial(trial, stages_us=stages_us))
     for trial in range(len(lags_s) + 1, len(lags_s) + failures + 1):
-        launches.append(unmeasured(make_launch(trial), Outcome.TIMED_OUT, "no STEP_START within 300 s"))
-    (row,) = location_rows(launches)
+        trials.append(unmeasured(make_trial(trial), Outcome.TIMED_OUT, "no STEP_START within 300 s"))
+    (row,) = location_rows(trials)
     return row
 
 

@@ -7,7 +7,7 @@ import pytest
 from advice_samples import FITTED_SIZES, fitted, sized_sweep
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import failed_sweep, make_launch, measured_sweep
+from samples import failed_sweep, make_trial, measured_sweep, relaunched
 
 from bench_orchestrator.analysis.lag_model import (
     FITTED_SCENARIOS,
@@ -46,8 +46,8 @@ class TestPredict:
 
     def test_a_run_that_another_one_held_up_does_not_count_for_the_daemon(self) -> None:
         sweep = sized_sweep()
-        held = replace(sweep.launches[3], stages_us={**sweep.launches[3].stages_us, Stage.QUEUE_WAIT: 60_000_000})
-        held_up = replace(sweep, launches=(*sweep.launches[:3], held, *sweep.launches[4:]))
+        held = relaunched(sweep.trials[3], stages_us={**sweep.trials[3].launch.stages_us, Stage.QUEUE_WAIT: 60_000_000})
+        held_up = replace(sweep, trials=(*sweep.trials[:3], held, *sweep.trials[4:]))
         expected, predicted = (fitted(one).predict(250, dequeue_interval_s=5) for one in (sweep, held_up))
         assert predicted.value == pytest.approx(expected.value, abs=0.3)
 
@@ -116,15 +116,15 @@ class TestWhatIsFitted:
 
     def test_partitions_other_shapes_warm_ups_and_failures_are_left_out(self) -> None:
         sweep = sized_sweep()
-        first = sweep.launches[0]
+        first = sweep.trials[0]
         unfit = [
-            replace(first, trial=101, location="a250_inprocess"),
-            replace(first, trial=102, location="my_project"),
-            replace(first, trial=103, warmup=True),
-            replace(first, trial=104, outcome=Outcome.FAILED),
+            replace(first, number=101, location="a250_inprocess"),
+            replace(first, number=102, location="my_project"),
+            replace(first, number=103, warmup=True),
+            relaunched(replace(first, number=104), outcome=Outcome.FAILED),
         ]
-        model = fitted(replace(sweep, launches=(*sweep.launches, *unfit)))
-        assert model.launches == sweep.launches
+        model = fitted(replace(sweep, trials=(*sweep.trials, *unfit)))
+        assert model.trials == sweep.trials
         assert fitted(measured_sweep()).sizes == FITTED_SIZES
 
     @pytest.mark.parametrize(
@@ -186,16 +186,18 @@ def test_it_has_a_bend_where_the_launches_have_one() -> None:
     sweep = sized_sweep((250, 500, 1_000, 2_000, 5_000, 10_000), noise=0.02, seed=2)
     assert fitted(sweep).bend is None
     bent = [
-        replace(launch, stages_us={**launch.stages_us, Stage.WORKER_LOAD: max(0, launch.asset_count - 1_000) * 5_000})
-        for launch in sweep.launches
+        relaunched(
+            trial, stages_us={**trial.launch.stages_us, Stage.WORKER_LOAD: max(0, trial.asset_count - 1_000) * 5_000}
+        )
+        for trial in sweep.trials
     ]
-    bend = fitted(replace(sweep, launches=tuple(bent))).bend
+    bend = fitted(replace(sweep, trials=tuple(bent))).bend
     assert bend is not None
     assert bend.after.slope.value > 2 * bend.before.slope.value
 
 
 def test_the_lag_without_the_queue_is_the_rest_of_its_stages() -> None:
-    launch = make_launch()
-    assert launch.lag_us is not None
-    wait_s = stages_s(launch, [Stage.QUEUE_WAIT])
-    assert unqueued_s(launch) + wait_s == pytest.approx(launch.lag_us / MICROSECONDS)
+    trial = make_trial()
+    assert trial.launch.lag_us is not None
+    wait_s = stages_s(trial, [Stage.QUEUE_WAIT])
+    assert unqueued_s(trial) + wait_s == pytest.approx(trial.launch.lag_us / MICROSECONDS)

@@ -62,7 +62,7 @@ class TestTheOrder:
         assert ranked["in-process, 1 step"].helps
         assert ranked["forkserver, job, 1 step"].missing == "not measured here: bench run executors"
         assert ranked["nine locations"].saved_s is not None
-        failed = replace(troubled_experiment(), launches=())
+        failed = replace(troubled_experiment(), trials=())
         assert rank(failed, model=model)["nine locations"].missing == "not measured here: bench run split-definitions"
 
 
@@ -115,8 +115,8 @@ class TestWhatIsSaved:
     def test_further_steps_are_as_they_were_measured_where_they_were(self, model: LagModel) -> None:
         sweep = sample_experiment("executors")
         one, four = (rank(sweep, model=model, assets=2_004, steps=steps)["in-process, 1 step"] for steps in (1, 4))
-        spawned = [launch for launch in sweep.launches if launch.variant == "spawn, 6 steps" and launch.measured]
-        assert all(launch.work_us and launch.time_to_code_us for launch in spawned)
+        spawned = [trial for trial in sweep.trials if trial.variant == "spawn, 6 steps" and trial.measured]
+        assert all(trial.launch.work_us and trial.launch.time_to_code_us for trial in spawned)
         assert four.quantity == "launch lag, 4 steps"
         assert saved_s(four) - saved_s(one) == pytest.approx(3 * (2.2 + 2_004 * 6e-4), rel=0.1)
 
@@ -135,9 +135,7 @@ class TestWhatIsSaved:
         sweep = sample_experiment("executors")
         waiting = replace(
             sweep,
-            launches=tuple(
-                with_stages(launch, {Stage.QUEUE_WAIT: float(launch.trial % 7)}) for launch in sweep.launches
-            ),
+            trials=tuple(with_stages(trial, {Stage.QUEUE_WAIT: float(trial.number % 7)}) for trial in sweep.trials),
         )
         key = "in-process, 1 step"
         assert rank(waiting, model=model)[key].saved_s == rank(sweep, model=model)[key].saved_s

@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
-from samples import failed_sweep, make_launch, make_sweep, measured_sweep, troubled_sweep
+from samples import failed_sweep, make_sweep, make_trial, measured_sweep, troubled_sweep
 
 from bench_orchestrator.analysis.evaluation import evaluate
 from bench_orchestrator.analysis.summary import location_rows
@@ -44,9 +44,9 @@ each_sweep = pytest.mark.parametrize(
         pytest.param(measured_sweep(), id="measured"),
         pytest.param(troubled_sweep(), id="troubled"),
         pytest.param(failed_sweep(), id="all failed"),
-        pytest.param(make_sweep([make_launch()]), id="one launch"),
-        pytest.param(make_sweep([make_launch(1, "a10k"), make_launch(2, "a1p2k")]), id="one launch each"),
-        pytest.param(make_sweep([make_launch(warmup=True)]), id="one warm-up"),
+        pytest.param(make_sweep([make_trial()]), id="one launch"),
+        pytest.param(make_sweep([make_trial(1, "a10k"), make_trial(2, "a1p2k")]), id="one launch each"),
+        pytest.param(make_sweep([make_trial(warmup=True)]), id="one warm-up"),
         pytest.param(make_sweep([]), id="none"),
     ],
 )
@@ -57,7 +57,7 @@ each_experiment = pytest.mark.parametrize(
         pytest.param(experiment_sweep(quick=True), id="quick"),
         pytest.param(troubled_experiment(), id="troubled"),
         pytest.param(experiment_sweep("executors", repeats=1), id="one launch each"),
-        pytest.param(replace(experiment_sweep(), launches=()), id="none"),
+        pytest.param(replace(experiment_sweep(), trials=()), id="none"),
     ],
 )
 
@@ -156,7 +156,7 @@ def test_a_location_that_never_succeeded_is_on_the_chart(draw: object) -> None:
 
 def test_every_measured_launch_is_a_dot() -> None:
     sweep = measured_sweep()
-    plain = [row for row in location_rows(sweep.launches) if not row.partition_count]
+    plain = [row for row in location_rows(sweep.trials) if not row.partition_count]
     drawn = {
         (float(x), float(y))
         for line in lag_vs_assets(sweep).axes[0].lines
@@ -166,11 +166,20 @@ def test_every_measured_launch_is_a_dot() -> None:
     assert drawn == {(row.asset_count, lag_s) for row in plain for lag_s in row.lags_s}
 
 
+def test_many_launches_are_pixels_and_a_few_are_shapes(tmp_path: Path) -> None:
+    def svg_bytes(repeats: int) -> int:
+        sweep = measured_sweep(["a250", "a500"], repeats)
+        return save(lag_vs_assets(sweep), tmp_path, "chart").svg.stat().st_size
+
+    assert svg_bytes(400) > svg_bytes(50) + 300 * 2 * 50
+    assert svg_bytes(5_000) < svg_bytes(400)
+
+
 def test_bars_start_at_zero_and_end_at_the_median_lag() -> None:
     sweep = measured_sweep()
     ax = all_locations(sweep).axes[0]
     assert ax.get_xlim()[0] == 0
-    rows = location_rows(sweep.launches)
+    rows = location_rows(sweep.trials)
     ends = [bar.get_x() + bar.get_width() for bar in ax.patches][1::2]  # type: ignore[attr-defined]
     assert ends == pytest.approx([row.lag_s.value for row in rows if row.lag_s is not None])
 
@@ -198,8 +207,8 @@ def check_text_stays_on(figure: Figure, stem: str) -> None:
 
 def test_two_variants_are_told_apart() -> None:
     sweep = measured_sweep(["a250", "a10k"])
-    split = [replace(launch, variant="split", trial=100 + launch.trial) for launch in sweep.launches]
-    figure = lag_vs_assets(make_sweep([*sweep.launches, *split]))
+    split = [replace(trial, variant="split", number=100 + trial.number) for trial in sweep.trials]
+    figure = lag_vs_assets(make_sweep([*sweep.trials, *split]))
     legend = figure.axes[0].get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["default", "split"]
@@ -217,7 +226,7 @@ def test_a_chart_applies_where_there_is_something_to_show() -> None:
 
 @each_experiment
 def test_an_experiment_has_the_charts_of_its_sides_and_none_of_locations(sweep: Sweep) -> None:
-    expected = ["comparison", "costs", *(["stage_breakdown", "trial_outcomes"] if sweep.launches else [])]
+    expected = ["comparison", "costs", *(["stage_breakdown", "trial_outcomes"] if sweep.trials else [])]
     assert [chart.stem for chart in charts_for(sweep)] == expected
 
 

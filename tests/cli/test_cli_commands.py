@@ -117,7 +117,7 @@ class TestBadUsage:
         assert home.is_dir()
         result = bench(*command, "--url", "localhost:3000")
         assert result.exit_code == 2
-        assert "Give one like http://127.0.0.1:3000" in result.stderr
+        assert "Example: http://127.0.0.1:3000" in result.stderr
 
     def test_a_report_of_an_unknown_sweep_names_the_command_that_lists_them(self, results: Path) -> None:
         result = bench("report", "quick-9")
@@ -219,7 +219,7 @@ class TestReport:
         assert {"stage_breakdown.png", "stage_breakdown.svg"} <= files
         with (folder / "launches.csv").open(newline="") as lines:
             rows = list(csv.DictReader(lines))
-        assert len(rows) == len(samples.troubled_sweep().launches)
+        assert len(rows) == len(samples.troubled_sweep().trials)
         assert list(rows[0]) == list(LAUNCH_COLUMNS)
 
     def test_it_goes_where_it_is_told(self, results: Path, tmp_path: Path) -> None:
@@ -262,13 +262,13 @@ class TestLocations:
 
 class TestTimeline:
     def test_a_launch_is_laid_out_and_drawn_into_a_folder_of_its_own(self, results: Path) -> None:
-        launch = samples.troubled_sweep().launches[-1]
-        assert launch.run_id is not None
-        result = bench("timeline", launch.run_id[:8])
+        trial = samples.troubled_sweep().trials[-1]
+        assert trial.launch.run_id is not None
+        result = bench("timeline", trial.launch.run_id[:8])
         assert result.exit_code == 0
         assert result.stdout.startswith("Launch lag ")
         assert "worker load" in result.stdout
-        folder = results / "timelines" / launch.run_id
+        folder = results / "timelines" / trial.launch.run_id
         assert f"Chart: {folder / 'timeline.png'}" in result.stdout
         assert sorted(path.name for path in folder.iterdir()) == ["timeline.png", "timeline.svg"]
 
@@ -303,7 +303,7 @@ class TestTimeline:
             (["000000"], "runs begin with 000000, such as"),
             (["4f2a1b2c", "--location", "a10"], "Give either run ids, or a sweep"),
             (["--sweep", "quick-9"], "There is no sweep 'quick-9'"),
-            (["--location", "a10k"], "Nothing was measured of a10k"),
+            (["--location", "a10k"], "has no measurement of a10k"),
         ],
         ids=str,
     )

@@ -21,10 +21,10 @@ def two_sweeps(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     sweep = samples.measured_sweep(("a250", "a2k"))
     store.save(sweep)
     plan = replace(sweep.plan, sweep_id="later", environment={**sweep.plan.environment, "dagster": "1.14.0"})
-    store.save(replace(sweep, plan=plan, launches=tuple(replace(one, sweep_id="later") for one in sweep.launches)))
+    store.save(replace(sweep, plan=plan, trials=tuple(replace(one, sweep_id="later") for one in sweep.trials)))
     other = samples.measured_sweep(("a10k",))
     plan = replace(other.plan, sweep_id="other")
-    store.save(replace(other, plan=plan, launches=tuple(replace(one, sweep_id="other") for one in other.launches)))
+    store.save(replace(other, plan=plan, trials=tuple(replace(one, sweep_id="other") for one in other.trials)))
 
 
 @pytest.mark.usefixtures("two_sweeps")
@@ -50,7 +50,7 @@ class TestCompare:
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
-        [((BEFORE, "nowhere"), "There is no sweep 'nowhere'"), ((BEFORE, "other"), "nothing that both did")],
+        [((BEFORE, "nowhere"), "There is no sweep 'nowhere'"), ((BEFORE, "other"), "nothing in common")],
     )
     def test_what_cannot_be_compared_is_bad_usage(self, arguments: tuple[str, ...], message: str) -> None:
         result = bench("compare", *arguments)

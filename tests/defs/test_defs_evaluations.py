@@ -58,9 +58,9 @@ def checks(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, bool, str]]
 def save(store: Store, *sweeps: Sweep) -> None:
     for number, sweep in enumerate(sweeps):
         sweep_id = f"{sweep.plan.scenario}-{number}"
-        launches = tuple(replace(launch, sweep_id=sweep_id) for launch in sweep.launches)
+        trials = tuple(replace(trial, sweep_id=sweep_id) for trial in sweep.trials)
         plan = replace(sweep.plan, sweep_id=sweep_id, created_us=sweep.plan.created_us + number)
-        store.save(replace(sweep, plan=plan, launches=launches))
+        store.save(replace(sweep, plan=plan, trials=trials))
 
 
 def test_every_experiment_has_an_evaluation_that_explains_it() -> None:

@@ -321,7 +321,7 @@ class TestAHarvest:
         run_sweep(home_instance, plan, [TrialNote(1, Outcome.REJECTED, "InvalidSubsetError")], RuntimeError)
         harvest(home_instance)
         sweep = Store.in_directory(home / "results").load(plan.sweep_id)
-        assert [launch.outcome for launch in sweep.launches] == [Outcome.REJECTED, *[Outcome.LOST] * 3]
+        assert [trial.outcome for trial in sweep.trials] == [Outcome.REJECTED, *[Outcome.LOST] * 3]
 
 
 class TestTheCheck:

@@ -79,10 +79,10 @@ class TestASweep:
     def test_can_be_harvested_into_measurements(self, instance: dg.DagsterInstance) -> None:
         swept = harvest_sweep(instance, sweep(instance).run_id)
         assert swept is not None
-        assert (swept.status, {launch.outcome for launch in swept.launches}) == ("complete", {Outcome.OK})
-        assert [launch.warmup for launch in swept.launches] == [True, True, False, False]
-        assert {launch.partition_key for launch in swept.launches if launch.location == "a1p3"} == {"partition_2"}
-        assert all(launch.step_process["build_s"] > 0 for launch in swept.launches)
+        assert (swept.status, {trial.outcome for trial in swept.trials}) == ("complete", {Outcome.OK})
+        assert [trial.warmup for trial in swept.trials] == [True, True, False, False]
+        assert {trial.partition_key for trial in swept.trials if trial.location == "a1p3"} == {"partition_2"}
+        assert all(trial.launch.step_process["build_s"] > 0 for trial in swept.trials)
 
     def test_shows_its_plan_and_its_trials_in_the_asset_catalog(self, instance: dg.DagsterInstance) -> None:
         sweep(instance)
@@ -121,7 +121,7 @@ def test_a_sweep_whose_webserver_stays_away_fails_with_what_it_did(
     swept = harvest_sweep(instance, result.run_id)
     assert swept is not None
     assert swept.status == "failed"
-    assert [launch.outcome for launch in swept.launches] == [Outcome.REJECTED, *[Outcome.LOST] * 3]
+    assert [trial.outcome for trial in swept.trials] == [Outcome.REJECTED, *[Outcome.LOST] * 3]
 
 
 def test_the_webserver_resource_is_configured_by_variables_whose_values_are_shown_nowhere(

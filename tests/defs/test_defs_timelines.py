@@ -42,10 +42,10 @@ def test_it_is_the_median_launch_at_the_largest_location_of_the_latest_sweep(
     Store.in_directory(tmp_path).save(sweep)
     metadata = draw(instance, tmp_path)
     assert metadata is not None
-    lags_us = sorted(launch.lag_us or 0 for launch in sweep.launches if launch.measured and launch.location == "a10k")
+    lags_us = sorted(trial.launch.lag_us or 0 for trial in sweep.trials if trial.measured and trial.location == "a10k")
     assert metadata["lag_s"] == lags_us[2] / 1e6 == pytest.approx(metadata["queue_s"] + metadata["init_s"])
-    (shown,) = [launch for launch in sweep.launches if launch.lag_us == lags_us[2]]
-    assert metadata["run"] == shown.run_id
+    (shown,) = [trial for trial in sweep.trials if trial.launch.lag_us == lags_us[2]]
+    assert metadata["run"] == shown.launch.run_id
     assert metadata["worker_load_s"] > 0
 
     assert metadata["summary"].startswith("Median launch lag ")

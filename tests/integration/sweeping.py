@@ -141,14 +141,14 @@ class Bench:
 
         return wait_for(f"trial {number} {statuses or 'launched'}", look)
 
-    def wait_for_notes(self, run_id: str, count: int) -> None:
+    def wait_for_notes(self, run_id: str, count: int, timeout_s: float = PATIENCE_S) -> None:
         """Wait until a sweep is done with that many trials."""
 
         def look() -> bool:
             journal = read_journal(self.instance, run_id)
             return journal is not None and len(journal.notes) >= count
 
-        wait_for(f"{count} notes", look)
+        wait_for(f"{count} notes", look, timeout_s)
 
     def harvests(self, run_id: str) -> list[Run]:
         """The runs that harvest a sweep, oldest first."""
@@ -210,7 +210,7 @@ class Bench:
 
     def outcomes(self, sweep: Sweep) -> list[str]:
         """How its trials ended, in order."""
-        return [launch.outcome.value for launch in sweep.launches]
+        return [trial.outcome.value for trial in sweep.trials]
 
     def log(self, run_id: str) -> list[str]:
         """What a run logged for people: its messages, and why it failed."""
@@ -251,23 +251,27 @@ def assert_recorded_once(sweep: Sweep, runs: Sequence[Run]) -> None:
     Args:
         runs: those of the sweep's trials that the instance holds.
     """
-    assert [launch.trial for launch in sweep.launches] == list(range(1, len(sweep.plan.trials) + 1))
+    assert [trial.number for trial in sweep.trials] == list(range(1, len(sweep.plan.trials) + 1))
     assert len({run.tags[Tag.TRIAL] for run in runs}) == len(runs), "a trial was launched twice"
     # Runs of the sweep's own deployments are gone with these; the journal remembers them.
-    here = {launch.run_id for launch in sweep.launches if not launch.deployment} - {None}
+    here = {trial.launch.run_id for trial in sweep.trials if not trial.deployment} - {None}
     assert {run.run_id for run in runs} == here
-    for trial, launch in zip(sweep.plan.trials, sweep.launches, strict=True):
-        assert (launch.block, launch.location, launch.asset_key) == (trial.block, trial.location, trial.asset_keys[0])
-        assert launch.partition_key == trial.partition_key
-        assert (launch.reason == "") is (launch.outcome is Outcome.OK)
-        assert "\n" not in launch.reason
-        if launch.outcome is Outcome.OK:
-            stages = {stage: us for stage, us in launch.stages_us.items() if us is not None and us >= 0}
-            assert launch.stages_us.keys() == stages.keys()
-            assert sum(stages.values()) == launch.time_to_code_us
-            assert sum(stages[stage] for stage in QUEUE_STAGES) == launch.queue_us
-            assert sum(stages[stage] for stage in INIT_STAGES) == launch.init_us
-            assert launch.queue_us + launch.init_us == launch.lag_us
+    for planned, trial in zip(sweep.plan.trials, sweep.trials, strict=True):
+        assert (trial.block, trial.location, trial.asset_key) == (
+            planned.block,
+            planned.location,
+            planned.asset_keys[0],
+        )
+        assert trial.partition_key == planned.partition_key
+        assert (trial.reason == "") is (trial.outcome is Outcome.OK)
+        assert "\n" not in trial.reason
+        if trial.outcome is Outcome.OK:
+            stages = {stage: us for stage, us in trial.launch.stages_us.items() if us is not None and us >= 0}
+            assert trial.launch.stages_us.keys() == stages.keys()
+            assert sum(stages.values()) == trial.launch.time_to_code_us
+            assert sum(stages[stage] for stage in QUEUE_STAGES) == trial.launch.queue_us
+            assert sum(stages[stage] for stage in INIT_STAGES) == trial.launch.init_us
+            assert trial.launch.queue_us + trial.launch.init_us == trial.launch.lag_us
 
 
 def sweep_well(bench: Bench) -> None:
@@ -278,14 +282,14 @@ def sweep_well(bench: Bench) -> None:
     sweep = bench.harvest(run_id)
     assert sweep.status == "complete"
     assert bench.outcomes(sweep) == ["ok"] * 4
-    assert [launch.block for launch in sweep.launches] == [1, 1, 2, 2]
-    for block in (sweep.launches[:2], sweep.launches[2:]):
-        assert {launch.location for launch in block} == {FAST, PARTITIONED}
-    for launch in sweep.launches:
-        assert launch.executor == "in_process"
-        assert launch.warnings == ()
-        assert launch.step_process["rss_bytes"] > 0
-        assert launch.partition_key == ("partition_2" if launch.location == PARTITIONED else None)
+    assert [trial.block for trial in sweep.trials] == [1, 1, 2, 2]
+    for block in (sweep.trials[:2], sweep.trials[2:]):
+        assert {trial.location for trial in block} == {FAST, PARTITIONED}
+    for trial in sweep.trials:
+        assert trial.launch.executor == "in_process"
+        assert trial.launch.warnings == ()
+        assert trial.launch.step_process["rss_bytes"] > 0
+        assert trial.partition_key == ("partition_2" if trial.location == PARTITIONED else None)
     assert {(place.name, place.asset_count, place.partition_count) for place in sweep.plan.locations} == {
         (FAST, 3, 0),
         (PARTITIONED, 2, 3),
@@ -299,6 +303,8 @@ def sweep_well(bench: Bench) -> None:
     assert f"Sweep {sweep.plan.sweep_id} is over: 4 of 4 trials done (4 ok)" in lines
 
     (harvest,) = bench.harvests(run_id)
+    for of_meta_location in (run_id, harvest.run_id):
+        assert any(entry.message.startswith("Launched warm") for entry in bench.instance.all_logs(of_meta_location))
     charted = []
     checks = []
     for entry in bench.instance.all_logs(harvest.run_id):
@@ -332,7 +338,7 @@ def kill_a_sweep(bench: Bench) -> None:
     assert "was terminated by signal 9 (SIGKILL)" in bench.log(run_id)[-1]
     sweep = bench.harvest(run_id)  # waits for the trial that is under way
     assert sweep.status == "failed"
-    assert [(launch.outcome, launch.reason) for launch in sweep.launches] == [
+    assert [(trial.outcome, trial.reason) for trial in sweep.trials] == [
         (Outcome.OK, ""),
         (Outcome.OK, ""),
         (Outcome.LOST, "the sweep ended before this trial was launched"),
@@ -344,20 +350,20 @@ def carry_out(bench: Bench, name: str) -> None:
     run_id = bench.start_experiment(name)
     assert bench.wait_for_end(run_id, LONGEST_EXPERIMENT_S) is dg.DagsterRunStatus.SUCCESS, bench.log(run_id)
     sweep = bench.harvest_now(run_id)
-    assert [(launch.outcome, launch.reason) for launch in sweep.launches] == [(Outcome.OK, "")] * len(sweep.launches)
+    assert [(trial.outcome, trial.reason) for trial in sweep.trials] == [(Outcome.OK, "")] * len(sweep.trials)
     sides = {variant.name: variant for variant in sweep.plan.variants}
-    assert {launch.variant for launch in sweep.launches} == set(sides)
+    assert {trial.variant for trial in sweep.trials} == set(sides)
     assert again(sweep.plan.variants[0].name) in sides
-    for launch in sweep.launches:
-        side = sides[launch.variant]
-        assert (launch.work, launch.assets, launch.path) == (side.work, side.assets, side.path)
-        assert launch.location in side.locations
-        assert bool(launch.deployment) is (name not in SERVED_EXPERIMENTS)
-        assert launch.work_us is not None
-        assert launch.work_us > 0
-        assert launch.steps
-        assert launch.usage["code_server_bytes"] > 10 * MEBIBYTE
-        assert (launch.template.get("fork_ms", 0) > 0) is bool(side.warm)
+    for trial in sweep.trials:
+        side = sides[trial.variant]
+        assert (trial.launch.work, trial.assets, trial.path) == (side.work, side.assets, side.path)
+        assert trial.location in side.locations
+        assert bool(trial.deployment) is (name not in SERVED_EXPERIMENTS)
+        assert trial.launch.work_us is not None
+        assert trial.launch.work_us > 0
+        assert trial.launch.steps
+        assert trial.usage["code_server_bytes"] > 10 * MEBIBYTE
+        assert (trial.launch.template.get("fork_ms", 0) > 0) is bool(side.warm)
     assert not (bench.deployment.home / ".bench" / "experiments").exists()
 
 
@@ -404,7 +410,7 @@ def raising_location(directory: Path) -> CodeLocation:
 
 
 def seed_for(order: Sequence[str], locations: Sequence[str]) -> int:
-    """A seed with which the first block launches in that order."""
+    """A seed with which the first block trials in that order."""
     return next(
         seed for seed in range(1, 1000) if random.Random(seed).sample(list(locations), len(locations)) == list(order)
     )

@@ -57,21 +57,21 @@ def test_trials_that_fail_or_take_too_long_do_not_end_the_sweep(bench: Bench) ->
     assert bench.wait_for_end(run_id) is Status.SUCCESS
     sweep = bench.harvest_now(run_id)
     assert sweep.status == "complete"
-    assert [(launch.outcome, launch.reason) for launch in sweep.launches] == [
+    assert [(trial.outcome, trial.reason) for trial in sweep.trials] == [
         (Outcome.FAILED, "ValueError: the warehouse is closed"),
         (Outcome.TIMED_OUT, "not over 40 s after its request, still STARTED"),
         (Outcome.OK, ""),
     ]
-    assert bench.run(str(sweep.launches[1].run_id)).status is Status.CANCELED
+    assert bench.run(str(sweep.trials[1].launch.run_id)).status is Status.CANCELED
 
 
 def test_a_trial_whose_process_is_killed_says_so(bench: Bench) -> None:
     run_id = bench.start([ENDLESS])
     bench.worker(bench.wait_for_trial(run_id, 1, Status.STARTED).run_id).kill()
     assert bench.wait_for_end(run_id) is Status.SUCCESS
-    (launch,) = bench.harvest_now(run_id).launches
-    assert launch.outcome is Outcome.FAILED
-    assert "was terminated by signal 9 (SIGKILL)" in launch.reason
+    (trial,) = bench.harvest_now(run_id).trials
+    assert trial.outcome is Outcome.FAILED
+    assert "was terminated by signal 9 (SIGKILL)" in trial.reason
 
 
 def test_a_daemon_and_a_webserver_that_are_killed_cost_no_trial(bench: Bench) -> None:
@@ -94,11 +94,11 @@ def test_a_code_server_that_is_killed_costs_trials_at_most(bench: Bench) -> None
     assert bench.wait_for_end(run_id) is Status.SUCCESS
     sweep = bench.harvest_now(run_id)
     assert sweep.status == "complete"
-    assert sweep.launches[0].outcome is Outcome.OK
-    assert {launch.outcome for launch in sweep.launches} <= {Outcome.OK, Outcome.FAILED, Outcome.REJECTED}
-    for launch in sweep.launches:
+    assert sweep.trials[0].outcome is Outcome.OK
+    assert {trial.outcome for trial in sweep.trials} <= {Outcome.OK, Outcome.FAILED, Outcome.REJECTED}
+    for trial in sweep.trials:
         assert re.search(
-            r"^$|Could not reach user code server|^The deployment refused|had no code server", launch.reason
+            r"^$|Could not reach user code server|^The deployment refused|had no code server", trial.reason
         )
 
 
@@ -186,7 +186,7 @@ def test_a_webserver_that_stays_away_ends_the_sweep(bench: Bench) -> None:
     assert f"The webserver at {url} does not answer" in last
     sweep = bench.harvest_now(run_id)
     assert bench.outcomes(sweep) == ["ok", "ok", "rejected", "lost"]
-    assert f"The webserver at {url} does not answer" in sweep.launches[2].reason
+    assert f"The webserver at {url} does not answer" in sweep.trials[2].reason
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def bench(new_home: Callable[..., Path]) -> Iterator[Bench]:
 def interrupted(bench: Bench) -> Sweep:
     """The sweep, its worker killed while a launch in one of its own deployments is under way."""
     run_id = bench.start_experiment(NAME, seed=_seed())
-    bench.wait_for_notes(run_id, KILLED_AFTER)
+    bench.wait_for_notes(run_id, KILLED_AFTER, LONGEST_EXPERIMENT_S)
     bench.worker(run_id).send_signal(signal.SIGKILL)
     assert bench.wait_for_end(run_id) is Status.FAILURE
     return bench.harvest_now(run_id)
@@ -68,19 +68,19 @@ def sweep(bench: Bench, resumed: str) -> Sweep:
 
 
 def test_a_killed_sweep_owes_what_was_not_over(interrupted: Sweep) -> None:
-    over = [launch for launch in interrupted.launches if launch.outcome is not Outcome.LOST]
-    assert [launch.trial for launch in over] == list(range(1, KILLED_AFTER + 1))
-    assert {bool(launch.deployment) for launch in over} == {True, False}
-    assert {launch.outcome for launch in over} <= {Outcome.OK, Outcome.FAILED}
+    over = [trial for trial in interrupted.trials if trial.outcome is not Outcome.LOST]
+    assert [trial.number for trial in over] == list(range(1, KILLED_AFTER + 1))
+    assert {bool(trial.deployment) for trial in over} == {True, False}
+    assert {trial.outcome for trial in over} <= {Outcome.OK, Outcome.FAILED}
 
 
 def test_a_resumed_sweep_launches_what_is_owed_and_keeps_the_rest(
     bench: Bench, interrupted: Sweep, sweep: Sweep
 ) -> None:
     assert sweep.plan.sweep_id == interrupted.plan.sweep_id
-    for before, after in zip(interrupted.launches, sweep.launches, strict=True):
+    for before, after in zip(interrupted.trials, sweep.trials, strict=True):
         if before.outcome is Outcome.OK:
-            assert after.run_id == before.run_id
+            assert after.launch.run_id == before.launch.run_id
     assert not (bench.deployment.home / ".bench" / "experiments").exists()
 
     in_vain = bench.start_experiment(NAME, resume=sweep.plan.sweep_id)
@@ -90,33 +90,33 @@ def test_a_resumed_sweep_launches_what_is_owed_and_keeps_the_rest(
 
 def test_every_side_is_launched_where_and_as_it_asks_and_does_its_work(sweep: Sweep) -> None:
     sides = {variant.name: variant for variant in sweep.plan.variants}
-    assert {launch.variant for launch in sweep.launches} == sides.keys()
-    for launch in sweep.launches:
-        side = sides[launch.variant]
-        assert launch.location in side.locations
-        assert (launch.assets, launch.path) == (side.assets, side.path)
-        assert bool(launch.deployment) is (launch.variant not in HERE)
-        if launch.variant == "impostor":
-            assert (launch.outcome, launch.reason) == (Outcome.FAILED, LESS)
+    assert {trial.variant for trial in sweep.trials} == sides.keys()
+    for trial in sweep.trials:
+        side = sides[trial.variant]
+        assert trial.location in side.locations
+        assert (trial.assets, trial.path) == (side.assets, side.path)
+        assert bool(trial.deployment) is (trial.variant not in HERE)
+        if trial.variant == "impostor":
+            assert (trial.outcome, trial.reason) == (Outcome.FAILED, LESS)
             continue
-        assert (launch.outcome, launch.reason) == (Outcome.OK, ""), launch.variant
-        assert launch.work == side.work
-        assert launch.work_us is not None
-        assert launch.work_us > 0
-        assert (launch.template.get("fork_ms", 0) > 0) is (not launch.deployment or bool(side.warm))
-    assert {launch.path for launch in sweep.launches} == set(LaunchPath)
+        assert (trial.outcome, trial.reason) == (Outcome.OK, ""), trial.variant
+        assert trial.launch.work == side.work
+        assert trial.launch.work_us is not None
+        assert trial.launch.work_us > 0
+        assert (trial.launch.template.get("fork_ms", 0) > 0) is (not trial.deployment or bool(side.warm))
+    assert {trial.path for trial in sweep.trials} == set(LaunchPath)
 
 
 def test_what_is_particular_about_a_side_is_so(sweep: Sweep) -> None:
-    launches = {launch.variant: launch for launch in sweep.launches}
+    trials = {trial.variant: trial for trial in sweep.trials}
     # From zero, the time counts from when the server is asked to come up, and that imports Dagster.
-    assert (launches["from zero"].stages_us[Stage.SUBMIT] or 0) > 1_000_000
-    assert [launch.location for launch in sweep.launches if launch.variant == "path"] == list(PARTS)
-    assert [step.launched_us is not None for step in launches["chain"].steps] == [True, True]
-    assert launches["chain"].executor == "multiprocess"
-    particular = launches["particular"]
+    assert (trials["from zero"].launch.stages_us[Stage.SUBMIT] or 0) > 1_000_000
+    assert [trial.location for trial in sweep.trials if trial.variant == "path"] == list(PARTS)
+    assert [step.launched_us is not None for step in trials["chain"].launch.steps] == [True, True]
+    assert trials["chain"].launch.executor == "multiprocess"
+    particular = trials["particular"]
     assert particular.deployment == "particular"
-    assert particular.stages_us[Stage.QUEUE_WAIT] == 0
+    assert particular.launch.stages_us[Stage.QUEUE_WAIT] == 0
     environment = sweep.plan.environments["particular"]
     assert environment["cpus_of_code_servers"] == (0.5 if LIMITED else None)
     assert environment["dagster_yaml"]["run_coordinator"]["class"] == "DefaultRunCoordinator"
@@ -124,11 +124,11 @@ def test_what_is_particular_about_a_side_is_so(sweep: Sweep) -> None:
 
 
 def test_every_launch_has_its_cost(sweep: Sweep) -> None:
-    for launch in sweep.launches:
-        cost = launch.usage
+    for trial in sweep.trials:
+        cost = trial.usage
         assert cost["code_server_bytes"] > 30e6
         # One whose server was ended meanwhile has no growth.
-        if launch.variant not in ("replaced", "from zero"):
+        if trial.variant not in ("replaced", "from zero"):
             assert cost.keys() - {"throttled_s"} >= MEASURES.keys() - {"throttled_s", "run_peak_pss_bytes"}
             assert 0 < cost["run_cpu_s"] < cost["wall_s"] * 8
             assert cost["run_peak_rss_bytes"] > 30e6

@@ -92,8 +92,8 @@ def test_a_restart_in_the_middle_of_a_sweep_loses_no_launch(bench: Bench, server
     assert sweep.status == "complete"
     assert bench.outcomes(sweep)[:2] == ["ok", "ok"]
     # The webserver keeps connections: the first request after the restart may make a run and fail to enqueue it.
-    for launch in sweep.launches[2:]:
-        assert re.search("^$|still NOT_STARTED|has trouble with its database", launch.reason)
+    for trial in sweep.trials[2:]:
+        assert re.search("^$|still NOT_STARTED|has trouble with its database", trial.reason)
 
 
 def test_connections_that_are_cut_lose_no_launch(bench: Bench, server: PostgresServer) -> None:
@@ -104,8 +104,8 @@ def test_connections_that_are_cut_lose_no_launch(bench: Bench, server: PostgresS
         time.sleep(1)
     wait_for("the end of the sweep", lambda: bench.run(run_id).finished)
     sweep = bench.harvest_now(run_id)
-    assert len(sweep.launches) == 5
-    assert sweep.launches[0].outcome is Outcome.OK
+    assert len(sweep.trials) == 5
+    assert sweep.trials[0].outcome is Outcome.OK
 
 
 def test_a_full_disk_is_named_and_every_launch_is_recorded_once(
@@ -125,8 +125,8 @@ def test_a_full_disk_is_named_and_every_launch_is_recorded_once(
     sweep = bench.harvest_now(run_id)
     assert bench.outcomes(sweep)[:2] == ["ok", "ok"]
     assert f"The PostgreSQL database {server.url}" in _output(bench, run_id)
-    for launch in sweep.launches[2:]:
-        assert re.search("^$|No space left on device", launch.reason)
+    for trial in sweep.trials[2:]:
+        assert re.search("^$|No space left on device", trial.reason)
 
 
 def fill(path: Path) -> None:

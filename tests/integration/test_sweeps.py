@@ -84,7 +84,7 @@ def test_a_canceled_sweep_cancels_its_trial_and_makes_room_for_the_one_in_the_qu
     sweep = bench.harvest_now(canceled)
     assert sweep.status == "canceled"
     assert bench.outcomes(sweep) == ["ok", "canceled", "canceled", "canceled"]
-    assert sweep.launches[3].reason == "the sweep was canceled before this trial was launched"
+    assert sweep.trials[3].reason == "the sweep was canceled before this trial was launched"
     assert f"Sweep {sweep.plan.sweep_id} was canceled: 1 of 4 trials done (1 ok)" in bench.log(canceled)
     assert bench.outcomes(bench.harvest_now(queued)) == ["ok"]
 
@@ -120,9 +120,7 @@ def test_a_tick_of_the_monitor_schedule_is_a_sweep_of_the_configured_locations(b
     assert bench.wait_for_end(run_id) is Status.SUCCESS
     sweep = bench.harvest_now(run_id)
     assert sweep.plan.scenario == MONITOR
-    assert [(launch.location, launch.outcome, launch.warmup) for launch in sweep.launches] == [
-        (FAST, Outcome.OK, False)
-    ]
+    assert [(trial.location, trial.outcome, trial.warmup) for trial in sweep.trials] == [(FAST, Outcome.OK, False)]
 
 
 def test_bench_run_reports_a_failing_location_as_json_and_by_its_exit_code(bench: Bench) -> None:
@@ -136,7 +134,7 @@ def test_bench_run_reports_a_failing_location_as_json_and_by_its_exit_code(bench
     assert f"Using the deployment at {bench.deployment.url}" in errors
     assert re.search(rf"trial \d/2 {RAISING} \(block 1\): failed", errors)
     sweep = bench.recorded(run_id)
-    assert {launch.location: (launch.outcome, launch.reason) for launch in sweep.launches} == {
+    assert {trial.location: (trial.outcome, trial.reason) for trial in sweep.trials} == {
         FAST: (Outcome.OK, ""),
         RAISING: (Outcome.FAILED, "ValueError: the warehouse is closed"),
     }
@@ -151,7 +149,9 @@ def test_the_gate_launches_its_trials_and_lets_what_is_under_the_limit_pass(benc
     assert result["ruling"] == "under"
     sweep = bench.recorded(_sweep_run(errors))
     assert result["sweep"] == sweep.plan.sweep_id
-    measured = sorted(launch.lag_us / 1e6 for launch in sweep.launches if launch.measured and launch.lag_us is not None)
+    measured = sorted(
+        trial.launch.lag_us / 1e6 for trial in sweep.trials if trial.measured and trial.launch.lag_us is not None
+    )
     (place,) = result["locations"]
     assert (place["location"], place["trials"]) == (FAST, len(measured))
     assert (place["lag_s"]["low"], place["lag_s"]["high"]) == (measured[0], measured[-1])
@@ -183,7 +183,7 @@ def test_bench_run_refuses_locations_that_are_missing_or_broken(bench: Bench) ->
     assert process.returncode == 3
     assert "Traceback" not in errors
     assert "There is no code location 'nowhere'. Add it to workspace.yaml" in errors
-    assert "The code location 'broken' is not loaded (error: RuntimeError: no such luck). Mend it" in errors
+    assert "The code location 'broken' is not loaded (error: RuntimeError: no such luck). Fix it" in errors
     run_id = _sweep_run(output)
     assert bench.run(run_id).status is Status.FAILURE
     assert bench.harvests(run_id) == []

@@ -15,7 +15,7 @@ from in_pod import Swept
 from integration.sweeping import wait_for
 from release import Release, released
 
-from bench_orchestrator.model.launch import Launch, Outcome
+from bench_orchestrator.model.launch import Outcome, Trial
 from bench_orchestrator.model.stages import BootStage, Stage
 
 pytestmark = pytest.mark.kubernetes
@@ -70,28 +70,28 @@ def quick(release: Release) -> Swept:
 
 
 @pytest.fixture(scope="module")
-def not_started(release: Release) -> Mapping[str, Launch]:
+def not_started(release: Release) -> Mapping[str, Trial]:
     """The launches of a sweep in locations whose run pods cannot run."""
     return by_location(release.sweep("without_image", "too_large", "too_small", "over_quota"))
 
 
-def by_location(swept: Swept) -> dict[str, Launch]:
-    return {launch.location: launch for launch in swept.stored.launches}
+def by_location(swept: Swept) -> dict[str, Trial]:
+    return {trial.location: trial for trial in swept.stored.trials}
 
 
 class TestAGoodDay:
     def test_every_trial_is_ok_and_is_told_what_its_pod_cost(self, release: Release, quick: Swept) -> None:
         nodes = {node["metadata"]["name"] for node in release.read("nodes")["items"]}
         assert by_location(quick).keys() == set(SOUND)
-        for launch in quick.stored.launches:
-            assert (launch.outcome, launch.reason, launch.warnings) == (Outcome.OK, "", ())
-            assert launch.boot_us.keys() == set(BootStage)
-            assert sum(launch.boot_us.values()) == launch.stages_us[Stage.WORKER_BOOT]
-            assert launch.pod is not None
-            assert launch.pod.node in nodes
+        for trial in quick.stored.trials:
+            assert (trial.outcome, trial.reason, trial.launch.warnings) == (Outcome.OK, "", ())
+            assert trial.launch.boot_us.keys() == set(BootStage)
+            assert sum(trial.launch.boot_us.values()) == trial.launch.stages_us[Stage.WORKER_BOOT]
+            assert trial.launch.pod is not None
+            assert trial.launch.pod.node in nodes
 
     def test_the_row_says_how_steps_were_started(self, quick: Swept) -> None:
-        assert {name: launch.executor for name, launch in by_location(quick).items()} == {
+        assert {name: trial.launch.executor for name, trial in by_location(quick).items()} == {
             "a10": "multiprocess",
             "a10_inprocess": "in_process",
             "a10_pods": "pods",
@@ -127,18 +127,18 @@ class TestRunsThatDoNotStart:
         ],
     )
     def test_they_fail_when_dagster_gives_them_up(
-        self, not_started: Mapping[str, Launch], location: str, reason: str
+        self, not_started: Mapping[str, Trial], location: str, reason: str
     ) -> None:
-        launch = not_started[location]
-        assert launch.outcome is Outcome.FAILED
-        assert re.match(reason, launch.reason), launch.reason
-        assert f"longer than {START_TIMEOUT_S} seconds to start" in launch.reason
+        trial = not_started[location]
+        assert trial.outcome is Outcome.FAILED
+        assert re.match(reason, trial.reason), trial.reason
+        assert f"longer than {START_TIMEOUT_S} seconds to start" in trial.reason
 
     def test_or_time_out_when_the_sweep_does(self, release: Release) -> None:
-        (launch,) = release.sweep("too_large", timeout_s=20).stored.launches
-        assert launch.outcome is Outcome.TIMED_OUT
-        assert launch.reason.startswith("its pod cannot be scheduled: ")
-        assert launch.reason.endswith("(not over 20 s after its request, still STARTING)")
+        (trial,) = release.sweep("too_large", timeout_s=20).stored.trials
+        assert trial.outcome is Outcome.TIMED_OUT
+        assert trial.reason.startswith("its pod cannot be scheduled: ")
+        assert trial.reason.endswith("(not over 20 s after its request, still STARTING)")
 
 
 class TestBadDays:
@@ -149,18 +149,18 @@ class TestBadDays:
         pod = wait_for("its pod to run", lambda: running(release, SLOW))
         time.sleep(10)
         release.kubectl("delete", "pod", pod)
-        (launch,) = release.end(run).stored.launches
-        assert launch.outcome is Outcome.FAILED
-        assert launch.reason.startswith("its pod was deleted"), launch.reason
+        (trial,) = release.end(run).stored.trials
+        assert trial.outcome is Outcome.FAILED
+        assert trial.reason.startswith("its pod was deleted"), trial.reason
 
     def test_a_pod_that_is_gone_at_once(self, release: Release) -> None:
         run = release.start(SLOW)
         pod = wait_for("its pod to run", lambda: running(release, SLOW))
         time.sleep(10)
         release.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
-        (launch,) = release.end(run).stored.launches
-        assert launch.outcome is Outcome.FAILED
-        assert launch.reason.startswith("its pod was deleted"), launch.reason
+        (trial,) = release.end(run).stored.trials
+        assert trial.outcome is Outcome.FAILED
+        assert trial.reason.startswith("its pod was deleted"), trial.reason
 
     def test_an_api_server_that_is_away(self, release: Release, own: Cluster) -> None:
         earlier = names(release, "a10_inprocess")
@@ -173,9 +173,9 @@ class TestBadDays:
         assert swept.stored.status == "complete"
         first, *_, last = outcomes(swept)
         assert (first, last) == (Outcome.OK, Outcome.OK)
-        for launch in swept.stored.launches:
+        for trial in swept.stored.trials:
             # One that is just back may refuse what comes before it has read its own rules.
-            assert launch.outcome is Outcome.OK or "Kubernetes answers 403: " in launch.reason, launch.reason
+            assert trial.outcome is Outcome.OK or "Kubernetes answers 403: " in trial.reason, trial.reason
 
     @pytest.mark.parametrize(
         "component", ["webserver", "daemon", "code-server,dagster/code-location=a10_inprocess", "postgresql"]
@@ -190,22 +190,22 @@ class TestBadDays:
         assert (first, last) == (Outcome.OK, Outcome.OK)
         # A run whose process starts while there is no database ends at once.
         allowed = {Outcome.OK, Outcome.FAILED} if component == "postgresql" else {Outcome.OK}
-        assert set(outcomes(swept)) <= allowed, [launch.reason for launch in swept.stored.launches]
+        assert set(outcomes(swept)) <= allowed, [trial.reason for trial in swept.stored.trials]
 
     def test_rights_that_are_missing(self, release: Release) -> None:
         role = release.read("role", f"{RELEASE}-meta")
         release.kubectl("delete", "role", f"{RELEASE}-meta")
         try:
-            (launch,) = release.sweep("a10").stored.launches
+            (trial,) = release.sweep("a10").stored.trials
         finally:
             release.apply(
                 {key: role[key] for key in ("apiVersion", "kind", "rules")}
                 | {"metadata": {key: role["metadata"][key] for key in ("name", "labels", "annotations")}}
             )
-        assert launch.outcome is Outcome.OK
-        assert launch.boot_us == {}
-        assert launch.stages_us[Stage.WORKER_BOOT]
-        assert launch.warnings == (
+        assert trial.outcome is Outcome.OK
+        assert trial.launch.boot_us == {}
+        assert trial.launch.stages_us[Stage.WORKER_BOOT]
+        assert trial.launch.warnings == (
             "worker boot is not split: the sweep's service account may not get and list pods, jobs and events in "
             f"namespace {release.namespace}",
         )
@@ -220,8 +220,8 @@ class TestItsLife:
 
         before = password()
         release.install({**VALUES, "locations": [*VALUES["locations"], "a20_inprocess"]})
-        (launch,) = release.sweep("a20_inprocess").stored.launches
-        assert launch.outcome is Outcome.OK
+        (trial,) = release.sweep("a20_inprocess").stored.trials
+        assert trial.outcome is Outcome.OK
         assert password() == before
         assert release.stored(quick.stored.plan.sweep_id) == quick.stored
 
@@ -254,4 +254,4 @@ def running(release: Release, location: str) -> str:
 
 def outcomes(swept: Swept) -> list[Outcome]:
     """How the trials ended, in order."""
-    return [launch.outcome for launch in swept.stored.launches]
+    return [trial.outcome for trial in swept.stored.trials]

@@ -9,7 +9,7 @@ from helms import RELEASE
 from in_pod import Swept
 from release import Release, released
 
-from bench_orchestrator.model.launch import Launch, Outcome
+from bench_orchestrator.model.launch import Outcome, Trial
 from bench_orchestrator.model.stages import Stage
 
 pytestmark = pytest.mark.kubernetes
@@ -35,28 +35,28 @@ def release(cluster: ExistingCluster) -> Iterator[Release]:
         yield release
 
 
-def by_side(swept: Swept) -> dict[str, Launch]:
+def by_side(swept: Swept) -> dict[str, Trial]:
     """The launch of each side; every one went well."""
-    launches = {launch.variant: launch for launch in swept.stored.launches}
-    assert {name: (launch.outcome, launch.reason) for name, launch in launches.items()} == dict.fromkeys(
-        launches, (Outcome.OK, "")
+    trials = {trial.variant: trial for trial in swept.stored.trials}
+    assert {name: (trial.outcome, trial.reason) for name, trial in trials.items()} == dict.fromkeys(
+        trials, (Outcome.OK, "")
     )
-    assert not any(launch.deployment for launch in launches.values())
-    return launches
+    assert not any(trial.deployment for trial in trials.values())
+    return trials
 
 
 def test_warm_launches_are_forks_and_stock_ones_pods(release: Release) -> None:
-    launches = by_side(release.experiment("definitions-cache"))
-    for name, launch in launches.items():
+    trials = by_side(release.experiment("definitions-cache"))
+    for name, trial in trials.items():
         warm = name.startswith("warm")
-        assert launch.location.endswith("_warm") is warm
-        assert (launch.template.get("fork_ms", 0) > 0) is warm
-        assert (launch.pod is None) is warm
+        assert trial.location.endswith("_warm") is warm
+        assert (trial.launch.template.get("fork_ms", 0) > 0) is warm
+        assert (trial.launch.pod is None) is warm
 
 
 def test_limited_locations_have_their_limit(release: Release) -> None:
-    launches = by_side(release.experiment("cpu-limit"))
-    assert {launch.location for launch in launches.values()} == {"a10_2000m", "a10_500m"}
+    trials = by_side(release.experiment("cpu-limit"))
+    assert {trial.location for trial in trials.values()} == {"a10_2000m", "a10_500m"}
     for location, limit in (("a10_2000m", "2"), ("a10_500m", "500m")):
         (run, *_) = release.run_pods(location)
         server = release.read("deploy", f"{RELEASE}-{location.replace('_', '-')}")["spec"]["template"]
@@ -66,10 +66,10 @@ def test_limited_locations_have_their_limit(release: Release) -> None:
 
 
 def test_servers_are_replaced_and_come_up_from_zero(release: Release) -> None:
-    launches = by_side(release.experiment("cold-start"))
-    from_zero, as_usual = launches["stock, from zero"], launches["stock, as usual"]
-    assert (from_zero.stages_us[Stage.SUBMIT] or 0) > (as_usual.stages_us[Stage.SUBMIT] or 0)
-    assert (launches["warm, replaced"].template.get("fork_ms", 0)) > 0
+    trials = by_side(release.experiment("cold-start"))
+    from_zero, as_usual = trials["stock, from zero"], trials["stock, as usual"]
+    assert (from_zero.launch.stages_us[Stage.SUBMIT] or 0) > (as_usual.launch.stages_us[Stage.SUBMIT] or 0)
+    assert (trials["warm, replaced"].launch.template.get("fork_ms", 0)) > 0
     deployments = release.read("deploy")["items"]
     assert {deployment["spec"]["replicas"] for deployment in deployments} == {1}
 

@@ -29,5 +29,5 @@ def test_a_stage_has_a_label_and_a_process() -> None:
 @pytest.mark.parametrize("outcome", list(Outcome))
 @pytest.mark.parametrize("warmup", [True, False])
 def test_only_a_trial_that_went_well_and_was_no_warm_up_counts(outcome: Outcome, warmup: bool) -> None:
-    launch = samples.make_launch(outcome=outcome, warmup=warmup)
-    assert launch.measured is (outcome is Outcome.OK and not warmup)
+    trial = samples.make_trial(outcome=outcome, warmup=warmup)
+    assert trial.measured is (outcome is Outcome.OK and not warmup)

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 from experiment_samples import experiment_sweep, only_variants, troubled_experiment
 from rich.console import Console
-from samples import failed_sweep, make_launch, make_sweep, measured_sweep, on_kubernetes, troubled_sweep
+from samples import failed_sweep, make_sweep, make_trial, measured_sweep, on_kubernetes, troubled_sweep
 
 from bench_orchestrator.analysis import wording
 from bench_orchestrator.analysis.evaluation import evaluate
@@ -22,7 +22,7 @@ from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.stages import BootStage
 from bench_orchestrator.report import ReportFiles, render_table, summarize, write_report
 from bench_orchestrator.report.markdown import render_markdown
-from bench_orchestrator.results.rows import launch_record
+from bench_orchestrator.results.rows import launch_rows
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +105,11 @@ def test_a_location_that_never_succeeded_is_in_every_account(troubled: ReportFil
 
 def test_on_kubernetes_the_pieces_of_worker_boot_are_told(tmp_path: Path) -> None:
     sweep = measured_sweep(["a250"])
-    sweep = replace(sweep, launches=tuple(map(on_kubernetes, sweep.launches)))
+    sweep = replace(sweep, trials=tuple(map(on_kubernetes, sweep.trials)))
     text = write_report(sweep, tmp_path).markdown.read_text(encoding="utf-8")
     names = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| \N{MIDDLE DOT} ")]
     assert names == [f"\N{MIDDLE DOT} {stage.label}" for stage in BootStage]
-    told = wording.kubernetes(location_rows(sweep.launches))
+    told = wording.kubernetes(location_rows(sweep.trials))
     assert told
     assert told in text
     assert told in " ".join(_printed(sweep).split())
@@ -119,9 +119,9 @@ def test_on_kubernetes_the_pieces_of_worker_boot_are_told(tmp_path: Path) -> Non
 
 def test_every_failure_has_its_reason_and_every_doubt_is_told(troubled: ReportFiles) -> None:
     page = Page(troubled.html.read_text(encoding="utf-8"))
-    for launch in troubled_sweep().launches:
-        assert " ".join(launch.reason.split()) in page.text
-        for warning in launch.warnings:
+    for trial in troubled_sweep().trials:
+        assert " ".join(trial.reason.split()) in page.text
+        for warning in trial.launch.warnings:
             assert warning in page.text
     assert "b" not in page.tags
     printed = _printed(troubled_sweep())
@@ -131,7 +131,7 @@ def test_every_failure_has_its_reason_and_every_doubt_is_told(troubled: ReportFi
 
 def test_a_reason_cannot_become_a_link_or_markup(tmp_path: Path) -> None:
     reason = "see [this](https://example.com)\n<img src=x> <https://example.com> [bold]x[/bold] `a|b`"
-    sweep = make_sweep([make_launch(outcome=Outcome.FAILED, reason=reason)])
+    sweep = make_sweep([make_trial(outcome=Outcome.FAILED, reason=reason)])
     page = Page(write_report(sweep, tmp_path).html.read_text(encoding="utf-8"))
     assert all(reference.startswith("data:") for reference in page.references)
     assert " ".join(reason.split()) in page.text
@@ -147,7 +147,7 @@ def test_raw_rows_read_back_as_the_launches(troubled: ReportFiles, kind: str) ->
     with duckdb.connect() as connection:
         result = connection.sql(query)
         rows = [dict(zip(result.columns, row, strict=True)) for row in result.fetchall()]
-    expected = [launch_record(launch) for launch in troubled_sweep().launches]
+    expected = [next(launch_rows(trial)) for trial in troubled_sweep().trials]
     for row in rows:
         for column in ("warnings", "step_process"):
             row[column] = row[column] if isinstance(row[column], str) else json.dumps(row[column])
@@ -158,7 +158,7 @@ def test_raw_rows_read_back_as_the_launches(troubled: ReportFiles, kind: str) ->
     "sweep",
     [
         pytest.param(failed_sweep(), id="all failed"),
-        pytest.param(make_sweep([make_launch()]), id="one launch"),
+        pytest.param(make_sweep([make_trial()]), id="one launch"),
         pytest.param(make_sweep([], status="canceled"), id="none"),
     ],
 )
@@ -170,7 +170,7 @@ def test_a_poor_sweep_still_has_a_report(sweep: Sweep, tmp_path: Path) -> None:
     assert _printed(sweep)
     json.dumps(summarize(sweep))
     with duckdb.connect() as connection:
-        assert connection.sql(f"SELECT count(*) FROM '{files.parquet}'").fetchall() == [(len(sweep.launches),)]
+        assert connection.sql(f"SELECT count(*) FROM '{files.parquet}'").fetchall() == [(len(sweep.trials),)]
 
 
 def test_intervals_come_with_what_they_really_cover(troubled: ReportFiles) -> None:
@@ -279,7 +279,7 @@ def test_an_experiment_as_json_has_every_comparison() -> None:
     "sweep",
     [
         pytest.param(experiment_sweep("selection-size", repeats=1, quick=True), id="one launch each"),
-        pytest.param(replace(experiment_sweep(), launches=(), status="canceled"), id="none"),
+        pytest.param(replace(experiment_sweep(), trials=(), status="canceled"), id="none"),
     ],
 )
 def test_a_poor_experiment_still_has_a_report(sweep: Sweep, tmp_path: Path) -> None:

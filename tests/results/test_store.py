@@ -19,7 +19,7 @@ import samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench_orchestrator.model.launch import Launch, Outcome, Sweep
+from bench_orchestrator.model.launch import Launch, Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import LaunchPath, Location, PlannedTrial, Prediction, SweepPlan, Variant
 from bench_orchestrator.model.runs import Pod, StepSpan
 from bench_orchestrator.model.stages import BootStage, Boundary, Stage
@@ -50,7 +50,7 @@ def sweeps(draw: st.DrawFn) -> Sweep:
             st.builds(Location, TEXT, TEXT, TEXT, BIGINT, BIGINT), min_size=1, max_size=3, unique_by=lambda x: x.name
         )
     )
-    trials = tuple(
+    planned = tuple(
         PlannedTrial(
             number=number,
             block=draw(BIGINT),
@@ -72,7 +72,7 @@ def sweeps(draw: st.DrawFn) -> Sweep:
         draw(BIGINT),
         draw(BIGINT),
         tuple(locations),
-        trials,
+        planned,
         draw(JSON),
         draw(JSON),
         variants=tuple(draw(st.lists(VARIANTS, max_size=2))),
@@ -81,50 +81,54 @@ def sweeps(draw: st.DrawFn) -> Sweep:
         resumes=draw(st.none() | TEXT),
     )
     maybe_us = st.none() | BIGINT
-    launches = tuple(
+    launches = st.builds(
+        Launch,
+        run_id=st.none() | TEXT,
+        outcome=st.sampled_from(Outcome),
+        reason=TEXT,
+        executor=st.none() | TEXT,
+        at_us=st.fixed_dictionaries(dict.fromkeys(Boundary, maybe_us)),
+        ended_us=maybe_us,
+        stages_us=st.fixed_dictionaries(dict.fromkeys(Stage, maybe_us)),
+        queue_us=maybe_us,
+        init_us=maybe_us,
+        lag_us=maybe_us,
+        time_to_code_us=maybe_us,
+        warnings=st.lists(TEXT, max_size=2).map(tuple),
+        step_process=JSON,
+        work=BIGINT,
+        materialized_us=maybe_us,
+        work_us=maybe_us,
+        steps=st.lists(st.builds(StepSpan, TEXT, maybe_us, maybe_us, maybe_us), max_size=3).map(tuple),
+        template=st.dictionaries(TEXT, FLOATS),
+        boot_us=st.dictionaries(st.sampled_from(BootStage), BIGINT),
+        pod=st.none() | st.builds(Pod, TEXT, TEXT, *4 * [maybe_us], trouble=TEXT, unknown=TEXT),
+    )
+    trials = tuple(
         draw(
             st.builds(
-                Launch,
+                Trial,
                 sweep_id=st.just(plan.sweep_id),
-                trial=st.just(trial.number),
+                number=st.just(entry.number),
                 scenario=st.just(plan.scenario),
-                variant=st.just(trial.variant),
-                location=st.just(trial.location),
+                variant=st.just(entry.variant),
+                location=st.just(entry.location),
                 asset_count=BIGINT,
                 partition_count=BIGINT,
-                block=st.just(trial.block),
-                warmup=st.just(trial.warmup),
-                asset_key=st.just(trial.asset_keys[0]),
-                partition_key=st.just(trial.partition_key),
-                outcome=st.sampled_from(Outcome),
-                reason=TEXT,
-                run_id=st.none() | TEXT,
-                executor=st.none() | TEXT,
-                at_us=st.fixed_dictionaries(dict.fromkeys(Boundary, maybe_us)),
-                ended_us=maybe_us,
-                stages_us=st.fixed_dictionaries(dict.fromkeys(Stage, maybe_us)),
-                queue_us=maybe_us,
-                init_us=maybe_us,
-                lag_us=maybe_us,
-                time_to_code_us=maybe_us,
-                warnings=st.lists(TEXT, max_size=2).map(tuple),
-                step_process=JSON,
-                deployment=st.just(trial.deployment),
-                path=st.just(trial.path),
+                block=st.just(entry.block),
+                warmup=st.just(entry.warmup),
+                asset_key=st.just(entry.asset_keys[0]),
+                partition_key=st.just(entry.partition_key),
+                launches=st.tuples(launches),
+                deployment=st.just(entry.deployment),
+                path=st.just(entry.path),
                 assets=BIGINT,
-                work=BIGINT,
-                materialized_us=maybe_us,
-                work_us=maybe_us,
-                steps=st.lists(st.builds(StepSpan, TEXT, maybe_us, maybe_us, maybe_us), max_size=3).map(tuple),
                 usage=st.dictionaries(TEXT, FLOATS),
-                template=st.dictionaries(TEXT, FLOATS),
-                boot_us=st.dictionaries(st.sampled_from(BootStage), BIGINT),
-                pod=st.none() | st.builds(Pod, TEXT, TEXT, *4 * [maybe_us], trouble=TEXT, unknown=TEXT),
             )
         )
-        for trial in trials
+        for entry in planned
     )
-    return Sweep(plan, draw(TEXT), launches)
+    return Sweep(plan, draw(TEXT), trials)
 
 
 @pytest.fixture
@@ -134,8 +138,8 @@ def store(tmp_path: Path) -> Store:
 
 def with_outcome(sweep: Sweep, outcome: Outcome) -> Sweep:
     """The sweep with its first launch ended that way."""
-    first = replace(sweep.launches[0], outcome=outcome, reason="as the test says")
-    return replace(sweep, launches=(first, *sweep.launches[1:]))
+    first = samples.relaunched(sweep.trials[0], outcome=outcome, reason="as the test says")
+    return replace(sweep, trials=(first, *sweep.trials[1:]))
 
 
 @contextmanager
@@ -176,11 +180,11 @@ SAVE_HALFWAY = """
     import sys
     from pathlib import Path
     import samples
-    from bench_orchestrator.store import Store
-    import bench_orchestrator.store as module
+    from bench_orchestrator.results.store import Store
+    import bench_orchestrator.results.store as module
 
-    def halfway(launch, original=module.launch_record):
-        return original(launch)
+    def halfway(trial, original=module.launch_rows):
+        return original(trial)
 
     class Halfway:
         def __init__(self, connection):
@@ -213,7 +217,7 @@ class TestSavingAndLoading:
             loaded = store.load(sweep.plan.sweep_id)
         assert loaded == sweep
         # Equal to their names: only their type says that they are more.
-        assert all(isinstance(stage, BootStage) for launch in loaded.launches for stage in launch.boot_us)
+        assert all(isinstance(stage, BootStage) for trial in loaded.trials for stage in trial.launch.boot_us)
 
     @pytest.mark.parametrize("make", [samples.measured_sweep, samples.troubled_sweep, samples.failed_sweep])
     def test_the_sample_sweeps_are_loaded_as_they_were_saved(self, store: Store, make: Callable[[], Sweep]) -> None:
@@ -225,7 +229,7 @@ class TestSavingAndLoading:
         store.save(sweep)
         store.save(sweep)
         assert store.load(sweep.plan.sweep_id) == sweep
-        assert [summary.trials for summary in store.list_sweeps()] == [len(sweep.launches)]
+        assert [summary.trials for summary in store.list_sweeps()] == [len(sweep.trials)]
 
     def test_saving_again_replaces_what_was_known(self, store: Store) -> None:
         store.save(replace(with_outcome(samples.failed_sweep(), Outcome.CANCELED), status="canceled"))
@@ -261,17 +265,17 @@ class TestSavingAndLoading:
         sweep = samples.troubled_sweep()
         for sweep_id, created_us in (("b", 2), ("a", 3), ("c", 1)):
             plan = replace(sweep.plan, sweep_id=sweep_id, created_us=created_us)
-            launches = tuple(replace(launch, sweep_id=sweep_id) for launch in sweep.launches)
-            store.save(Sweep(plan, "complete", launches))
+            trials = tuple(replace(trial, sweep_id=sweep_id) for trial in sweep.trials)
+            store.save(Sweep(plan, "complete", trials))
         summaries = store.list_sweeps()
         assert [summary.sweep_id for summary in summaries] == ["a", "b", "c"]
-        assert summaries[0].trials == len(sweep.launches)
-        assert summaries[0].ok == sum(launch.outcome is Outcome.OK for launch in sweep.launches)
+        assert summaries[0].trials == len(sweep.trials)
+        assert summaries[0].ok == sum(trial.outcome is Outcome.OK for trial in sweep.trials)
         assert summaries[0].locations == sorted(samples.STUDY)
 
 
 class TestTheTables:
-    def test_the_columns_of_launches_are_those_of_a_launch_record(self, store: Store) -> None:
+    def test_the_columns_of_launches_are_those_of_a_launch_rows(self, store: Store) -> None:
         store.save(samples.failed_sweep())
         with store.connect(read_only=True) as connection:
             columns = connection.execute("DESCRIBE launches").fetchall()
@@ -286,7 +290,7 @@ class TestTheTables:
                 "SELECT trial, outcome, sweep_status, environment ->> 'dagster' FROM launch_measurements ORDER BY trial"
             ).fetchall()
         version = samples.ENVIRONMENT["dagster"]
-        assert rows == [(launch.trial, launch.outcome, "complete", version) for launch in sweep.launches]
+        assert rows == [(trial.number, trial.outcome, "complete", version) for trial in sweep.trials]
 
     def test_the_stages_in_the_table_sum_to_the_lag(self, store: Store) -> None:
         store.save(samples.measured_sweep())
@@ -295,7 +299,7 @@ class TestTheTables:
                 "SELECT lag_us, queue_wait_us + worker_boot_us + worker_load_us + executor_start_us + step_boot_us "
                 "+ step_load_us + step_init_us FROM launch_measurements"
             ).fetchall()
-        assert len(lags) == len(samples.measured_sweep().launches)
+        assert len(lags) == len(samples.measured_sweep().trials)
         assert all(lag_us == sum_us for lag_us, sum_us in lags)
 
     def test_what_a_step_reported_can_be_queried_as_json(self, store: Store) -> None:
@@ -348,8 +352,8 @@ class TestOtherProcesses:
 
     def test_a_save_that_fails_halfway_changes_nothing(self, store: Store) -> None:
         store.save(samples.failed_sweep())
-        twice = replace(samples.troubled_sweep(), launches=samples.troubled_sweep().launches[:1] * 2)
-        broken = replace(twice, launches=(replace(twice.launches[0], reason=None),))  # type: ignore[arg-type]
+        twice = replace(samples.troubled_sweep(), trials=samples.troubled_sweep().trials[:1] * 2)
+        broken = replace(twice, trials=(samples.relaunched(twice.trials[0], reason=None),))
         with pytest.raises(StoreError, match="NOT NULL"):
             store.save(broken)
         assert store.load(samples.SWEEP_ID) == samples.failed_sweep()

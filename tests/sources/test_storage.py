@@ -101,7 +101,7 @@ def test_both_storages_give_the_same_rows(
     harvested = harvest_sweep(on_postgresql, sweep_run)
     assert harvested == harvest_sweep(home_instance, sweep_run)
     assert harvested is not None
-    assert [launch.outcome for launch in harvested.launches] == outcomes
+    assert [trial.outcome for trial in harvested.trials] == outcomes
 
 
 def test_many_runs_are_read_with_few_queries(on_postgresql: dg.DagsterInstance) -> None:

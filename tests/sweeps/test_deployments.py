@@ -194,8 +194,11 @@ class TestOnKubernetes:
         ("variant", "said"),
         [
             (Variant("odd", ("oddly",), warm=True), None),
-            (Variant("odd", ("oddly_warm",), warm=False), "runs of oddly_warm warm: .* `warm` of oddly_warm to false"),
-            (Variant("odd", ("a20",), warm=True), "runs of a20_warm cold: .* `warm` of a20_warm to true"),
+            (
+                Variant("odd", ("oddly_warm",), warm=False),
+                "runs of oddly_warm warm\\. .* `warm` of oddly_warm to false",
+            ),
+            (Variant("odd", ("a20",), warm=True), "runs of a20_warm cold\\. .* `warm` of a20_warm to true"),
         ],
     )
     def test_the_launcher_has_to_know_which_are_warm(
@@ -210,7 +213,7 @@ class TestOnKubernetes:
 
     def test_another_dagster_yaml_cannot_be_had(self, on_kubernetes: dg.DagsterInstance, tmp_path: Path) -> None:
         variants = EXPERIMENTS["dequeue-interval"].scenario.variants
-        with pytest.raises(PreflightError, match=r"'every 5 s' wants settings of its own in dagster\.yaml"):
+        with pytest.raises(PreflightError, match=r"'every 5 s' needs its own settings in dagster\.yaml"):
             opened(variants, here(on_kubernetes, "a10"), tmp_path)
 
 
@@ -226,7 +229,7 @@ def test_in_an_own_deployment_a_launch_waits_for_a_code_server_that_is_coming_ba
 def test_an_experiment_says_the_same_whatever_its_locations_are_called(name: str) -> None:
     sweep = sample_experiment(name)
     renamed = with_served_names(sweep)
-    assert {launch.location for launch in renamed.launches} != {launch.location for launch in sweep.launches}
+    assert {trial.location for trial in renamed.trials} != {trial.location for trial in sweep.trials}
     model = fitted(sized_sweep())
     said, before = evaluate(renamed), evaluate(sweep)
     assert said.comparisons == before.comparisons
@@ -239,14 +242,12 @@ def test_an_experiment_says_the_same_whatever_its_locations_are_called(name: str
 def with_served_names(sweep: Sweep) -> Sweep:
     """The same sweep, had it found its sides served."""
     sides = {variant.name: variant for variant in sweep.plan.variants}
-    launches = tuple(
-        replace(launch, location=served_name(launch.location, sides[launch.variant])) for launch in sweep.launches
-    )
-    sizes = {launch.location: launch.asset_count for launch in launches}
+    trials = tuple(replace(trial, location=served_name(trial.location, sides[trial.variant])) for trial in sweep.trials)
+    sizes = {trial.location: trial.asset_count for trial in trials}
     (some, *_) = sweep.plan.locations
     plan = replace(
         sweep.plan,
         variants=tuple(map(deployments._as_served, sweep.plan.variants)),
         locations=tuple(replace(some, name=name, asset_count=size) for name, size in sizes.items()),
     )
-    return replace(sweep, plan=plan, launches=launches)
+    return replace(sweep, plan=plan, trials=trials)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recording import PROCESS, end_run, make_plan, make_run, record_sweep, run_sweep, run_trial
 
 from bench_orchestrator.model.instants import now_us
-from bench_orchestrator.model.launch import Launch, Outcome, TrialNote
+from bench_orchestrator.model.launch import Outcome, Trial, TrialNote
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.runs import Pod, RunLog
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES
@@ -64,10 +64,10 @@ def note(outcome: Outcome, reason: str = "as noted") -> tuple[TrialNote, ...]:
     return (TrialNote(1, outcome, reason, "4f2a"),)
 
 
-def harvest(instance: dg.DagsterInstance, run_id: str) -> tuple[Launch, ...]:
+def harvest(instance: dg.DagsterInstance, run_id: str) -> tuple[Trial, ...]:
     sweep = harvest_sweep(instance, run_id)
     assert sweep is not None
-    return sweep.launches
+    return sweep.trials
 
 
 class TestWork:
@@ -77,21 +77,21 @@ class TestWork:
     ) -> None:
         plan = replace(ONE_TRIAL, trials=(replace(ONE_TRIAL.trials[0], work=asked),))
         run_trial(instance, plan, 1)
-        (launch,) = harvest(instance, run_sweep(instance, plan))
-        assert (launch.outcome, launch.work) == (outcome, 1)
-        assert launch.reason == ("" if outcome is Outcome.OK else "it succeeded, but did 1 of 2 units of work")
+        (trial,) = harvest(instance, run_sweep(instance, plan))
+        assert (trial.outcome, trial.launch.work) == (outcome, 1)
+        assert trial.reason == ("" if outcome is Outcome.OK else "it succeeded, but did 1 of 2 units of work")
 
     def test_a_step_is_launched_started_and_ended(self, instance: dg.DagsterInstance) -> None:
         run_trial(instance, ONE_TRIAL, 1)
-        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
-        (step,) = launch.steps
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
+        (step,) = trial.launch.steps
         assert step.key == "measured"
         assert step.launched_us is None  # it ran in the run's own process
         assert step.started_us is not None
         assert step.ended_us is not None
-        assert launch.materialized_us is not None
-        assert step.started_us <= launch.materialized_us <= step.ended_us
-        assert launch.processes == 1
+        assert trial.launch.materialized_us is not None
+        assert step.started_us <= trial.launch.materialized_us <= step.ended_us
+        assert trial.launch.processes == 1
 
 
 def test_a_run_that_vanished_from_the_sweeps_own_deployment_is_lost(instance: dg.DagsterInstance) -> None:
@@ -101,8 +101,8 @@ def test_a_run_that_vanished_from_the_sweeps_own_deployment_is_lost(instance: dg
         trials=(replace(ONE_TRIAL.trials[0], deployment="own"),),
     )
     vanished = TrialNote(1, Outcome.LOST, "as noted", "4f2a", log=RunLog())
-    (launch,) = harvest(instance, run_sweep(instance, plan, (vanished,)))
-    assert (launch.outcome, launch.reason) == (Outcome.LOST, "as noted")
+    (trial,) = harvest(instance, run_sweep(instance, plan, (vanished,)))
+    assert (trial.outcome, trial.reason) == (Outcome.LOST, "as noted")
 
 
 class TestOutcomes:
@@ -144,12 +144,12 @@ class TestOutcomes:
         reason: str,
     ) -> None:
         run_id = run(instance, ONE_TRIAL)
-        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, notes, ending))
-        assert launch.outcome is outcome
-        assert reason in launch.reason
-        assert bool(launch.reason) is (outcome is not Outcome.OK)
-        assert launch.run_id == run_id
-        assert launch.measured is False  # the first trial is the warm-up
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, notes, ending))
+        assert trial.outcome is outcome
+        assert reason in trial.reason
+        assert bool(trial.reason) is (outcome is not Outcome.OK)
+        assert trial.launch.run_id == run_id
+        assert trial.measured is False  # the first trial is the warm-up
 
     @pytest.mark.parametrize(
         ("ending", "status"), [(None, "complete"), (KeyboardInterrupt, "canceled"), (RuntimeError, "failed")]
@@ -168,24 +168,24 @@ class TestALaunch:
     ) -> None:
         plan = make_plan(locations=("a1p2k",))
         plan = replace(plan, trials=tuple(replace(trial, partition_key=None) for trial in plan.trials))
-        _, launch = harvest(instance, record_sweep(instance, plan))
-        trial = plan.trials[1]
-        assert (launch.sweep_id, launch.scenario, launch.trial) == (plan.sweep_id, plan.scenario, trial.number)
-        assert (launch.location, launch.asset_count, launch.partition_count) == ("a1p2k", 1, 2_000)
-        assert (launch.block, launch.warmup, launch.asset_key) == (trial.block, False, trial.asset_keys[0])
-        assert launch.measured
-        assert launch.executor == "in_process"
-        assert launch.step_process == PROCESS
-        assert launch.lag_us is not None
-        assert launch.lag_us == sum(launch.stages_us[stage] or 0 for stage in (*QUEUE_STAGES, *INIT_STAGES))
-        assert launch.time_to_code_us == sum(launch.stages_us.values())  # type: ignore[arg-type]
-        assert launch.ended_us is not None
+        _, trial = harvest(instance, record_sweep(instance, plan))
+        planned = plan.trials[1]
+        assert (trial.sweep_id, trial.scenario, trial.number) == (plan.sweep_id, plan.scenario, planned.number)
+        assert (trial.location, trial.asset_count, trial.partition_count) == ("a1p2k", 1, 2_000)
+        assert (trial.block, trial.warmup, trial.asset_key) == (planned.block, False, planned.asset_keys[0])
+        assert trial.measured
+        assert trial.launch.executor == "in_process"
+        assert trial.launch.step_process == PROCESS
+        assert trial.launch.lag_us is not None
+        assert trial.launch.lag_us == sum(trial.launch.stages_us[stage] or 0 for stage in (*QUEUE_STAGES, *INIT_STAGES))
+        assert trial.launch.time_to_code_us == sum(trial.launch.stages_us.values())  # type: ignore[arg-type]
+        assert trial.launch.ended_us is not None
 
     def test_a_failed_one_shows_how_far_it_got(self, instance: dg.DagsterInstance) -> None:
         failed(instance, ONE_TRIAL)
-        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
-        assert launch.init_us is not None
-        assert launch.ended_us is not None
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
+        assert trial.launch.init_us is not None
+        assert trial.launch.ended_us is not None
 
     def test_one_whose_pod_had_trouble_has_that_for_a_reason(self, instance: dg.DagsterInstance) -> None:
         run_id = make_run(instance, trial_tags(ONE_TRIAL, ONE_TRIAL.trials[0], now_us()), Status.STARTING)
@@ -193,27 +193,27 @@ class TestALaunch:
         assert run is not None
         instance.report_run_failed(run, "Run timed out.\nDebug information for pod x:\n\nPod status: Pending")
         noted = TrialNote(1, Outcome.FAILED, run_id=run_id, pod=Pod(trouble="its pod cannot be scheduled: no node"))
-        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, (noted,)))
-        assert launch.reason == "its pod cannot be scheduled: no node (Run timed out.)"
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, (noted,)))
+        assert trial.reason == "its pod cannot be scheduled: no node (Run timed out.)"
 
     def test_one_that_never_was_a_run_has_no_times_and_no_warnings(self, instance: dg.DagsterInstance) -> None:
-        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.REJECTED)))
-        assert {*launch.at_us.values(), *launch.stages_us.values()} == {None}
-        assert (launch.run_id, launch.lag_us, launch.warnings) == (None, None, ())
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.REJECTED)))
+        assert {*trial.launch.at_us.values(), *trial.launch.stages_us.values()} == {None}
+        assert (trial.launch.run_id, trial.launch.lag_us, trial.launch.warnings) == (None, None, ())
 
     def test_of_two_runs_with_its_tags_the_first_is_measured_and_there_is_a_warning(
         self, instance: dg.DagsterInstance
     ) -> None:
         first = succeeded(instance, ONE_TRIAL)
         failed(instance, ONE_TRIAL)
-        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.OK)))
-        assert (launch.run_id, launch.outcome) == (first, Outcome.OK)
-        assert "2 runs carry this trial's tags; the first is measured" in launch.warnings
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.OK)))
+        assert (trial.launch.run_id, trial.outcome) == (first, Outcome.OK)
+        assert "2 runs carry this trial's tags; the first is measured" in trial.launch.warnings
 
     def test_the_runs_of_another_sweep_are_not_its_own(self, instance: dg.DagsterInstance) -> None:
         succeeded(instance, replace(ONE_TRIAL, sweep_id="other"))
-        (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
-        assert launch.run_id is None
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
+        assert trial.launch.run_id is None
 
 
 class TestHarvesting:
@@ -222,7 +222,7 @@ class TestHarvesting:
         first = harvest_sweep(home_instance, run_id)
         assert first == harvest_sweep(home_instance, run_id)
         assert first is not None
-        assert {launch.outcome for launch in first.launches} == {Outcome.OK}
+        assert {trial.outcome for trial in first.trials} == {Outcome.OK}
 
     def test_a_sweep_without_a_plan_is_none(self, instance: dg.DagsterInstance) -> None:
         assert harvest_sweep(instance, run_sweep(instance, None, ending=RuntimeError)) is None
@@ -251,11 +251,11 @@ class TestHarvesting:
                 for trial, outcome in zip(plan.trials, noted, strict=True)
                 if outcome is not None
             ]
-            launches = harvest(instance, run_sweep(instance, plan, notes, ending))
-        assert [launch.trial for launch in launches] == [trial.number for trial in plan.trials]
-        assert [launch.asset_key for launch in launches] == [trial.asset_keys[0] for trial in plan.trials]
+            trials = harvest(instance, run_sweep(instance, plan, notes, ending))
+        assert [trial.number for trial in trials] == [trial.number for trial in plan.trials]
+        assert [trial.asset_key for trial in trials] == [trial.asset_keys[0] for trial in plan.trials]
         # None of these runs has events: no trial may pass for measured, and each must say why it is not.
-        assert all(launch.outcome is not Outcome.OK and launch.reason for launch in launches)
+        assert all(trial.outcome is not Outcome.OK and trial.reason for trial in trials)
 
 
 def test_a_run_that_was_executed_again_by_hand_does_not_replace_the_trial(instance: dg.DagsterInstance) -> None:
@@ -264,6 +264,6 @@ def test_a_run_that_was_executed_again_by_hand_does_not_replace_the_trial(instan
     original = get_run(instance, first)
     assert original is not None
     make_run(instance, {**original.tags, "dagster/parent_run_id": first})
-    (launch,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.FAILED)))
-    assert (launch.run_id, launch.outcome) == (first, Outcome.FAILED)
+    (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.FAILED)))
+    assert (trial.launch.run_id, trial.outcome) == (first, Outcome.FAILED)
     assert original.tags[Tag.TRIAL] == "1"

@@ -1,4 +1,4 @@
-"""An interrupted sweep is continued by its own plan, and launches only what it owes."""
+"""An interrupted sweep is continued by its own plan, and trials only what it owes."""
 
 from collections.abc import Callable
 
@@ -40,11 +40,11 @@ class TestResuming:
         notes = [TrialNote(number, Outcome.OK, run_id=run) for number, run in zip((3, 4), new, strict=True)]
         sweep = harvest_sweep(instance, run_sweep(instance, plan, notes))
         assert sweep is not None
-        launches = sweep.launches
-        assert [launch.outcome for launch in launches] == [Outcome.OK, Outcome.TIMED_OUT, Outcome.OK, Outcome.OK]
-        assert [launch.run_id for launch in launches[2:]] == new
+        trials = sweep.trials
+        assert [trial.outcome for trial in trials] == [Outcome.OK, Outcome.TIMED_OUT, Outcome.OK, Outcome.OK]
+        assert [trial.launch.run_id for trial in trials[2:]] == new
         assert old not in new
-        assert not any(launch.warnings for launch in launches if "runs carry" in "".join(launch.warnings))
+        assert not any(trial.launch.warnings for trial in trials if "runs carry" in "".join(trial.launch.warnings))
 
     def test_a_sweep_that_was_continued_in_vain_can_be_continued_again(self, instance: dg.DagsterInstance) -> None:
         self.interrupt(instance, 1)

@@ -409,7 +409,7 @@ class TestACodeServerThatIsTreated:
     def test_those_of_others_are_not_ended(self, instance: dg.DagsterInstance) -> None:
         notes, _ = self.carry_out(instance, ServerState.REPLACED, None)
         assert {(note.outcome, note.reason) for note in notes} == {
-            (Outcome.REJECTED, "the code server of a10 is not the sweep's to end")
+            (Outcome.REJECTED, "the sweep did not start the code server of a10 and may not stop it")
         }
 
 
@@ -534,10 +534,10 @@ class TestTheSweepsOwnDeployment:
             plan, notes = self.carry_out(own, succeeds)
         sweep = harvest_sweep(instance, run_sweep(instance, plan, notes))
         assert sweep is not None
-        assert [launch.outcome for launch in sweep.launches] == [Outcome.OK, Outcome.OK]
-        for launch, note in zip(sweep.launches, notes, strict=True):
-            assert (launch.run_id, launch.deployment) == (note.run_id, "own")
-            assert launch.time_to_code_us == sum(us for us in launch.stages_us.values() if us is not None)
-            assert (launch.work, len(launch.steps)) == (1, 1)
-            assert launch.work_us is not None
-            assert launch.work_us >= launch.time_to_code_us
+        assert [trial.outcome for trial in sweep.trials] == [Outcome.OK, Outcome.OK]
+        for trial, note in zip(sweep.trials, notes, strict=True):
+            assert (trial.launch.run_id, trial.deployment) == (note.run_id, "own")
+            assert trial.launch.time_to_code_us == sum(us for us in trial.launch.stages_us.values() if us is not None)
+            assert (trial.launch.work, len(trial.launch.steps)) == (1, 1)
+            assert trial.launch.work_us is not None
+            assert trial.launch.work_us >= trial.launch.time_to_code_us

@@ -16,14 +16,15 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 from rich.console import Console
-from samples import CREATED_US, ENVIRONMENT, make_launch, measured_sweep, on_kubernetes
+from samples import CREATED_US, ENVIRONMENT, make_trial, measured_sweep, on_kubernetes, relaunched
 
 from bench_orchestrator.analysis.summary import location_rows
 from bench_orchestrator.charts import inline_png, save, waterfall
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
-from bench_orchestrator.model.launch import Launch, Outcome
+from bench_orchestrator.model.launch import Outcome, Trial
 from bench_orchestrator.model.runs import RunEvent, RunLog, StepSpan
 from bench_orchestrator.model.stages import BootStage, Boundary, Stage
+from bench_orchestrator.timeline.launches import launch_of
 from bench_orchestrator.timeline.stages import EVENT_TYPES, timeline
 from bench_orchestrator.waterfall.layout import (
     Sample,
@@ -33,7 +34,7 @@ from bench_orchestrator.waterfall.layout import (
     headline,
     median_of,
     of_launch,
-    of_run,
+    of_trial,
     remarks,
 )
 from bench_orchestrator.waterfall.text import render_waterfall, summarize_waterfall
@@ -60,11 +61,11 @@ logs = st.lists(
 spans = st.builds(StepSpan, st.text(max_size=60), st.none() | instants, st.none() | instants, st.none() | instants)
 
 
-def with_steps(launch: Launch, count: int, *, own_process: bool = True) -> Launch:
+def with_steps(trial: Trial, count: int, *, own_process: bool = True) -> Trial:
     """The launch with as many steps, one after the other, each launched for 4 s and run for 0.5 s."""
-    starts_us = [(launch.at_us[Boundary.STEP_STARTED] or 0) + number * 4_500_000 for number in range(count)]
-    return replace(
-        launch,
+    starts_us = [(trial.launch.at_us[Boundary.STEP_STARTED] or 0) + number * 4_500_000 for number in range(count)]
+    return relaunched(
+        trial,
         steps=tuple(
             StepSpan(f"some_group__asset_{number}", start_us - 4_000_000 if own_process else None, start_us, end_us)
             for number, (start_us, end_us) in enumerate((start_us, start_us + 500_000) for start_us in starts_us)
@@ -73,38 +74,46 @@ def with_steps(launch: Launch, count: int, *, own_process: bool = True) -> Launc
     )
 
 
-def in_process(location: str = "a250") -> Launch:
+def in_process(location: str = "a250") -> Trial:
     stages = dict.fromkeys(Stage, 400_000) | {Stage.STEP_BOOT: 0, Stage.STEP_LOAD: 0}
-    return replace(make_launch(1, location, stages_us=stages), executor="in_process")
+    return relaunched(make_trial(1, location, stages_us=stages), executor="in_process")
 
 
 def failed_run(reason: str = "ModuleNotFoundError: No module named 'warehouse'") -> Waterfall:
-    return of_run(
-        "4f2a", "__ASSET_JOB", RunLog(LOG, reason), requested_us=None, created_us=CREATED_US, outcome="failed"
-    )
+    return of_run(RunLog(LOG, reason), Outcome.FAILED)
 
 
-def of(launch: Launch) -> Waterfall:
-    return of_launch(launch, ENVIRONMENT)
+def of_run(
+    log: RunLog, outcome: Outcome | None, requested_us: int | None = None, created_us: int = CREATED_US
+) -> Waterfall:
+    """The waterfall of a run that is no trial."""
+    launch = launch_of("4f2a", log, outcome=outcome, requested_us=requested_us, created_us=created_us)
+    return of_launch(launch, "job __ASSET_JOB")
 
 
-DOUBTFUL = replace(make_launch(), warnings=tuple(f"clocks disagree: instant {n} is 3.000 ms before" for n in range(5)))
-STUCK = replace(with_steps(make_launch(), 2), outcome=Outcome.TIMED_OUT, reason="not over 300 s after its request")
-STUCK = replace(STUCK, steps=(STUCK.steps[0], replace(STUCK.steps[1], started_us=None, ended_us=None)))
+def of(trial: Trial) -> Waterfall:
+    return of_trial(trial, ENVIRONMENT)
+
+
+DOUBTFUL = relaunched(
+    make_trial(), warnings=tuple(f"clocks disagree: instant {n} is 3.000 ms before" for n in range(5))
+)
+STUCK = relaunched(with_steps(make_trial(), 2), outcome=Outcome.TIMED_OUT, reason="not over 300 s after its request")
+STUCK = relaunched(STUCK, steps=(STUCK.launch.steps[0], replace(STUCK.launch.steps[1], started_us=None, ended_us=None)))
 
 each_launch = pytest.mark.parametrize(
     "shown",
     [
-        pytest.param(of(with_steps(make_launch(1, "a10k"), 1)), id="multiprocess"),
+        pytest.param(of(with_steps(make_trial(1, "a10k"), 1)), id="multiprocess"),
         pytest.param(of(with_steps(in_process(), 3, own_process=False)), id="in-process"),
-        pytest.param(of(with_steps(make_launch(1, "a10k"), 6)), id="6 steps"),
-        pytest.param(of(with_steps(make_launch(1, "a10k"), 1_000)), id="1,000 steps"),
-        pytest.param(of(with_steps(on_kubernetes(make_launch(1, "a10k")), 1)), id="on Kubernetes"),
+        pytest.param(of(with_steps(make_trial(1, "a10k"), 6)), id="6 steps"),
+        pytest.param(of(with_steps(make_trial(1, "a10k"), 1_000)), id="1,000 steps"),
+        pytest.param(of(with_steps(on_kubernetes(make_trial(1, "a10k")), 1)), id="on Kubernetes"),
         pytest.param(of(DOUBTFUL), id="doubtful, without steps"),
         pytest.param(of(STUCK), id="stuck in its second step"),
         pytest.param(failed_run(), id="failed"),
         pytest.param(
-            of_run("4f2a", "job", RunLog(), requested_us=None, created_us=CREATED_US, outcome="not over"),
+            of_run(RunLog(), None),
             id="just created",
         ),
     ],
@@ -126,25 +135,25 @@ def printed(shown: Waterfall, sample: Sample | None = None, width: int = 120) ->
 
 class TestLayingOut:
     def test_a_launch_begins_at_its_request_and_ends_at_its_time_to_code(self) -> None:
-        launch = make_launch(1, "a10k")
-        shown = of(launch)
-        assert (shown.zero, shown.zero_us) == (Boundary.REQUESTED, launch.at_us[Boundary.REQUESTED])
+        trial = make_trial(1, "a10k")
+        shown = of(trial)
+        assert (shown.zero, shown.zero_us) == (Boundary.REQUESTED, trial.launch.at_us[Boundary.REQUESTED])
         assert [bar.stage for bar in shown.bars] == list(Stage)
         assert shown.bars[0].start_us == 0
-        assert shown.bars[-1].end_us == launch.time_to_code_us
-        assert {bar.stage: bar.duration_us for bar in shown.bars} == launch.stages_us
+        assert shown.bars[-1].end_us == trial.launch.time_to_code_us
+        assert {bar.stage: bar.duration_us for bar in shown.bars} == trial.launch.stages_us
 
     def test_without_a_request_zero_is_the_queue_and_plan_events_come_before_it(self) -> None:
         log = RunLog(
             events=(*LOG[:3], RunEvent("PIPELINE_START", LOG[3].time_us), RunEvent("STEP_START", LOG[3].time_us + 9))
         )
-        shown = of_run("4f2a", "job", log, requested_us=None, created_us=CREATED_US, outcome="ok")
+        shown = of_run(log, Outcome.OK)
         assert (shown.zero, shown.zero_us) == (Boundary.ENQUEUED, LOG[0].time_us)
         assert (shown.bars[0].stage, shown.bars[0].start_us) == (Stage.PLAN_EVENTS, -200_000)
         assert shown.bars[-1].end_us == shown.lag_us == LOG[3].time_us + 9 - LOG[0].time_us
 
     def test_on_kubernetes_the_pieces_of_worker_boot_fill_it(self) -> None:
-        shown = of(on_kubernetes(make_launch()))
+        shown = of(on_kubernetes(make_trial()))
         (whole,) = [bar for bar in shown.bars if bar.stage is Stage.WORKER_BOOT]
         assert [bar.stage for bar in shown.boot] == list(BootStage)
         assert (shown.boot[0].start_us, shown.boot[-1].end_us) == (whole.start_us, whole.end_us)
@@ -163,20 +172,20 @@ class TestLayingOut:
         assert headline(shown) == "Failed in worker load, 16.1 s after RUN_ENQUEUED"
 
     def test_a_step_is_shifted_to_the_same_zero_and_never_runs_backwards(self) -> None:
-        launch = make_launch()
-        zero_us = launch.at_us[Boundary.REQUESTED] or 0
+        trial = make_trial()
+        zero_us = trial.launch.at_us[Boundary.REQUESTED] or 0
         steps = (StepSpan("a", zero_us + 9, zero_us + 5, zero_us + 7), StepSpan("b", None, zero_us + 3, None))
-        shown = of(replace(launch, steps=steps))
+        shown = of(relaunched(trial, steps=steps))
         assert shown.steps == (StepSpan("a", 9, 9, 9), StepSpan("b", None, 3, None))
         assert shown.edges_us(shown.steps[1]) == (3, 3, shown.end_us)
 
     def test_a_step_in_the_run_worker_is_initialised_there(self) -> None:
         assert of(in_process()).process(Stage.STEP_INIT) == "run worker"
-        assert of(make_launch()).process(Stage.STEP_INIT) == "step worker"
+        assert of(make_trial()).process(Stage.STEP_INIT) == "step worker"
 
     def test_of_a_launch_that_never_was_a_run_there_is_none(self) -> None:
         with pytest.raises(UnknownLaunchError, match="rejected, no such job"):
-            of(make_launch(outcome=Outcome.REJECTED, reason="no such job"))
+            of(make_trial(outcome=Outcome.REJECTED, reason="no such job"))
 
     @settings(max_examples=300)
     @given(logs, st.none() | instants, instants, st.lists(spans, max_size=3).map(tuple))
@@ -185,7 +194,7 @@ class TestLayingOut:
     ) -> None:
         times = timeline(events, requested_us=requested_us, created_us=created_us)
         log = RunLog(events=tuple(events), steps=steps)
-        shown = of_run("4f2a", "job", log, requested_us=requested_us, created_us=created_us, outcome="failed")
+        shown = of_run(log, Outcome.FAILED, requested_us, created_us)
         assert {bar.stage: bar.duration_us for bar in shown.bars} == {
             stage: us for stage, us in times.stages_us.items() if us is not None
         }
@@ -210,18 +219,18 @@ class TestLayingOut:
 class TestTheMedian:
     @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=9))
     def test_is_a_launch_that_happened_the_faster_of_two_in_the_middle(self, loads_us: list[int]) -> None:
-        launches = [
-            make_launch(n, stages_us=dict.fromkeys(Stage, 0) | {Stage.WORKER_LOAD: us}) for n, us in enumerate(loads_us)
+        trials = [
+            make_trial(n, stages_us=dict.fromkeys(Stage, 0) | {Stage.WORKER_LOAD: us}) for n, us in enumerate(loads_us)
         ]
-        shown, sample = median_of([of(launch) for launch in launches])
+        shown, sample = median_of([of(trial) for trial in trials])
         assert shown.lag_us == sorted(loads_us)[(len(loads_us) - 1) // 2]
         assert sample.lag_s.value == pytest.approx(float(np.median(loads_us)) / MICROSECONDS)
         assert (sample.lag_s.n, sample.without_lag) == (len(loads_us), 0)
 
     def test_is_that_of_the_tables(self) -> None:
         sweep = measured_sweep(["a10k"])
-        (row,) = location_rows(sweep.launches)
-        shown, sample = median_of([of(launch) for launch in sweep.launches if launch.measured])
+        (row,) = location_rows(sweep.trials)
+        shown, sample = median_of([of(trial) for trial in sweep.trials if trial.measured])
         assert row.median_launch is not None
         assert (shown.lag_us or 0) / MICROSECONDS == row.median_launch.lag_s
         assert sample.lag_s == row.lag_s
@@ -229,8 +238,8 @@ class TestTheMedian:
         assert "the median lag of n = 5; the interval covers the median with 94 %" in " ".join(remarks(shown, sample))
 
     def test_leaves_out_and_counts_what_has_no_lag(self) -> None:
-        shown, sample = median_of([failed_run(), of(make_launch())])
-        assert (shown.run_id, sample.lag_s.n, sample.without_lag) == (of(make_launch()).run_id, 1, 1)
+        shown, sample = median_of([failed_run(), of(make_trial())])
+        assert (shown.run_id, sample.lag_s.n, sample.without_lag) == (of(make_trial()).run_id, 1, 1)
         assert "1 more did not reach their first step" in " ".join(remarks(shown, sample))
         with pytest.raises(UnknownLaunchError, match="None of the 2 runs reached its first step"):
             median_of([failed_run(), failed_run()])
@@ -238,16 +247,19 @@ class TestTheMedian:
 
 class TestItsWords:
     def test_the_headline_names_the_longest_stage_of_the_lag(self) -> None:
-        stages = dict(make_launch().stages_us) | {Stage.SUBMIT: 90 * MICROSECONDS, Stage.STEP_LOAD: 20 * MICROSECONDS}
-        launch = make_launch(stages_us={stage: us or 0 for stage, us in stages.items()})
-        lag_us = launch.lag_us or 0
-        assert headline(of(launch)) == (
+        stages = dict(make_trial().launch.stages_us) | {
+            Stage.SUBMIT: 90 * MICROSECONDS,
+            Stage.STEP_LOAD: 20 * MICROSECONDS,
+        }
+        trial = make_trial(stages_us={stage: us or 0 for stage, us in stages.items()})
+        lag_us = trial.launch.lag_us or 0
+        assert headline(of(trial)) == (
             f"Launch lag {describe_us(lag_us)}: step load takes 20.0 s ({2e9 / lag_us:.0f} %)"
         )
 
     def test_the_remarks_say_what_is_absent_failed_and_doubtful(self) -> None:
         absent = in_process()
-        absent = replace(absent, stages_us=dict(absent.stages_us) | {Stage.QUEUE_WAIT: 0})
+        absent = relaunched(absent, stages_us=dict(absent.launch.stages_us) | {Stage.QUEUE_WAIT: 0})
         assert "Step boot and step load: none, in-process. Took no time: queue wait." in " ".join(remarks(of(absent)))
         assert "Failed: ModuleNotFoundError: No module named 'warehouse'" in " ".join(remarks(failed_run()))
         doubts = " ".join(remarks(of(DOUBTFUL)))
@@ -304,16 +316,16 @@ class TestThePicture:
         assert overlaps == []
 
     def test_draws_the_lag_in_its_two_pieces_and_below_it_the_stages_end_to_end(self) -> None:
-        launch = make_launch(1, "a10k")
-        spans = bars(waterfall(of(launch)), 0)
+        trial = make_trial(1, "a10k")
+        spans = bars(waterfall(of(trial)), 0)
         queue, init, *stages = spans
         assert all(before[1] == pytest.approx(after[0]) for before, after in pairwise(stages))
         assert queue[0] == pytest.approx(stages[2][0])
         assert queue[1] == init[0] == pytest.approx(stages[4][1])
-        assert init[1] == stages[-1][1] == pytest.approx((launch.time_to_code_us or 0) / MICROSECONDS)
+        assert init[1] == stages[-1][1] == pytest.approx((trial.launch.time_to_code_us or 0) / MICROSECONDS)
 
     def test_draws_a_step_light_to_its_start_and_solid_to_its_end(self) -> None:
-        figure = waterfall(of(with_steps(make_launch(), 2)))
+        figure = waterfall(of(with_steps(make_trial(), 2)))
         first_light, first_solid, *_ = bars(figure, 1)
         assert first_light[1] - first_light[0] == pytest.approx(4)
         assert first_solid[1] - first_solid[0] == pytest.approx(0.5)
@@ -321,14 +333,14 @@ class TestThePicture:
         assert len(bars(waterfall(of(with_steps(in_process(), 3, own_process=False))), 1)) == 3
 
     def test_says_how_many_steps_are_left_out(self) -> None:
-        figure = waterfall(of(with_steps(make_launch(), 1_000)))
+        figure = waterfall(of(with_steps(make_trial(), 1_000)))
         assert "976 steps are left out" in words(figure)
         assert [len(ax.get_yticks()) for ax in figure.axes[1:]] == [20, 4]
         widths = [ax.get_xlim()[1] - ax.get_xlim()[0] for ax in figure.axes[1:]]
         assert widths[0] == pytest.approx(widths[1])
 
     def test_shares_one_scale_unless_the_stages_would_shrink_to_nothing(self) -> None:
-        short, long = (waterfall(of(with_steps(make_launch(1, "a10k"), count))) for count in (1, 9))
+        short, long = (waterfall(of(with_steps(make_trial(1, "a10k"), count))) for count in (1, 9))
         assert short.axes[0].get_xlim() == short.axes[1].get_xlim()
         assert long.axes[0].get_xlim()[1] < long.axes[1].get_xlim()[1]
 
@@ -356,7 +368,7 @@ class TestInTheTerminal:
             assert remark in text
 
     def test_steps_have_rows_too(self) -> None:
-        text = printed(of(with_steps(make_launch(), 1_000)))
+        text = printed(of(with_steps(make_trial(), 1_000)))
         assert "976 steps are left out" in text
         assert text.count("some_group__asset_") == 24
         assert "░" in text
@@ -373,8 +385,8 @@ class TestInTheTerminal:
         assert data["median_of"] is None
 
     def test_as_data_a_step_says_whose_process_it_ran_in(self) -> None:
-        for launch, process in ((make_launch(), "step worker"), (in_process(), "run worker")):
-            shown = of(with_steps(launch, 2, own_process=launch.executor != "in_process"))
+        for trial, process in ((make_trial(), "step worker"), (in_process(), "run worker")):
+            shown = of(with_steps(trial, 2, own_process=trial.launch.executor != "in_process"))
             assert {step["process"] for step in summarize_waterfall(shown)["steps"]} == {process}
 
 

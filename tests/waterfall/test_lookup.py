@@ -40,28 +40,28 @@ class TestByRun:
     def test_a_launch_of_the_results_database_is_found_without_the_instance(self, store: Store) -> None:
         sweep = samples.measured_sweep(["a250"])
         store.save(sweep)
-        launch = sweep.launches[2]
-        assert launch.run_id is not None
-        for run_id in (launch.run_id, launch.run_id[:8]):
+        trial = sweep.trials[2]
+        assert trial.launch.run_id is not None
+        for run_id in (trial.launch.run_id, trial.launch.run_id[:8]):
             shown, sample = find_runs([run_id], store, not_opened)
-            assert (shown.run_id, shown.lag_us, sample) == (launch.run_id, launch.lag_us, None)
+            assert (shown.run_id, shown.lag_us, sample) == (trial.launch.run_id, trial.launch.lag_us, None)
             assert shown.environment == samples.ENVIRONMENT
 
     def test_a_launch_in_a_deployment_of_the_sweeps_own_has_its_environment(self, store: Store) -> None:
-        sweep = samples.make_sweep([replace(samples.make_launch(), deployment="limited")])
+        sweep = samples.make_sweep([replace(samples.make_trial(), deployment="limited")])
         own = {"limited": {"launcher": "OwnLauncher"}}
         store.save(replace(sweep, plan=replace(sweep.plan, environments=own)))
-        shown, _ = find_runs([sweep.launches[0].run_id or ""], store, not_opened)
+        shown, _ = find_runs([sweep.trials[0].launch.run_id or ""], store, not_opened)
         assert shown.environment == own["limited"]
 
     def test_of_several_it_is_the_median_and_each_counts_once(self, store: Store) -> None:
         sweep = samples.measured_sweep(["a250"], repeats=3)
         store.save(sweep)
-        ids = [launch.run_id or "" for launch in sweep.launches[1:]]
+        ids = [trial.launch.run_id or "" for trial in sweep.trials[1:]]
         shown, sample = find_runs([*ids, *(run_id[:8] for run_id in ids)], store, not_opened)
         assert sample is not None
         assert sample.lag_s.n == 3
-        assert shown.lag_us == sorted(launch.lag_us or 0 for launch in sweep.launches[1:])[1]
+        assert shown.lag_us == sorted(trial.launch.lag_us or 0 for trial in sweep.trials[1:])[1]
 
     def test_any_other_run_is_read_from_the_instance(
         self, instance: dg.DagsterInstance, store: Store, opening: Opening
@@ -101,10 +101,10 @@ class TestByRun:
             find_runs(["000000"], store, not_opened)
 
     def test_a_launch_of_which_nothing_is_left_is_not_shown(self, store: Store) -> None:
-        lost = samples.make_launch(outcome=Outcome.LOST, reason="its events are gone")
+        lost = samples.make_trial(outcome=Outcome.LOST, reason="its events are gone")
         store.save(samples.make_sweep([lost]))
-        with pytest.raises(UnknownLaunchError, match=r"Nothing is left to show of a250/asset_0.*its events are gone"):
-            find_runs([lost.run_id or ""], store, not_opened)
+        with pytest.raises(UnknownLaunchError, match=r"There is nothing to show of a250/asset_0.*its events are gone"):
+            find_runs([lost.launch.run_id or ""], store, not_opened)
 
 
 class TestBySweep:
@@ -119,13 +119,13 @@ class TestBySweep:
         assert sample.lag_s.n == 5
 
     def test_of_an_experiment_it_is_the_baseline_over_all_its_locations_or_the_variant_named(self) -> None:
-        launches = [
-            samples.make_launch(number, location, variant=variant)
+        trials = [
+            samples.make_trial(number, location, variant=variant)
             for number, (variant, location) in enumerate(
                 [("split", "a250"), ("whole", "a2k"), ("split", "a500"), ("whole", "a2k")], start=1
             )
         ]
-        sweep = samples.make_sweep(launches)
+        sweep = samples.make_sweep(trials)
         variants = (Variant("whole", ("a2k",)), Variant("split", ("a250", "a500")))
         experiment = replace(sweep, plan=replace(sweep.plan, variants=variants))
         for variant, location, name, n in (
@@ -139,17 +139,17 @@ class TestBySweep:
 
     def test_what_was_not_measured_is_answered_with_what_was(self) -> None:
         sweep = samples.measured_sweep(["a10", "a250"])
-        with pytest.raises(UnknownLaunchError, match=r"of a9k in sweep .*, but of a10 \(default\), a250 \(default\)"):
+        with pytest.raises(UnknownLaunchError, match=r"of a9k\. It has: a10 \(default\), a250 \(default\)\."):
             find_median(sweep, "a9k")
-        with pytest.raises(UnknownLaunchError, match=r"of any location in sweep .*, but of none"):
+        with pytest.raises(UnknownLaunchError, match=r"of any location\. It has: none\."):
             find_median(samples.failed_sweep())
 
 
 class TestTheLatestSweep:
     def save(self, store: Store, sweep: Sweep, number: int, scenario: str = "quick") -> None:
         plan = replace(sweep.plan, sweep_id=f"sweep-{number}", scenario=scenario, created_us=number)
-        launches = tuple(replace(launch, sweep_id=plan.sweep_id) for launch in sweep.launches)
-        store.save(replace(sweep, plan=plan, launches=launches))
+        trials = tuple(replace(trial, sweep_id=plan.sweep_id) for trial in sweep.trials)
+        store.save(replace(sweep, plan=plan, trials=trials))
 
     def test_is_the_last_of_which_it_holds_and_the_monitors_only_without_another(self, store: Store) -> None:
         assert latest_sweep(store, has_measurements) is None

@@ -7,7 +7,7 @@ from math import inf
 
 from bench_orchestrator.analysis.evidence import Evidence
 from bench_orchestrator.analysis.wording import describe_estimate
-from bench_orchestrator.model.launch import Launch
+from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.statistics import Estimate, Verdict, median
 from bench_orchestrator.statistics.estimates import stretched
@@ -88,13 +88,13 @@ def not_measured(*scenarios: str) -> Finding:
 
 
 def samples(
-    launches: Iterable[Launch], where: Callable[[Launch], bool], quantity: Callable[[Launch], float | None]
+    trials: Iterable[Trial], where: Callable[[Trial], bool], quantity: Callable[[Trial], float | None]
 ) -> dict[int, float]:
     """The quantity of the launches that count and are meant, by block, as far as it is known."""
     return {
-        launch.block: value
-        for launch in launches
-        if launch.measured and where(launch) and (value := quantity(launch)) is not None
+        trial.block: value
+        for trial in trials
+        if trial.measured and where(trial) and (value := quantity(trial)) is not None
     }
 
 

@@ -20,7 +20,7 @@ from bench_orchestrator.analysis.evidence import Evidence
 from bench_orchestrator.analysis.lag_model import LagModel, stages_s, unqueued_s
 from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Launch
+from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.scenarios.experiments import LAG, WORK
 from bench_orchestrator.statistics import Comparison, Estimate, Verdict, compare, fit_line, median
@@ -49,10 +49,10 @@ def _splitting_removes_most(evidence: Evidence) -> Finding:
     whole, thirds = (_of(evaluation, name, unqueued_s) for name in (_WHOLE, _THIRDS))
     blocks = whole.keys() & thirds.keys()
     sides = (_WHOLE, _THIRDS, _NINTHS)
-    launches = [launch for launch in evaluation.sweep.launches if launch.measured and launch.variant in sides]
+    trials = [trial for trial in evaluation.sweep.trials if trial.measured and trial.variant in sides]
     if not blocks:
         return not_measured("split-definitions")
-    floor = fit_line([launch.asset_count for launch in launches], [unqueued_s(launch) for launch in launches]).intercept
+    floor = fit_line([trial.asset_count for trial in trials], [unqueued_s(trial) for trial in trials]).intercept
 
     def removed(floor_s: float | None) -> Estimate | None:
         if floor_s is None or floor_s >= min(whole.values()):
@@ -129,14 +129,14 @@ def _code_server_is_the_bottleneck(evidence: Evidence) -> Finding:
     model = evidence.model
     if model is None:
         return not_measured("assets-scaling")
-    launches = _in_the_largest(model)
-    by_server = median([stages_s(launch, (Stage.SUBMIT,)) - stages_s(launch, LOADING) for launch in launches])
+    trials = _in_the_largest(model)
+    by_server = median([stages_s(trial, (Stage.SUBMIT,)) - stages_s(trial, LOADING) for trial in trials])
     numbers = [
         f"submit, of which the code server's part is one: {_share_of_time_to_code(model, (Stage.SUBMIT,))}",
         f"loading the definitions in the processes of the run: {_share_of_time_to_code(model, LOADING)}",
     ]
     for name, whose in (("code_server_cpu_s", "the code server"), ("run_cpu_s", "the processes of the run")):
-        used_s = [launch.usage[name] for launch in launches if name in launch.usage]
+        used_s = [trial.usage[name] for trial in trials if name in trial.usage]
         if used_s:
             numbers.append(f"CPU of {whose} per launch {describe_estimate(median(used_s), digits=None)}")
     return found(judge_range(by_server, low=0.0), numbers, [model.plan])
@@ -188,9 +188,9 @@ def _tightest_limit(limits: Evaluation) -> tuple[str, Comparison] | None:
     return (side.name, limits.comparisons[side.name, LAG.name]) if side else None
 
 
-def _of(evaluation: Evaluation, side: str, quantity: Callable[[Launch], float | None]) -> Mapping[int, float]:
+def _of(evaluation: Evaluation, side: str, quantity: Callable[[Trial], float | None]) -> Mapping[int, float]:
     """The quantity of one side of an experiment, by block."""
-    return samples(evaluation.sweep.launches, lambda launch: launch.variant == side, quantity)
+    return samples(evaluation.sweep.trials, lambda trial: trial.variant == side, quantity)
 
 
 def _state(comparison: Comparison) -> str:
@@ -198,16 +198,16 @@ def _state(comparison: Comparison) -> str:
     return f"{comparison.verdict}, {describe_estimate(comparison.difference, signed=True)}"
 
 
-def _in_the_largest(model: LagModel) -> list[Launch]:
-    return [launch for launch in model.launches if launch.asset_count == model.sizes[-1]]
+def _in_the_largest(model: LagModel) -> list[Trial]:
+    return [trial for trial in model.trials if trial.asset_count == model.sizes[-1]]
 
 
 def _share_of_time_to_code(model: LagModel, stages: Collection[Stage]) -> str:
     """The median share of these stages in the largest location."""
     shares = [
-        100 * stages_s(launch, stages) * MICROSECONDS / launch.time_to_code_us
-        for launch in _in_the_largest(model)
-        if launch.time_to_code_us
+        100 * stages_s(trial, stages) * MICROSECONDS / trial.launch.time_to_code_us
+        for trial in _in_the_largest(model)
+        if trial.launch.time_to_code_us
     ]
     share = median(shares) if shares else None
     return f"{describe_estimate(share, '%', 0)} of the time to code at {model.sizes[-1]:,} assets"

@@ -16,7 +16,7 @@ from bench_orchestrator.analysis.claims.claim import (
 from bench_orchestrator.analysis.evidence import Evidence
 from bench_orchestrator.analysis.lag_model import stages_s
 from bench_orchestrator.analysis.wording import describe_estimate
-from bench_orchestrator.model.launch import Launch, Sweep
+from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.scenarios.experiments import LAG
 from bench_orchestrator.scenarios.experiments.experiment import seconds
@@ -49,15 +49,15 @@ class _Pair:
         pairs = (cls(sweep, side, baseline) for sweep in evidence.sweeps)
         return next((pair for pair in pairs if pair.of(side, LAG.of).keys() & pair.of(baseline, LAG.of).keys()), None)
 
-    def of(self, location: str, quantity: Callable[[Launch], float | None]) -> dict[int, float]:
+    def of(self, location: str, quantity: Callable[[Trial], float | None]) -> dict[int, float]:
         """The quantity in one of the locations, by block."""
-        return samples(self.sweep.launches, lambda launch: launch.location == location, quantity)
+        return samples(self.sweep.trials, lambda trial: trial.location == location, quantity)
 
-    def compare(self, quantity: Callable[[Launch], float | None]) -> Comparison:
+    def compare(self, quantity: Callable[[Trial], float | None]) -> Comparison:
         """The side with the baseline."""
         return compare(self.of(self.side, quantity), self.of(self.baseline, quantity))
 
-    def describe(self, name: str, quantity: Callable[[Launch], float | None]) -> str:
+    def describe(self, name: str, quantity: Callable[[Trial], float | None]) -> str:
         """Both medians in seconds, in a sentence."""
         side, baseline = (describe_median(self.of(location, quantity)) for location in (self.side, self.baseline))
         return f"{name} of {self.side} {side}, of {self.baseline} {baseline}"
@@ -96,7 +96,7 @@ def _flat_queue_time(evidence: Evidence) -> Finding:
     pair = _Pair.find(evidence, "a2k", "a250")
     if pair is None:
         return not_measured("assets-scaling")
-    growth = pair.compare(lambda launch: stages_s(launch, (Stage.WORKER_BOOT, Stage.WORKER_LOAD))).difference
+    growth = pair.compare(lambda trial: stages_s(trial, (Stage.WORKER_BOOT, Stage.WORKER_LOAD))).difference
     limit_s = FLAT * median(list(pair.of("a250", _queue_s).values())).value
     numbers = (
         pair.describe("queue time", _queue_s),
@@ -145,12 +145,12 @@ LOCATION_CLAIMS = (
 )
 
 
-def _init_s(launch: Launch) -> float | None:
-    return seconds(launch.init_us)
+def _init_s(trial: Trial) -> float | None:
+    return seconds(trial.launch.init_us)
 
 
-def _queue_s(launch: Launch) -> float | None:
-    return seconds(launch.queue_us)
+def _queue_s(trial: Trial) -> float | None:
+    return seconds(trial.launch.queue_us)
 
 
 def _per_asset(slope_s: Estimate) -> str:

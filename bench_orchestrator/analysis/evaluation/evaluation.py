@@ -147,11 +147,11 @@ def evaluate(sweep: Sweep) -> Evaluation:
     """Everything that an experiment's sweep says, as far as it came.
 
     Raises:
-        ValueError: its scenario is no experiment.
+        ValueError: its scenario is not an experiment.
     """
     experiment = EXPERIMENTS.get(sweep.plan.scenario)
     if experiment is None:
-        raise ValueError(f"{sweep.plan.scenario!r} is no experiment; there is {', '.join(EXPERIMENTS)}.")
+        raise ValueError(f"{sweep.plan.scenario!r} is not an experiment. Experiments: {', '.join(EXPERIMENTS)}.")
     measures = (LAG, *COMMON_MEASURES, *experiment.measures)
     sides = find_sides(sweep, measures)
     comparisons = compare_sides(sides, measures)
@@ -185,7 +185,7 @@ def evaluate(sweep: Sweep) -> Evaluation:
 def measured_blocks(sweep: Sweep) -> int:
     """In how many blocks there is a launch that counts, those in turn left out."""
     in_turn = {variant.name for variant in sweep.plan.variants if variant.in_turn}
-    return len({launch.block for launch in sweep.launches if launch.measured and launch.variant not in in_turn})
+    return len({trial.block for trial in sweep.trials if trial.measured and trial.variant not in in_turn})
 
 
 def choose_sweep(sweeps: Iterable[Sweep]) -> Sweep | None:

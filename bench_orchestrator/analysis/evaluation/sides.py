@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench_orchestrator.analysis.summary import Row, sweep_rows
-from bench_orchestrator.model.launch import Launch, Outcome, Sweep
+from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import Prediction, Variant, again
 from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.scenarios.experiments import LAG, Measure
@@ -111,15 +111,15 @@ def did_same_work(sides: Sequence[Side]) -> bool:
 def time_paths(sweep: Sweep) -> dict[str, PathTime]:
     """What each variant that is launched in turn took, by its name."""
     return {
-        variant.name: _path_time([launch for launch in sweep.launches if launch.variant == variant.name])
+        variant.name: _path_time([trial for trial in sweep.trials if trial.variant == variant.name])
         for variant in sweep.plan.variants
         if variant.in_turn
     }
 
 
 def _side(sweep: Sweep, variant: Variant, baseline: str, row: Row, measures: Sequence[Measure]) -> Side:
-    trials = [launch for launch in sweep.launches if launch.variant == variant.name and not launch.warmup]
-    measured = [launch for launch in trials if launch.measured]
+    trials = [trial for trial in sweep.trials if trial.variant == variant.name and not trial.warmup]
+    measured = [trial for trial in trials if trial.measured]
     samples = {measure.name: _samples(measured, measure) for measure in measures}
     if len(variant.locations) > 1:
         samples[CODE_SERVER.name] = {}  # that of one location, chosen at random, is not what the side has
@@ -132,8 +132,8 @@ def _side(sweep: Sweep, variant: Variant, baseline: str, row: Row, measures: Seq
         n=row.n,
         trials=row.trials,
         outcomes=row.outcomes,
-        undone=sum(_lacks_work(launch, variant.work) for launch in trials),
-        work=tuple(sorted({launch.work for launch in measured})),
+        undone=sum(_lacks_work(trial, variant.work) for trial in trials),
+        work=tuple(sorted({trial.launch.work for trial in measured})),
         lag_s=lag_s,
         measures=medians,
         samples=samples,
@@ -151,12 +151,12 @@ def _error(prediction: Prediction | None, measured: Estimate | None) -> float | 
     return (measured.value - prediction.value) / measured.value
 
 
-def _samples(launches: Iterable[Launch], measure: Measure) -> dict[int, float]:
-    return {launch.block: value for launch in launches if (value := measure.of(launch)) is not None}
+def _samples(trials: Iterable[Trial], measure: Measure) -> dict[int, float]:
+    return {trial.block: value for trial in trials if (value := measure.of(trial)) is not None}
 
 
-def _lacks_work(launch: Launch, planned: int | None) -> bool:
-    return launch.outcome is Outcome.FAILED and planned is not None and launch.work != planned
+def _lacks_work(trial: Trial, planned: int | None) -> bool:
+    return trial.outcome is Outcome.FAILED and planned is not None and trial.launch.work != planned
 
 
 def _places(sweep: Sweep, variant: Variant) -> list[tuple[str, str]]:
@@ -172,18 +172,18 @@ def _load_s(sweep: Sweep, variant: Variant) -> float | None:
 
 def _server_bytes(sweep: Sweep, variant: Variant) -> float | None:
     sizes: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
-    for launch in sweep.launches:
-        if (size := launch.usage.get("code_server_bytes")) is not None:
-            sizes[launch.deployment, launch.location].append(size)
+    for trial in sweep.trials:
+        if (size := trial.usage.get("code_server_bytes")) is not None:
+            sizes[trial.deployment, trial.location].append(size)
     return _total([median(sizes[place]).value if place in sizes else None for place in _places(sweep, variant)])
 
 
-def _path_time(launches: Sequence[Launch]) -> PathTime:
-    ok = [launch for launch in launches if launch.outcome is Outcome.OK]
+def _path_time(trials: Sequence[Trial]) -> PathTime:
+    ok = [trial for trial in trials if trial.outcome is Outcome.OK]
     return PathTime(
-        total_s=_total([seconds(launch.work_us) for launch in ok]) if len(ok) == len(launches) else None,
+        total_s=_total([seconds(trial.launch.work_us) for trial in ok]) if len(ok) == len(trials) else None,
         ok=len(ok),
-        of=len(launches),
+        of=len(trials),
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bench_orchestrator.model.launch import Launch
+from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.scenarios.experiments.experiment import Experiment, Measure, Remedy, stage_measure
@@ -18,9 +18,9 @@ def _unqueued() -> dict[str, Any]:
     return {"run_coordinator": coordinator, "concurrency": None}
 
 
-def _daemon_share(launch: Launch) -> float | None:
+def _daemon_share(trial: Trial) -> float | None:
     """Of one CPU, in percent, from the request until the run's processes were gone."""
-    cpu_s, wall_s = launch.usage.get("daemon_cpu_s"), launch.usage.get("wall_s")
+    cpu_s, wall_s = trial.usage.get("daemon_cpu_s"), trial.usage.get("wall_s")
     return 100 * cpu_s / wall_s if cpu_s is not None and wall_s else None
 
 

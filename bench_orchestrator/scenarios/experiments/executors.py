@@ -1,7 +1,7 @@
 """What runs the steps: a new process each, a fork of a prepared one, or the run worker itself."""
 
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Launch
+from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.scenarios.experiments.experiment import Experiment, Measure, Remedy
 
@@ -13,13 +13,13 @@ _KINDS = (
 )
 
 
-def _step_s(launch: Launch) -> float | None:
+def _step_s(trial: Trial) -> float | None:
     """From the first step's launch to the last one's end, per step."""
-    begun = [us for step in launch.steps if (us := step.launched_us or step.started_us) is not None]
-    ended = [step.ended_us for step in launch.steps if step.ended_us is not None]
-    if not begun or len(ended) < len(launch.steps):
+    begun = [us for step in trial.launch.steps if (us := step.launched_us or step.started_us) is not None]
+    ended = [step.ended_us for step in trial.launch.steps if step.ended_us is not None]
+    if not begun or len(ended) < len(trial.launch.steps):
         return None
-    return (max(ended) - min(begun)) / len(launch.steps) / MICROSECONDS
+    return (max(ended) - min(begun)) / len(trial.launch.steps) / MICROSECONDS
 
 
 def _sides(assets: int, most: int) -> tuple[Variant, ...]:

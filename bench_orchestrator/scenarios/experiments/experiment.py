@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Launch
+from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.plan import Scenario
 from bench_orchestrator.model.stages import Stage
 
@@ -24,7 +24,7 @@ class Measure:
     label: str
     """What a person reads: `CPU of the run`."""
     unit: str
-    of: Callable[[Launch], float | None]
+    of: Callable[[Trial], float | None]
     """Its value in one launch, in the unit; None where the launch does not show it."""
 
 
@@ -33,9 +33,9 @@ def seconds(duration_us: int | None) -> float | None:
     return None if duration_us is None else duration_us / MICROSECONDS
 
 
-LAG = Measure("lag_s", "launch lag", "s", lambda launch: seconds(launch.lag_us))
-TIME_TO_CODE = Measure("time_to_code_s", "time to code", "s", lambda launch: seconds(launch.time_to_code_us))
-WORK = Measure("work_s", "until all work is done", "s", lambda launch: seconds(launch.work_us))
+LAG = Measure("lag_s", "launch lag", "s", lambda trial: seconds(trial.launch.lag_us))
+TIME_TO_CODE = Measure("time_to_code_s", "time to code", "s", lambda trial: seconds(trial.launch.time_to_code_us))
+WORK = Measure("work_s", "until all work is done", "s", lambda trial: seconds(trial.launch.work_us))
 
 
 @dataclass(frozen=True)
@@ -73,22 +73,22 @@ class Experiment:
 
 def stage_measure(stage: Stage) -> Measure:
     """A stage as a measure, in seconds."""
-    return Measure(f"{stage}_s", stage.label, "s", lambda launch: seconds(launch.stages_us.get(stage)))
+    return Measure(f"{stage}_s", stage.label, "s", lambda trial: seconds(trial.launch.stages_us.get(stage)))
 
 
 def usage_measure(key: str, label: str, unit: str = "s", scale: float = 1.0) -> Measure:
     """One of `usage.MEASURES`, in its unit divided by `scale`."""
 
-    def of(launch: Launch) -> float | None:
-        value = launch.usage.get(key)
+    def of(trial: Trial) -> float | None:
+        value = trial.usage.get(key)
         return None if value is None else value / scale
 
     return Measure(key, label, unit, of)
 
 
-def _peak_bytes(launch: Launch) -> float | None:
+def _peak_bytes(trial: Trial) -> float | None:
     """Without what is shared counting more than once, where that is known."""
-    value = launch.usage.get("run_peak_pss_bytes", launch.usage.get("run_peak_rss_bytes"))
+    value = trial.usage.get("run_peak_pss_bytes", trial.usage.get("run_peak_rss_bytes"))
     return None if value is None else value / MEBIBYTE
 
 
@@ -98,7 +98,7 @@ CODE_SERVER = usage_measure("code_server_bytes", "memory of the code server", "M
 COMMON_MEASURES: tuple[Measure, ...] = (
     TIME_TO_CODE,
     WORK,
-    Measure("processes", "processes of the run", "", lambda launch: float(launch.processes)),
+    Measure("processes", "processes of the run", "", lambda trial: float(trial.launch.processes)),
     usage_measure("run_cpu_s", "CPU of the run's processes"),
     Measure("run_peak_bytes", "peak memory of the run's processes", "MiB", _peak_bytes),
     CODE_SERVER,

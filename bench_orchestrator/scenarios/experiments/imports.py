@@ -1,12 +1,12 @@
 """Where a heavy import stands: every process that loads the code pays for one at the top of a module."""
 
-from bench_orchestrator.model.launch import Launch
+from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.scenarios.experiments.experiment import Experiment, Measure, Remedy
 
 
-def _import_s(launch: Launch) -> float | None:
-    value = launch.step_process.get("heavy_import_s")
+def _import_s(trial: Trial) -> float | None:
+    value = trial.launch.step_process.get("heavy_import_s")
     return None if value is None else float(value)
 
 

@@ -1,4 +1,4 @@
-"""The command line: the options of `dagster api grpc` and `dagster code-server start`, and a few about the warmth."""
+"""The command line: the options of `dagster api grpc` and `dagster code-server start`, and a few more."""
 
 import json
 import logging
@@ -88,7 +88,7 @@ def _serve(
 
 
 def _serve_reloading(options: Options, dagster_options: Mapping[str, Any]) -> None:
-    """As `dagster code-server start` does: pass everything on to a server, and replace that one on a reload."""
+    """Pass everything on to a server, and replace that on a reload, as `dagster code-server start` does."""
     _heed_signals()
     os.environ[OPTIONS_VARIABLE] = json.dumps(asdict(options))
     for name, variable in _FORWARDED.items():
@@ -125,7 +125,7 @@ def _listener(inherited: str) -> Listener:
 
 
 def _call(dagster_command: click.Command, options: Mapping[str, Any]) -> None:
-    """One of Dagster's commands, with those of the options that it has."""
+    """Call one of Dagster's commands with those of the options that it has."""
     assert dagster_command.callback is not None
     names = {parameter.name for parameter in dagster_command.params}
     dagster_command.callback(**{name: value for name, value in options.items() if name in names})
@@ -142,7 +142,7 @@ def _check_version(*, strict: bool) -> None:
 
 
 def _union() -> list[click.Parameter]:
-    """The options of both of Dagster's commands; where both have one, as `dagster api grpc` has it."""
+    """Return the options of both of Dagster's commands; `dagster api grpc` defines those that both have."""
     options = {parameter.name: parameter for parameter in internals.start_command.params}
     options |= {parameter.name: parameter for parameter in internals.grpc_command.params}
     return list(options.values())
@@ -167,10 +167,10 @@ command = click.Command(
 
 
 def main() -> None:
-    """The command; or, where the words of one of Dagster's stand in front of the options, what those mean.
+    """Run the command, or the command of Dagster's that the arguments name.
 
-    So this can be the entry point of an image whose arguments are such words, as Dagster's Helm chart has them: what
-    they serve is served warm, and every other command of Dagster's is passed on.
+    Dagster's Helm chart gives a container such arguments, so this can be the entry point of its image. Commands that
+    serve a code location serve it warm; all others are passed on to Dagster.
     """
     match sys.argv[1:]:
         case ["api", "grpc", *arguments]:  # from a server that reloads

@@ -1,4 +1,4 @@
-"""An executor whose steps are forked, for those who want it for some jobs and not for a whole location."""
+"""An executor whose steps are forked, for single jobs of a location."""
 
 import dagster as dg
 

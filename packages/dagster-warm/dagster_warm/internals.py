@@ -1,7 +1,7 @@
-"""Everything that the warm server touches of what Dagster calls private, each with the reason.
+"""Confines Dagster's private API that the warm server uses.
 
-Pinned by contract tests, which run against the oldest and the newest supported release. Nothing else in this package
-knows a name of Dagster's that begins with an underscore.
+Contract tests pin it. They run with the oldest and the newest supported release. Beside this module only the run
+launcher imports private modules.
 """
 
 import re
@@ -39,7 +39,7 @@ TESTED = ("1.12.0", "1.12.22", "1.13.0", "1.13.29")
 
 
 def is_supported(release: str) -> bool:
-    """Whether a release of Dagster is none that is older or newer than those that were tested."""
+    """Return whether a release of Dagster is neither older nor newer than those that were tested."""
     oldest, this, newest = (_numbers(one) for one in (TESTED[0], release, TESTED[-1]))
     return oldest <= this <= newest
 
@@ -49,22 +49,22 @@ def _numbers(release: str) -> list[int]:
 
 
 def serve_with(servicer: Callable[..., DagsterApiServer]) -> None:
-    """Have `dagster api grpc` serve with another servicer, so that all of its options mean what they mean there."""
+    """Make `dagster api grpc` serve with another servicer; all its options keep their meaning."""
     server.DagsterApiServer = servicer  # type: ignore[misc, assignment]
 
 
 def proxy_to(entry_point: Callable[[str], Sequence[str]]) -> None:
-    """Have `dagster code-server start` start its servers by another command than `python -m dagster`.
+    """Make `dagster code-server start` start its servers by another command than `python -m dagster`.
 
     Args:
-        entry_point: from the path of an interpreter to a command that takes `api grpc …`.
+        entry_point: maps the path of an interpreter to a command that takes `api grpc …`.
     """
     server.get_python_environment_entry_point = entry_point  # type: ignore[assignment, attr-defined]
 
 
 @contextmanager
 def when_loaded(callback: Callable[[LoadedRepositories], None]) -> Iterator[None]:
-    """Call back as soon as a servicer made here has loaded the code: it has not started a thread then."""
+    """Call back when a servicer that is made in this context has loaded the code, before it starts a thread."""
 
     class Loaded(LoadedRepositories):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -76,9 +76,9 @@ def when_loaded(callback: Callable[[LoadedRepositories], None]) -> Iterator[None
 
 
 def hold(loaded: LoadedRepositories) -> None:
-    """From now on give out the loaded definitions in this process, where Dagster would load them again.
+    """Make Dagster use the loaded definitions in this process where it would load them again.
 
-    Not where it asks for another state of them (`repository_load_data`) than they were loaded with.
+    It still loads them where it asks for another state (`repository_load_data`) than they were loaded with.
     """
     held = {pointer: loaded.definitions_by_name[name] for name, pointer in loaded.code_pointers_by_repo_name.items()}
     load = reconstruct.reconstruct_repository_def_from_pointer
@@ -94,7 +94,7 @@ def hold(loaded: LoadedRepositories) -> None:
 
 
 def rehearse(loaded: LoadedRepositories, instance_ref: InstanceRef | None) -> None:
-    """Do what a run does before its first step, without a run: imports and caches stay with the process."""
+    """Do what a run does before its first step, so that its imports and caches are there when one is forked."""
     if instance_ref is not None:
         with dg.DagsterInstance.from_ref(instance_ref) as instance:
             instance.get_runs(limit=1)
@@ -113,7 +113,7 @@ def rehearse(loaded: LoadedRepositories, instance_ref: InstanceRef | None) -> No
 
 
 def keep_migrations() -> None:
-    """Read Dagster's own migration scripts once, and not whenever a storage looks whether it is up to date."""
+    """Read Dagster's migration scripts once, and not each time that a storage checks whether it is up to date."""
     read = ScriptDirectory.from_config
     kept: dict[str, ScriptDirectory] = {}
 
@@ -129,7 +129,7 @@ def keep_migrations() -> None:
 
 
 class _AssetIndex:
-    """Which definitions hold which keys."""
+    """Finds definitions by the keys that they hold."""
 
     def __init__(self, definitions: Sequence[dg.AssetsDefinition]) -> None:
         self._of = defaultdict[Any, set[dg.AssetsDefinition]](set)
@@ -141,14 +141,14 @@ class _AssetIndex:
                 self._checks_of[key.asset_key].add(one)
 
     def find(self, keys: Set[dg.AssetKey], check_keys: Set[dg.AssetCheckKey] | None) -> set[dg.AssetsDefinition]:
-        """Those that hold any of them; without check keys, also those with a check of any of the assets."""
+        """Return those that hold any of the keys; without check keys, also those with a check of any of the assets."""
         checks = [self._checks_of.get(key, ()) for key in keys] if check_keys is None else []
         return set(chain.from_iterable([*(self._of.get(key, ()) for key in (*keys, *(check_keys or ()))), *checks]))
 
 
 @dataclass(frozen=True)
 class _Others:
-    """The definitions of an index without some, and what is left of those."""
+    """The definitions of an index, some of them replaced by what a selection left over."""
 
     index: _AssetIndex
     without: Set[dg.AssetsDefinition]
@@ -160,7 +160,7 @@ def _selected_from(job: dg.JobDefinition) -> AssetGraph:
 
 
 def select_by_index(loaded: LoadedRepositories) -> None:
-    """Have the assets that a run selects found by their keys, where Dagster looks at every one of them, twice."""
+    """Find the assets that a run selects by their keys, where Dagster scans all assets twice."""
     jobs = [job for repository in loaded.definitions_by_name.values() for job in repository.get_all_jobs()]
     everything = {id(graph.assets_defs): graph.assets_defs for graph in map(_selected_from, jobs)}
     indexes = {identity: _AssetIndex(definitions) for identity, definitions in everything.items()}
@@ -182,15 +182,15 @@ def select_by_index(loaded: LoadedRepositories) -> None:
 
 
 def count_assets(loaded: LoadedRepositories) -> int:
-    """Assets in all repositories."""
+    """Count the assets in all repositories."""
     return sum(len(repository.asset_graph.get_all_asset_keys()) for repository in loaded.definitions_by_name.values())
 
 
 def announce(describe: Callable[[], tuple[str, Mapping[str, Any]]]) -> None:
-    """Have runs of this process begin with an engine event.
+    """Make runs of this process begin with an engine event.
 
     Args:
-        describe: its message and its metadata.
+        describe: returns its message and its metadata.
     """
     execute = impl.core_execute_run
 
@@ -206,29 +206,29 @@ def announce(describe: Callable[[], tuple[str, Mapping[str, Any]]]) -> None:
 
 
 def instance_of(servicer: DagsterApiServer) -> dg.DagsterInstance | None:
-    """The instance that a servicer has opened; none where it has no way to one."""
+    """Return the instance that a servicer has opened, or None."""
     return servicer._instance
 
 
 def run_of(request: Any) -> tuple[str, InstanceRef | None]:
-    """The id of the run that a StartRun request is about, and the instance that it is in."""
+    """Return the id of the run that a StartRun request asks for, and its instance."""
     args = deserialize_value(request.serialized_execute_run_args, ExecuteExternalJobArgs)
     return args.run_id, args.instance_ref
 
 
 def set_context(servicer: DagsterApiServer, context: Any) -> None:
-    """Have a servicer start its run workers by another `multiprocessing` context."""
+    """Make a servicer start its run workers by another `multiprocessing` context."""
     servicer._mp_ctx = context
 
 
 def start_steps_by(executor: dg.Executor, method: str) -> None:
-    """Have a multiprocess executor start its steps by a start method that its configuration does not know."""
+    """Make a multiprocess executor start its steps by a start method that its configuration does not offer."""
     assert isinstance(executor, MultiprocessExecutor)
     executor._start_method = method
 
 
 def start_all_steps_by(method: str) -> None:
-    """Have all multiprocess executors of this process that spawn their steps start them by another method."""
+    """Make all multiprocess executors of this process that spawn their steps start them by another method."""
     execute = MultiprocessExecutor.execute
 
     @wraps(execute)

@@ -1,6 +1,6 @@
-"""A run launcher for deployments whose runs would otherwise get a container each.
+"""A run launcher for deployments where each run gets a container.
 
-Part of the instance, so that every process of a deployment imports it: it needs nothing of the server.
+Every process of a deployment imports it with the instance, so it imports nothing of the server.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,9 +18,9 @@ COLD_TAG = "bench/cold"
 
 
 class WarmRunLauncher(RunLauncher, ConfigurableClass):
-    """Launches runs in their code server, where a warm one forks them, or by another launcher: the cold one.
+    """Launches runs in their code server, where dagster-warm forks them, or by another launcher, the cold one.
 
-    Cold are those tagged `bench/cold: true` and, where `locations` names the warm ones, those of all other locations.
+    Runs with the tag `bench/cold: true` are cold. Where `locations` names the warm ones, so are those of all others.
 
     In dagster.yaml, with the cold launcher as it was configured before:
 
@@ -51,12 +51,12 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:
-        """What it was configured with."""
+        """Return what it was configured with."""
         return self._inst_data
 
     @classmethod
     def config_type(cls) -> Mapping[str, Any]:
-        """What can be configured."""
+        """Return the schema of its configuration."""
         return {
             "cold": Field({"module": str, "class": str, "config": Field(dict, is_required=False)}, is_required=False),
             "locations": Field([str], is_required=False),
@@ -64,7 +64,7 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
-        """The launcher that dagster.yaml describes."""
+        """Create the launcher that dagster.yaml describes."""
         locations = config_value.get("locations")
         cold = config_value.get("cold")
         if cold is None:
@@ -73,11 +73,11 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
         return cls(data.rehydrate(RunLauncher), locations, inst_data)  # type: ignore[type-abstract]
 
     def is_warm(self, location: str) -> bool:
-        """Whether the runs of this location are launched in their code server, unless their tag says otherwise."""
+        """Return whether runs of this location are launched in their code server, unless tagged as cold."""
         return self._locations is None or location in self._locations
 
     def register_instance(self, instance: Any) -> None:
-        """Called by the instance that it launches for."""
+        """Remember the instance that it launches for."""
         super().register_instance(instance)
         for launcher in {self._warm, self.cold}:
             launcher.register_instance(instance)
@@ -100,26 +100,26 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
             launcher.launch_run(LaunchRunContext(run, process.create_request_context()))
 
     def terminate(self, run_id: str) -> bool:
-        """Ask whoever has launched it."""
+        """Terminate the run by the launcher that launched it."""
         run = self._instance.get_run_by_id(run_id)
         return run is not None and self._launcher_of(run).terminate(run_id)
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """Of cold runs as their launcher does."""
+        """Return whether the cold launcher does."""
         return self.cold.supports_check_run_worker_health
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Whether the run's process or container is well."""
+        """Check the run's process or container."""
         return self._launcher_of(run).check_run_worker_health(run)
 
     def join(self, timeout: int = 30) -> None:
-        """Wait for all runs that it has launched."""
+        """Wait for all runs that it has launched, `timeout` seconds at most for each launcher."""
         for launcher in {self._warm, self.cold}:
             launcher.join(timeout)
 
     def dispose(self) -> None:
-        """Called when the instance is."""
+        """Dispose of both launchers, when the instance is disposed of."""
         for launcher in {self._warm, self.cold}:
             launcher.dispose()
 

@@ -1,6 +1,6 @@
 """Processes that are forked from a template, with the interface of `multiprocessing`: context, process, queue, event.
 
-Whoever wants a process sends the template a request over a Unix socket, and with it the ends of a few pipes:
+A parent asks the template for a process by a request over a Unix socket. The ends of a few pipes come with it:
 
 - the *life* pipe, whose writing end the new process holds until it dies. On it come its pid, before anything else runs
   in it, and its exit status: from itself if it ends in good order, else from the template. So the end of the pipe
@@ -47,16 +47,16 @@ _MAX_FDS = 64
 
 
 class TemplateGoneError(Exception):
-    """The template died before it forked what it was asked for; nothing has run."""
+    """The template died before it forked the process; nothing has run."""
 
 
 class ForkFailedError(OSError):
-    """The template is there and cannot fork, or what it forked was killed before it began; nothing has run."""
+    """The template could not fork, or the fork was killed before it began; nothing has run."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a template needs to know of a process that it is to fork."""
+    """What a template needs to fork a process."""
 
     process: bytes
     """The pickled process object."""
@@ -66,7 +66,7 @@ class Request:
 
 
 class PipeEvent(synchronize.Event):
-    """An event that needs no semaphore with a name, so that no kill can leave one behind.
+    """An event without a named semaphore, which a killed process would leave behind.
 
     It is set while there is a byte in its pipe.
     """
@@ -75,21 +75,21 @@ class PipeEvent(synchronize.Event):
         self._keep(*os.pipe())
 
     def is_set(self) -> bool:
-        """Whether anybody has set it."""
+        """Return whether it is set."""
         return self.wait(0)
 
     def set(self) -> None:
-        """Wake everybody who waits, in all processes."""
+        """Set it, and wake all that wait, in all processes."""
         if not self.is_set():
             os.write(self._writer, b"!")
 
     def clear(self) -> None:
-        """Take it back."""
+        """Unset it."""
         while self.is_set():
             os.read(self._reader, 1)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Whether it is set, after so many seconds at most."""
+        """Wait until it is set, for `timeout` seconds at most; return whether it is."""
         waiter = select.poll()
         waiter.register(self._reader, select.POLLIN)
         return bool(waiter.poll(None if timeout is None else timeout * 1000))
@@ -106,7 +106,7 @@ class PipeEvent(synchronize.Event):
 
 
 class PipeQueue:
-    """A queue from a child to the process that asked for it, that needs no thread and no semaphore.
+    """A queue from a child to its parent that needs no thread and no semaphore.
 
     The reading end stays with the parent, the writing end goes to the child: the parent reads everything that a child
     managed to write whole, and nothing more comes once it is dead.
@@ -117,12 +117,12 @@ class PipeQueue:
         self._lock = threading.Lock()
 
     def put(self, item: Any) -> None:
-        """Send to the parent; into the void if there is none any more."""
+        """Send to the parent; do nothing if it has ended."""
         with self._lock, suppress(BrokenPipeError):
             self._writer.send(item)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """The next item.
+        """Return the next item.
 
         Raises:
             queue.Empty: there is none in time, or there will never be one.
@@ -135,11 +135,11 @@ class PipeQueue:
         raise queue.Empty
 
     def get_nowait(self) -> Any:
-        """The next item, without waiting."""
+        """Return the next item without waiting."""
         return self.get(block=False)
 
     def close(self) -> None:
-        """Let go of the pipe."""
+        """Close the pipe."""
         self._reader.close()
         self._writer.close()
 
@@ -155,7 +155,7 @@ class PipeQueue:
 
 
 class InheritedFd:
-    """A descriptor on its way to a new process, as its place among those that come with the request."""
+    """A descriptor that is sent to a new process: its index among those that come with the request."""
 
     received: Sequence[int] = ()
     """In a new process, those that came with the request for it."""
@@ -164,12 +164,12 @@ class InheritedFd:
         self._place = place
 
     def detach(self) -> int:
-        """The descriptor, in the new process."""
+        """Return the descriptor in the new process."""
         return self.received[self._place]
 
 
 class WarmPopen:
-    """A forked process, as the one that asked for it sees it."""
+    """A forked process, seen from its parent."""
 
     method = METHOD
     DupFd = InheritedFd
@@ -193,23 +193,23 @@ class WarmPopen:
         self._finalizer = multiprocessing.util.Finalize(self, _close, args=(self.sentinel, self._parent_w))
 
     def duplicate_for_child(self, fd: int) -> int:
-        """Called while the process object is pickled: send this descriptor along."""
+        """Send this descriptor along; called while the process object is pickled."""
         self._fds.append(fd)
         return len(self._fds) - 1
 
     def when_launched(self, callback: Callable[[], None]) -> None:
-        """Called while the process object is pickled: what to do when the process is there."""
+        """Call back when the process has started; called while the process object is pickled."""
         self._launched.append(callback)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
-        """The exit code, or None while it lives; unless WNOHANG, wait for it."""
+        """Return the exit code; with WNOHANG, None while the process lives, else wait for it."""
         with self._lock:
             if self.returncode is None and (flag == 0 or connection.wait([self.sentinel], 0)):
                 self.returncode = self._read_exit_code()
             return self.returncode
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """The exit code, or None if it lives on after so many seconds."""
+        """Return the exit code, or None if the process still lives after `timeout` seconds."""
         if self.returncode is None and timeout is not None and not connection.wait([self.sentinel], timeout):
             return None
         return self.poll(0)
@@ -223,7 +223,7 @@ class WarmPopen:
         self._signal(signal.SIGKILL)
 
     def close(self) -> None:
-        """Let go of the pipes."""
+        """Close the pipes."""
         self._finalizer()
 
     def _signal(self, number: int) -> None:
@@ -241,7 +241,7 @@ class WarmPopen:
         return buffer.getvalue()
 
     def _launch(self, request: Request, parent_r: int, template: "TemplateClient") -> int:
-        """Get the process forked; the reading end of its life pipe."""
+        """Have the process forked; return the reading end of its life pipe."""
         life_r, life_w = os.pipe()
         try:
             try:
@@ -277,16 +277,16 @@ class WarmPopen:
 
 @dataclass(frozen=True)
 class TemplateClient:
-    """The way to a template."""
+    """Sends requests to a template."""
 
     address: Path
     """Its Unix socket."""
 
     def send(self, request: Request, fds: Sequence[int]) -> None:
-        """Ask for a process that has these descriptors.
+        """Ask for a process with these descriptors.
 
         Raises:
-            TemplateGoneError: nobody is there any more.
+            TemplateGoneError: the template has ended.
         """
         payload = pickle.dumps(request)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
@@ -300,10 +300,10 @@ class TemplateClient:
 
 
 def receive(client: socket.socket) -> tuple[Request, list[int]]:
-    """The other side of `TemplateClient.send`.
+    """Receive what `TemplateClient.send` sent.
 
     Raises:
-        ConnectionError: the sender broke off.
+        ConnectionError: the sender ended in the middle of it.
     """
     header, fds, _, _ = socket.recv_fds(client, _LENGTH.size, _MAX_FDS)
     try:
@@ -321,18 +321,18 @@ def receive(client: socket.socket) -> tuple[Request, list[int]]:
 
 
 def report(life_w: int, status: int) -> None:
-    """Tell the process that asked: a pid first, at the end the exit code."""
+    """Report to the parent: the pid first, the exit code at the end."""
     with suppress(BrokenPipeError):
         os.write(life_w, _STATUS.pack(status))
 
 
 def report_no_process(life_w: int, error: OSError) -> None:
-    """Tell it why there is none, in place of a pid."""
+    """Report the reason why there is no process, in place of its pid."""
     report(life_w, _CANNOT_FORK - (error.errno or 1))
 
 
 def run(request: Request, fds: Sequence[int]) -> int:
-    """Be the process that was asked for, in the one that was forked for it; its exit code."""
+    """Run the requested process in this fork; return its exit code."""
     os.environ.clear()
     os.environ.update(request.environ)
     os.chdir(request.cwd)
@@ -342,7 +342,7 @@ def run(request: Request, fds: Sequence[int]) -> int:
 
 
 class WarmProcess(multiprocessing.process.BaseProcess):
-    """A process that is forked from the template of its context."""
+    """A process that its context's template forks."""
 
     _start_method = "spawn"
     """What it starts other processes by, unless they are to be warm, too: as in Dagster's run workers."""
@@ -362,11 +362,11 @@ class WarmContext(multiprocessing.context.BaseContext):
     """How processes are started: spawned, as long as there is no template."""
 
     def Queue(self, maxsize: int = 0) -> Any:  # noqa: ARG002, N802
-        """From the child to the parent."""
+        """Create a queue from the child to the parent."""
         return PipeQueue()
 
     def Event(self) -> Any:  # noqa: N802
-        """Between parent and child."""
+        """Create an event that parent and child share."""
         return PipeEvent()
 
 
@@ -379,7 +379,7 @@ def _close(*fds: int) -> None:
 
 
 def _read_exactly(fd: int, size: int) -> bytes | None:
-    """So many bytes, or None where they end before."""
+    """Read `size` bytes; return None if the stream ends before."""
     data = b""
     while len(data) < size:
         chunk = os.read(fd, size - len(data))

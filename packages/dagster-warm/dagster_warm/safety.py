@@ -41,7 +41,7 @@ class UnsafeToForkError(Exception):
 
 
 def open_descriptors() -> frozenset[int]:
-    """Those that are open now; none where the system does not say."""
+    """Return the descriptors that are open; none where the system has no list of them."""
     try:
         entries = list((_SELF / "fd").iterdir())
     except FileNotFoundError:
@@ -50,11 +50,11 @@ def open_descriptors() -> frozenset[int]:
 
 
 def find_hazards(harmless: frozenset[int] = frozenset(), accepted: Sequence[str] = ()) -> list[Hazard]:
-    """What this process holds that its children must not.
+    """Find what this process holds and its children must not.
 
     Args:
-        harmless: descriptors that were open before any code of the user's ran.
-        accepted: patterns of names that the user answers for.
+        harmless: descriptors that were open before the user's code ran.
+        accepted: patterns of the names that the user accepts.
     """
     found = [*_threads(), *_native_threads(), *_descriptors(harmless)]
     return [hazard for hazard in found if not any(fnmatchcase(hazard.name, pattern) for pattern in accepted)]
@@ -69,7 +69,7 @@ def _threads() -> Iterator[Hazard]:
 
 
 def _native_threads() -> Iterator[Hazard]:
-    """Threads that no Python code has started. Libraries that are prepared for forks (OpenBLAS) end theirs first."""
+    """Yield threads that no Python code has started, without those that their library ends for a fork (OpenBLAS)."""
     if not _find_native_threads():
         return
     if (pid := os.fork()) == 0:
@@ -80,7 +80,7 @@ def _native_threads() -> Iterator[Hazard]:
 
 
 def _find_native_threads() -> list[str]:
-    """Their names; one that has none of its own has that of the program."""
+    """Return the names of native threads; a thread without a name has the program's."""
     known = {str(thread.native_id) for thread in threading.enumerate()}
     known.add(str(os.getpid()))  # the main thread, whose id Python 3.11 does not renew in a child
     names = []
@@ -106,7 +106,7 @@ def _descriptors(harmless: frozenset[int]) -> Iterator[Hazard]:
 
 
 def _sockets() -> dict[str, str]:
-    """What the sockets of this machine are for, by inode."""
+    """Describe the sockets of this machine, by inode."""
     sockets = {}
     for version in ("tcp", "tcp6", "udp", "udp6"):
         try:
@@ -121,7 +121,7 @@ def _sockets() -> dict[str, str]:
 
 
 def _address(encoded: str) -> tuple[str, int]:
-    """`0100007F:1538` is 127.0.0.1:5432; an address of 16 bytes is in words of four, each the wrong way round."""
+    """Parse `0100007F:1538` as 127.0.0.1:5432. An IPv6 address is four such words, each in little-endian order."""
 
     host, port = encoded.split(":")
     words = [bytes.fromhex(host[i : i + 8])[::-1] for i in range(0, len(host), 8)]

@@ -1,4 +1,4 @@
-"""Dagster's code server, with its runs forked from a template."""
+"""Dagster's code server, whose runs are forked from a template."""
 
 import logging
 import multiprocessing
@@ -45,7 +45,7 @@ _cold: ContextVar[bool] = ContextVar("cold", default=False)
 
 @dataclass(frozen=True)
 class Options:
-    """What the user decides about a warm server, beside Dagster's own options."""
+    """The options of a warm server, beside Dagster's own."""
 
     refuse_hazards: bool = False
     """Whether code that cannot be forked is an error; else its runs are launched the stock way."""
@@ -59,7 +59,7 @@ class Options:
 
 @dataclass
 class Warmth:
-    """The templates of one server: makes the first, replaces those that die, and launches processes from them."""
+    """Keeps the template of one server: creates it, replaces it when it dies, and launches processes from it."""
 
     options: Options
     command: Sequence[str]
@@ -73,16 +73,16 @@ class Warmth:
 
     @cached_property
     def _directory(self) -> Path:
-        """For the sockets of the templates; the last of them removes it."""
+        """The directory of the templates' sockets; the last template removes it."""
         return Path(tempfile.mkdtemp(prefix="dagster-warm-"))
 
     def begin(
         self, loaded: internals.LoadedRepositories, instance_ref: internals.InstanceRef | None, harmless: frozenset[int]
     ) -> None:
-        """Make the first template of the code that this process has just loaded; or be one.
+        """Fork the first template from this process, which has just loaded the code; or become a template.
 
         Raises:
-            UnsafeToForkError: it cannot be forked, and the user wants to know.
+            UnsafeToForkError: the code cannot be forked, and `refuse_hazards` is set.
         """
         prepare = partial(self._prepare, loaded, instance_ref, harmless)
         if self.replaces:
@@ -97,7 +97,7 @@ class Warmth:
             self.logger.warning("%s Runs are launched the stock way.", error)
 
     def launch(self, process: BaseProcess) -> Any:
-        """Start a process from the template there is; the stock way where it is to be, or there is none."""
+        """Start a process from the template; the stock way if it is cold or there is no template."""
         for _ in range(_MOST_TEMPLATES):
             template = self._template
             if template is None or _cold.get():
@@ -109,14 +109,14 @@ class Warmth:
         return popen_spawn_posix.Popen(process)
 
     def stop(self) -> None:
-        """End the template; what it has forked goes on."""
+        """End the template; processes that it has forked continue."""
         with self._lock:
             if self._template:
                 self._template.release()
                 self._template = None
 
     def _replace(self, gone: Template) -> None:
-        """Start another template, unless somebody has done so already. It has to load the code itself."""
+        """Start another template, unless another thread already has. It has to load the code itself."""
         with self._lock:
             if self._template is not gone:
                 return
@@ -213,7 +213,7 @@ class WarmApiServer(internals.DagsterApiServer):
             _cold.reset(token)
 
     def cleanup(self) -> None:
-        """After the last call."""
+        """Stop the template after the last call."""
         super().cleanup()
         self._warmth.stop()
 

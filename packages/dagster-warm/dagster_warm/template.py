@@ -1,8 +1,7 @@
 """The template: a process with one thread, which has everything loaded and does nothing but fork.
 
-It is itself forked, from a process that has loaded the code and has not started a thread yet. It ends when that one
-has, and the last process that it has forked.
-What it forks belongs to whoever asked for it; the template reaps it and passes on its exit code.
+It is forked from a process that has loaded the code and has not started a thread yet. It ends when that process and
+the last of those that it has forked have ended. It reaps those and passes on their exit codes to their parents.
 """
 
 import atexit
@@ -32,12 +31,12 @@ _PREPARED = "prepared"
 
 
 class PreparationError(Exception):
-    """The template cannot be made; the message is its last word."""
+    """The template could not be created; the message is the last that it said."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """Where a template takes requests."""
+    """The socket on which a template takes requests."""
 
     socket: socket.socket
     address: Path
@@ -45,14 +44,14 @@ class Listener:
     """The reading end of a pipe: when it ends, so does the template."""
 
     def close(self) -> None:
-        """Leave it to the template."""
+        """Close it in this process; the template keeps it."""
         self.socket.close()
         os.close(self.lifeline)
 
 
 @dataclass(frozen=True)
 class Template:
-    """A template, as the process that made it sees it."""
+    """A template, seen from the process that created it."""
 
     pid: int
     client: TemplateClient
@@ -60,14 +59,14 @@ class Template:
     """The writing end of that pipe."""
 
     def reap(self) -> None:
-        """After its death: what is left of it. Its directory stays, for another one."""
+        """Reap it after its death. Its directory stays, for the next template."""
         os.close(self.lifeline)
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
         self.client.address.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Let it end as soon as all that it has forked is over."""
+        """Let it end as soon as all that it has forked has ended."""
         os.close(self.lifeline)
         with suppress(ChildProcessError):
             if os.waitpid(self.pid, os.WNOHANG) != (0, 0):  # it was killed, and nobody has asked it for anything since
@@ -75,10 +74,10 @@ class Template:
 
 
 def listen(directory: Path, name: str) -> tuple[Listener, int]:
-    """A new place for requests, which wait there until there is a template; and the writing end of its lifeline.
+    """Create a socket whose requests wait until there is a template; return it with the writing end of its lifeline.
 
     Args:
-        directory: for the socket; nobody else may enter it.
+        directory: for the socket; no other user may enter it.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     address = directory / name
@@ -91,14 +90,14 @@ def listen(directory: Path, name: str) -> tuple[Listener, int]:
 def fork_template(
     directory: Path, name: str, prepare: Callable[[], None], enter_child: Callable[[Request], None]
 ) -> Template:
-    """Fork this process into a template; returns in this one only.
+    """Fork a template from this process; return in this one only.
 
     Args:
-        prepare: called in the template before it serves: loads what the processes are going to need.
-        enter_child: called first in every process that it forks.
+        prepare: called in the template before it serves, to load what the processes are going to need.
+        enter_child: called first in every process that the template forks.
 
     Raises:
-        PreparationError: it died before it was prepared, or of that.
+        PreparationError: `prepare` failed, or the template died before it ended.
     """
     listener, lifeline_w = listen(directory, name)
     prepared_r, prepared_w = os.pipe()
@@ -127,10 +126,10 @@ def be_template(
     enter_child: Callable[[Request], None],
     prepared_w: int | None = None,
 ) -> NoReturn:
-    """Serve as a template until the lifeline ends and what it has forked is over, and end this process then.
+    """Serve as a template until the lifeline and all that it has forked have ended; then end this process.
 
     Args:
-        prepared_w: gets a word as soon as it is prepared, or the reason why it cannot be.
+        prepared_w: the descriptor to write to when it is prepared, or why it cannot be.
     """
     code = 1
     try:
@@ -156,7 +155,7 @@ def be_template(
 
 
 def _remove(address: Path) -> None:
-    """A template's socket; and their directory, unless there is another one."""
+    """Remove a template's socket, and the directory once it is empty."""
     with suppress(OSError):
         address.unlink(missing_ok=True)
         address.parent.rmdir()
@@ -172,10 +171,10 @@ class _Server:
         self._is_terminated = False
 
     def serve(self) -> int:
-        """Fork on request until the lifeline ends, and with it the last process that was forked; or until SIGTERM.
+        """Fork on request until the lifeline and the last forked process have ended, or until SIGTERM.
 
         Returns:
-            What the process should exit with.
+            The exit code for this process.
         """
         # A Ctrl-C in the terminal is for the process that made this one.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -248,7 +247,7 @@ class _Server:
             _exit(code, fds[0])
 
     def _leave(self) -> None:
-        """Let go of what is the template's."""
+        """Close what belongs to the template."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -274,13 +273,13 @@ class _Server:
 
 
 def _keep_for_others() -> None:
-    """Temporary folders, and whatever else goes with this process, if it is of the template's making."""
+    """Leave temporary folders, and all else that the template created, when this process ends."""
     for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
         finalizer.atexit = False
 
 
 def _seed() -> None:
-    """Randomness of its own; that of the standard library is seeded by itself."""
+    """Seed the random numbers of the standard library and of numpy anew."""
     random.seed()
     numpy = sys.modules.get("numpy")
     if numpy is not None:
@@ -288,7 +287,7 @@ def _seed() -> None:
 
 
 def _exit(code: int, life_w: int) -> NoReturn:
-    """End as an interpreter does that has nobody to return to."""
+    """End this process as the interpreter does at the end of a program."""
     with suppress(BaseException):
         atexit._run_exitfuncs()
     logging.shutdown()

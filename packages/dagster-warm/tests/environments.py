@@ -26,7 +26,17 @@ def create_environment(folder: Path, *requirements: str, free: str | None = None
     constraints.write_text("\n".join(pin for pin in _pins() if free is None or not pin.startswith(free)))
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
-    pip: list[str | Path] = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", constraints]
+    pip: list[str | Path] = [
+        python,
+        "-I",
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        "-c",
+        constraints,
+    ]
     # A build writes beside its sources.
     sources = shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("tests", "*.egg-info"))
     subprocess.run([*pip, sources, *requirements], check=True)

@@ -1,0 +1,56 @@
+"""From a run and its log to its launch: pure, whoever delivers them, with or without a sweep."""
+
+from bench_orchestrator.model.launch import Launch, Outcome
+from bench_orchestrator.model.runs import Pod, RunLog
+from bench_orchestrator.model.stages import Boundary, Stage
+from bench_orchestrator.timeline.stages import timeline
+from bench_orchestrator.timeline.worker_boot import boot_stages
+
+
+def launch_of(
+    run_id: str | None,
+    log: RunLog,
+    *,
+    outcome: Outcome | None,
+    requested_us: int | None,
+    created_us: int | None,
+    pod: Pod | None = None,
+) -> Launch:
+    """The launch of any run, in linear time. Any log gives one; none raises.
+
+    Args:
+        run_id: None where no run came of it; its log is empty then.
+        outcome: how the run ended; None while it is not over.
+        requested_us: when the client sent the request, in microseconds since the epoch; None where it is not known.
+        created_us: when the run was created, likewise.
+        pod: of the run's worker, where that is a Kubernetes job.
+    """
+    times = timeline(log.events, requested_us=requested_us, created_us=created_us)
+    boot_us, doubts = boot_stages(
+        log.events,
+        pod,
+        starting_us=times.at_us[Boundary.STARTING],
+        worker_boot_us=times.stages_us[Stage.WORKER_BOOT],
+    )
+    return Launch(
+        run_id=run_id,
+        outcome=outcome,
+        reason="" if outcome is Outcome.OK else log.failure,
+        executor=times.executor,
+        at_us=times.at_us,
+        ended_us=times.ended_us,
+        stages_us=times.stages_us,
+        queue_us=times.queue_us,
+        init_us=times.init_us,
+        lag_us=times.lag_us,
+        time_to_code_us=times.time_to_code_us,
+        warnings=(*times.warnings, *doubts),
+        step_process=log.step_process,
+        work=log.work,
+        materialized_us=log.materialized_us,
+        work_us=log.materialized_us - requested_us if log.materialized_us and requested_us else None,
+        steps=log.steps,
+        template=log.template,
+        boot_us=boot_us,
+        pod=pod,
+    )
