@@ -24,11 +24,11 @@ from bench_orchestrator.analysis.lag_model import comparable_sizes, predict_lags
 from bench_orchestrator.charts import save
 from bench_orchestrator.charts.remedies import remedies_chart
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Launch, Sweep
+from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.plan import Location, PlannedTrial, Prediction, SweepPlan, Variant
 from bench_orchestrator.report import write_claims, write_remedies, write_sweep
 from bench_orchestrator.results.rows import LAUNCH_COLUMNS
-from bench_orchestrator.results.store import Store, _launch
+from bench_orchestrator.results.store import Store, _trial
 from bench_orchestrator.scenarios.registry import SCENARIOS
 from bench_orchestrator.sweeps.planning import with_baselines_again
 
@@ -71,56 +71,54 @@ def write_all(directory: Path) -> None:
 
 def read_sweep(folder: Path) -> Sweep:
     """The sweep of a folder; where it was predicted, from the sweep in another that its report names."""
-    launches = tuple(_launches(folder))
+    trials = tuple(_trials(folder))
     report = _Report((folder / "report.md").read_text(encoding="utf-8"))
-    scenario = SCENARIOS[launches[0].scenario]
+    scenario = SCENARIOS[trials[0].scenario]
     variants = tuple(map(_as_recorded, with_baselines_again(scenario.variants))) if scenario.variants else ()
-    deployments = tuple(dict.fromkeys(launch.deployment for launch in launches))
+    deployments = tuple(dict.fromkeys(trial.deployment for trial in trials))
     environment, environments = report.environments(deployments)
     plan = SweepPlan(
-        sweep_id=launches[0].sweep_id,
+        sweep_id=trials[0].sweep_id,
         scenario=scenario.name,
         seed=report.seed,
         created_us=report.created_us,
-        locations=tuple(_locations(launches, report.load_s(variants))),
-        trials=tuple(_trial(launch, {variant.name: variant for variant in variants}) for launch in launches),
+        locations=tuple(_locations(trials, report.load_s(variants))),
+        trials=tuple(_planned(trial, {variant.name: variant for variant in variants}) for trial in trials),
         settings=report.settings,
         environment=environment,
         variants=variants,
         environments=environments,
         predictions_s=_predictions(report, variants, environment),
     )
-    return Sweep(plan, report.status, launches)
+    return Sweep(plan, report.status, trials)
 
 
-def _launches(folder: Path) -> Iterator[Launch]:
+def _trials(folder: Path) -> Iterator[Trial]:
     with duckdb.connect() as connection:
         read = connection.execute("FROM read_parquet(?) ORDER BY trial", [str(folder / "launches.parquet")])
         columns = [column[0] for column in read.description or ()]
         for values in read.fetchall():
             record = {**_LATER_COLUMNS, **dict(zip(columns, values, strict=True))}
             assert record.keys() == LAUNCH_COLUMNS.keys()
-            yield _launch(record)
+            yield _trial(record)
 
 
-def _locations(launches: tuple[Launch, ...], load_s: Mapping[tuple[str, str], float]) -> Iterator[Location]:
+def _locations(trials: tuple[Trial, ...], load_s: Mapping[tuple[str, str], float]) -> Iterator[Location]:
     by_name = {location: seconds for (_, location), seconds in load_s.items()}
     found: dict[tuple[str, str], Location] = {}
-    for launch in launches:
-        place = (launch.deployment, launch.location)
+    for trial in trials:
+        place = (trial.deployment, trial.location)
         known = found.get(place)
         found[place] = Location(
-            name=launch.location,
+            name=trial.location,
             repository="__repository__",
             job="__ASSET_JOB",
-            asset_count=launch.asset_count,
-            partition_count=launch.partition_count,
-            deployment=launch.deployment,
-            load_s=load_s.get(
-                (launch.variant, launch.location), known.load_s if known else by_name.get(launch.location)
-            ),
+            asset_count=trial.asset_count,
+            partition_count=trial.partition_count,
+            deployment=trial.deployment,
+            load_s=load_s.get((trial.variant, trial.location), known.load_s if known else by_name.get(trial.location)),
         )
-    scenario = SCENARIOS[launches[0].scenario]
+    scenario = SCENARIOS[trials[0].scenario]
     order = {name: number for number, name in enumerate(scenario.locations)}
     yield from sorted(found.values(), key=lambda location: order.get(location.name, 0))
 
@@ -130,19 +128,19 @@ def _as_recorded(variant: Variant) -> Variant:
     return replace(variant, instance=json.loads(json.dumps(dict(variant.instance), sort_keys=True)))
 
 
-def _trial(launch: Launch, variants: Mapping[str, Variant]) -> PlannedTrial:
-    variant = variants.get(launch.variant)
+def _planned(trial: Trial, variants: Mapping[str, Variant]) -> PlannedTrial:
+    variant = variants.get(trial.variant)
     return PlannedTrial(
-        number=launch.trial,
-        block=launch.block,
-        location=launch.location,
-        variant=launch.variant,
-        warmup=launch.warmup,
-        asset_keys=(launch.asset_key,) * launch.assets,
-        partition_key=launch.partition_key,
+        number=trial.number,
+        block=trial.block,
+        location=trial.location,
+        variant=trial.variant,
+        warmup=trial.warmup,
+        asset_keys=(trial.asset_key,) * trial.assets,
+        partition_key=trial.partition_key,
         work=variant.work if variant else None,
-        deployment=launch.deployment,
-        path=launch.path,
+        deployment=trial.deployment,
+        path=trial.path,
     )
 
 
