@@ -62,7 +62,7 @@ def compare_sweeps(before: Sweep, after: Sweep) -> Changes:
     if not common:
         raise IncomparableError(
             f"{before.plan.sweep_id} measured {_list(mine)}, {after.plan.sweep_id} measured {_list(theirs)}: "
-            "there is nothing that both did."
+            "they have nothing in common."
         )
     for place in common:
         sizes = [(trials[0].asset_count, trials[0].partition_count) for trials in (mine[place], theirs[place])]

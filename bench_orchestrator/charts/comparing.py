@@ -32,7 +32,7 @@ VERDICT_COLOURS: Mapping[Verdict, str] = {
     Verdict.UNDECIDED: "#A98400",
 }
 NOISE = "#E4E9EE"
-_DOT: Mapping[str, Any] = {"marker": "o", "ls": "", "ms": 3.6, "mew": 0.7}
+_DOT: Mapping[str, Any] = {"marker": "o", "linestyle": "", "ms": 3.6, "mew": 0.7}
 _GAP = 0.45
 """Rows between groups of sides with baselines of their own."""
 _PANELS_IN_TWO_COLUMNS = 6
@@ -147,11 +147,11 @@ def _draw_side(ax: Axes, evaluation: Evaluation, side: Side, position: float, *,
     if estimate is None:
         return
     values = list(side.samples[name].values())
-    ax.plot(values, [position + 0.16] * len(values), **_DOT, color=colour)
+    marks.draw_launches(ax, values, position + 0.16, **_DOT, color=colour)
     for arm in evaluation.sides:
         if heads and arm.name == again(side.name):
             values = list(arm.samples[name].values())
-            ax.plot(values, [position + 0.32] * len(values), **_DOT, color=colour, mfc="white")
+            marks.draw_launches(ax, values, position + 0.32, **_DOT, color=colour, mfc="white")
     marks.draw_interval(ax, estimate, position - 0.12)
     ax.plot(estimate.value, position - 0.12, "D", ms=4, color=colour)
 

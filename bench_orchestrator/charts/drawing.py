@@ -48,7 +48,7 @@ def all_locations(sweep: Sweep) -> Figure:
         if row.lag_s is None:
             continue
         marks.draw_interval(ax, row.lag_s, position + 0.36)
-        ax.plot(row.lags_s, [position + 0.36] * len(row.lags_s), **dots)
+        marks.draw_launches(ax, row.lags_s, position + 0.36, **dots)
         marks.label_end(ax, row.lag_s.value, position, f"{row.lag_s.value:.1f} s", row)
     legend = [
         canvas.patch(color=canvas.QUEUE, label="queue time"),
@@ -99,7 +99,7 @@ def lag_vs_assets(sweep: Sweep) -> Figure:
             ends = (0, max(row.asset_count for row in mine if row.lags_s))
             ax.plot(ends, [fit.predict(x).value / 1000 for x in ends], color=colour, lw=1.2, alpha=0.6)
         for row in mine:
-            ax.plot([row.asset_count] * len(row.lags_s), row.lags_s, "o", ms=4.5, mew=0, color=colour, alpha=0.5)
+            marks.draw_launches(ax, row.asset_count, row.lags_s, ms=4.5, mew=0, color=colour, alpha=0.5)
             if row.lag_s is not None:
                 ax.plot(row.asset_count, row.lag_s.value, "_", ms=13, mew=2, color=canvas.INK)
     if len(variants) > 1:
@@ -133,7 +133,7 @@ def assets_vs_partitions(sweep: Sweep) -> Figure:
         marks.lay_out_rows(ax, rows, unit, named=ax is axes[0])
         for position, (row, (estimate, values_s)) in enumerate(zip(rows, samples, strict=True)):
             colour = canvas.INIT if row.partition_count else canvas.QUEUE
-            ax.plot(values_s, [position + 0.18] * len(values_s), "o", ms=4.5, mew=0, color=colour, alpha=0.7)
+            marks.draw_launches(ax, values_s, position + 0.18, ms=4.5, mew=0, color=colour, alpha=0.7)
             if estimate is not None:
                 marks.draw_interval(ax, estimate, position - 0.1)
                 ax.plot(estimate.value, position - 0.1, "D", ms=4, color=canvas.INK)

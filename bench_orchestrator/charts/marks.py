@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from bench_orchestrator.analysis import wording
 from bench_orchestrator.analysis.summary import Row
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 _NAME_LETTERS = 20
 """That fit on a line beside a chart."""
+
+_MOST_SHAPES = 500
+"""Dots of one row that an SVG holds as shapes, at 100 bytes each."""
 
 
 def lay_out_rows(ax: Axes, rows: Sequence[Row], unit: str, *, named: bool = True) -> None:
@@ -70,6 +75,12 @@ def draw_interval(ax: Axes, estimate: Estimate, position: float) -> None:
     if estimate.low is None or estimate.high is None:
         return
     ax.plot([estimate.low, estimate.high], [position, position], "|-", color=canvas.INK, lw=1, ms=6)
+
+
+def draw_launches(ax: Axes, x: float | Sequence[float], y: float | Sequence[float], **style: Any) -> None:
+    """A dot for each launch; many of them are pixels in the SVG, so that its size does not grow with them."""
+    xs, ys = np.broadcast_arrays(x, y)
+    ax.plot(xs, ys, **{"marker": "o", "linestyle": "", **style}, rasterized=xs.size > _MOST_SHAPES)
 
 
 def label_piece(ax: Axes, x: float, position: float, text: str, colour: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import scipy
 
 from bench_orchestrator.statistics.estimates import Estimate, check_confidence, finite, middle, stretched
+from bench_orchestrator.statistics.pairs import ordered_averages, ordered_shifts
 from bench_orchestrator.statistics.ranks import Floats, order_misses, walsh_misses
 
 CONFIDENCE = 0.95
@@ -261,12 +262,9 @@ def _exponential(estimate: Estimate) -> Estimate:
 def _centre_of_pairs(side: Floats, baseline: Floats, confidence: float) -> Estimate:
     differences = side - baseline
     n = len(differences)
-    first, second = np.triu_indices(n)
-    averages = (differences[first] + differences[second]) / 2
-    return middle(np.sort(averages), walsh_misses(n), confidence, n)
+    return middle(ordered_averages(differences), walsh_misses(n), confidence, n)
 
 
 def _shift(side: Floats, baseline: Floats, confidence: float) -> Estimate:
     sizes = sorted((len(side), len(baseline)))
-    shifts = np.sort(np.subtract.outer(side, baseline), axis=None)
-    return middle(shifts, order_misses(tuple(sizes)), confidence, sum(sizes))
+    return middle(ordered_shifts(side, baseline), order_misses(tuple(sizes)), confidence, sum(sizes))

@@ -5,12 +5,13 @@ estimate of all, the median.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench_orchestrator.statistics.ranks import Floats, sample_misses
+from bench_orchestrator.statistics.ranks import Floats, Ordered, sample_misses
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,28 @@ def median(samples: Sequence[float], confidence: float = 0.95) -> Estimate:
     return middle(ordered, sample_misses(n), confidence, n)
 
 
-def middle(ordered: Floats, misses: Floats, confidence: float, n: int) -> Estimate:
+def middle(ordered: Ordered, misses: Ordered, confidence: float, n: int) -> Estimate:
     """The median of `ordered`, and the narrowest pair of its k-th values from either end that covers
     `confidence`, or the widest pair where none does.
 
     `misses` is one of the distributions in `ranks`, `n` the number of samples behind the ordered statistics.
     """
-    value = float(np.median(ordered))
+    value = median_of(ordered)
     if len(ordered) == 1:
         return Estimate(value, None, None, 0.0, n)
-    coverage = 1 - 2 * misses
-    k = max(1, int(np.count_nonzero(coverage >= confidence)))
-    return Estimate(value, float(ordered[k - 1]), float(ordered[-k]), float(coverage[k - 1]), n)
+
+    def coverage(k: int) -> float:
+        return float(1 - 2 * misses[k - 1])
+
+    ranks = range(1, len(misses) + 1)
+    k = max(1, bisect_left(ranks, True, key=lambda rank: coverage(rank) < confidence))
+    return Estimate(value, float(ordered[k - 1]), float(ordered[-k]), coverage(k), n)
+
+
+def median_of(ordered: Ordered) -> float:
+    """The middle one of ordered statistics, or the mean of the two in the middle."""
+    n = len(ordered)
+    return float((ordered[(n - 1) // 2] + ordered[n // 2]) / 2)
 
 
 def stretched(estimate: Estimate, confidence: float) -> Estimate:

@@ -4,13 +4,16 @@ Counting takes the place of assumptions. Of all the signs or orders that samples
 many put the k-th smallest of some statistics beyond the truth? That is all that an interval needs. scipy has these
 distributions inside its tests, and gives p-values of them, but no intervals.
 
-In every array the entry for k is at k - 1. It is the probability that the truth is below the k-th smallest; that it
+In every sequence the entry for k is at k - 1. It is the probability that the truth is below the k-th smallest; that it
 is above the k-th largest is as likely.
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import factorial, prod
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +24,8 @@ EXACT_POINTS = 100
 normally distributed."""
 
 Floats = npt.NDArray[np.float64]
+Ordered = Floats | Sequence[float]
+"""Values in ascending order, or that can be asked for by their rank from 0."""
 
 
 @lru_cache(maxsize=256)
@@ -31,7 +36,7 @@ def sample_misses(n: int) -> Floats:
 
 
 @lru_cache(maxsize=256)
-def walsh_misses(n: int) -> Floats:
+def walsh_misses(n: int) -> Ordered:
     """For the ordered Walsh averages of n samples and their centre of symmetry.
 
     Walsh averages are the means of two samples, of each pair and of each with itself. As many are above the
@@ -40,7 +45,7 @@ def walsh_misses(n: int) -> Floats:
     """
     averages = n * (n + 1) // 2
     if n > EXACT_POINTS:
-        return _normal_misses(averages, averages * (2 * n + 1) / 12)
+        return _NormalMisses(averages, averages * (2 * n + 1) / 12)
     probability = np.eye(1, averages + 1)[0]
     for rank in range(1, n + 1):
         probability = (probability + np.roll(probability, rank)) / 2
@@ -48,7 +53,7 @@ def walsh_misses(n: int) -> Floats:
 
 
 @lru_cache(maxsize=256)
-def order_misses(group_sizes: tuple[int, ...]) -> Floats:
+def order_misses(group_sizes: tuple[int, ...]) -> Ordered:
     """For the ordered slopes between points of different groups and their true slope.
 
     A group are the points that share an x. With the true slope taken out, all orders of the values are equally
@@ -61,7 +66,7 @@ def order_misses(group_sizes: tuple[int, ...]) -> Floats:
     pairs = (points**2 - sum(size**2 for size in group_sizes)) // 2
     if points > EXACT_POINTS:
         variance = (points**2 * (2 * points + 3) - sum(size**2 * (2 * size + 3) for size in group_sizes)) / 72
-        return _normal_misses(pairs, variance)
+        return _NormalMisses(pairs, variance)
     numerator = Counter(range(1, points + 1))
     denominator = Counter(i for size in group_sizes for i in range(1, size + 1))
     orders = [1] + [0] * (_half(pairs) - 1)
@@ -79,8 +84,22 @@ def _half(statistics: int) -> int:
     return max(1, statistics // 2)
 
 
-def _normal_misses(statistics: int, variance: float) -> Floats:
+@dataclass(frozen=True)
+class _NormalMisses(Sequence[float]):
     """The same from the normal distribution that the counts approach (Wilcoxon, Jonckheere-Terpstra)."""
-    fewer_than = np.arange(1, _half(statistics) + 1)
-    misses: Floats = scipy.special.ndtr((fewer_than - 0.5 - statistics / 2) / np.sqrt(variance))
-    return misses
+
+    statistics: int
+    variance: float
+
+    def __len__(self) -> int:
+        return _half(self.statistics)
+
+    @overload
+    def __getitem__(self, index: int) -> float: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[float]: ...
+    def __getitem__(self, index: int | slice) -> float | Sequence[float]:
+        if isinstance(index, slice):
+            return [self[one] for one in range(len(self))[index]]
+        fewer_than = range(len(self))[index] + 1
+        return float(scipy.special.ndtr((fewer_than - 0.5 - self.statistics / 2) / np.sqrt(self.variance)))

@@ -180,8 +180,8 @@ SAVE_HALFWAY = """
     import sys
     from pathlib import Path
     import samples
-    from bench_orchestrator.store import Store
-    import bench_orchestrator.store as module
+    from bench_orchestrator.results.store import Store
+    import bench_orchestrator.results.store as module
 
     def halfway(trial, original=module.launch_rows):
         return original(trial)

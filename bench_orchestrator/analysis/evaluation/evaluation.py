@@ -147,11 +147,11 @@ def evaluate(sweep: Sweep) -> Evaluation:
     """Everything that an experiment's sweep says, as far as it came.
 
     Raises:
-        ValueError: its scenario is no experiment.
+        ValueError: its scenario is not an experiment.
     """
     experiment = EXPERIMENTS.get(sweep.plan.scenario)
     if experiment is None:
-        raise ValueError(f"{sweep.plan.scenario!r} is no experiment; there is {', '.join(EXPERIMENTS)}.")
+        raise ValueError(f"{sweep.plan.scenario!r} is not an experiment. Experiments: {', '.join(EXPERIMENTS)}.")
     measures = (LAG, *COMMON_MEASURES, *experiment.measures)
     sides = find_sides(sweep, measures)
     comparisons = compare_sides(sides, measures)
