@@ -235,7 +235,7 @@ def test_the_server_that_it_names_serves_the_code(tmp_path: Path) -> None:
         try:
             deadline = time.monotonic() + 120
             client = DagsterGrpcClient(port=int(port))
-            while client.health_check_query() != "SERVING":
+            while client.health_check_query() != "SERVING":  # type: ignore[no-untyped-call]
                 assert server.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
