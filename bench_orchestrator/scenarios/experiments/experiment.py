@@ -77,7 +77,7 @@ def stage_measure(stage: Stage) -> Measure:
 
 
 def usage_measure(key: str, label: str, unit: str = "s", scale: float = 1.0) -> Measure:
-    """One of `usage.MEASURES`, in its unit divided by `scale`."""
+    """One of `processes.MEASURES`, in its unit divided by `scale`."""
 
     def of(trial: Trial) -> float | None:
         value = trial.usage.get(key)
