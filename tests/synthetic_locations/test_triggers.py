@@ -69,7 +69,7 @@ def test_an_empty_mailbox_is_skipped(instance: dg.DagsterInstance, tick: Tick, t
     write_request(instance, LOCATION, other, REQUEST)
     requests, reason = tick(definitions_of(LOCATION), instance)
     assert requests == []
-    assert reason == "The mailbox is empty: no run is asked for."
+    assert reason == "The mailbox is empty: no run is requested."
 
 
 @each_trigger
@@ -99,7 +99,7 @@ def test_what_was_launched_is_not_requested_again(instance: dg.DagsterInstance, 
     job.execute_in_process(instance=instance, tags={RUN_KEY_TAG: REQUEST.run_key})
     requests, reason = tick(definitions, instance)
     assert requests == []
-    assert reason == "The run that is asked for, sweep-7, has been launched."
+    assert reason == "The requested run, sweep-7, has already been launched."
 
 
 def test_a_parts_triggers_leave_out_the_asset_that_it_cannot_make() -> None:
