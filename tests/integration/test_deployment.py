@@ -131,13 +131,13 @@ def test_code_server_and_daemon_that_are_killed_come_back(
 
     process_running(deployment, "--location-name", "tiny").kill()
     wait_until(lambda: len(events) == 2)
-    assert "tiny was ended by signal 9" in events[0]
+    assert "tiny was killed by signal 9" in events[0]
     assert "tiny is up again" in events[1]
     assert deployment.status().locations[0].restarts == 1
 
     process_running(deployment, "dagster._daemon").kill()
     wait_for_run(deployment.url, launch(deployment.url, "tiny"), DagsterRunStatus.SUCCESS)
-    assert "daemon was ended by signal 9" in events[2]
+    assert "daemon was killed by signal 9" in events[2]
 
     endless = launch(deployment.url, "tiny", "endless")
     wait_for_run(deployment.url, endless, DagsterRunStatus.STARTED)
