@@ -42,7 +42,7 @@ def test_the_pieces_sum_to_worker_boot_and_none_is_negative(
         created(STARTING_US + job_us), pod, starting_us=STARTING_US, worker_boot_us=boot_us
     )
     if scheduled_us is None or started_us is None:
-        assert (stages_us, warnings) == ({}, ("worker boot is not split: nothing is known of its pod",))
+        assert (stages_us, warnings) == ({}, ("worker boot is not split: nothing is known about its pod",))
         return
     assert list(stages_us) == list(BootStage)
     assert sum(stages_us.values()) == boot_us
@@ -104,7 +104,7 @@ def test_an_instant_before_its_cause_is_stated() -> None:
 def test_what_is_not_known_leaves_worker_boot_whole_and_says_why() -> None:
     events = created(after(0.2))
     for pod, why in (
-        (None, "nothing is known of its pod"),
+        (None, "nothing is known about its pod"),
         (Pod(unknown="no rights"), "no rights"),
         (Pod(scheduled_us=whole(1), trouble="its image cannot be pulled"), "its image cannot be pulled"),
     ):
