@@ -1,4 +1,4 @@
-"""The parts of a deployment that need no Dagster: names, homes, locks, and processes that end or do not."""
+"""The parts of a deployment that do not need Dagster: names, homes, locks, and processes, cooperative or not."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Where the instance of a home is, with and without a database on PostgreSQL."""
+"""The location of a home's instance, with and without a PostgreSQL database."""
 
 from pathlib import Path
 

@@ -26,7 +26,7 @@ FLAGS = ("rebuilt", "nogc", "triggers")
 
 
 def counts(lowest: int, highest: int) -> st.SearchStrategy[int]:
-    """Numbers of a range, whole thousands about as often as others."""
+    """Draw numbers of a range, whole thousands about as often as others."""
     thousands = st.integers(0, highest // 1000).map(lambda thousand: thousand * 1000)
     return st.one_of(st.integers(lowest, highest), thousands.filter(lambda count: lowest <= count))
 
@@ -69,7 +69,7 @@ def shapes(draw: st.DrawFn) -> Shape:
     )
 
 
-# Most of these are almost a name: in the wrong order, with leading zeros, with a default spelled out.
+# Most of these are almost valid: in the wrong order, with leading zeros, with a default spelled out.
 near_names = st.builds(
     lambda size, options: "_".join([size, *options]),
     st.from_regex(r"a0?[0-9]{1,6}k?(p0?[0-9]{1,6}k?)?", fullmatch=True),

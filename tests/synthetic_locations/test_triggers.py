@@ -1,4 +1,4 @@
-"""The schedule and the sensor launch what is in the mailbox, and that once."""
+"""The schedule and the sensor launch the request in the mailbox exactly once."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ REQUEST = LaunchRequest("sweep-7", (f"{LOCATION}/asset_0000", f"{LOCATION}/asset
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """An instance on disk, like the one of a deployment."""
+    """Yield an instance on disk, like a deployment's."""
     with dg.instance_for_test() as instance:
         yield instance
 
