@@ -108,9 +108,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[ExistingCluster]:
-    """A Kubernetes cluster: the one that KUBECONFIG names, or one of our own that is removed afterwards.
+    """Yield a Kubernetes cluster: the one that KUBECONFIG names, or a new one that is removed afterwards.
 
-    A test may start our own anew: load images in fixtures of a module.
+    Tests may restart the new one, so load images in module-scoped fixtures.
     """
     if kubeconfig := os.environ.get("KUBECONFIG"):
         yield ExistingCluster(Path(kubeconfig))
