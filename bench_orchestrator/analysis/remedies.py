@@ -31,7 +31,7 @@ class RankedRemedy:
     missing: str
     """Why there are no figures, and how to get them; empty if there are."""
     quantity: str = ""
-    """What it shortens: the launch lag, the lag plus further step starts, or the time until all work is done."""
+    """What it shortens: the launch lag, the lag plus further steps' starts, or the time until all work is done."""
     against: str = ""
     """The side of the experiment that it is compared with: the setup to which the saving applies."""
     saved_s: Estimate | None = None

@@ -12,7 +12,7 @@ from dagster import DagsterInstance
 
 from bench_orchestrator.analysis.lag_model import comparable_sizes, predict_lags
 from bench_orchestrator.model.errors import PreflightError, UnusableError
-from bench_orchestrator.model.instants import now_us
+from bench_orchestrator.model.instants import describe_us, now_us
 from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
 from bench_orchestrator.model.plan import PlannedTrial, Prediction, Scenario, SweepPlan, Variant
 from bench_orchestrator.model.tags import Tag
@@ -24,7 +24,7 @@ from bench_orchestrator.sweeps.environment import blocking_limit, describe_envir
 from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.planning import location_variants, plan_sweep
 from bench_orchestrator.sweeps.resuming import find_interrupted, missing_trials
-from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials, seconds
+from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials
 from bench_orchestrator.timeline.stages import timeline
 from bench_orchestrator.webserver import Webserver, WebserverError
 
@@ -232,4 +232,5 @@ def _line(instance: DagsterInstance, plan: SweepPlan, note: TrialNote) -> str:
         reason = note.reason or (log.failure if log else "")
         return f"{line}, {reason}" if reason else line
     times = timeline(log.events, requested_us=note.requested_us, created_us=None)
-    return f"{line}, queue {seconds(times.queue_us)}, init {seconds(times.init_us)}, lag {seconds(times.lag_us)}"
+    queue, init, lag = (describe_us(us, decimals=2) for us in (times.queue_us, times.init_us, times.lag_us))
+    return f"{line}, queue {queue}, init {init}, lag {lag}"

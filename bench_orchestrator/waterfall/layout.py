@@ -13,7 +13,7 @@ from typing import Any
 
 from bench_orchestrator.analysis.summary import LAG_STAGES
 from bench_orchestrator.analysis.wording import describe_estimate, describe_outcome
-from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.launch import Launch, Outcome, Trial
 from bench_orchestrator.model.runs import StepSpan
 from bench_orchestrator.model.stages import BootStage, Boundary, Piece, Stage
@@ -263,13 +263,6 @@ def remarks(shown: Waterfall, sample: Sample | None = None) -> Iterator[str]:
         more = len(shown.warnings) - _MOST_WARNINGS
         doubts = [*shown.warnings[:_MOST_WARNINGS], *([f"and {more} more"] if more > 0 else [])]
         yield f"Uncertain: {'; '.join(doubts)}."
-
-
-def describe_us(us: int) -> str:
-    """Format microseconds as seconds: `8.9 s`, `0.24 s`."""
-    if 0 < us < 5_000:
-        return "<0.01 s"
-    return f"{us / MICROSECONDS:,.{2 if us < MICROSECONDS else 1}f} s"
 
 
 def _describe_sample(sample: Sample) -> str:
