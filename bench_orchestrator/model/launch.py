@@ -37,7 +37,7 @@ class TrialNote:
     log: RunLog | None = None
     """Its run's log, likewise; None where the run stays in the instance of the sweep."""
     usage: Mapping[str, float] = field(default_factory=dict)
-    """What the trial cost, by `usage.MEASURES`; empty where the processes are not on the sweep's machine."""
+    """What the trial cost, by `processes.MEASURES`; empty where the processes are not on the sweep's machine."""
     pod: Pod | None = None
     """Of its run's worker, where that is a Kubernetes job."""
 

@@ -63,7 +63,7 @@ class Variant:
     """Entries of dagster.yaml that this side needs: it then runs in a deployment of its own."""
     cpus: float | None = None
     """CPUs that its code servers, with their runs, may use: a deployment of its own again, or locations that are served
-    so (`sites.served_name`), as on Kubernetes. None: all."""
+    so (`deployments.served_name`), as on Kubernetes. None: all."""
     warm: bool | None = None
     """Whether its code servers are the warm ones, likewise. None: whatever serves its locations."""
     server: ServerState = ServerState.AS_IT_IS

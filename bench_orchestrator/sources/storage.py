@@ -1,7 +1,7 @@
 """How Dagster's storage is asked: patiently where it is away for a while, and for many runs at a time where it can be.
 
 SQLite has a file of its own for the events of each run. Every other storage of Dagster's has one table of all events,
-for which Dagster has no public query of several runs; `tests/test_storage.py` pins what is used of it here.
+for which Dagster has no public query of several runs; `tests/sources/test_storage.py` pins what is used of it here.
 """
 
 from collections.abc import Callable, Iterator, Sequence

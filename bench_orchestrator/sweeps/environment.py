@@ -1,7 +1,7 @@
 """What a measurement depends on besides the code under test: versions, the machine, the deployment's settings.
 
 The only module that looks into a Dagster instance's make-up (its launcher, coordinator, storages and limits), for
-which Dagster has no public API; `tests/test_environment.py` pins what it relies on.
+which Dagster has no public API; `tests/sweeps/test_environment.py` pins what it relies on.
 """
 
 import os

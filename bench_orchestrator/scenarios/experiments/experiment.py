@@ -78,7 +78,7 @@ def stage_measure(stage: Stage) -> Measure:
 
 
 def usage_measure(key: str, label: str, unit: str = "s", scale: float = 1.0) -> Measure:
-    """Return a measure of one of the quantities in `Trial.usage`, divided by `scale`."""
+    """Return a measure of one of `processes.MEASURES`, in its unit divided by `scale`."""
 
     def of(trial: Trial) -> float | None:
         value = trial.usage.get(key)
