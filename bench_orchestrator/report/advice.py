@@ -1,4 +1,4 @@
-"""The remedies and the study's claims as Markdown: the answer first, the evidence and how to apply it below."""
+"""The remedies and the study's claims as Markdown: the answer first, then the evidence and instructions."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from bench_orchestrator.report.text import escape
 
 
 def render_remedies(advice: Advice, picture: str, errors: Sequence[str]) -> str:
-    """All remedies in one table, best first, then each with its costs and how to apply it.
+    """Render all remedies: a table, best first, then each with its costs and how to apply it.
 
     Args:
-        picture: the file name of the chart, beside the text.
-        errors: predictions that were off, and by what (`explain_errors`).
+        picture: the path of the chart, relative to the text.
+        errors: sentences about inaccurate predictions (`explain_errors`).
     """
     from_outside = {"remedy", "against", "measured with"}
     lines = remedy_lines(advice)
@@ -30,7 +30,7 @@ def render_remedies(advice: Advice, picture: str, errors: Sequence[str]) -> str:
 
 
 def remedy_lines(advice: Advice) -> list[dict[str, str]]:
-    """One line for each remedy, by its heads."""
+    """Return one row per remedy, keyed by column heading."""
     return [
         {
             "remedy": ranked.remedy.name,
@@ -38,7 +38,7 @@ def remedy_lines(advice: Advice) -> list[dict[str, str]]:
             "of": ranked.quantity if ranked.saved_s is not None else "",
             "against": ranked.against if ranked.saved_s is not None else "",
             "verdict": str(ranked.verdict) if ranked.saved_s is not None else "",
-            "lag then, s": describe_estimate(ranked.lag_s, "") if ranked.saved_s is not None and ranked.lag_s else "",
+            "lag with it, s": describe_estimate(ranked.lag_s, "") if ranked.saved_s and ranked.lag_s else "",
             "measured with": ranked.measured_at if ranked.saved_s is not None else "",
         }
         for ranked in advice.remedies
@@ -46,7 +46,7 @@ def remedy_lines(advice: Advice) -> list[dict[str, str]]:
 
 
 def render_claims(judged: Sequence[JudgedClaim]) -> str:
-    """The nine claims in one table, then the rule of each."""
+    """Render the nine claims in a table, then the rule of each."""
     return render(
         "study_claims.md.j2",
         judged=judged,
@@ -60,7 +60,7 @@ def render_claims(judged: Sequence[JudgedClaim]) -> str:
 
 
 def claim_lines(judged: Sequence[JudgedClaim]) -> list[dict[str, str]]:
-    """One line for each claim, by its heads, with the numbers and the sweeps that its verdict rests on."""
+    """Return one row per claim, keyed by column heading, with the numbers and sweeps that its verdict is based on."""
     return [
         {
             "number": str(one.claim.number),

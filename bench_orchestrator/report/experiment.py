@@ -1,4 +1,4 @@
-"""What a report of an experiment has that others have not: sides and what they differ by, costs, paths, predictions."""
+"""The sections specific to an experiment's report: sides and their differences, costs, paths, predictions."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _LESS_OR_MORE = {Verdict.FASTER: ", less", Verdict.SLOWER: ", more"}
 
 
 def tables(evaluation: Evaluation) -> dict[str, object]:
-    """What the templates of an experiment's report show."""
+    """Return the values for the templates of an experiment's report."""
     sides, costs = side_lines(evaluation), cost_lines(evaluation)
     return {
         "side_heads": list(sides[0]) if sides else ["side"],
@@ -28,7 +28,7 @@ def tables(evaluation: Evaluation) -> dict[str, object]:
 
 
 def compare_side(evaluation: Evaluation, group: Sequence[Side], side: Side) -> dict[str, str]:
-    """A side's line in a table, by its heads: launches, the headline, and its difference to the head of its group."""
+    """Return a side's row, keyed by column heading: launches, headline, and the difference from its baseline."""
     measure = evaluation.experiment.headline
     found = evaluation.comparisons.get((side.name, measure.name)) if side is not group[0] else None
     verdict = "the noise" if side.is_again else found.verdict.value if found else "not compared"
@@ -43,7 +43,7 @@ def compare_side(evaluation: Evaluation, group: Sequence[Side], side: Side) -> d
 
 
 def side_lines(evaluation: Evaluation) -> list[dict[str, str]]:
-    """The answer in numbers: one line for each side, by its heads."""
+    """Return the answer in numbers: one row per side, keyed by column heading."""
     return [
         compare_side(evaluation, group, side)
         | {
@@ -56,7 +56,7 @@ def side_lines(evaluation: Evaluation) -> list[dict[str, str]]:
 
 
 def cost_lines(evaluation: Evaluation) -> list[dict[str, str]]:
-    """Everything else that was measured of the sides: one line for each measure, with its name under `cost`."""
+    """Return the other measurements of the sides: one row per measure, with its name under `cost`."""
     return [
         {
             "cost": f"{cost.label}{f', {cost.unit}' if cost.unit else ''}",
@@ -74,7 +74,7 @@ def _compared(evaluation: Evaluation) -> list[str]:
 
 
 def describe_launch(variant: Variant) -> str:
-    """What a trial of this side launches."""
+    """Describe what a trial of this side launches."""
     parts = [f"{variant.assets:,} asset{'' if variant.assets == 1 else 's'}"]
     if variant.partitions > 1:
         parts.append(f"{variant.partitions:,} partitions")
@@ -88,7 +88,7 @@ def describe_launch(variant: Variant) -> str:
 
 
 def describe_needs(variant: Variant) -> str:
-    """What this side wants of its deployment."""
+    """Describe what this side requires of its deployment."""
     parts = [f"{variant.cpus:g} CPUs for code and runs"] if variant.cpus is not None else []
     if variant.warm is not None:
         parts.append("the warm code server" if variant.warm else "Dagster's code server")

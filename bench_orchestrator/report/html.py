@@ -1,4 +1,4 @@
-"""Markdown -> one HTML page that needs nothing else: style inlined, images embedded, readable on a phone."""
+"""Self-contained HTML pages from Markdown: inline style, embedded images, legible on a phone."""
 
 import base64
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from bench_orchestrator.report.rendering import render
 
 
 def render_page(markdown: str, directory: Path) -> str:
-    """The page of a report whose SVG images are in the directory.
+    """Render the page of a report whose SVG images are in the directory.
 
     Raises:
         OSError: an image cannot be read.

@@ -1,4 +1,4 @@
-"""A report's text, by `templates/report.md.j2`. Markdown is the source; the HTML page is made from it."""
+"""A report's text, from `templates/report.md.j2`. The HTML page is generated from this Markdown."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from bench_orchestrator.statistics import Fit
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart's image beside the report."""
+    """A chart's image in the report's directory."""
 
     file_name: str
     title: str
@@ -29,10 +29,10 @@ class Picture:
 
 
 def render_markdown(sweep: Sweep, pictures: Sequence[Picture], advice: Sequence[str] = ()) -> str:
-    """The whole report, its pictures referred to by file name.
+    """Render the whole report; pictures are referenced by file name.
 
     Args:
-        advice: what to do first, and what it gains, in Markdown; nothing where that is not known.
+        advice: the recommended first steps and their gains, in Markdown; may be empty.
     """
     plan = sweep.plan
     rows = sweep_rows(sweep, in_turn=False)
@@ -76,7 +76,7 @@ def render_markdown(sweep: Sweep, pictures: Sequence[Picture], advice: Sequence[
 
 def _caveats(sweep: Sweep) -> Iterator[str]:
     if sweep.status != "complete":
-        yield f"**The sweep did not run to its end ({escape(sweep.status)}).** What it measured is below."
+        yield f"**The sweep did not finish ({escape(sweep.status)}).** Its measurements are below."
 
 
 def _details(rows: Sequence[Row], fits: Mapping[str, Fit]) -> Iterator[str]:
@@ -90,7 +90,7 @@ def _details(rows: Sequence[Row], fits: Mapping[str, Fit]) -> Iterator[str]:
 
 
 def _stages(measured: Sequence[Row]) -> Iterator[list[str]]:
-    """The lines of the table of stages; a piece of worker boot only where it is known."""
+    """Yield the rows of the table of stages; pieces of worker boot only if they are known."""
     for piece in PIECES:
         estimates = [row.piece_s(piece) for row in measured]
         if any(estimates) or isinstance(piece, Stage):
@@ -102,7 +102,7 @@ def _stages(measured: Sequence[Row]) -> Iterator[list[str]]:
 
 
 def _command(plan: SweepPlan) -> str:
-    """The command that plans the same sweep; what equals the scenario's default is left out."""
+    """Return the command that plans the same sweep; options equal to the scenario's defaults are left out."""
     scenario = SCENARIOS.get(plan.scenario)
     words = ["bench", "run", plan.scenario]
     names = tuple(location.name for location in plan.locations)

@@ -1,4 +1,4 @@
-"""The templates of reports, and what they may call: the wording of numbers, tables, and text that stays text."""
+"""Rendering of report templates, with their filters: number formats, tables, Markdown escaping."""
 
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def render(template: str, **values: object) -> str:
-    """Fill in a template of `templates/`; a name that it does not know is an error."""
+    """Render a template of `templates/`; an undefined name is an error."""
     return _environment().get_template(template).render(values)
 
 
 @cache
 def _environment() -> "Environment":
-    # Deferred: a tenth of a second in every process of the meta location, few of which write a report.
+    # Deferred because the import takes 0.1 s, and few processes of the meta location write a report.
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -38,7 +38,7 @@ def _estimate(estimate: Any) -> str:
 
 
 def _number(estimate: Any) -> str:
-    """As `estimate`, with nothing in place of an interval that is not there."""
+    """Format an estimate like `estimate`, but leave out a missing interval."""
     return wording.describe_estimate(estimate, "", None, no_interval="")
 
 
