@@ -15,6 +15,7 @@ from bench_orchestrator.analysis.evaluation import Evaluation, Side, evaluate, i
 from bench_orchestrator.analysis.evaluation.verdicts import NOTHING_COMPARED, describe_change, describe_ratio
 from bench_orchestrator.charts import canvas, marks
 from bench_orchestrator.charts.drawing import CHARTS, Chart
+from bench_orchestrator.model.content import Content
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import again
 from bench_orchestrator.scenarios.experiments import LAG, WORK
@@ -217,14 +218,14 @@ COMPARISON_CHARTS: tuple[Chart, ...] = (
         "baseline, and the band around it is what the baseline, launched twice in every block (hollow dots), differs "
         "from itself by: the noise. On the right, the difference to the baseline within blocks, with its interval.",
         comparison,
-        is_experiment,
+        Content.SIDES,
     ),
     Chart(
         "costs",
         "Medians with their intervals, in the colour of the verdict against the baseline: green is less, red is more, "
         "grey is no difference beyond the noise, yellow is undecided, black was not compared.",
         costs,
-        is_experiment,
+        Content.SIDES,
     ),
 )
 """Those of experiments, in the order in which a report shows them."""
@@ -232,4 +233,5 @@ COMPARISON_CHARTS: tuple[Chart, ...] = (
 
 def charts_for(sweep: Sweep) -> list[Chart]:
     """The charts that show something of a sweep, in the order in which a report shows them."""
-    return [chart for chart in (*COMPARISON_CHARTS, *CHARTS) if chart.applies(sweep)]
+    charts = (*COMPARISON_CHARTS, *CHARTS) if is_experiment(sweep) else CHARTS
+    return [chart for chart in charts if chart.content.is_in(sweep)]

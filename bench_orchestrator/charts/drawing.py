@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench_orchestrator.analysis import wording
 from bench_orchestrator.analysis.summary import MedianLaunch, Row, lag_fits, location_rows, sweep_rows
 from bench_orchestrator.charts import canvas, marks
+from bench_orchestrator.model.content import Content
 from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.stages import PIECES
 
@@ -31,8 +32,8 @@ class Chart:
     """Of its files' names."""
     caption: str
     draw: Callable[[Sweep], Figure]
-    applies: Callable[[Sweep], bool]
-    """Whether a sweep has what the chart is about."""
+    content: Content
+    """What a sweep must hold for it."""
 
 
 def all_locations(sweep: Sweep) -> Figure:
@@ -178,23 +179,6 @@ def trial_outcomes(sweep: Sweep) -> Figure:
     return figure
 
 
-def _has_trials(sweep: Sweep) -> bool:
-    return bool(sweep.trials)
-
-
-def _compares_locations(sweep: Sweep) -> bool:
-    return _has_trials(sweep) and not sweep.plan.variants
-
-
-def _has_sizes(sweep: Sweep) -> bool:
-    sizes = {trial.asset_count for trial in sweep.trials if not trial.partition_count}
-    return _compares_locations(sweep) and len(sizes) > 1
-
-
-def _has_both_kinds(sweep: Sweep) -> bool:
-    return _compares_locations(sweep) and len({bool(trial.partition_count) for trial in sweep.trials}) > 1
-
-
 CHARTS: tuple[Chart, ...] = (
     Chart(
         "all_locations",
@@ -202,14 +186,14 @@ CHARTS: tuple[Chart, ...] = (
         "middle ones), so that the bar ends at the median lag. Below it, every dot is one launch, and the "
         "line is the interval of the median lag.",
         all_locations,
-        _compares_locations,
+        Content.LOCATIONS,
     ),
     Chart(
         "lag_vs_assets",
         "Every dot is one launch in a location without partitions; dashes are medians; the line is fitted to "
         "all launches (Theil-Sen).",
         lag_vs_assets,
-        _has_sizes,
+        Content.SIZES,
     ),
     Chart(
         "stage_breakdown",
@@ -217,19 +201,19 @@ CHARTS: tuple[Chart, ...] = (
         "of that launch, not the median of each stage: medians do not add up. Blue is queue time, amber init "
         "time; the grey before them precedes the launch lag.",
         stage_breakdown,
-        _has_trials,
+        Content.TRIALS,
     ),
     Chart(
         "assets_vs_partitions",
         "Every dot is one launch: blue without partitions, amber with. Diamonds are medians, whiskers their intervals.",
         assets_vs_partitions,
-        _has_both_kinds,
+        Content.BOTH_KINDS,
     ),
     Chart(
         "trial_outcomes",
         "How every trial ended, warm-ups left out. Only those that went well are in the figures above.",
         trial_outcomes,
-        _has_trials,
+        Content.TRIALS,
     ),
 )
 """Every chart, in the order in which a report shows them."""

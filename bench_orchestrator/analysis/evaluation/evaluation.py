@@ -1,6 +1,6 @@
 """An experiment's sweep, evaluated: everything that the report, the charts and the catalog say of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench_orchestrator.analysis import wording
@@ -180,28 +180,3 @@ def evaluate(sweep: Sweep) -> Evaluation:
         answer=verdicts.answer(),
         sentences=tuple(filter(None, sentences)),
     )
-
-
-def measured_blocks(sweep: Sweep) -> int:
-    """In how many blocks there is a launch that counts, those in turn left out."""
-    in_turn = {variant.name for variant in sweep.plan.variants if variant.in_turn}
-    return len({trial.block for trial in sweep.trials if trial.measured and trial.variant not in in_turn})
-
-
-def choose_sweep(sweeps: Iterable[Sweep]) -> Sweep | None:
-    """The sweep that says most of an experiment: complete, at full size, with all sides, and with the most blocks.
-
-    In this order; the latest of those that are equal in all of it.
-    """
-
-    def worth(sweep: Sweep) -> tuple[bool, bool, bool, int, int]:
-        settings = sweep.plan.settings
-        return (
-            sweep.status == "complete",
-            not settings.get("quick"),
-            not settings.get("only"),
-            measured_blocks(sweep),
-            sweep.plan.created_us,
-        )
-
-    return max(filter(is_experiment, sweeps), key=worth, default=None)
