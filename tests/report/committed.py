@@ -19,7 +19,6 @@ import duckdb
 
 from bench_orchestrator.analysis.advice import advise
 from bench_orchestrator.analysis.claims import judge_claims
-from bench_orchestrator.analysis.evidence import gather
 from bench_orchestrator.analysis.lag_model import comparable_sizes, predict_lags
 from bench_orchestrator.charts import save
 from bench_orchestrator.charts.remedies import remedies_chart
@@ -27,8 +26,9 @@ from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.plan import Location, PlannedTrial, Prediction, SweepPlan, Variant
 from bench_orchestrator.report import write_claims, write_remedies, write_sweep
-from bench_orchestrator.results.rows import LAUNCH_COLUMNS
-from bench_orchestrator.results.store import Store, _trial
+from bench_orchestrator.results.queries import gather
+from bench_orchestrator.results.rows import COLUMNS, read_trial
+from bench_orchestrator.results.store import Store
 from bench_orchestrator.scenarios.registry import SCENARIOS
 from bench_orchestrator.sweeps.planning import with_baselines_again
 
@@ -99,8 +99,8 @@ def _trials(folder: Path) -> Iterator[Trial]:
         columns = [column[0] for column in read.description or ()]
         for values in read.fetchall():
             record = {**_LATER_COLUMNS, **dict(zip(columns, values, strict=True))}
-            assert record.keys() == LAUNCH_COLUMNS.keys()
-            yield _trial(record)
+            assert record.keys() == {column.name for column in COLUMNS}
+            yield read_trial([record])
 
 
 def _locations(trials: tuple[Trial, ...], load_s: Mapping[tuple[str, str], float]) -> Iterator[Location]:
