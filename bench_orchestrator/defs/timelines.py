@@ -14,7 +14,7 @@ from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.sources.instance import get_run
 from bench_orchestrator.waterfall.layout import Sample, Waterfall, describe_us, headline
-from bench_orchestrator.waterfall.lookup import find_median, find_runs, has_measurements, latest_sweep
+from bench_orchestrator.waterfall.lookup import find_launch, find_median, has_measurements, latest_sweep
 
 _NAME = "launch_timeline"
 
@@ -44,7 +44,7 @@ def launch_timeline(
 ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
     """Draw the requested launch, else the latest sweep's; nothing if there is none yet."""
     if config.run_ids:
-        shown, sample = find_runs(config.run_ids, results.store, lambda: nullcontext(context.instance))
+        shown, sample = find_launch(config.run_ids, results.store, lambda: nullcontext(context.instance))
     elif (sweep := latest_sweep(results.store, has_measurements)) is not None:
         shown, sample = find_median(sweep)
     else:

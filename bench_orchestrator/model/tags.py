@@ -1,6 +1,9 @@
-"""The names by which the bench finds its runs and events in a Dagster instance."""
+"""The names by which the bench finds itself in a Dagster deployment: its location, its runs and its events."""
 
 from enum import StrEnum
+
+META_LOCATION = "bench_orchestrator"
+"""The code location that sweeps run in."""
 
 
 class Tag(StrEnum):

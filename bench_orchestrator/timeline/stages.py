@@ -42,9 +42,10 @@ _BOUNDARY_OF_TYPE: Mapping[str, Boundary] = {
 _WORKER_STARTED_MESSAGE = "Started process for run"
 _IN_A_POD = "in Kubernetes job"
 """What dagster-k8s' executor says where it asks for a step's worker."""
-_TERMINAL_TYPES = frozenset({"PIPELINE_SUCCESS", "PIPELINE_FAILURE", "PIPELINE_CANCELED"})
+TERMINAL_TYPES = frozenset({"PIPELINE_SUCCESS", "PIPELINE_FAILURE", "PIPELINE_CANCELED"})
+"""Those that end a run."""
 
-EVENT_TYPES = frozenset(_BOUNDARY_OF_TYPE) | _TERMINAL_TYPES
+EVENT_TYPES = frozenset(_BOUNDARY_OF_TYPE) | TERMINAL_TYPES
 """The types of event that a timeline is made of; a log stripped of all others gives the same timeline."""
 
 _RUN_ATTEMPT = (Boundary.STARTING, Boundary.WORKER_STARTED)
@@ -137,18 +138,9 @@ def timeline(events: Sequence[RunEvent], *, requested_us: int | None, created_us
     )
 
 
-def without_steps_after_the_first(events: Sequence[RunEvent]) -> tuple[RunEvent, ...]:
-    """The events up to the first STEP_START and the run's end: they give the same timeline, however long the run."""
-    step_start = _first(events, "STEP_START")
-    if step_start is None:
-        return tuple(events)
-    after = events[step_start + 1 :]
-    return (*events[: step_start + 1], *(event for event in after if event.type in _TERMINAL_TYPES))
-
-
 def _ended_us(events: Sequence[RunEvent]) -> int | None:
     """The first of its ends; but its success, where it was taken for dead before."""
-    ends = (event for event in events if event.type in _TERMINAL_TYPES)
+    ends = (event for event in events if event.type in TERMINAL_TYPES)
     end = min(ends, key=lambda event: event.type != "PIPELINE_SUCCESS", default=None)
     return end.time_us if end else None
 

@@ -20,12 +20,13 @@ from bench_orchestrator.defs.harvest import every_trial_ok, harvest_sensor
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
+from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import get_run
 from bench_orchestrator.sweeps.launching import trial_tags
 
-Status = dg.DagsterRunStatus
+Status = RunStatus
 
 
 def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
