@@ -77,7 +77,7 @@ class Webserver:
     def __init__(self, url: str, authorization: str | None = None, timeout_s: float = 120) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is not the URL of a webserver. Give one like http://127.0.0.1:3000.")
+            raise ValueError(f"{url!r} is not the URL of a webserver. Example: http://127.0.0.1:3000")
         self.url = url.rstrip("/")
         self.headers = {"Authorization": authorization} if authorization else {}
         self._timeout_s = timeout_s
@@ -255,12 +255,12 @@ class Webserver:
 
     def _unreachable(self) -> WebserverUnreachableError:
         return WebserverUnreachableError(
-            f"The webserver at {self.url} does not answer. Is it up (`bench up`), and is this its URL? "
-            "Set BENCH_WEBSERVER_URL for another."
+            f"The webserver at {self.url} does not answer. Start it with `bench up`, or set "
+            "BENCH_WEBSERVER_URL to its URL."
         )
 
     def _error(self, said: str) -> WebserverError:
-        """The error for an answer that is one."""
+        """Return the error for an answer that is one."""
         said = one_line(said)
         if _NO_DATABASE.search(said):
             return DatabaseTroubleError(f"The webserver at {self.url} has trouble with its database: {said}")

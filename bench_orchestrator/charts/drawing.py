@@ -1,5 +1,7 @@
-"""The charts. Each takes a sweep, states its finding as the title, shows every launch that it can, and never
-raises for want of data: a location without a measurement keeps its place and says how its trials ended.
+"""Charts of a sweep.
+
+Each states its finding in the title and shows every launch if possible. Missing data raises no error: a location
+without a measurement keeps its row, labelled with how its trials ended.
 """
 
 from __future__ import annotations
@@ -20,23 +22,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SERIES_COLOURS = ("#0B5A9E", "#D5630A", "#009E73", "#CC79A7")
-"""Of the variants in a scatter plot, in their order; a fifth starts over."""
+"""Colours of the variants in a scatter plot, in order; they repeat after four."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart that a report can hold."""
+    """A chart of a report."""
 
     stem: str
-    """Of its files' names."""
+    """The name of its files without the suffix."""
     caption: str
     draw: Callable[[Sweep], Figure]
     applies: Callable[[Sweep], bool]
-    """Whether a sweep has what the chart is about."""
+    """Returns whether a sweep has the data for the chart."""
 
 
 def all_locations(sweep: Sweep) -> Figure:
-    """Queue and init time of each location's median launch, the lag's interval, every launch as a dot."""
+    """Draw queue and init time of each location's median launch, the lag's interval, and every launch as a dot."""
     rows = location_rows(sweep.trials)
 
     def pieces(launch: MedianLaunch) -> list[tuple[str, float]]:
@@ -48,7 +50,7 @@ def all_locations(sweep: Sweep) -> Figure:
         if row.lag_s is None:
             continue
         marks.draw_interval(ax, row.lag_s, position + 0.36)
-        ax.plot(row.lags_s, [position + 0.36] * len(row.lags_s), **dots)
+        marks.draw_launches(ax, row.lags_s, position + 0.36, **dots)
         marks.label_end(ax, row.lag_s.value, position, f"{row.lag_s.value:.1f} s", row)
     legend = [
         canvas.patch(color=canvas.QUEUE, label="queue time"),
@@ -60,7 +62,7 @@ def all_locations(sweep: Sweep) -> Figure:
 
 
 def stage_breakdown(sweep: Sweep) -> Figure:
-    """The stages of each location's or variant's median launch, from the request to the first step."""
+    """Draw the stages of each location's or variant's median launch, from the request to the first step."""
     rows = sweep_rows(sweep, in_turn=False)
     shown = [piece for piece in PIECES if any(r.median_launch and piece in r.median_launch.pieces_s for r in rows)]
 
@@ -79,7 +81,7 @@ def stage_breakdown(sweep: Sweep) -> Figure:
 
 
 def lag_vs_assets(sweep: Sweep) -> Figure:
-    """Launch lag against the number of assets, with a line; locations without partitions only."""
+    """Draw launch lag against number of assets with the fitted line, for locations without partitions."""
     rows = [row for row in location_rows(sweep.trials) if not row.partition_count]
     fits = lag_fits(sweep.trials)
     note = f"Launches: n = {sum(len(row.lags_s) for row in rows)}"
@@ -99,7 +101,7 @@ def lag_vs_assets(sweep: Sweep) -> Figure:
             ends = (0, max(row.asset_count for row in mine if row.lags_s))
             ax.plot(ends, [fit.predict(x).value / 1000 for x in ends], color=colour, lw=1.2, alpha=0.6)
         for row in mine:
-            ax.plot([row.asset_count] * len(row.lags_s), row.lags_s, "o", ms=4.5, mew=0, color=colour, alpha=0.5)
+            marks.draw_launches(ax, row.asset_count, row.lags_s, ms=4.5, mew=0, color=colour, alpha=0.5)
             if row.lag_s is not None:
                 ax.plot(row.asset_count, row.lag_s.value, "_", ms=13, mew=2, color=canvas.INK)
     if len(variants) > 1:
@@ -116,7 +118,7 @@ def lag_vs_assets(sweep: Sweep) -> Figure:
 
 
 def assets_vs_partitions(sweep: Sweep) -> Figure:
-    """Lag and init time of every launch, location by location: partitions against assets."""
+    """Draw lag and init time of every launch by location, to compare partitions with assets."""
     rows = location_rows(sweep.trials)
     figure, axes = canvas.frame(
         sweep, wording.comparison(rows), canvas.sample_note(rows), marks.rows_height(rows), panels=2
@@ -133,7 +135,7 @@ def assets_vs_partitions(sweep: Sweep) -> Figure:
         marks.lay_out_rows(ax, rows, unit, named=ax is axes[0])
         for position, (row, (estimate, values_s)) in enumerate(zip(rows, samples, strict=True)):
             colour = canvas.INIT if row.partition_count else canvas.QUEUE
-            ax.plot(values_s, [position + 0.18] * len(values_s), "o", ms=4.5, mew=0, color=colour, alpha=0.7)
+            marks.draw_launches(ax, values_s, position + 0.18, ms=4.5, mew=0, color=colour, alpha=0.7)
             if estimate is not None:
                 marks.draw_interval(ax, estimate, position - 0.1)
                 ax.plot(estimate.value, position - 0.1, "D", ms=4, color=canvas.INK)
@@ -145,7 +147,7 @@ def assets_vs_partitions(sweep: Sweep) -> Figure:
 
 
 def trial_outcomes(sweep: Sweep) -> Figure:
-    """How the trials of each location or variant ended: measured, rejected, failed, canceled, timed out, lost."""
+    """Draw how the trials of each location or variant ended: ok, rejected, failed, canceled, timed out, lost."""
     rows = sweep_rows(sweep)
     warmups = sum(row.warmups for row in rows)
     bad_warmups = warmups - sum(row.warmup_outcomes[Outcome.OK] for row in rows)
@@ -198,41 +200,40 @@ def _has_both_kinds(sweep: Sweep) -> bool:
 CHARTS: tuple[Chart, ...] = (
     Chart(
         "all_locations",
-        "Queue and init time of the median launch of each location (of an even number, the mean of the two "
-        "middle ones), so that the bar ends at the median lag. Below it, every dot is one launch, and the "
-        "line is the interval of the median lag.",
+        "Queue and init time of each location's median launch (for an even number, the mean of the two middle "
+        "launches), so that each bar ends at the median lag. Below it, each dot is one launch, and the line is the "
+        "interval of the median lag.",
         all_locations,
         _compares_locations,
     ),
     Chart(
         "lag_vs_assets",
-        "Every dot is one launch in a location without partitions; dashes are medians; the line is fitted to "
-        "all launches (Theil-Sen).",
+        "Each dot is one launch in a location without partitions; dashes are medians; the line is fitted to all "
+        "launches (Theil-Sen).",
         lag_vs_assets,
         _has_sizes,
     ),
     Chart(
         "stage_breakdown",
-        "Where the seconds of the median launch go, from the request to the first step. These are the stages "
-        "of that launch, not the median of each stage: medians do not add up. Blue is queue time, amber init "
-        "time; the grey before them precedes the launch lag.",
+        "The stages of the median launch, from the request to the first step. They are not the medians of the "
+        "stages, which do not add up. Blue is queue time, amber is init time; grey precedes the launch lag.",
         stage_breakdown,
         _has_trials,
     ),
     Chart(
         "assets_vs_partitions",
-        "Every dot is one launch: blue without partitions, amber with. Diamonds are medians, whiskers their intervals.",
+        "Each dot is one launch: blue without partitions, amber with. Diamonds are medians, whiskers their intervals.",
         assets_vs_partitions,
         _has_both_kinds,
     ),
     Chart(
         "trial_outcomes",
-        "How every trial ended, warm-ups left out. Only those that went well are in the figures above.",
+        "Outcomes of all trials except warm-ups. The charts above contain successful trials only.",
         trial_outcomes,
         _has_trials,
     ),
 )
-"""Every chart, in the order in which a report shows them."""
+"""The charts of any sweep, in the order of a report."""
 
 
 def _stacked_bars(
@@ -242,7 +243,7 @@ def _stacked_bars(
     unit: str,
     pieces: Callable[[MedianLaunch], list[tuple[str, float]]],
 ) -> tuple[Figure, Axes]:
-    """A bar for each location's median launch, stacked from its pieces (colour and seconds)."""
+    """Draw a bar for each row's median launch, stacked from its pieces (colour, seconds)."""
     figure, (ax,) = canvas.frame(sweep, title, canvas.sample_note(rows), marks.rows_height(rows))
     if not rows:
         canvas.say_nothing_measured(ax, wording.NOTHING_MEASURED)
@@ -265,7 +266,7 @@ def _stacked_bars(
 
 
 def _name_points(ax: Axes, rows: Sequence[Row], largest: int) -> None:
-    """Names and medians above or below the launches where there is room, largest first; failures always."""
+    """Write names and medians above or below the launches if there is room, largest first; failures always."""
     taken = {"bottom": float("inf"), "top": float("inf")}
     for row in reversed(rows):
         if row.lag_s is None:

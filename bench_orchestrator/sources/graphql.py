@@ -1,7 +1,6 @@
-"""What the bench reads of runs over GraphQL, without Dagster: the same runs and events as `instance` reads.
+"""Read runs and their logs over GraphQL, without Dagster; they equal those of `sources.instance`.
 
-Two things are lost on the way. The webserver tells an event's time in milliseconds, cut off, and no hidden tags: those
-that begin with `.dagster/`.
+The webserver truncates event times to milliseconds, and omits hidden tags, which begin with `.dagster/`.
 """
 
 import json
@@ -22,25 +21,25 @@ _PIPELINE_TYPES = {
     f"RUN_{name}": f"PIPELINE_{name}"
     for name in ("ENQUEUED", "DEQUEUED", "STARTING", "START", "SUCCESS", "FAILURE", "CANCELING", "CANCELED")
 }
-"""The values of types of event that GraphQL calls by their names."""
+"""Event types by the names that GraphQL has for them, where these differ."""
 
 _WITH_METADATA = frozenset({"ENGINE_EVENT", "ASSET_MATERIALIZATION", "ASSET_OBSERVATION"})
 
 
 @dataclass(frozen=True)
 class LogPage:
-    """A part of a run's log, in log order."""
+    """One page of a run's log, in log order."""
 
     status: RunStatus
-    """The run's, read before the events: those of its last status are among them."""
+    """The run's status, read before the events."""
     events: tuple[RunEvent, ...]
     cursor: str
-    """Where the next page begins."""
+    """The start of the next page."""
     has_more: bool
 
 
 def get_run(webserver: Webserver, run_id: str) -> Run | None:
-    """The run of that id; None where the deployment does not know it."""
+    """Return the run with this id; None if the deployment does not have it."""
     answer = webserver.query(_RUN, {"runId": run_id})["run"]
     return _run(answer) if "runId" in answer else None
 
@@ -52,7 +51,7 @@ def find_runs(
     statuses: Sequence[RunStatus] = (),
     updated_after_us: int | None = None,
 ) -> list[Run]:
-    """All runs with these tags, oldest first; `updated_after_us` is exclusive."""
+    """Return all runs with these tags, oldest first; `updated_after_us` is exclusive."""
     selected = {
         "tags": [{"key": key, "value": value} for key, value in tags.items()],
         "statuses": list(statuses) or None,
@@ -72,10 +71,10 @@ def find_runs(
 
 
 def read_page(webserver: Webserver, run_id: str, cursor: str | None = None) -> LogPage:
-    """The events of one run behind the cursor, as many as the webserver tells at once.
+    """Return the events of one run after the cursor, up to the webserver's page size.
 
     Raises:
-        WebserverError: it does not know the run.
+        WebserverError: the deployment does not have the run.
     """
     answer = webserver.query(_PAGE, {"runId": run_id, "cursor": cursor})
     run, log = answer["run"], answer["log"]
@@ -85,12 +84,12 @@ def read_page(webserver: Webserver, run_id: str, cursor: str | None = None) -> L
 
 
 def read_run_log(webserver: Webserver, run_id: str) -> RunLog:
-    """The log of one run; that of an unknown run is empty."""
+    """Return the log of one run; the log of an unknown run is empty."""
     return read_run_logs(webserver, [run_id])[run_id]
 
 
 def read_run_logs(webserver: Webserver, run_ids: Sequence[str]) -> dict[str, RunLog]:
-    """The logs of many runs by their ids, several runs a query; that of an unknown run is empty."""
+    """Return the logs of many runs by run id, with one query for several runs; the log of an unknown run is empty."""
     folds = {run_id: RunLogFold() for run_id in run_ids}
     left: dict[str, str | None] = dict.fromkeys(folds)
     while left:
@@ -111,7 +110,7 @@ def read_run_logs(webserver: Webserver, run_ids: Sequence[str]) -> dict[str, Run
 
 def _run(answer: Mapping[str, Any]) -> Run:
     started_s = answer["startTime"]
-    if started_s == answer["endTime"]:  # what the webserver says of a run that ended before it started
+    if started_s == answer["endTime"]:  # the webserver's answer for a run that ended before it started
         started_s = None
     return Run(
         run_id=answer["runId"],
@@ -149,7 +148,7 @@ def _event(event: Mapping[str, Any]) -> RunEvent:
 
 
 def _error(error: Mapping[str, Any] | None) -> RunError | None:
-    """An error with its causes, of which the webserver tells ten at most."""
+    """Convert an error and its causes; the webserver returns at most ten."""
     if error is None:
         return None
     chain = [error, *error["causes"]]
@@ -172,7 +171,7 @@ _PLAIN_METADATA: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "NullMetadataEntry": ("__typename", lambda _: None),
     "TimestampMetadataEntry": ("timestamp", float),
 }
-"""Those whose value is plain data: the field that has it, and what makes it of that."""
+"""The types of metadata whose value is plain data: the field that holds the value, and its decoder."""
 
 
 def _metadata(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
@@ -262,7 +261,7 @@ query BenchPage($runId: ID!, $cursor: String) {
 
 
 def _logs_query(runs: int) -> str:
-    """The query for so many runs at once, each behind a cursor of its own."""
+    """Return the query for the logs of this number of runs, each with its own cursor."""
     arguments = ", ".join(f"$run{n}: ID!, $cursor{n}: String" for n in range(runs))
     logs = "\n".join(
         f"log{n}: logsForRun(runId: $run{n}, afterCursor: $cursor{n}) "

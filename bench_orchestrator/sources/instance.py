@@ -1,7 +1,6 @@
-"""What the bench reads from Dagster's run and event storage; only `storage` is nearer to it.
+"""Read runs and their logs from a Dagster instance, as plain data.
 
-It turns what the instance holds into the bench's own plain data: runs, and the events that their logs are made of. The
-event log is the bench's source of truth; the results database is derived from it.
+The event log is the source of truth; the results database is derived from it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +34,7 @@ _PLAIN_METADATA = (
     dg.NullMetadataValue,
     dg.TimestampMetadataValue,
 )
-"""Those whose value is plain data."""
+"""The types of metadata whose value is plain data."""
 
 
 @contextmanager
@@ -117,13 +116,13 @@ def end_as_failed(instance: DagsterInstance, run_id: str, reason: str) -> None:
 
 @patient
 def read_run_log(instance: DagsterInstance, run_id: str) -> RunLog:
-    """The log of one run."""
+    """Return the log of one run."""
     return run_log.fold(map(run_event, entries_of_run(instance, run_id, _LOG_TYPES)))
 
 
 @patient
 def read_run_logs(instance: DagsterInstance, run_ids: Sequence[str]) -> dict[str, RunLog]:
-    """The logs of many runs, by their ids; a run that has logged nothing has an empty one."""
+    """Return the logs of many runs by run id; the log of a run without events is empty."""
     logs = dict.fromkeys(run_ids, RunLog())
     for run_id, entries in entries_of_runs(instance, run_ids, _LOG_TYPES):
         logs[run_id] = run_log.fold(map(run_event, entries))
@@ -131,7 +130,7 @@ def read_run_logs(instance: DagsterInstance, run_ids: Sequence[str]) -> dict[str
 
 
 def run_event(entry: EventLogEntry) -> RunEvent:
-    """One entry of the event log as plain data."""
+    """Convert one entry of the event log to plain data."""
     event, time_us = entry.dagster_event, to_us(entry.timestamp)
     if event is None:
         return RunEvent(LOG_MESSAGE, time_us, entry.step_key, entry.message)
@@ -166,7 +165,7 @@ def to_us(timestamp_s: float) -> int:
 
 
 def _error(error: Any) -> RunError | None:
-    """Of Dagster's SerializableErrorInfo, which is not public."""
+    """Convert a SerializableErrorInfo, which is not a public type."""
     return None if error is None else RunError(error.message, error.cls_name or "", _error(error.cause))
 
 

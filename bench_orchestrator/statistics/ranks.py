@@ -1,46 +1,50 @@
-"""How often ranks miss the truth: the exact distributions behind every interval of this package.
+"""Exact distributions of rank statistics, behind every interval of this package.
 
-Counting takes the place of assumptions. Of all the signs or orders that samples can have, each equally likely, how
-many put the k-th smallest of some statistics beyond the truth? That is all that an interval needs. scipy has these
-distributions inside its tests, and gives p-values of them, but no intervals.
+All signs or orders of the samples are equally likely. The fraction of them that puts the k-th smallest statistic
+beyond the true value determines an interval's coverage, without assumptions about distributions. scipy has these
+distributions inside its tests and returns p-values, but no intervals.
 
-In every array the entry for k is at k - 1. It is the probability that the truth is below the k-th smallest; that it
-is above the k-th largest is as likely.
+In every sequence the entry for k is at index k - 1. It is the probability that the true value is below the k-th
+smallest statistic, and by symmetry that it is above the k-th largest.
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import factorial, prod
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
 EXACT_POINTS = 100
-"""Points up to which signs and orders are counted one by one, within 50 ms; beyond, the counts are as good as
-normally distributed."""
+"""Maximum points for exact counting, which takes up to 50 ms; beyond that the normal approximation is as good."""
 
 Floats = npt.NDArray[np.float64]
+Ordered = Floats | Sequence[float]
+"""Values in ascending order, or a sequence indexed by rank from 0."""
 
 
 @lru_cache(maxsize=256)
 def sample_misses(n: int) -> Floats:
-    """For n ordered samples and their median: each is above it with probability 1/2."""
+    """Return the miss probabilities for the median of n samples: each is above it with probability 1/2."""
     misses: Floats = scipy.special.bdtr(np.arange(max(1.0, n // 2)), n, 0.5)
     return misses
 
 
 @lru_cache(maxsize=256)
-def walsh_misses(n: int) -> Floats:
-    """For the ordered Walsh averages of n samples and their centre of symmetry.
+def walsh_misses(n: int) -> Ordered:
+    """Return the miss probabilities for the ordered Walsh averages of n samples and their centre of symmetry.
 
-    Walsh averages are the means of two samples, of each pair and of each with itself. As many are above the
-    centre as the ranks of the samples above it add up to (Wilcoxon's signed-rank statistic), and each rank takes
-    part in that sum with probability 1/2.
+    Walsh averages are the means of all pairs of samples, including each sample with itself. The number above the
+    centre is the sum of the ranks of the samples above it (Wilcoxon's signed-rank statistic). Each rank is part of
+    that sum with probability 1/2.
     """
     averages = n * (n + 1) // 2
     if n > EXACT_POINTS:
-        return _normal_misses(averages, averages * (2 * n + 1) / 12)
+        return _NormalMisses(averages, averages * (2 * n + 1) / 12)
     probability = np.eye(1, averages + 1)[0]
     for rank in range(1, n + 1):
         probability = (probability + np.roll(probability, rank)) / 2
@@ -48,20 +52,20 @@ def walsh_misses(n: int) -> Floats:
 
 
 @lru_cache(maxsize=256)
-def order_misses(group_sizes: tuple[int, ...]) -> Floats:
-    """For the ordered slopes between points of different groups and their true slope.
+def order_misses(group_sizes: tuple[int, ...]) -> Ordered:
+    """Return the miss probabilities for the ordered slopes between points of different groups.
 
-    A group are the points that share an x. With the true slope taken out, all orders of the values are equally
-    likely; those with j rising pairs are counted by the coefficient of q^j in the q-multinomial: the product of
-    (1 - q^i) for i up to all points, divided by the same for each group. Whole numbers, as differences of huge
-    counts would not survive rounding. Two groups give the distribution of Mann and Whitney's U, points that all
-    differ in x that of Kendall's tau.
+    A group consists of the points that share an x. After subtracting the true slope, all orders of the values are
+    equally likely. The number of orders with j rising pairs is the coefficient of q^j in the q-multinomial: the product
+    of (1 - q^i) for i up to the number of points, divided by the same product for each group. The counts are integers,
+    because rounding would destroy differences of huge counts. Two groups give the distribution of the Mann-Whitney U,
+    points with all different x that of Kendall's tau.
     """
     points = sum(group_sizes)
     pairs = (points**2 - sum(size**2 for size in group_sizes)) // 2
     if points > EXACT_POINTS:
         variance = (points**2 * (2 * points + 3) - sum(size**2 * (2 * size + 3) for size in group_sizes)) / 72
-        return _normal_misses(pairs, variance)
+        return _NormalMisses(pairs, variance)
     numerator = Counter(range(1, points + 1))
     denominator = Counter(i for size in group_sizes for i in range(1, size + 1))
     orders = [1] + [0] * (_half(pairs) - 1)
@@ -79,8 +83,22 @@ def _half(statistics: int) -> int:
     return max(1, statistics // 2)
 
 
-def _normal_misses(statistics: int, variance: float) -> Floats:
-    """The same from the normal distribution that the counts approach (Wilcoxon, Jonckheere-Terpstra)."""
-    fewer_than = np.arange(1, _half(statistics) + 1)
-    misses: Floats = scipy.special.ndtr((fewer_than - 0.5 - statistics / 2) / np.sqrt(variance))
-    return misses
+@dataclass(frozen=True)
+class _NormalMisses(Sequence[float]):
+    """Miss probabilities from the normal approximation (Wilcoxon, Jonckheere-Terpstra)."""
+
+    statistics: int
+    variance: float
+
+    def __len__(self) -> int:
+        return _half(self.statistics)
+
+    @overload
+    def __getitem__(self, index: int) -> float: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[float]: ...
+    def __getitem__(self, index: int | slice) -> float | Sequence[float]:
+        if isinstance(index, slice):
+            return [self[one] for one in range(len(self))[index]]
+        fewer_than = range(len(self))[index] + 1
+        return float(scipy.special.ndtr((fewer_than - 0.5 - self.statistics / 2) / np.sqrt(self.variance)))

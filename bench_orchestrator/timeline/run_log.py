@@ -1,4 +1,4 @@
-"""From the events of one run to its log, in one pass: pure, whoever delivers the events."""
+"""Fold the events of one run into its log, in one pass; pure, and the same for every source."""
 
 import json
 import re
@@ -13,31 +13,31 @@ _STEP_ENDS = frozenset({"STEP_SUCCESS", "STEP_FAILURE"})
 _FAILURES = frozenset({"STEP_FAILURE", "PIPELINE_FAILURE"})
 
 LOG_TYPES = EVENT_TYPES | _STEP_ENDS | {"ASSET_MATERIALIZATION"}
-"""The types of event that a log is made of; a run stripped of all others has the same log."""
+"""The event types that affect a log; without all others, a run has the same log."""
 
 _NO_REASON = "This run has been marked as failed from outside the execution context."
-"""What Dagster writes for a run that it found dead or could not launch; the engine event before it says why."""
+"""Dagster's message for a run that died or was not launched; the preceding engine event has the reason."""
 
 _IN_DOUBT = re.compile(r"run worker status UNKNOWN: (?!'Job \S+ could not be found)")
-"""How Dagster's run monitoring marks a run as failed whose worker it could not ask for. One refused connection to
-Kubernetes is enough; the worker goes on, and a run that succeeds says so afterwards."""
+"""The message of Dagster's run monitoring if it could not get the state of a run's worker, for instance because
+Kubernetes refused one connection. The worker may go on, and log its success later."""
 
 _UNREACHABLE = "DagsterUserCodeUnreachableError"
-"""Says that a code server cannot be reached; its cause is gRPC's account of the connection."""
+"""The error of an unreachable code server; its cause has only gRPC's details."""
 
 _JOB_NAME, _JOB_NAMESPACE = "Kubernetes Job name", "Kubernetes Namespace"
-"""What dagster-k8s calls them where it says that it creates a run's job."""
+"""The labels of dagster-k8s' metadata when it creates a run's job."""
 
 _KUBERNETES_REFUSAL = re.compile(r'HTTP response body: (?P<status>\{"kind":"Status".*\})')
-"""How Kubernetes' client ends its message, behind all headers of the answer."""
+"""The end of an error message of Kubernetes' client, after the headers of the response."""
 
 
 class RunLogFold:
-    """Takes the events of one run in log order, all at once or as they come, in linear time."""
+    """Folds the events of one run in log order, incrementally and in linear time."""
 
     def __init__(self) -> None:
         self.failure = ""
-        """Why the run failed, in one line; empty while it has not."""
+        """The reason for the run's failure, in one line; empty without one."""
         self._events: list[RunEvent] = []
         self._code_reached = False
         self._last_engine_event: RunEvent | None = None
@@ -50,14 +50,14 @@ class RunLogFold:
         self._kubernetes_job: tuple[str, str] | None = None
 
     def take(self, event: RunEvent) -> None:
-        """Take the next event; one of a type that is not in LOG_TYPES changes nothing."""
-        # A timeline needs no more of a long run than its launch and its end.
+        """Add the next event; types that are not in LOG_TYPES have no effect."""
+        # Of a long run, the timeline needs only the launch and the end.
         if event.type in (TERMINAL_TYPES if self._code_reached else EVENT_TYPES):
             self._events.append(RunEvent(event.type, event.time_us, event.step_key, event.message))
             self._code_reached |= event.type == "STEP_START"
         if event.step_key is not None:
             self._follow_step(event.step_key, event)
-        # A step's own failure says more than the run's, which follows it; anything says more than a run in doubt.
+        # The step's failure is more precise than the run's, which follows it. Any failure replaces one in doubt.
         if event.type in _FAILURES and (not self.failure or is_in_doubt(self.failure)):
             self.failure = _describe_failure(event)
             if self.failure == _NO_REASON and self._last_engine_event is not None:
@@ -75,7 +75,7 @@ class RunLogFold:
             self._materialized_us = event.time_us
 
     def log(self) -> RunLog:
-        """The log of what was taken until now."""
+        """Return the log of the events so far."""
         return RunLog(
             events=tuple(self._events),
             failure=self.failure,
@@ -89,7 +89,7 @@ class RunLogFold:
         )
 
     def _follow_step(self, key: str, event: RunEvent) -> None:
-        """Take one event of a step into its span: a step that is retried counts from its first attempt to its last."""
+        """Update the span of the event's step; a retried step spans its first attempt to its last."""
         step = self._steps.get(key, StepSpan(key, None, None, None))
         if event.type == "STEP_WORKER_STARTING" and step.launched_us is None:
             step = replace(step, launched_us=event.time_us)
@@ -103,7 +103,7 @@ class RunLogFold:
 
 
 def fold(events: Iterable[RunEvent]) -> RunLog:
-    """The log of a run's events, which are in log order."""
+    """Return the log of a run's events, given in log order."""
     folding = RunLogFold()
     for event in events:
         folding.take(event)
@@ -111,12 +111,12 @@ def fold(events: Iterable[RunEvent]) -> RunLog:
 
 
 def is_in_doubt(failure: str) -> bool:
-    """Whether a run with this failure counts as failed only because its worker could not be asked for."""
+    """Return whether a run failed only because the state of its worker was unknown."""
     return _IN_DOUBT.search(failure) is not None
 
 
 def _describe_failure(event: RunEvent) -> str:
-    """What the user's code says of it, else the innermost cause, as Dagster wraps what was raised; in one line."""
+    """Return the user's description of the failure, or else the innermost cause, which Dagster wraps, in one line."""
     error = event.error
     while error is not None and error.cause is not None and error.class_name != _UNREACHABLE:
         error = error.cause

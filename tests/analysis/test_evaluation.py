@@ -305,7 +305,7 @@ class TestTheChoice:
 
 
 def test_a_sweep_that_is_no_experiments_is_refused() -> None:
-    with pytest.raises(ValueError, match="'all-locations' is no experiment"):
+    with pytest.raises(ValueError, match="'all-locations' is not an experiment"):
         evaluate(measured_sweep())
 
 

@@ -166,6 +166,15 @@ def test_every_measured_launch_is_a_dot() -> None:
     assert drawn == {(row.asset_count, lag_s) for row in plain for lag_s in row.lags_s}
 
 
+def test_many_launches_are_pixels_and_a_few_are_shapes(tmp_path: Path) -> None:
+    def svg_bytes(repeats: int) -> int:
+        sweep = measured_sweep(["a250", "a500"], repeats)
+        return save(lag_vs_assets(sweep), tmp_path, "chart").svg.stat().st_size
+
+    assert svg_bytes(400) > svg_bytes(50) + 300 * 2 * 50
+    assert svg_bytes(5_000) < svg_bytes(400)
+
+
 def test_bars_start_at_zero_and_end_at_the_median_lag() -> None:
     sweep = measured_sweep()
     ax = all_locations(sweep).axes[0]

@@ -1,4 +1,4 @@
-"""The parts of a deployment that need no Dagster: names, homes, locks, and processes that end or do not."""
+"""The parts of a deployment that do not need Dagster: names, homes, locks, and processes, cooperative or not."""
 
 import json
 import os
@@ -13,6 +13,8 @@ import psutil
 import pytest
 
 from bench_orchestrator.deployment import (
+    STOCK_SERVER,
+    WARM_SERVER,
     CodeLocation,
     Deployment,
     DeploymentError,
@@ -42,11 +44,18 @@ def workspace_file(tmp_path: Path) -> Path:
 def test_locations_of_a_workspace_file(workspace_file: Path) -> None:
     base = workspace_file.parent
     assert read_locations(workspace_file) == [
-        CodeLocation("bench_orchestrator", "bench_orchestrator.definitions", None, base),
+        CodeLocation("bench_orchestrator", "bench_orchestrator.definitions", None, base, server=WARM_SERVER),
         CodeLocation("floor", "synthetic_locations.catalog", "a10", base),
         CodeLocation("mine", "mine", None, base / "sub"),
         CodeLocation("other", "other", None, base),
     ]
+
+
+def test_the_meta_location_is_served_warm_and_what_is_measured_is_not(workspace_file: Path) -> None:
+    for file in (workspace_file, Path("nowhere.yaml")):
+        meta, *others = read_locations(file, ["floor", "a3"] if file is workspace_file else ["a3"])
+        assert meta.server == WARM_SERVER
+        assert {location.server for location in others} == {STOCK_SERVER}
 
 
 def test_named_locations_come_with_the_meta_location_and_may_be_shapes(workspace_file: Path) -> None:
@@ -145,8 +154,8 @@ def test_a_process_whose_id_was_another_processs_before_is_found_as_itself(
 def test_a_server_that_never_answers_is_restarted_ever_later_and_reported(tmp_path: Path) -> None:
     server = _server(tmp_path, "print('no'); raise SystemExit(7)", answers=lambda _: False)
     lines = _poll_until(server, lambda: server.is_hopeless)
-    assert "ended with exit code 7; starting it again in 0.5 s" in lines[0]
-    assert "starting it again in 1 s" in lines[1]
+    assert "ended with exit code 7; restarting it in 0.5 s" in lines[0]
+    assert "restarting it in 1 s" in lines[1]
     assert server.restarts == 1
     assert server.log_tail() == "no\nno"
 

@@ -160,7 +160,7 @@ class TestRanks:
         nearly = walsh_misses(n), order_misses(sizes)
         monkeypatch.setattr("bench_orchestrator.statistics.ranks.EXACT_POINTS", 2 * EXACT_POINTS)
         exact = walsh_misses.__wrapped__(n), order_misses.__wrapped__(sizes)
-        for nearly_misses, exact_misses in zip(nearly, exact, strict=True):
+        for nearly_misses, exact_misses in zip(map(list, nearly), map(list, exact), strict=True):
             assert len(nearly_misses) == len(exact_misses)
             assert nearly_misses == pytest.approx(exact_misses, abs=1e-3)
 
