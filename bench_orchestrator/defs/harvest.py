@@ -12,9 +12,10 @@ from bench_orchestrator.defs.sweeps import sweeps
 from bench_orchestrator.defs.tables import describe_measurements
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.launch import Outcome, Sweep
+from bench_orchestrator.model.runs import FINISHED, IN_PROGRESS, Run, RunStatus
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
 from bench_orchestrator.results.store import SweepSummary
-from bench_orchestrator.sources.instance import FINISHED, IN_PROGRESS, Run, end_as_failed, find_runs
+from bench_orchestrator.sources.instance import end_as_failed, find_runs
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.journal import read_journal
 from bench_orchestrator.sweeps.liveness import given_up, may_go_on, overdue
@@ -158,8 +159,7 @@ def harvest_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
         as_of = str(sweep_run.updated_us)
         # Those of earlier releases do not say.
         done = any(
-            run.status is dg.DagsterRunStatus.SUCCESS and run.tags.get(Tag.HARVEST_AS_OF, as_of) == as_of
-            for run in attempts
+            run.status is RunStatus.SUCCESS and run.tags.get(Tag.HARVEST_AS_OF, as_of) == as_of for run in attempts
         )
         if done or read_journal(instance, sweep_run.run_id) is None:
             continue
@@ -190,7 +190,7 @@ def _why_wait(instance: dg.DagsterInstance, sweep_run: Run, attempts: list[Run])
     """Why a finished sweep is not harvested now; empty when it is."""
     if any(not run.finished for run in attempts):
         return f"The harvest of sweep run {sweep_run.run_id} is under way."
-    failed = [run for run in attempts if run.status is not dg.DagsterRunStatus.SUCCESS]
+    failed = [run for run in attempts if run.status is not RunStatus.SUCCESS]
     if failed:
         backoff_s = min(5 * 2.0 ** len(failed), _LONGEST_BACKOFF_S)
         if now_us() - failed[-1].updated_us < backoff_s * MICROSECONDS:

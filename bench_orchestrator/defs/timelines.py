@@ -16,7 +16,7 @@ from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.results.queries import latest_sweep
 from bench_orchestrator.sources.instance import get_run
 from bench_orchestrator.waterfall.layout import Sample, Waterfall, headline
-from bench_orchestrator.waterfall.lookup import find_median, find_runs
+from bench_orchestrator.waterfall.lookup import find_launch, find_median
 
 _NAME = "launch_timeline"
 
@@ -46,7 +46,7 @@ def launch_timeline(
 ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
     """Draw the requested launch, else the latest sweep's; nothing if there is none yet."""
     if config.run_ids:
-        shown, sample = find_runs(config.run_ids, results.store, lambda: nullcontext(context.instance))
+        shown, sample = find_launch(config.run_ids, results.store, lambda: nullcontext(context.instance))
     elif (sweep := latest_sweep(results.store, Content.MEASUREMENTS)) is not None:
         shown, sample = find_median(sweep)
     else:

@@ -9,7 +9,6 @@ from bench_orchestrator.deployment.home import DeploymentError, RunningDeploymen
 from bench_orchestrator.deployment.instance import instance_home
 from bench_orchestrator.deployment.local import Deployment
 from bench_orchestrator.deployment.locations import (
-    META_LOCATION,
     STOCK_SERVER,
     WARM_SERVER,
     CodeLocation,
@@ -19,7 +18,6 @@ from bench_orchestrator.deployment.locations import (
 from bench_orchestrator.deployment.status import DeploymentStatus, LocationState, LocationStatus
 
 __all__ = [
-    "META_LOCATION",
     "STOCK_SERVER",
     "WARM_SERVER",
     "CodeLocation",

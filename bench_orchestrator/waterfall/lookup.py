@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager
 
 from dagster import DagsterInstance
 
-from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.model.launch import OUTCOMES, Sweep
 from bench_orchestrator.results.store import Store
-from bench_orchestrator.sources.instance import OUTCOMES, find_run_ids, get_run, read_run_log
+from bench_orchestrator.sources.instance import find_run_ids, get_run, read_run_log
 from bench_orchestrator.timeline.launches import launch_of
 from bench_orchestrator.waterfall.layout import Sample, UnknownLaunchError, Waterfall, median_of, of_launch, of_trial
 
@@ -21,7 +21,7 @@ SHORTEST_PREFIX = 6
 _WHOLE_ID = 36
 
 
-def find_runs(
+def find_launch(
     run_ids: Iterable[str], store: Store, open_instance: Callable[[], AbstractContextManager[DagsterInstance]]
 ) -> tuple[Waterfall, Sample | None]:
     """The launch of this run, or of several the one with the median lag. Of an id, an unmistakable beginning will do.

@@ -22,12 +22,13 @@ from bench_orchestrator.defs.harvest import harvest_sensor, launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
+from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import get_run
 from bench_orchestrator.sweeps.launching import trial_tags
 
-Status = dg.DagsterRunStatus
+Status = RunStatus
 MEASUREMENTS = dg.AssetKey(MEASUREMENTS_ASSET)
 
 

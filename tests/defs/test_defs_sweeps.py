@@ -10,7 +10,6 @@ import dagster as dg
 import pytest
 from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster._serdes import serialize_value
-from gql.transport.requests import RequestsHTTPTransport
 from local_launches import FakeWebserverOfThisProcess
 
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
@@ -150,6 +149,4 @@ def test_the_webserver_resource_is_configured_by_variables_whose_values_are_show
     assert defs.resolve_job_def("asking").execute_in_process().success
     (webserver,) = asked
     assert webserver.url == "http://from-environment:3001"
-    transport = webserver._gql.transport
-    assert isinstance(transport, RequestsHTTPTransport)
-    assert transport.headers == {"Authorization": "Bearer secret"}
+    assert webserver.headers == {"Authorization": "Bearer secret"}

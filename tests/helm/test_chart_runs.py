@@ -33,7 +33,7 @@ from launched import container_context, launched_job, run_launcher
 from test_chart_objects import assert_hardened
 from variants import COLD, VARIANTS, container, environment, pods, rendered
 
-from bench_orchestrator.deployment import META_LOCATION
+from bench_orchestrator.model.tags import META_LOCATION
 from dagster_warm.launcher import WarmRunLauncher
 
 

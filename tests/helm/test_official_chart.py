@@ -21,7 +21,7 @@ from launched import construct_job
 from test_chart_objects import assert_hardened
 from variants import container, environment, rendered
 
-from bench_orchestrator.deployment import META_LOCATION
+from bench_orchestrator.model.tags import META_LOCATION
 
 _PROBE = {"type": "object", "required": ["enabled"], "properties": {"enabled": {"type": "boolean"}}}
 _LIST = {"type": "array", "items": {"type": "object"}}

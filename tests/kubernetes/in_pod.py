@@ -10,8 +10,9 @@ from pydantic import TypeAdapter
 
 from bench_orchestrator import settings
 from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.model.runs import Run
 from bench_orchestrator.results.store import Store
-from bench_orchestrator.sources.instance import Run, find_trial_runs
+from bench_orchestrator.sources.instance import find_trial_runs
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.journal import read_journal

@@ -12,7 +12,7 @@ from bench_orchestrator.sources.instance import read_run_log
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.planning import plan_sweep
-from bench_orchestrator.webserver import LocationStatus, Webserver
+from bench_orchestrator.webserver import LocationEntry, Webserver
 from synthetic_locations import catalog
 
 
@@ -23,8 +23,8 @@ class BuiltLocations(Webserver):
         self.definitions = {name: _definitions(name) for name in names}
         self._instance = instance
 
-    def list_locations(self) -> dict[str, LocationStatus]:
-        return {name: LocationStatus(name, "loaded", ("__repository__",)) for name in self.definitions}
+    def list_locations(self) -> dict[str, LocationEntry]:
+        return {name: LocationEntry(name, "loaded", ("__repository__",)) for name in self.definitions}
 
     def list_assets(self, location: str, repository: str) -> dict[str, bool]:
         assert repository == "__repository__"

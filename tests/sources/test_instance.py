@@ -14,21 +14,13 @@ from recording import PROCESS, broken, end_run, make_plan, make_run, measured, r
 
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, TrialNote
+from bench_orchestrator.model.runs import FINISHED, IN_PROGRESS, RunStatus
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sources import storage
-from bench_orchestrator.sources.instance import (
-    FINISHED,
-    IN_PROGRESS,
-    find_runs,
-    find_trial_runs,
-    get_run,
-    is_in_doubt,
-    read_run_log,
-    to_us,
-)
+from bench_orchestrator.sources.instance import find_runs, find_trial_runs, get_run, is_in_doubt, read_run_log, to_us
 from bench_orchestrator.sweeps.journal import read_journal
 
-Status = dg.DagsterRunStatus
+Status = RunStatus
 
 NOTES = (
     TrialNote(1, Outcome.OK, run_id="4f2a", requested_us=1_784_021_400_123_457),

@@ -8,9 +8,9 @@ import pytest
 from pydantic import TypeAdapter
 from recording import Served, make_plan, make_run, record_sweep, run_sweep
 
-from bench_orchestrator.deployment import META_LOCATION
 from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
-from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
+from bench_orchestrator.model.runs import RunStatus
+from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, META_LOCATION, Tag
 from bench_orchestrator.sources.instance import read_run_log
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.sweeps.client import fetch_sweep, follow, start_sweep, sweep_in_the_way
@@ -112,7 +112,7 @@ class TestFollowing:
         run_sweep(served.instance, make_plan("dead"), NOTES, meanwhile=meanwhile)
 
     def test_one_that_is_under_way_is_looked_at_again(self, served: Served, webserver: Webserver) -> None:
-        run_id = make_run(served.instance, {}, dg.DagsterRunStatus.STARTED)
+        run_id = make_run(served.instance, {}, RunStatus.STARTED)
         progress = follow(webserver, run_id)
         assert [next(progress).status for _ in range(3)] == ["STARTED"] * 3
         run = served.instance.get_run_by_id(run_id)
@@ -150,7 +150,7 @@ class TestFetching:
 
 def test_another_sweep_that_is_under_way_is_in_the_way(served: Served, webserver: Webserver) -> None:
     assert sweep_in_the_way(webserver, "own") is None
-    other = make_run(served.instance, {Tag.KIND: "sweep"}, dg.DagsterRunStatus.STARTED)
+    other = make_run(served.instance, {Tag.KIND: "sweep"}, RunStatus.STARTED)
     try:
         assert sweep_in_the_way(webserver, "own") == other
         assert sweep_in_the_way(webserver, other) is None

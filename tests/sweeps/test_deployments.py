@@ -22,7 +22,7 @@ from bench_orchestrator.sources.processes import UsageMeter
 from bench_orchestrator.sweeps import deployments
 from bench_orchestrator.sweeps.deployments import OWN_INSTANCE, Site, open_sites, served_name
 from bench_orchestrator.sweeps.planning import with_baselines_again
-from bench_orchestrator.webserver import LocationStatus, Webserver
+from bench_orchestrator.webserver import LocationEntry, Webserver
 from synthetic_locations.shape import parse_shape
 
 STOCK, WARM = Variant("stock", ("a10",), warm=False), Variant("warm", ("a10",), warm=True)
@@ -37,8 +37,8 @@ class FakeWebserver(Webserver):
     def __init__(self, names: Sequence[str]) -> None:
         self.names, self.url = names, "http://fake"
 
-    def list_locations(self) -> dict[str, LocationStatus]:
-        return {name: LocationStatus(name, "loaded", host=f"bench-{name}") for name in self.names}
+    def list_locations(self) -> dict[str, LocationEntry]:
+        return {name: LocationEntry(name, "loaded", host=f"bench-{name}") for name in self.names}
 
 
 def here(instance: dg.DagsterInstance, *names: str) -> Site:

@@ -12,14 +12,14 @@ from recording import PROCESS, end_run, make_plan, make_run, record_sweep, run_s
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, Trial, TrialNote
 from bench_orchestrator.model.plan import SweepPlan
-from bench_orchestrator.model.runs import Pod, RunLog
+from bench_orchestrator.model.runs import Pod, RunLog, RunStatus
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sources.instance import get_run
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.launching import trial_tags
 
-Status = dg.DagsterRunStatus
+Status = RunStatus
 MakeRun = Callable[[dg.DagsterInstance, SweepPlan], str | None]
 
 ONE_TRIAL = replace(make_plan(locations=("a10",)), trials=make_plan(locations=("a10",)).trials[:1])

@@ -26,7 +26,7 @@ from bench_orchestrator.sweeps.planning import (
     plan_trials,
     with_baselines_again,
 )
-from bench_orchestrator.webserver import ASSET_JOB, LocationStatus, Webserver, WebserverUnreachableError
+from bench_orchestrator.webserver import ASSET_JOB, LocationEntry, Webserver, WebserverUnreachableError
 
 
 class FakeWebserver(Webserver):
@@ -36,14 +36,14 @@ class FakeWebserver(Webserver):
         self,
         assets: Mapping[str, Mapping[str, bool]],
         partitions: Mapping[str, Sequence[str]] | None = None,
-        statuses: Sequence[LocationStatus] = (),
+        statuses: Sequence[LocationEntry] = (),
     ) -> None:
-        loaded = {name: LocationStatus(name, "loaded", (f"{name}_repository",)) for name in assets}
+        loaded = {name: LocationEntry(name, "loaded", (f"{name}_repository",)) for name in assets}
         self._statuses = loaded | {status.name: status for status in statuses}
         self._assets = assets
         self._partitions = partitions or {}
 
-    def list_locations(self) -> dict[str, LocationStatus]:
+    def list_locations(self) -> dict[str, LocationEntry]:
         return dict(self._statuses)
 
     def list_assets(self, location: str, repository: str) -> dict[str, bool]:
@@ -57,7 +57,7 @@ class FakeWebserver(Webserver):
 class FakeWebserverThatIsAway(FakeWebserver):
     """Does not answer."""
 
-    def list_locations(self) -> dict[str, LocationStatus]:
+    def list_locations(self) -> dict[str, LocationEntry]:
         raise WebserverUnreachableError("The webserver at http://127.0.0.1:1 does not answer.")
 
 
@@ -82,8 +82,8 @@ class TestPreflight:
         webserver = FakeWebserver(
             {"good": assets_of("good", 1), "empty": {}},
             statuses=[
-                LocationStatus("slow", "loading"),
-                LocationStatus("broken", "error", error="Traceback:\n  somewhere\nImportError: no pandas\n\n"),
+                LocationEntry("slow", "loading"),
+                LocationEntry("broken", "error", error="Traceback:\n  somewhere\nImportError: no pandas\n\n"),
             ],
         )
         with pytest.raises(PreflightError) as raised:

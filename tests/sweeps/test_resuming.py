@@ -9,11 +9,12 @@ from recording import make_plan, make_run, record_sweep, run_sweep, run_trial
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
+from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.resuming import find_interrupted, missing_trials
 
-Status = dg.DagsterRunStatus
+Status = RunStatus
 
 
 class TestResuming:

@@ -19,8 +19,9 @@ from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.plan import ServerState, SweepPlan
+from bench_orchestrator.model.runs import Run, RunStatus
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.sources.instance import Run, find_trial_runs, read_run_log
+from bench_orchestrator.sources.instance import find_trial_runs, read_run_log
 from bench_orchestrator.sources.processes import UsageMeter
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.harvest import harvest_sweep
@@ -29,7 +30,7 @@ from bench_orchestrator.webserver import (
     AccessDeniedError,
     LaunchRejectedError,
     LocationAwayError,
-    LocationStatus,
+    LocationEntry,
     Webserver,
     WebserverError,
     WebserverUnreachableError,
@@ -88,7 +89,7 @@ def fails(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
 
 
 def hangs(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
-    return make_run(webserver.instance, tags, dg.DagsterRunStatus.STARTED)
+    return make_run(webserver.instance, tags, RunStatus.STARTED)
 
 
 def is_canceled(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
@@ -284,11 +285,11 @@ class TestATrialThatTakesTooLong:
 class FakeServers:
     """The one code server of a deployment, and what a webserver says of it in the end, and while it comes back."""
 
-    def __init__(self, *said_meanwhile: LocationStatus | None) -> None:
+    def __init__(self, *said_meanwhile: LocationEntry | None) -> None:
         self.calls: list[tuple[str, int]] = []
         self.number = 1
         self.meanwhile = said_meanwhile
-        self.to_say: list[LocationStatus | None] = []
+        self.to_say: list[LocationEntry | None] = []
         self.refuses = ""
         self.comes_back = True
 
@@ -303,16 +304,16 @@ class FakeServers:
         self.to_say = [stale if said is STALE else said for said in self.meanwhile]
         self.number += self.comes_back
 
-    def status(self) -> LocationStatus | None:
+    def status(self) -> LocationEntry | None:
         if self.to_say:
             return self.to_say.pop(0)
-        return LocationStatus("a10", "loaded", ("__repository__",), server_id=f"server {self.number}")
+        return LocationEntry("a10", "loaded", ("__repository__",), server_id=f"server {self.number}")
 
 
-STALE = LocationStatus("a10", "loaded")
+STALE = LocationEntry("a10", "loaded")
 """As the location was from the server before."""
 
-GONE = LocationStatus("a10", "error", error="could not reach the server")
+GONE = LocationEntry("a10", "error", error="could not reach the server")
 
 
 class TestACodeServerThatIsTreated:
@@ -330,7 +331,7 @@ class TestACodeServerThatIsTreated:
         )
 
         class Listing(FakeWebserverWithRealRuns):
-            def list_locations(self) -> dict[str, LocationStatus]:
+            def list_locations(self) -> dict[str, LocationEntry]:
                 assert servers is not None
                 status = servers.status()
                 if status is None:
@@ -349,7 +350,7 @@ class TestACodeServerThatIsTreated:
 
     @pytest.mark.parametrize("meanwhile", [(), (STALE,), (STALE, GONE, None, GONE)])
     def test_it_is_replaced_and_loaded_before_the_request(
-        self, instance: dg.DagsterInstance, meanwhile: tuple[LocationStatus | None, ...]
+        self, instance: dg.DagsterInstance, meanwhile: tuple[LocationEntry | None, ...]
     ) -> None:
         servers = FakeServers(*meanwhile)
         notes, webserver = self.carry_out(instance, ServerState.REPLACED, servers)
@@ -431,8 +432,8 @@ class TestAnInterruption:
             next(trials)
         done, interrupted = runs_of(instance, plan)
         assert webserver.terminated == [interrupted.run_id]
-        assert interrupted.status is dg.DagsterRunStatus.CANCELED
-        assert done.status is dg.DagsterRunStatus.SUCCESS
+        assert interrupted.status is RunStatus.CANCELED
+        assert done.status is RunStatus.SUCCESS
 
     def test_it_terminates_a_trial_whose_request_was_under_way(self, instance: dg.DagsterInstance) -> None:
         def launches_and_is_interrupted(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
@@ -443,7 +444,7 @@ class TestAnInterruption:
         webserver = FakeWebserverWithRealRuns(instance, launches_and_is_interrupted)
         with pytest.raises(KeyboardInterrupt):
             next(carry_out(instance, webserver, plan))
-        assert [run.status for run in runs_of(instance, plan)] == [dg.DagsterRunStatus.CANCELED]
+        assert [run.status for run in runs_of(instance, plan)] == [RunStatus.CANCELED]
 
     def test_closing_after_a_timeouts_note_still_terminates_the_run(self, instance: dg.DagsterInstance) -> None:
         plan = make_plan()

@@ -10,6 +10,7 @@ from recording import make_run, run_sweep
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.plan import SweepPlan
+from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.scenarios.registry import SCENARIOS
 from bench_orchestrator.sources.instance import find_trial_runs
@@ -17,7 +18,7 @@ from bench_orchestrator.sweeps.config import SweepConfig, scenario_config
 from bench_orchestrator.sweeps.runner import SweepAbortedError
 from bench_orchestrator.sweeps.session import Session, TrialEntry, carry_out
 
-Status = dg.DagsterRunStatus
+Status = RunStatus
 QUICK = SCENARIOS["quick"]
 
 

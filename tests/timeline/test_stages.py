@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from bench_orchestrator.model.runs import RunEvent
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES, Boundary, Stage
-from bench_orchestrator.timeline.stages import EVENT_TYPES, Timeline, timeline, without_steps_after_the_first
+from bench_orchestrator.timeline.run_log import fold
+from bench_orchestrator.timeline.stages import EVENT_TYPES, Timeline, timeline
 
 WORKER_STARTED = "Started process for run (pid: 3130)."
 
@@ -369,7 +370,7 @@ class TestAnyLog:
     def test_later_steps_are_not_needed(
         self, events: list[RunEvent], requested_us: int | None, created_us: int | None
     ) -> None:
-        kept = without_steps_after_the_first(events)
+        kept = fold(events).events
         assert len(kept) <= len(events)
         assert timeline(kept, requested_us=requested_us, created_us=created_us) == timeline(
             events, requested_us=requested_us, created_us=created_us
