@@ -1,4 +1,4 @@
-"""Evidence is the latest and best of each question, and nothing where nothing was measured."""
+"""Evidence is the latest and best answer to each question, and empty where nothing was measured."""
 
 from dataclasses import replace
 from pathlib import Path
