@@ -15,7 +15,6 @@ from rich.text import Text
 
 from bench_orchestrator.analysis.advice import Advice, advise, describe_saving, stays_within
 from bench_orchestrator.analysis.claims import judge_claims
-from bench_orchestrator.analysis.evidence import gather
 from bench_orchestrator.analysis.lag_model import LagModel
 from bench_orchestrator.analysis.remedies import RankedRemedy
 from bench_orchestrator.analysis.wording import describe_estimate
@@ -26,6 +25,7 @@ from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.cli.values import Duration
 from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.report import write_claims, write_remedies
+from bench_orchestrator.results.queries import gather
 from bench_orchestrator.statistics import Estimate
 
 _ANSWERS = {True: "yes", False: "no", None: "perhaps"}
@@ -110,7 +110,7 @@ def _describe_assets(largest: Estimate | None) -> str:
 def _table(advice: Advice, max_lag_s: float | None) -> Table:
     """Tabulate the measured remedies."""
     table = Table(box=box.SIMPLE, caption_justify="left")
-    for heading in ("remedy", "saves, s", "of", "against", "lag then, s"):
+    for heading in ("remedy", "saves, s", "of", "against", "lag with it, s"):
         is_number = heading.endswith(", s")
         table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number)
     if max_lag_s is not None:

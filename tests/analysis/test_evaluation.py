@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import measured_sweep, relaunched, unmeasured
 
-from bench_orchestrator.analysis.evaluation import Evaluation, Side, choose_sweep, evaluate, is_experiment
+from bench_orchestrator.analysis.evaluation import Evaluation, Side, evaluate, is_experiment
 from bench_orchestrator.analysis.evaluation.verdicts import NOTHING_COMPARED
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, Sweep, Trial
@@ -286,22 +286,8 @@ class TestCosts:
         assert not {"run_cpu_s", "servers_bytes"} & {cost.name for cost in evaluate(blind).costs}
 
 
-class TestTheChoice:
-    def test_the_one_that_says_most_is_taken(self) -> None:
-        full = experiment_sweep(repeats=2)
-        longer = experiment_sweep(repeats=4)
-        later = replace(full, plan=replace(full.plan, created_us=full.plan.created_us + 1))
-        canceled = replace(experiment_sweep(repeats=6), status="canceled")
-        partial = only_variants(experiment_sweep(repeats=6), ["one location", "nine locations"])
-        quick = experiment_sweep(repeats=6, quick=True)
-        ascending = [canceled, quick, partial, full, later, longer]
-        for count in range(1, len(ascending) + 1):
-            shuffled = random.Random(count).sample(ascending[:count], count)
-            assert choose_sweep(shuffled) is ascending[count - 1]
-
-    def test_a_sweep_of_locations_is_never_taken(self) -> None:
-        assert choose_sweep([measured_sweep()]) is None
-        assert not is_experiment(measured_sweep())
+def test_a_sweep_of_locations_is_no_experiment() -> None:
+    assert not is_experiment(measured_sweep())
 
 
 def test_a_sweep_that_is_no_experiments_is_refused() -> None:

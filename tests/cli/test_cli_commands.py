@@ -14,7 +14,7 @@ from recording import Served, measured
 
 from bench_orchestrator.cli import COMMANDS, main
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.results.rows import LAUNCH_COLUMNS
+from bench_orchestrator.results.rows import COLUMNS
 from bench_orchestrator.results.store import Store
 from synthetic_locations.catalog import LOCATIONS
 
@@ -220,7 +220,7 @@ class TestReport:
         with (folder / "launches.csv").open(newline="") as lines:
             rows = list(csv.DictReader(lines))
         assert len(rows) == len(samples.troubled_sweep().trials)
-        assert list(rows[0]) == list(LAUNCH_COLUMNS)
+        assert list(rows[0]) == [column.name for column in COLUMNS]
 
     def test_it_goes_to_the_given_folder(self, results: Path, tmp_path: Path) -> None:
         result = bench("report", samples.SWEEP_ID, "--output", str(tmp_path / "docs" / "new"))

@@ -34,7 +34,7 @@ def write(
     return dg.materialize(
         [evaluations],
         selection=list(selection) if selection else None,
-        resources={"results": ResultsResource(directory=str(store.path.parent))},
+        resources={"results": ResultsResource(database=str(store.path))},
         run_config={"ops": {"evaluations": {"config": {"sweep": sweep}}}},
         tags={Tag.SCENARIO: scenario} if scenario else {},
         raise_on_error=False,

@@ -26,7 +26,7 @@ def materialize(
     """Return the metadata of the materializations, by asset."""
     result = dg.materialize(
         [conclusions],
-        resources={"results": ResultsResource(directory=str(directory))},
+        resources={"results": ResultsResource(database=str(directory / "bench.duckdb"))},
         run_config=dg.RunConfig(ops={"conclusions": config} if config else {}),
         selection=selection,
         tags={Tag.SCENARIO: harvested} if harvested else None,

@@ -21,7 +21,7 @@ def draw(instance: dg.DagsterInstance, results: Path, run_ids: Sequence[str] = (
     result = dg.materialize(
         [launch_timeline.with_attributes()],
         instance=instance,
-        resources={"results": ResultsResource(directory=str(results))},
+        resources={"results": ResultsResource(database=str(results / "bench.duckdb"))},
         run_config={"ops": {"launch_timeline": {"config": {"run_ids": list(run_ids)}}}},
     )
     events = result.get_asset_materialization_events()

@@ -9,7 +9,7 @@ from samples import SIZES, make_trial, relaunched
 
 from bench_orchestrator.model.launch import Outcome, Trial
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.results.rows import LAUNCH_COLUMNS, launch_rows
+from bench_orchestrator.results.rows import COLUMNS, launch_rows, read_trial
 
 
 @given(
@@ -22,9 +22,11 @@ from bench_orchestrator.results.rows import LAUNCH_COLUMNS, launch_rows
 )
 def test_a_record_is_flat_and_typed(trial: Trial) -> None:
     record = next(launch_rows(trial))
-    assert list(record) == list(LAUNCH_COLUMNS)
+    assert list(record) == [column.name for column in COLUMNS]
     sql_types = {str: "VARCHAR", int: "BIGINT", bool: "BOOLEAN"}
-    assert all(value is None or sql_types[type(value)] == LAUNCH_COLUMNS[name] for name, value in record.items())
+    for column, value in zip(COLUMNS, record.values(), strict=True):
+        assert column.sql_type == sql_types[type(value)] if value is not None else not column.required
+    assert read_trial([record]) == trial
 
 
 def test_a_record_loses_nothing() -> None:

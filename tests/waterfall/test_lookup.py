@@ -11,13 +11,13 @@ import samples
 from recording import broken, make_plan, make_run, measured, run_trial
 
 from bench_orchestrator.model.errors import UnusableError
-from bench_orchestrator.model.launch import Outcome, Sweep
+from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.plan import Variant
 from bench_orchestrator.model.stages import Boundary, Stage
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import open_instance
 from bench_orchestrator.waterfall.layout import UnknownLaunchError
-from bench_orchestrator.waterfall.lookup import find_median, find_runs, has_measurements, latest_sweep
+from bench_orchestrator.waterfall.lookup import find_median, find_runs
 
 Opening = Callable[[], AbstractContextManager[dg.DagsterInstance]]
 
@@ -143,29 +143,6 @@ class TestBySweep:
             find_median(sweep, "a9k")
         with pytest.raises(UnknownLaunchError, match=r"of any location\. It has: none\."):
             find_median(samples.failed_sweep())
-
-
-class TestTheLatestSweep:
-    def save(self, store: Store, sweep: Sweep, number: int, scenario: str = "quick") -> None:
-        plan = replace(sweep.plan, sweep_id=f"sweep-{number}", scenario=scenario, created_us=number)
-        trials = tuple(replace(trial, sweep_id=plan.sweep_id) for trial in sweep.trials)
-        store.save(replace(sweep, plan=plan, trials=trials))
-
-    def test_is_the_last_of_which_it_holds_and_the_monitors_only_without_another(self, store: Store) -> None:
-        assert latest_sweep(store, has_measurements) is None
-        good, bad = samples.measured_sweep(["a10"], 1), samples.failed_sweep()
-        expected = [
-            ("monitor", good, 1),
-            ("quick", bad, 1),
-            ("quick", good, 3),
-            ("quick", good, 4),
-            ("monitor", good, 4),
-        ]
-        for number, (scenario, sweep, latest) in enumerate(expected, start=1):
-            self.save(store, sweep, number, scenario)
-            found = latest_sweep(store, has_measurements)
-            assert found is not None
-            assert found.plan.sweep_id == f"sweep-{latest}"
 
 
 class TestOpeningAnInstance:
