@@ -152,7 +152,7 @@ def latest_first(sweeps: list[Sweep]) -> list[Sweep]:
 
 
 def says_most(sweeps: list[Sweep], experiment: str) -> Sweep | None:
-    """Return the experiment's complete, full-size sweep with all sides and the most blocks; of equals, the latest."""
+    """Return the experiment's best sweep, by these criteria: complete, full-size, all sides, most blocks, latest."""
 
     def worth(sweep: Sweep) -> tuple[bool, bool, bool, int, int]:
         in_turn = {variant.name for variant in sweep.plan.variants if variant.in_turn}
