@@ -165,7 +165,7 @@ class TestFailuresOfASmallHttpServer:
             with pytest.raises(WebserverUnreachableError, match=rf"{url} does not answer. Start it"):
                 use()
 
-    def test_an_error_in_place_of_the_workspace_is_told(self) -> None:
+    def test_an_error_in_place_of_the_workspace_is_reported(self) -> None:
         with (
             small_server(200, '{"data": {"workspaceOrError": {"message": "no workspace"}}}') as (url, _),
             pytest.raises(WebserverError, match="no workspace"),
@@ -189,9 +189,7 @@ class TestWhatIsSentToASmallHttpServer:
             (None, "had no code server: it loads"),
         ],
     )
-    def test_a_refusal_for_want_of_a_code_server_is_told_from_others(
-        self, entry: dict[str, Any] | None, reason: str
-    ) -> None:
+    def test_a_refusal_for_lack_of_a_code_server_is_recognized(self, entry: dict[str, Any] | None, reason: str) -> None:
         broken = {"__typename": "PythonError", "message": "ImportError: no pandas"}
         for found, kind in ((entry, LocationAwayError), (broken, LaunchRejectedError)):
             listed: dict[str, Any] = {

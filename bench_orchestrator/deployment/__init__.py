@@ -1,4 +1,4 @@
-"""A local Dagster deployment: one code server per location, the webserver and the daemon, with one per home at a time.
+"""A local Dagster deployment, at most one per home: a code server per location, the webserver and the daemon.
 
 The servers match a deployment on Kubernetes (`dagster api grpc`, with no proxy in between), so that launches measured
 here have the same structure. Dagster is not imported here: the supervisor must be small beside what it measures.

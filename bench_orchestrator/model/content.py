@@ -1,4 +1,4 @@
-"""What a sweep can hold that something is shown of."""
+"""The contents of a sweep that charts and timelines depend on."""
 
 from enum import StrEnum
 
@@ -6,13 +6,13 @@ from bench_orchestrator.model.launch import Sweep
 
 
 class Content(StrEnum):
-    """What a chart or a timeline needs of a sweep."""
+    """What a chart or a timeline needs from a sweep."""
 
     TRIALS = "trials"
     LOCATIONS = "locations"
-    """Trials in locations as they are, not of an experiment's sides."""
+    """Trials in plain locations, not of an experiment's sides."""
     SIZES = "sizes"
-    """Likewise, in locations without partitions of several sizes."""
+    """Likewise, in locations of several sizes without partitions."""
     BOTH_KINDS = "both_kinds"
     """Likewise, in locations with partitions and in others without."""
     SIDES = "sides"
@@ -21,7 +21,7 @@ class Content(StrEnum):
     """At least one trial that counts."""
 
     def is_in(self, sweep: Sweep) -> bool:
-        """Whether a sweep holds this. `latest_sweep.sql` asks the same of all sweeps."""
+        """Return whether a sweep has this content. `latest_sweep.sql` applies the same rules to all sweeps."""
         trials, sides = sweep.trials, bool(sweep.plan.variants)
         match self:
             case Content.TRIALS:

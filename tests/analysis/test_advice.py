@@ -1,4 +1,4 @@
-"""Advice is stated with its size and intervals, and a limit is only called kept where the interval keeps it."""
+"""Advice comes with its size and intervals, and a limit counts as kept only if the whole interval keeps it."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -33,7 +33,7 @@ MEASUREMENTS = dg.AssetKey(MEASUREMENTS_ASSET)
 
 
 def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
-    """One evaluation of the sensor, a skip being a result without requests."""
+    """Evaluate the sensor once; a skip is a result without requests."""
     answer = harvest_sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
     if isinstance(answer, dg.SkipReason):
         return dg.SensorResult(skip_reason=answer, cursor=cursor)
@@ -88,7 +88,7 @@ class TestTheSensor:
         make_run(instance, requested(tick(instance)).tags, Status.SUCCESS)
         assert "Every finished sweep has been harvested" in reason(tick(instance))
 
-    def test_a_harvest_that_failed_is_asked_for_again_later_and_later(
+    def test_a_failed_harvest_is_requested_again_with_back_off(
         self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run_sweep(instance, make_plan())
@@ -100,7 +100,7 @@ class TestTheSensor:
             keys.append(request.run_key)
             failed = get_run(instance, end_run(instance, make_run(instance, request.tags, Status.STARTED), "held"))
             assert failed is not None
-            # The update's time has the precision of the database: allow it a second.
+            # The update's time has the precision of the database: allow a second.
             for elapsed_s in (0, backoff_s - 1):
                 monkeypatch.setattr(
                     harvest_module, "now_us", lambda at=failed.updated_us + elapsed_s * MICROSECONDS: at
@@ -202,7 +202,7 @@ class TestTheSensor:
 
 
 def harvest(instance: dg.DagsterInstance, request: dg.RunRequest | None = None) -> dg.ExecuteInProcessResult:
-    """The harvest job as the sensor asks for it, or as a person starts it."""
+    """Execute the harvest job as the sensor requests it, or as a user launches it."""
     return (
         defs()
         .resolve_job_def("harvest")

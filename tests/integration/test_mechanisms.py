@@ -136,7 +136,7 @@ def test_every_launch_has_its_cost(sweep: Sweep) -> None:
             assert cost["run_peak_rss_bytes"] > 30e6
 
 
-def test_its_evaluation_tells_what_the_sides_did_and_did_not(bench: Bench, resumed: str, sweep: Sweep) -> None:
+def test_its_evaluation_reports_what_the_sides_did_and_did_not(bench: Bench, resumed: str, sweep: Sweep) -> None:
     harvest = next(run for run in bench.harvests(resumed) if run.status is Status.SUCCESS)
     events = [entry.dagster_event for entry in bench.instance.all_logs(harvest.run_id) if entry.dagster_event]
     (evaluation,) = (

@@ -1,4 +1,4 @@
-"""DuckDB chooses the sweeps that Python would choose with all of them at hand."""
+"""DuckDB chooses the same sweeps as Python would with all of them in memory."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -119,7 +119,7 @@ VARIANTS = (Variant("spawn", ("a10",)), Variant("again", ("a10",)), Variant("in 
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Sweep]:
-    """Sweeps of which several are as good as one another."""
+    """Draw sweeps of which several are equally good."""
     sweeps = []
     for number in range(draw(st.integers(0, 6))):
         trials = tuple(
@@ -146,13 +146,13 @@ def histories(draw: st.DrawFn) -> list[Sweep]:
 
 
 def latest_first(sweeps: list[Sweep]) -> list[Sweep]:
-    """Those that are listed: of a sweep without a trial there is nothing to show."""
+    """Return the sweeps to list: one without trials has nothing to show."""
     listed = (sweep for sweep in sweeps if sweep.trials)
     return sorted(listed, key=lambda sweep: (-sweep.plan.created_us, sweep.plan.sweep_id))
 
 
 def says_most(sweeps: list[Sweep], experiment: str) -> Sweep | None:
-    """The sweep of an experiment that is complete, at full size, with all sides, with the most blocks, the latest."""
+    """Return the experiment's best sweep, by these criteria: complete, full-size, all sides, most blocks, latest."""
 
     def worth(sweep: Sweep) -> tuple[bool, bool, bool, int, int]:
         in_turn = {variant.name for variant in sweep.plan.variants if variant.in_turn}
@@ -173,7 +173,7 @@ def says_most(sweeps: list[Sweep], experiment: str) -> Sweep | None:
 WANTED = st.lists(st.tuples(st.sampled_from(Content), st.booleans()), min_size=3, max_size=3)
 
 
-# Few, as each opens the file some ten times.
+# Few examples: each opens the file about ten times.
 @settings(max_examples=15, deadline=None)
 @given(histories(), WANTED)
 def test_what_is_chosen_is_what_python_chooses(history: list[Sweep], wanted: list[tuple[Content, bool]]) -> None:

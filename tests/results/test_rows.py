@@ -1,4 +1,4 @@
-"""A record is flat, typed, and loses nothing of its launch."""
+"""A record is flat, typed, and contains everything about its launch."""
 
 import json
 from dataclasses import replace
@@ -39,7 +39,7 @@ def test_a_record_loses_nothing() -> None:
     assert (record["outcome"], record["partition_key"], record["lag_us"]) == ("ok", "p0", trial.launch.lag_us)
 
 
-def test_each_launch_of_a_trial_has_a_row_of_its_own() -> None:
+def test_each_launch_of_a_trial_has_its_own_row() -> None:
     trial = make_trial()
     both = replace(trial, launches=(trial.launch, replace(trial.launch, run_id=None, outcome=Outcome.REJECTED)))
     rows = list(launch_rows(both))

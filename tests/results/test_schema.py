@@ -1,4 +1,4 @@
-"""A file of an earlier release becomes one of today's and loses nothing; one of a later release is refused."""
+"""A file of an earlier release is migrated without losses; one of a later release is refused."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ VIEWS = "SELECT view_name, sql FROM duckdb_views() WHERE NOT internal ORDER BY v
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """A results database of the first version."""
+    """Return a results database of the first version."""
     shutil.copy(VERSION_1, tmp_path / "bench.duckdb")
     return Store.in_directory(tmp_path)
 
@@ -51,7 +51,7 @@ def version_of(path: Path) -> int:
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Every launch as the first version has it."""
+    """Return every launch as the first version stores it."""
     names = ", ".join(column.name for column in COLUMNS)
     return [
         dict(zip([column.name for column in COLUMNS], row, strict=True))
@@ -159,7 +159,7 @@ def test_a_file_of_a_later_release_is_refused_and_stays_as_it_is(tmp_path: Path)
 def test_any_duckdb_that_is_allowed_can_read_the_file(tmp_path: Path) -> None:
     store = Store.in_directory(tmp_path)
     store.save(samples.failed_sweep())
-    # The version of the storage format is the number after the magic bytes; 1.2 and 1.3 read up to 65 and 66.
+    # The number after the magic bytes is the storage format's version; DuckDB 1.2 and 1.3 read up to 65 and 66.
     header = store.path.read_bytes()[:20]
     assert header[8:12] == b"DUCK"
     assert int.from_bytes(header[12:20], "little") <= 65

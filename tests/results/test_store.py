@@ -1,4 +1,4 @@
-"""The results database: what is saved is what is loaded, whoever else has the file, is killed or damages it."""
+"""The results database loads what was saved, despite other processes, kills and damage to the file."""
 
 import json
 import os
@@ -45,7 +45,7 @@ VARIANTS = st.builds(
 
 @st.composite
 def sweeps(draw: st.DrawFn) -> Sweep:
-    """Any sweep whose launches fit its plan; the values need make no sense."""
+    """Draw any sweep whose launches match its plan; the values need not be realistic."""
     locations = draw(
         st.lists(
             st.builds(Location, TEXT, TEXT, TEXT, BIGINT, BIGINT), min_size=1, max_size=3, unique_by=lambda x: x.name
@@ -138,14 +138,14 @@ def store(tmp_path: Path) -> Store:
 
 
 def with_outcome(sweep: Sweep, outcome: Outcome) -> Sweep:
-    """The sweep with its first launch ended that way."""
+    """Return the sweep with this outcome for its first launch."""
     first = samples.relaunched(sweep.trials[0], outcome=outcome, reason="as the test says")
     return replace(sweep, trials=(first, *sweep.trials[1:]))
 
 
 @contextmanager
 def another_process(code: str, path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A Python process that runs this code with `path` as its argument; it is over when the block is."""
+    """Run this code in a Python process, with `path` as its argument, within this context."""
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), str(path)],
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
@@ -202,7 +202,7 @@ SAVE_HALFWAY = """
     Store(Path(sys.argv[1])).save(samples.troubled_sweep())
     print("saved", flush=True)
 """
-"""Saves a sweep, and stops before the commit until it is told to go on."""
+"""Saves a sweep, and pauses before the commit until it receives a line."""
 
 
 class TestSavingAndLoading:
@@ -214,7 +214,7 @@ class TestSavingAndLoading:
             store.save(sweep)
             loaded = store.load(sweep.plan.sweep_id)
         assert loaded == sweep
-        # Equal to their names: only their type says that they are more.
+        # Enum members equal their values: only the type shows the difference.
         assert all(isinstance(stage, BootStage) for trial in loaded.trials for stage in trial.launch.boot_us)
 
     @pytest.mark.parametrize("make", [samples.measured_sweep, samples.troubled_sweep, samples.failed_sweep])
@@ -277,7 +277,7 @@ class TestTheTables:
         store.save(samples.failed_sweep())
         with store.open(read_only=True) as connection:
             columns = connection.execute("DESCRIBE launches").fetchall()
-        # The table knows which texts are JSON.
+        # The table marks the texts that are JSON.
         assert [(name, kind.replace("JSON", "VARCHAR")) for name, kind, *_ in columns] == [
             *((column.name, column.sql_type) for column in COLUMNS),
             ("launch", "BIGINT"),
@@ -361,7 +361,7 @@ class TestOtherProcesses:
 
 
 class TestADamagedFile:
-    # The folder's name holds the word that DuckDB's message about a held file has in it.
+    # The folder's name contains the word from DuckDB's message about a locked file.
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
         folder = tmp_path / "lock"

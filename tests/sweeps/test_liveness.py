@@ -1,4 +1,4 @@
-"""How long the trials of a finished sweep are waited for."""
+"""How long a harvest waits for the trials of a finished sweep."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""An interrupted sweep is continued by its own plan, and trials only what it owes."""
+"""An interrupted sweep continues with its own plan, and launches only the remaining trials."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ class TestResuming:
     PLAN = make_plan(locations=("a10", "a250"), repeats=1)
 
     def interrupt(self, instance: dg.DagsterInstance, done: int, *notes: TrialNote) -> None:
-        """A sweep that was killed when it had launched so many trials."""
+        """Record a sweep that was killed after this many launches."""
         for number in range(1, done + 1):
             run_trial(instance, self.PLAN, number)
         run_sweep(instance, self.PLAN, notes, RuntimeError)

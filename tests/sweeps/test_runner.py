@@ -1,7 +1,6 @@
-"""How a sweep carries out its plan, with runs that Dagster really makes and executes in this process.
+"""How a sweep carries out its plan, with real runs that Dagster executes in this process.
 
-Only the webserver between the two is a stand-in: it does what a real one would do, or fails in the ways a real one
-does, on the word of the test.
+Only the webserver is a stand-in: it acts like a real one, or fails like one, as the test requests.
 """
 
 import dataclasses
@@ -43,7 +42,7 @@ HASTY = Pace(timeout_s=0.2, pause_s=0, jitter_s=0)
 
 
 class FakeWebserverWithRealRuns(Webserver):
-    """Makes runs in the instance by itself; each launch follows the next action, and the last one for good."""
+    """Creates the runs itself; each launch takes the next action, and the last action repeats."""
 
     def __init__(self, instance: dg.DagsterInstance, *actions: Action) -> None:
         self.instance = instance
@@ -118,7 +117,7 @@ def launches_and_goes_away(webserver: FakeWebserverWithRealRuns, tags: dict[str,
 
 
 def no_sleep(_seconds: float) -> None:
-    """Lets no time pass."""
+    """Return at once."""
 
 
 def carry_out(
@@ -283,7 +282,7 @@ class TestATrialThatTakesTooLong:
 
 
 class FakeServers:
-    """The one code server of a deployment, and what a webserver says of it in the end, and while it comes back."""
+    """A deployment's only code server, with the webserver's view of it during and after its return."""
 
     def __init__(self, *said_meanwhile: LocationEntry | None) -> None:
         self.calls: list[tuple[str, int]] = []
@@ -311,7 +310,7 @@ class FakeServers:
 
 
 STALE = LocationEntry("a10", "loaded")
-"""As the location was from the server before."""
+"""The location as the previous server served it."""
 
 GONE = LocationEntry("a10", "error", error="could not reach the server")
 
@@ -342,7 +341,7 @@ class TestACodeServerThatIsTreated:
         site = Site("", webserver, instance, UsageMeter(Path(instance.root_directory)), {}, servers=servers)
         return list(run_trials(plan, {"": site}, pace=pace, sleep=sleep)), webserver
 
-    def test_it_is_let_be_where_nothing_is_said(self, instance: dg.DagsterInstance) -> None:
+    def test_it_is_not_touched_by_default(self, instance: dg.DagsterInstance) -> None:
         servers = FakeServers()
         notes, _ = self.carry_out(instance, ServerState.AS_IT_IS, servers)
         assert [note.outcome for note in notes] == [Outcome.OK, Outcome.OK]
@@ -509,7 +508,7 @@ class TestThePace:
 
 class TestTheSweepsOwnDeployment:
     def carry_out(self, own: dg.DagsterInstance, action: Action) -> tuple[SweepPlan, list[TrialNote]]:
-        """A sweep whose trials are all in a deployment with an instance of its own."""
+        """Return a sweep whose trials all run in a deployment with a separate instance."""
         plan = make_plan(locations=("a10",))
         plan = dataclasses.replace(
             plan,

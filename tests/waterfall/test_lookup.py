@@ -1,4 +1,4 @@
-"""Whoever asks for a launch gets the one that is meant: from the results database, else from a real instance."""
+"""A lookup finds the launch that is meant: in the results database, or else in a real instance."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
