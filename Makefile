@@ -19,10 +19,10 @@ IMAGE ?= $(call project,name):$(call project,version)
 bench: $(STAMP)  ## Measure launches in three small code locations; print and write the report.
 	@$(BIN)/python -m bench_orchestrator run quick
 
-test: lint $(HELM3)  ## Lint, type check, and every test, the integration tests with a real deployment included.
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder  # the long ones first, as they stand
+test: lint $(HELM3)  ## Lint, type check, and every mechanism once: all unit tests, and real deployments, kills and a PostgreSQL. Fetches nothing.
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/integration tests packages/dagster-warm/tests  # the longest first
 
-test-thorough: $(STAMP) $(HELM3)  ## What takes too long for every day: the warm server with other releases of Dagster, its published examples, 500 runs; both distributions installed from their wheels; Dagster's own server, held to the same behaviour.
+test-thorough: $(STAMP) $(HELM3)  ## What takes too long for every day: all experiments end to end, all sweeps on PostgreSQL, Dagster's own server held to the same behaviour, other releases of Dagster, both distributions installed from their wheels, 500 runs.
 	@$(BIN)/python -m pytest -m thorough --timeout 1800
 
 test-kubernetes: $(STAMP) $(HELM3)  ## What needs a cluster: KUBECONFIG's, or one that is built here (Debian and root; six minutes, once).

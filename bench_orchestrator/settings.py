@@ -1,4 +1,4 @@
-"""The environment variables that steer the bench, each read when it is needed and never at import."""
+"""The environment variables that configure the bench. Each is read on use, never at import."""
 
 import os
 from pathlib import Path
@@ -15,31 +15,31 @@ DEFAULT_WEBSERVER_URL = "http://127.0.0.1:3000"
 
 
 def webserver_url() -> str:
-    """The URL of the webserver to launch through."""
+    """Return the URL of the webserver to launch through."""
     return os.environ.get(WEBSERVER_URL) or DEFAULT_WEBSERVER_URL
 
 
 def webserver_authorization() -> str | None:
-    """The HTTP Authorization header for it; None where it wants none."""
+    """Return the HTTP Authorization header for it; None if it needs none."""
     return os.environ.get(WEBSERVER_AUTHORIZATION) or None
 
 
 def results_directory(home: Path | None = None) -> Path:
-    """Where the results database, charts and reports are: `results` in the Dagster home, unless told otherwise."""
+    """Return the folder of the results database, charts and reports; `results` in the Dagster home by default."""
     told = os.environ.get(RESULTS_DIR)
     return Path(told) if told else (home or Path(os.environ.get("DAGSTER_HOME") or ".")) / "results"
 
 
 def lock_wait_s() -> float:
-    """How long to wait for another process to let go of the results database: a minute, unless told otherwise."""
+    """Return the seconds to wait while another process holds the results database; 60 by default."""
     return float(os.environ.get(LOCK_WAIT_S) or 60)
 
 
 def monitor_locations() -> tuple[str, ...]:
-    """The code locations that the monitor schedule launches in; none where nobody said."""
+    """Return the code locations of the monitor schedule; empty for the scenario's own."""
     return tuple(name.strip() for name in os.environ.get(MONITOR_LOCATIONS, "").split(",") if name.strip())
 
 
 def postgres_url() -> str | None:
-    """The database that keeps the runs and events of local deployments; None where files in the home do."""
+    """Return the URL of the database for runs and events of local deployments; None for files in the home."""
     return os.environ.get(POSTGRES_URL) or None

@@ -82,7 +82,7 @@ class Webserver:
     def __init__(self, url: str, authorization: str | None = None, timeout_s: int = 120) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is not the URL of a webserver. Give one like http://127.0.0.1:3000.")
+            raise ValueError(f"{url!r} is not the URL of a webserver. Example: http://127.0.0.1:3000")
         self.url = url.rstrip("/")
         transport = RequestsHTTPTransport(
             url=f"{self.url}/graphql",
@@ -246,8 +246,8 @@ class Webserver:
                 ) from error
             if isinstance(cause, TransportConnectionFailed) or code in _GATEWAY_ERRORS:
                 raise WebserverUnreachableError(
-                    f"The webserver at {self.url} does not answer. Is it up (`bench up`), and is this its URL? "
-                    "Set BENCH_WEBSERVER_URL for another."
+                    f"The webserver at {self.url} does not answer. Start it with `bench up`, or set "
+                    "BENCH_WEBSERVER_URL to its URL."
                 ) from error
             said = one_line(str(cause or error))
             if _NO_DATABASE.search(said):

@@ -110,7 +110,7 @@ class TestARealWebserver:
 class TestTheUrl:
     @pytest.mark.parametrize("url", ["", "localhost:3000", "ftp://host", "http://", "3000"])
     def test_one_that_is_none_is_refused_with_an_example(self, url: str) -> None:
-        with pytest.raises(ValueError, match=r"Give one like http://127\.0\.0\.1:3000"):
+        with pytest.raises(ValueError, match=r"Example: http://127\.0\.0\.1:3000"):
             Webserver(url)
 
     def test_a_path_prefix_is_kept_by_a_small_http_server(self) -> None:
@@ -163,7 +163,7 @@ class TestFailuresOfASmallHttpServer:
         with small_server(200, "{}") as (url, _):
             pass
         for use in uses(Webserver(url)):
-            with pytest.raises(WebserverUnreachableError, match=rf"{url} does not answer. Is it up"):
+            with pytest.raises(WebserverUnreachableError, match=rf"{url} does not answer. Start it"):
                 use()
 
     def test_an_error_in_place_of_the_workspace_is_told(self) -> None:

@@ -1,4 +1,4 @@
-"""What to do about the launch lag at a size that the user names: the prediction and the remedies, also in sentences."""
+"""Advice for a location of a given size: the predicted launch lag and the ranked remedies, as data and as sentences."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,55 +14,55 @@ from bench_orchestrator.model.plan import Prediction
 from bench_orchestrator.scenarios.experiments import WORK
 
 TOLERATED = 0.15
-"""The part of a measured lag by which a prediction may be off without an explanation."""
+"""The relative error of a prediction, as a fraction of the measured lag, above which it is explained."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What this deployment's own measurements say about launches in a location of so many assets."""
+    """Advice for a location with `assets` assets, based on measurements of this deployment."""
 
     assets: int
     steps: int
-    """Processes that a run starts one after the other."""
+    """Step processes that a run starts one after the other."""
     model: LagModel | None
-    """None where too few sizes were measured to predict anything."""
+    """None if too few sizes were measured to fit a model."""
     remedies: tuple[RankedRemedy, ...]
-    """All that there are, best first; see `rank_remedies`."""
+    """All known remedies, best first; see `rank_remedies`."""
 
     @property
     def lag_s(self) -> Prediction | None:
-        """The launch lag that is to be expected, with the queue as it is where the model was measured."""
+        """The predicted launch lag, with the dequeue interval that the model was measured at."""
         if self.model is None:
             return None
         return self.model.predict(self.assets, dequeue_interval_s=self.model.dequeue_interval_s)
 
     @property
     def measured(self) -> tuple[RankedRemedy, ...]:
-        """The remedies that have figures."""
+        """The remedies with a measured saving."""
         return tuple(ranked for ranked in self.remedies if ranked.saved_s is not None)
 
     @property
     def size(self) -> str:
-        """What it is about, in words: `10,000 assets`, with the steps where there are several."""
+        """The size in words, with the steps if there are several: `10,000 assets and 6 steps`."""
         return f"{self.assets:,} assets" + (f" and {self.steps} steps" if self.steps > 1 else "")
 
 
 def advise(evidence: Evidence, assets: int, steps: int = 1) -> Advice:
-    """The advice for a location of so many assets whose runs start so many processes one after the other."""
+    """Return the advice for a location with `assets` assets whose runs start `steps` processes one after the other."""
     model = evidence.model
     return Advice(assets, steps, model, rank_remedies(evidence.evaluations, model, assets, steps))
 
 
 def describe_saving(advice: Advice, ranked: RankedRemedy, unit: str = "s") -> str:
-    """What a remedy saves, with the size that it was measured at where nothing can be said of the user's."""
+    """Describe what a remedy saves; name the measured size if the saving could not be scaled to the user's."""
     saving = describe_estimate(ranked.saved_s, unit)
     return saving if ranked.at_assets == advice.assets else f"{saving} at {ranked.at_assets:,} assets"
 
 
 def headline(advice: Advice) -> str:
-    """The remedy that takes most off the launch lag to be expected, in a sentence."""
+    """Return a sentence that names the remedy with the largest effect on the predicted launch lag."""
     if not advice.measured:
-        return "No remedy was measured here so far"
+        return "No remedy has been measured here yet"
     best = next(iter(_best(advice)), None)
     if best is None:
         return f"No remedy is shown to save anything at {advice.size}"
@@ -70,17 +70,17 @@ def headline(advice: Advice) -> str:
 
 
 def first_steps(advice: Advice, count: int = 3) -> Iterator[str]:
-    """What to do first, in Markdown: the remedies that take most off the launch lag, each with what it costs."""
+    """Yield the remedies that reduce the launch lag most, each with its cost, in Markdown."""
     for best in _best(advice)[:count]:
         saving = _saving(advice, best)
         yield f"**{best.remedy.name}**: saves {saving}, against {quote(best.against)}. {best.remedy.costs}"
 
 
 def first_steps_after(sweep: Sweep, evidence: Evidence) -> list[str]:
-    """What to do first in the largest location of a sweep, in Markdown.
+    """Return the first steps for the largest location of a sweep, in Markdown.
 
-    After an experiment these are its own remedies, and there may be none; else those of everything that was measured
-    here, or how to measure some.
+    For an experiment these are its own remedies; there may be none. For any other sweep they are the best remedies
+    measured here, or else the command that measures some.
     """
     own = is_experiment(sweep)
     if own:
@@ -94,9 +94,9 @@ def first_steps_after(sweep: Sweep, evidence: Evidence) -> list[str]:
 
 
 def _best(advice: Advice) -> list[RankedRemedy]:
-    """The remedies that are shown to help: of the lag first, and those first that leave the least of what is predicted.
+    """Return the remedies shown to help: those for the launch lag first, ordered by the lag predicted with them.
 
-    Without a prediction they stay in the order of what they save.
+    Without a prediction they keep the order of their savings.
     """
     helping = [ranked for ranked in advice.measured if ranked.helps]
     return sorted(helping, key=lambda one: (one.quantity == WORK.label, one.lag_s.value if one.lag_s else inf))
@@ -109,9 +109,9 @@ def _saving(advice: Advice, ranked: RankedRemedy) -> str:
 
 
 def explain_errors(evidence: Evidence) -> Iterator[str]:
-    """Of every prediction that was further off than `TOLERATED`, the stages in which the fit missed most.
+    """Yield, for every prediction with an error above `TOLERATED`, the stages where the fit was furthest off.
 
-    Only predictions of the model that is still the evidence's: what another one expected of a stage is not known.
+    Only predictions by the current model are explained: what an earlier model expected of each stage is not recorded.
     """
     model = evidence.model
     for evaluation in evidence.evaluations if model is not None else ():
@@ -128,14 +128,14 @@ def explain_errors(evidence: Evidence) -> Iterator[str]:
             measured = {stage: estimate for stage in expected if (estimate := side.stages_s.get(stage)) is not None}
             worst = sorted(measured, key=lambda stage: -abs(measured[stage].value - expected[stage].value))[:2]
             stages = ", ".join(
-                f"{stage.label} {describe_estimate(measured[stage])} in place of {describe_estimate(expected[stage])}"
+                f"{stage.label} {describe_estimate(measured[stage])} instead of {describe_estimate(expected[stage])}"
                 for stage in worst
             )
-            yield f"{quote(side.name)} is {100 * error:+.0f} % off its prediction; what the fit misses most: {stages}"
+            yield f"{quote(side.name)} is {100 * error:+.0f} % off its prediction; the largest errors: {stages}"
 
 
 def stays_within(lag_s: Prediction, limit_s: float) -> bool | None:
-    """Whether a lag is within the limit, its interval's end included; None where the interval holds the limit."""
+    """Return whether the whole interval of a lag is within the limit; None if the limit is inside the interval."""
     if lag_s.high is not None and lag_s.high <= limit_s:
         return True
     if lag_s.low is not None and lag_s.low > limit_s:

@@ -1,7 +1,7 @@
-"""Two sweeps side by side: what changed between two versions, machines or days, and what else is not the same.
+"""Comparison of two sweeps: what changed between two versions, machines or days, and how their environments differ.
 
-They were not measured in the same blocks, so samples are compared unpaired, and there is no A/A arm: whatever drifted
-between the two sweeps counts as a change. So what differs in their environments stands beside every verdict.
+The sweeps share no blocks, so their samples are compared unpaired and without an A/A arm. Any drift between the two
+counts as a change, so the differences between their environments are listed with the verdicts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,11 +16,11 @@ from bench_orchestrator.statistics import Comparison, Estimate, compare_unpaired
 _MEASURES = (LAG, *map(stage_measure, Stage))
 
 _NOT_COMPARED = ("dagster_yaml", "tag_concurrency_limits")
-"""Of an environment, what is no single value that a person could read off a line."""
+"""Environment entries that are nested and do not fit on a line."""
 
 
 class IncomparableError(ValueError):
-    """The two sweeps have nothing in common that could be compared; the message says what each has."""
+    """The two sweeps share nothing that can be compared; the message lists what each measured."""
 
 
 @dataclass(frozen=True)
@@ -33,36 +33,36 @@ class Change:
     before_s: Estimate
     after_s: Estimate
     comparison: Comparison
-    """The later sweep against the earlier one."""
+    """The later sweep compared with the earlier one."""
 
 
 @dataclass(frozen=True)
 class Changes:
-    """Everything that two sweeps have to say of each other."""
+    """The result of comparing two sweeps."""
 
     before: Sweep
     after: Sweep
     changes: tuple[Change, ...]
-    """Of each location that both measured, in the order of the first sweep: its lag, then its stages."""
+    """For each location that both measured, in the order of the first sweep: the lag, then the stages."""
     environment: Mapping[str, tuple[Any, Any]]
-    """What differs in the environments and the settings of the two, by its name."""
+    """Environment values and settings that differ, by name: (before, after)."""
     unmatched: tuple[str, ...]
-    """Locations that only one of the two measured, in words."""
+    """Sentences about locations that only one of the two measured."""
 
 
 def compare_sweeps(before: Sweep, after: Sweep) -> Changes:
-    """What changed from one sweep to another.
+    """Return what changed from one sweep to another.
 
     Raises:
-        IncomparableError: they have no location (of an experiment: no variant in the same location) in common that
-            both measured, or one that both have is of another size.
+        IncomparableError: no location (in an experiment: no variant in the same location) was measured by both, or a
+            shared location differs in size.
     """
     mine, theirs = _places(before), _places(after)
     common = [place for place in mine if place in theirs]
     if not common:
         raise IncomparableError(
             f"{before.plan.sweep_id} measured {_list(mine)}, {after.plan.sweep_id} measured {_list(theirs)}: "
-            "there is nothing that both did."
+            "there is nothing in common to compare."
         )
     for place in common:
         sizes = [(trials[0].asset_count, trials[0].partition_count) for trials in (mine[place], theirs[place])]
@@ -86,7 +86,7 @@ def compare_sweeps(before: Sweep, after: Sweep) -> Changes:
 
 
 def _places(sweep: Sweep) -> dict[str, list[Trial]]:
-    """The launches that count, by where and how they were launched."""
+    """Group the measured trials by location and, in an experiment, by variant."""
     variants = {variant.name: variant for variant in sweep.plan.variants}
     places: dict[str, list[Trial]] = {}
     for trial in sweep.trials:

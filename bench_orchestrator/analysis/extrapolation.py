@@ -1,8 +1,8 @@
-"""Launches measured in a location of one size, carried over to another size.
+"""Extrapolation of measured launches from a location of one size to another size.
 
-What grows with the number of assets is the loading of the definitions, in the run worker and again for every step.
-How much it grows is read from the fit of plain locations, as a factor, so that a remedy that takes a third off the
-loading takes a third off at any size. All other seconds of a launch stay as they were measured.
+Only loading the definitions grows with the number of assets, in the run worker and again in every step process. The
+fit of plain locations gives the growth as a factor. A remedy that removes a third of the loading therefore removes a
+third at any size. All other stages keep their measured durations.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,44 +18,44 @@ from bench_orchestrator.scenarios.experiments import Experiment
 from synthetic_locations.kinds import Executor
 
 SMALLEST = 200
-"""Assets below which the loading is too short to tell what of it grows: such a location is not carried over."""
+"""Assets below which loading is too short to separate its growth; smaller locations are not extrapolated."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """From the locations of an experiment to the user's size.
+    """The scale from the locations of an experiment to the user's size.
 
-    Every location is taken to be as many times larger as the baseline's has to be: 9,000 assets in three parts become
-    10,000 in three parts.
+    One factor, that of the baseline's location, applies to every location: 9,000 assets in three parts become 10,000
+    in three parts.
     """
 
     model: LagModel | None
     times: float
-    """The user's number of assets over that of the baseline's location; 1 to leave launches as they are."""
+    """The user's number of assets divided by that of the baseline's location; 1 leaves launches unchanged."""
 
     @classmethod
     def to(cls, assets: int, baseline_assets: int, experiment: Experiment, model: LagModel | None) -> "Scale":
-        """The scale of an experiment's launches; 1 where what it shows cannot, or need not, be carried over."""
+        """Return the scale for an experiment's launches; 1 if they cannot, or need not, be extrapolated."""
         fits = model is not None and baseline_assets >= SMALLEST and not experiment.flat
         return cls(model, assets / baseline_assets if fits else 1.0)
 
     def lag_s(self, trial: Trial, queued: bool) -> float:
-        """Its launch lag in seconds, with or without the wait in the queue."""
+        """Return the launch lag in seconds, with or without the queue wait."""
         return sum(self._stages_s(trial, queued).values())
 
     def start_s(self, trial: Trial) -> float:
-        """The seconds of it that a further step, one after the other, takes again: from the run's start to its own."""
+        """Return the seconds that each further sequential step adds: the time from the run's start to the step's."""
         stages_s = self._stages_s(trial, queued=False)
         return sum(stages_s[stage] for stage in INIT_STAGES)
 
     def later_s(self, trial: Trial) -> float | None:
-        """The seconds from its first step's start until all its work was done."""
+        """Return the seconds from the start of the first step until all work was done."""
         if trial.launch.work_us is None or trial.launch.time_to_code_us is None:
             return None
         return (trial.launch.work_us - trial.launch.time_to_code_us) / MICROSECONDS * self._growth(trial, *INIT_STAGES)
 
     def work_s(self, trial: Trial, queued: bool) -> float | None:
-        """Its seconds until all work was done, where each step that has a process loads the definitions in turn."""
+        """Return the seconds until all work was done; every step process loads the definitions again."""
         if trial.launch.work_us is None:
             return None
         measured_s = _measured_s(trial)
@@ -64,12 +64,12 @@ class Scale:
         return trial.launch.work_us / MICROSECONDS + sum(more_s.values()) + later_processes * more_s[Stage.STEP_LOAD]
 
     def _stages_s(self, trial: Trial, queued: bool) -> dict[Stage, float]:
-        """The seconds of each stage of its lag at the other size; none of the wait in the queue if not `queued`."""
+        """Return the seconds of each stage of the lag at the new size; the queue wait is 0 unless `queued`."""
         stages_s = _measured_s(trial)
         if not queued:
             stages_s[Stage.QUEUE_WAIT] = 0.0
         if self.model is not None and _has_forkserver(trial.location):
-            # A forkserver loads the definitions before it forks the step: beyond what a process takes to start.
+            # A forkserver loads the definitions during step boot: whatever exceeds a plain process start is loading.
             plain_s = self.model.stage_s(Stage.STEP_BOOT, trial.asset_count)
             loading_s = max(0.0, stages_s[Stage.STEP_BOOT] - plain_s)
             stages_s[Stage.STEP_BOOT] += loading_s * (self._growth(trial, Stage.STEP_LOAD) - 1)
@@ -85,23 +85,23 @@ class Scale:
 
 @dataclass(frozen=True)
 class CarriedSweep:
-    """An experiment's launches that count, carried over: their seconds by block, of each variant by its name."""
+    """An experiment's measured launches at the new size: seconds by block, for each variant."""
 
     sweep: Sweep
     scale: Scale
     queued: bool
-    """Whether the wait in the queue is part of them."""
+    """Whether the queue wait is included."""
 
     def lag_s(self, variant: str) -> Mapping[int, float]:
-        """The launch lags."""
+        """Return the launch lags."""
         return {block: self.scale.lag_s(trial, self.queued) for block, trial in self._trials(variant).items()}
 
     def work_s(self, variant: str) -> Mapping[int, float]:
-        """From the request until all work was done."""
+        """Return the times from the request until all work was done."""
         return _known(self._trials(variant), lambda trial: self.scale.work_s(trial, self.queued))
 
     def starts_s(self, variant: str, steps: int) -> Mapping[int, float]:
-        """The launch lags with the starts of further steps, one after the other."""
+        """Return the launch lags plus the starts of the further steps, one after the other."""
         lag_s = self.lag_s(variant)
         if steps == 1:
             return lag_s
@@ -109,7 +109,7 @@ class CarriedSweep:
         return {block: lag_s[block] + (steps - 1) * step_s[block] for block in lag_s.keys() & step_s.keys()}
 
     def _further_step_s(self, variant: str) -> Mapping[int, float]:
-        """What each further step takes: measured, where a variant launches several steps in the same location."""
+        """Return what each further step takes; measured if a variant launches several steps in the same location."""
         trials = self._trials(variant)
         variants = self.sweep.plan.variants
         one = next((known for known in variants if known.name == variant), None)
@@ -133,7 +133,7 @@ def _does_more(other: Variant, one: Variant) -> bool:
 
 
 def _measured_s(trial: Trial) -> dict[Stage, float]:
-    """The seconds of each stage of its lag; a stage that it did not have took none."""
+    """Return the seconds of each stage of the lag; 0 for a stage that the launch did not have."""
     return {stage: (trial.launch.stages_us.get(stage) or 0) / MICROSECONDS for stage in LAG_STAGES}
 
 

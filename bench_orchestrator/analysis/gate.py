@@ -1,7 +1,7 @@
-"""Is the launch lag under a limit? The answer that a CI pipeline waits for, and never a guess.
+"""Rulings for CI: whether the launch lag is under a limit.
 
-It rests on the interval of the median, not on the median: under the limit is what lies under it as a whole. What
-cannot be told is an answer of its own.
+A ruling uses the confidence interval of the median, not the median: a lag is under the limit only if its whole
+interval is. Undecided is a separate ruling.
 """
 
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ from bench_orchestrator.analysis.summary import Row
 from bench_orchestrator.analysis.wording import describe_outcomes
 
 CONFIDENCE = 0.95
-"""What an interval must cover for a ruling to rest on it; no interval of fewer than six launches does."""
+"""The coverage that an interval needs for a ruling; it takes at least `FEWEST_TRIALS` launches."""
 
 FEWEST_TRIALS = 6
 
 
 class Ruling(StrEnum):
-    """What is known about a median launch lag and a limit."""
+    """Where a median launch lag is relative to a limit."""
 
     UNDER = "under"
     OVER = "over"
@@ -27,18 +27,18 @@ class Ruling(StrEnum):
 
 @dataclass(frozen=True)
 class JudgedLocation:
-    """One location against the limit."""
+    """The ruling on one location."""
 
     row: Row
     ruling: Ruling
     reason: str
-    """Why nothing could be told; empty where something could."""
+    """Why the ruling is undecided; empty otherwise."""
 
 
 def judge(row: Row, max_lag_s: float) -> JudgedLocation:
-    """Under, if all trials were measured and the whole interval lies under the limit; over, if all of it lies over.
+    """Rule under if the whole interval is below the limit and no trial is missing, over if all of it is above.
 
-    A trial without a measurement may have been the slowest of all, so with one of them nothing is under a limit.
+    A trial without a measurement may have been the slowest, so one missing trial rules out `UNDER`.
     """
     lag_s = row.lag_s
     if lag_s is None or lag_s.low is None or lag_s.high is None or lag_s.coverage < CONFIDENCE:
@@ -58,7 +58,7 @@ def judge(row: Row, max_lag_s: float) -> JudgedLocation:
 
 
 def conclude(judgements: Iterable[JudgedLocation]) -> Ruling:
-    """Over, if any location is; under, if there are some and all of them are."""
+    """Return over if any location is over, under if all are under, else undecided; undecided without locations."""
     rulings = {judgement.ruling for judgement in judgements}
     if Ruling.OVER in rulings:
         return Ruling.OVER

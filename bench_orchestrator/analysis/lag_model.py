@@ -1,8 +1,8 @@
-"""What a launch is going to take in a code location of any size, from a sweep of locations of several sizes.
+"""A model that predicts the launch lag in a code location of any size from a sweep over several sizes.
 
-The launch lag is two things that have nothing to do with each other. One is a line in the number of assets, and is
-fitted. The other is the wait in the queue, which is chance: a request comes at any time of the daemon's interval, so
-the wait is even between nothing and one interval, and half an interval in the median, whatever the location.
+The launch lag has two independent parts. One is linear in the number of assets and is fitted. The other is the random
+queue wait. A request arrives at any time within the daemon's dequeue interval, so the wait is uniform from zero to one
+interval. Its median is half an interval in every location.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,30 +20,30 @@ from synthetic_locations.kinds import Dependencies
 from synthetic_locations.shape import Shape, parse_shape
 
 FITTED_SCENARIOS = ("assets-scaling", "all-locations", "quick")
-"""Those whose sweeps launch in locations of several sizes."""
+"""Scenarios that launch in locations of several sizes."""
 
 MIN_SIZES = 3
 MIN_SPAN = 250
-"""Assets from the smallest location to the largest: below that, a line shows the noise of starting processes."""
+"""Minimum difference in assets between the smallest and the largest location; below it the slope is mostly noise."""
 
 UNQUEUED_STAGES = tuple(stage for stage in LAG_STAGES if stage is not Stage.QUEUE_WAIT)
-"""Of the launch lag, those that are not chance."""
+"""The stages of the launch lag without the random queue wait."""
 
 _CIRCUMSTANCES = ("dagster", "python", "cpu_model", "cpu_count", "launcher", "storage")
-"""What sweeps must have in common with the latest to stand for today's deployment."""
+"""Environment values that a sweep must share with the latest one to describe today's deployment."""
 
 
 @dataclass(frozen=True)
 class LagModel:
-    """How long launches took in plain locations (assets without partitions, of Dagster's default executor) by size.
+    """The launch lag of plain locations by size: assets without partitions, with Dagster's default executor.
 
-    All seconds are medians: a single launch deviates by up to half a dequeue interval, and by its noise.
+    All predictions are medians, in seconds. A single launch deviates by up to half a dequeue interval plus noise.
     """
 
     plan: SweepPlan
-    """Of the sweep that it was made of."""
+    """The plan of the fitted sweep."""
     trials: tuple[Trial, ...]
-    """Measured, with every stage of the lag known, of at least `MIN_SIZES` sizes."""
+    """Measured trials with every stage of the lag known, in at least `MIN_SIZES` sizes."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -52,36 +52,36 @@ class LagModel:
 
     @property
     def dequeue_interval_s(self) -> float | None:
-        """The daemon's interval where this was measured; None without a queue."""
+        """The dequeue interval during the sweep; None without a queue."""
         interval_s = self.plan.environment.get("dequeue_interval_s")
         return None if interval_s is None else float(interval_s)
 
     @property
     def basis(self) -> str:
-        """What this rests on, in words."""
+        """The launches behind the model, in words."""
         smallest, *_, largest = self.sizes
         return f"{len(self.trials)} launches in locations of {smallest:,} to {largest:,} assets ({self.plan.sweep_id})"
 
     @cached_property
     def line(self) -> Fit:
-        """The launch lag without the queue wait, in seconds, by the number of assets."""
+        """The fitted launch lag without the queue wait, in seconds, by number of assets."""
         return self._fit(unqueued_s)
 
     @cached_property
     def bend(self) -> Bend | None:
-        """Where that line has a bend, if one is shown; predictions go by the straight line all the same."""
+        """The bend of that line, if one is shown; predictions use the straight line regardless."""
         return find_bend(*self._points(unqueued_s))
 
     def predict(self, assets: int, *, dequeue_interval_s: float | None, steps: int = 1) -> Prediction:
-        """The launch lag in seconds; with several steps, which start one after the other, the starts of all of them.
+        """Predict the launch lag in seconds; with several sequential steps, including the starts of all of them.
 
-        The interval is that of the fitted line at this size, widened by what is not known of the daemon's own share
-        of the wait. It is where the median of many launches lies, if the line goes on as it was measured: it says
-        nothing about another machine, heavier assets, or a daemon that has other runs to launch.
+        The interval is that of the fitted line at this size, widened by the uncertainty of the daemon's own share of
+        the wait. It is for the median of many launches, provided that the line continues as measured. It does not
+        cover another machine, heavier assets, or a daemon that is busy with other runs.
 
         Args:
             dequeue_interval_s: the daemon's interval; None without a queue.
-            steps: how many processes start before the last step begins, its predecessors' computing not counted.
+            steps: step processes that start before the last step begins; the steps' own computing is not counted.
         """
         further = steps - 1
         line = self._fit(lambda trial: unqueued_s(trial) + further * stages_s(trial, INIT_STAGES)).predict(assets)
@@ -94,7 +94,7 @@ class LagModel:
         )
 
     def predict_stages(self, assets: int, *, dequeue_interval_s: float | None) -> dict[Stage, Estimate]:
-        """The median of each stage of the lag, in seconds, with its interval. Medians do not add up."""
+        """Predict the median of each stage of the lag in seconds. Medians do not add up."""
         least_s, most_s = self._queue_s(dequeue_interval_s)
         wait = Estimate((least_s + most_s) / 2, least_s, most_s, 1.0, len(self.trials))
         return {
@@ -103,9 +103,9 @@ class LagModel:
         }
 
     def largest(self, limit_s: float, *, dequeue_interval_s: float | None) -> Estimate | None:
-        """The most assets with which the predicted launch lag stays within the limit; None where nothing bounds them.
+        """Return the most assets for which the predicted launch lag is within the limit; None if unbounded.
 
-        The interval holds that number as often as the interval of `predict` holds the lag.
+        The interval covers that number as often as the interval of `predict` covers the lag.
         """
         least_s, most_s = self._queue_s(dequeue_interval_s)
         middle, cautious, bold = (
@@ -122,11 +122,11 @@ class LagModel:
         )
 
     def stage_s(self, stage: Stage, assets: float) -> float:
-        """The seconds on the line of a stage; none where the line is below zero."""
+        """Return the fitted seconds of a stage, clamped at zero."""
         return max(0.0, self._stage_lines[stage].predict(assets).value)
 
     def growth(self, stages: Sequence[Stage], of: float, to: float) -> float:
-        """By what factor these stages together grow from one size to the other; 1 where they take nothing at first."""
+        """Return the factor by which these stages together grow between two sizes; 1 if they take no time at first."""
         before_s, after_s = (sum(self.stage_s(stage, size) for stage in stages) for size in (of, to))
         return after_s / before_s if before_s else 1.0
 
@@ -141,11 +141,11 @@ class LagModel:
         return [float(trial.asset_count) for trial in self.trials], [quantity(trial) for trial in self.trials]
 
     def _queue_s(self, interval_s: float | None) -> tuple[float, float]:
-        """The least and the most that the median wait in the queue can be.
+        """Return the lower and the upper bound of the median queue wait, in seconds.
 
-        Waits are even between the daemon's own share and that plus its interval. So its share is at most the
-        shortest wait, and at least what the longest ones exceed the interval by; the nine in ten that are shorter
-        are asked, as a run that another one held up would count for the daemon.
+        Waits are uniform between the daemon's own share and that share plus one interval. So the share is at most the
+        shortest wait, and at least the amount by which the longest wait exceeds the interval. The 90th percentile
+        stands for the longest wait: a run held up by another one would otherwise count as the daemon's share.
         """
         if interval_s is None:
             return 0.0, 0.0
@@ -156,9 +156,9 @@ class LagModel:
 
 
 def fit_lags(sweeps: Iterable[Sweep]) -> LagModel | None:
-    """The model of the sweep with the largest location, the latest of several; None where no sweep will do.
+    """Fit the sweep with the largest location, the latest if several tie; None if no sweep is suitable.
 
-    Only sweeps under the circumstances of the latest are considered: the same versions, CPU, launcher and storage.
+    Only sweeps with the versions, CPU, launcher and storage of the latest are considered.
     """
     models = [model for sweep in sweeps if (model := _model(sweep)) is not None]
     if not models:
@@ -171,15 +171,15 @@ def fit_lags(sweeps: Iterable[Sweep]) -> LagModel | None:
 def predict_lags(
     sweeps: Iterable[Sweep], sizes: Mapping[str, int], dequeue_interval_s: float | None
 ) -> dict[str, Prediction]:
-    """The launch lag in seconds to expect of each side of an experiment, before it is measured.
+    """Predict the launch lag in seconds of each side of an experiment before it is measured.
 
     Args:
-        sizes: the number of assets of the location of each side, by any name; a location that differs from the
-            model's in more than its size (executor, imports, structure) is not to be predicted from them.
-        dequeue_interval_s: the interval of the daemon that will launch them; None without a queue.
+        sizes: assets in the location of each side, by side. The location may differ from the model's in size only,
+            not in executor, imports or structure.
+        dequeue_interval_s: the interval of the daemon that will launch the runs; None without a queue.
 
     Returns:
-        By the same names; empty where no sweep so far will do.
+        Predictions by side; empty if no sweep is suitable yet.
     """
     model = fit_lags(sweeps)
     if model is None:
@@ -188,9 +188,9 @@ def predict_lags(
 
 
 def comparable_sizes(variants: Iterable[Variant]) -> dict[str, int]:
-    """The assets of the locations of those variants that differ from a model's in their size alone, by their names.
+    """Return the asset counts, by variant, of the variants that differ from the model's locations in size only.
 
-    Being a part of a split location, with the few dependencies that cross it, counts for nothing.
+    Being part of a split location, with its few cross-location dependencies, does not count as a difference.
     """
     sizes = {}
     for variant in variants:
@@ -204,13 +204,13 @@ def comparable_sizes(variants: Iterable[Variant]) -> dict[str, int]:
 
 
 def is_plain(location: str) -> bool:
-    """Whether a location is one of those that a model is made of: assets, and nothing else about them."""
+    """Return whether a location is plain: it has assets and no other feature, as the model requires."""
     shape = shape_of(location)
     return shape is not None and shape == Shape(shape.assets)
 
 
 def shape_of(location: str) -> Shape | None:
-    """The shape of a synthetic location; None of any other."""
+    """Return the shape of a synthetic location; None for any other location."""
     try:
         return parse_shape(location)
     except ValueError:
@@ -224,7 +224,7 @@ def _unsplit(shape: Shape) -> Shape:
 
 
 def unqueued_s(trial: Trial) -> float:
-    """The launch lag without the wait in the queue, in seconds."""
+    """Return the launch lag without the queue wait, in seconds."""
     return stages_s(trial, UNQUEUED_STAGES)
 
 
@@ -249,5 +249,5 @@ def _circumstances(plan: SweepPlan) -> list[Any]:
 
 
 def stages_s(trial: Trial, stages: Iterable[Stage]) -> float:
-    """The seconds of these stages together; one that the launch did not have took none."""
+    """Return the total seconds of these stages; a stage that the launch did not have counts as 0."""
     return sum(trial.launch.stages_us.get(stage) or 0 for stage in stages) / MICROSECONDS

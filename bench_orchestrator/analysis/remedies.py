@@ -1,8 +1,7 @@
-"""The remedies of all experiments in one order: what each saves per launch at the user's size, and what it costs.
+"""The remedies of all experiments, ranked by what each saves per launch at the user's size, with their costs.
 
-Each is judged by the launches of its experiment, block by block as they were launched, after every single one has
-been carried over to the user's size (`scaling`). The wait in the queue is chance and is left out, unless the remedy is
-about the queue.
+A remedy is judged by its experiment's launches, compared within blocks. Each launch is first extrapolated to the
+user's size (`extrapolation`). The queue wait is random and is left out, unless the remedy is about the queue.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,45 +24,45 @@ _Samples = Mapping[int, float]
 
 @dataclass(frozen=True)
 class RankedRemedy:
-    """A remedy with what it saves per launch at the user's size, as far as that was measured here."""
+    """A remedy with its saving per launch at the user's size, if it was measured here."""
 
     remedy: Remedy
     experiment: str
     missing: str
-    """Why it has no figures, and what to do about it; empty where it has."""
+    """Why there are no figures, and how to get them; empty if there are."""
     quantity: str = ""
-    """What it shortens: the launch lag, that and the starts of further steps, or the time until all work is done."""
+    """What it shortens: the launch lag, the lag plus further steps' starts, or the time until all work is done."""
     against: str = ""
-    """The side of the experiment that it is compared with: where you are today, if it is to save you this."""
+    """The side of the experiment that it is compared with: the setup to which the saving applies."""
     saved_s: Estimate | None = None
-    """Seconds per launch; positive is good."""
+    """Seconds saved per launch; positive is faster."""
     at_assets: int = 0
-    """The size of location that it is saved in: the user's, or that of the measurement where no more can be said."""
+    """The location size of the saving: the user's, or the measured one if it was not extrapolated."""
     verdict: Verdict | None = None
     lag_s: Prediction | None = None
-    """The launch lag to expect with it at the user's size, of a location that is otherwise as the model's."""
+    """The predicted launch lag with the remedy, at the user's size, in a location otherwise like the model's."""
     measured_at: str = ""
-    """What it was measured with, and whether it was carried over to the user's size."""
+    """The measured size and selection, and whether the result was extrapolated to the user's size."""
     costs: tuple[str, ...] = ()
-    """Those that were measured and are no noise, in sentences; beside `Remedy.costs`."""
+    """Sentences about measured costs beyond the noise; in addition to `Remedy.costs`."""
     sweep_id: str = ""
 
     @property
     def helps(self) -> bool:
-        """Whether it is shown to save anything."""
+        """Whether a saving is shown."""
         return self.verdict is Verdict.FASTER
 
 
 def rank_remedies(
     evaluations: Sequence[Evaluation], model: LagModel | None, assets: int, steps: int = 1
 ) -> tuple[RankedRemedy, ...]:
-    """Every remedy that there is: first those shown to help, the largest saving first; last those not measured here.
+    """Rank every remedy: those shown to help first, the largest saving first; those not measured here last.
 
     Args:
         evaluations: at most one of each experiment.
-        model: what carries measurements over to another size; without one they stay at their own, and say so.
-        assets: in the user's code location.
-        steps: how many processes the user's runs start one after the other.
+        model: extrapolates measurements to the user's size; without it they keep their measured size.
+        assets: number of assets in the user's code location.
+        steps: step processes that the user's runs start one after the other.
     """
     by_name = {evaluation.experiment.name: evaluation for evaluation in evaluations}
     ranked = [
@@ -83,7 +82,7 @@ def _order(ranked: RankedRemedy) -> tuple[bool, bool, float]:
 
 @dataclass(frozen=True)
 class _Judge:
-    """What one experiment says of its remedies."""
+    """Judges the remedies of one experiment."""
 
     evaluation: Evaluation
     model: LagModel | None
@@ -91,7 +90,7 @@ class _Judge:
     steps: int
 
     def judge(self, remedy: Remedy) -> RankedRemedy:
-        """What the remedy is worth here."""
+        """Return the remedy with its measured saving and costs, or with the reason why there are none."""
         side = self._find(remedy.variant)
         baseline = self._baseline(side) if side else None
         if side is None or baseline is None:
@@ -129,18 +128,18 @@ class _Judge:
         return self.evaluation.experiment.name
 
     def _find(self, name: str | None) -> Side | None:
-        """The side of that name, if any of its launches counts."""
+        """Return the side of that name if it has a measured launch."""
         return next((side for side in self.evaluation.sides if side.name == name and side.n), None)
 
     def _baseline(self, side: Side) -> Side | None:
-        """What a side is compared with. A remedy that is the baseline itself is the end of the side next to it."""
+        """Return what a side is compared with; for a baseline, the first measured side that is compared with it."""
         if side.baseline is not None:
             return self._find(side.baseline)
         others = (other for other in self.evaluation.sides if other.baseline == side.name and not other.is_again)
         return next((other for other in others if other.n), None)
 
     def _lag_with(self, side: Side, baseline: Side, scale: Scale) -> Prediction | None:
-        """The lag that the model predicts, less what the side takes off the one that is as the model's locations."""
+        """Return the predicted lag plus the side's difference from the side that matches the model's locations."""
         if self.model is None:
             return None
         plain = self._find(_plain_variant(self.evaluation, baseline))
@@ -151,7 +150,7 @@ class _Judge:
         return _moved(predicted, compared.difference) if compared and plain is not side else predicted
 
     def _other_queue(self, side: Side, baseline: Side) -> str:
-        """Why a remedy of the queue says nothing of this deployment's queue; empty where it does."""
+        """Return why a queue remedy does not apply to this deployment's queue; empty if it does."""
         if self.model is None or not _is_about_the_queue(side, baseline):
             return ""
         plan = self.evaluation.sweep.plan
@@ -163,26 +162,26 @@ class _Judge:
         return f"measured with runs dequeued {_how_often(there_s)}; here they are {_how_often(here_s)}"
 
     def _asset_count(self, side: Side) -> int:
-        """Of the first location that it was measured in."""
+        """Return the assets of the first location that the side was measured in."""
         trials = self.evaluation.sweep.trials
         return next(trial.asset_count for trial in trials if trial.measured and trial.variant == side.name)
 
     def _reach(self, count: int, scale: Scale) -> tuple[bool, str]:
-        """Whether what was measured with so many assets says something of the user's number, and how, in words."""
+        """Return whether a measurement with `count` assets holds at the user's size, and how, in words."""
         if count == self.assets:
             return True, ""
         if scale.times != 1:
-            return True, f"; carried over to {self.assets:,}"
+            return True, f"; extrapolated to {self.assets:,}"
         if self.evaluation.experiment.flat:
             return True, "; the same at any size"
-        return False, f"; not carried over to {self.assets:,}"
+        return False, f"; not extrapolated to {self.assets:,}"
 
     def _costs(self, side: Side, baseline: Side) -> Iterator[str]:
-        """What the side takes more or less of, where that is no noise."""
+        """Yield the resources that the side uses more or less of, beyond the noise."""
         several = len(side.variant.locations) != len(baseline.variant.locations)
         if several and side.server_bytes and baseline.server_bytes:
             together, alone = (f"{size / MEBIBYTE:,.0f} MiB" for size in (side.server_bytes, baseline.server_bytes))
-            yield f"code servers hold {together} together, against {alone}"
+            yield f"all code servers together use {together}, against {alone}"
         arm = self._find(again(baseline.name))
         for measure in self.evaluation.measures:
             if measure.name not in _COST_MEASURES or (several and measure.name == "code_server_bytes"):
@@ -205,9 +204,9 @@ def _not_measured(remedy: Remedy, experiment: str) -> RankedRemedy:
 
 
 def _plain_variant(evaluation: Evaluation, baseline: Side) -> str:
-    """The side that is as the locations of a model are: a plain location, else what all others are compared with.
+    """Return the side that matches the model's locations: one in a plain location, else the first variant.
 
-    Where there are several baselines, it is the one given, if it is plain.
+    With several baselines it is the given one, if that is plain.
     """
     variants = evaluation.experiment.scenario.variants
     of_several = [baseline.variant] if baseline.variant.against == baseline.name else []
@@ -224,7 +223,7 @@ def _how_often(interval_s: float | None) -> str:
 
 
 def _compare(side: _Samples, baseline: _Samples, noise: _Samples | None) -> Comparison | None:
-    """The comparison of what shares a block; None where nothing does."""
+    """Compare the samples that share a block; None if none do."""
     return compare(side, baseline, noise) if side.keys() & baseline.keys() else None
 
 
@@ -234,7 +233,7 @@ def _negated(estimate: Estimate) -> Estimate:
 
 
 def _moved(predicted: Prediction, difference: Estimate) -> Prediction:
-    """A prediction with a difference added to it, and their intervals' ends likewise; but no time is below zero."""
+    """Add a difference to a prediction, end by end of their intervals, clamped at zero."""
 
     def total(end: float | None, by: float | None) -> float | None:
         return None if end is None or by is None else max(0.0, end + by)

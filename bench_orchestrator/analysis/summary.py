@@ -1,7 +1,7 @@
-"""Launches -> the numbers that charts, reports, the terminal and asset metadata all show.
+"""Summary statistics of a sweep, shared by charts, reports, the terminal and asset metadata.
 
-Owned here so that they cannot disagree: which launches count, how locations and variants are ordered, what a
-stacked bar stands for. Pure functions over rows; seconds come out (`_s`), because from here on a person reads them.
+This module decides which launches count, how locations and variants are ordered, and what a stacked bar shows, so
+that all outputs agree. Pure functions; durations come out in seconds (`_s`).
 """
 
 from collections import Counter, defaultdict
@@ -30,40 +30,39 @@ LAG_STAGES = (*QUEUE_STAGES, *INIT_STAGES)
 
 @dataclass(frozen=True)
 class MedianLaunch:
-    """The launch with the median lag: its pieces, in seconds.
+    """The launch with the median lag, in pieces (seconds). For an even number, the mean of the two middle launches.
 
-    Medians do not add up, so a bar stacked from stage medians shows a launch that never happened, and ends
-    beside the median lag. The pieces of the median launch do add up, to exactly the median lag. Of an even
-    number of launches it is the mean of the two middle ones.
+    Medians do not add up: a bar stacked from stage medians does not end at the median lag. The pieces of the median
+    launch add up to exactly the median lag.
     """
 
     queue_s: float
     init_s: float
     lag_s: float
     pieces_s: Mapping[Piece, float]
-    """The stages, with worker boot in its pieces where these are known. Unknown stages are left out: those before the
-    queue, of a run whose request was not recorded."""
+    """Seconds of each stage, with worker boot split into its pieces if they are known. Unknown stages are left out,
+    such as those before the queue if the request was not recorded."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a sweep says about one code location, or about one variant of an experiment; durations in seconds.
+    """The results for one code location, or for one variant of an experiment; durations in seconds.
 
-    A figure that no launch showed is None. A location without a single success is a row like any other.
+    A figure without a measurement is None. A location without a single success still has a row.
     """
 
     location: str
-    """Where it was launched; several, of an experiment's variant, with commas between."""
+    """The location; for a variant, all of its locations, separated by commas."""
     variant: str
     label: str
-    """An experiment's variant; else the location's name, with the variant where the rows have several."""
+    """The variant of an experiment; else the location, with the variant if the rows have several."""
     size: str
-    """A location's size in words: `2,000 assets`; empty for a variant, whose locations the experiment names."""
+    """The location's size in words: `2,000 assets`; empty for a variant, as the experiment names its locations."""
     asset_count: int
     partition_count: int
     warmups: int
     outcomes: Mapping[Outcome, int]
-    """How the trials ended that are not warm-ups; every outcome is a key."""
+    """How many trials had each outcome, warm-ups left out; every outcome is a key."""
     warmup_outcomes: Mapping[Outcome, int]
     queue_s: Estimate | None
     init_s: Estimate | None
@@ -72,13 +71,13 @@ class Row:
     stages_s: Mapping[Stage, Estimate | None]
     """The median of each stage. They do not sum to the median lag; `median_launch` does."""
     boot_s: Mapping[BootStage, Estimate]
-    """The median of each piece of worker boot; empty where it is whole."""
+    """The median of each piece of worker boot; empty if it is not split."""
     kubernetes_s: Estimate | None
-    """The median of Kubernetes' own part; None where worker boot is whole."""
+    """The median time that Kubernetes itself takes; None if worker boot is not split."""
     kubernetes_percent: Estimate | None
-    """The median share of that part in the lag."""
+    """The median share of that time in the lag."""
     shares_percent: Mapping[Stage, Estimate | None]
-    """The median share that each stage of the lag has in it."""
+    """The median share of each stage in the lag."""
     lags_s: tuple[float, ...]
     """Every measured lag, ascending."""
     inits_s: tuple[float, ...]
@@ -86,27 +85,27 @@ class Row:
     median_launch: MedianLaunch | None
 
     def piece_s(self, piece: Piece) -> Estimate | None:
-        """The median of a stage, or of a piece of worker boot."""
+        """Return the median of a stage or of a piece of worker boot."""
         return self.stages_s[piece] if isinstance(piece, Stage) else self.boot_s.get(piece)
 
     @property
     def n(self) -> int:
-        """Launches that count in the statistics."""
+        """Launches included in the statistics."""
         return self.outcomes[Outcome.OK]
 
     @property
     def trials(self) -> int:
-        """Trials that were to count in the statistics: all but the warm-ups."""
+        """Trials planned for the statistics: all but the warm-ups."""
         return sum(self.outcomes.values())
 
     @property
     def failures(self) -> dict[Outcome, int]:
-        """The outcomes other than ok that occurred, warm-ups left out."""
+        """The counts of outcomes other than ok that occurred, warm-ups left out."""
         return {outcome: count for outcome, count in self.outcomes.items() if count and outcome is not Outcome.OK}
 
     @property
     def coverage(self) -> float | None:
-        """The least true coverage among the intervals of queue, init and lag; None without an interval."""
+        """The lowest actual coverage of the intervals of queue, init and lag; None without an interval."""
         intervals = [e for e in (self.queue_s, self.init_s, self.lag_s) if e is not None and e.low is not None]
         return min((e.coverage for e in intervals), default=None)
 
@@ -118,10 +117,10 @@ class Row:
 
 
 def sweep_rows(sweep: Sweep, *, in_turn: bool = True) -> tuple[Row, ...]:
-    """One row for each variant of an experiment, in the plan's order; for each location of any other sweep.
+    """Return a row for each variant of an experiment, in the plan's order, or for each location of another sweep.
 
     Args:
-        in_turn: whether to include the variants that are launched in turn, and not compared.
+        in_turn: whether to include the variants that are launched in turn and not compared.
     """
     if not sweep.plan.variants:
         return location_rows(sweep.trials)
@@ -145,7 +144,7 @@ def sweep_rows(sweep: Sweep, *, in_turn: bool = True) -> tuple[Row, ...]:
 
 
 def location_rows(trials: Iterable[Trial]) -> tuple[Row, ...]:
-    """One row for each location and variant, ordered by assets, then partitions, then name, then variant."""
+    """Return a row for each location and variant, ordered by assets, then partitions, then name, then variant."""
     groups: defaultdict[tuple[int, int, str, str], list[Trial]] = defaultdict(list)
     for trial in trials:
         key = (trial.asset_count, trial.partition_count, trial.location, trial.variant)
@@ -166,16 +165,16 @@ def location_rows(trials: Iterable[Trial]) -> tuple[Row, ...]:
 
 
 def shared_environment(plan: SweepPlan) -> dict[str, Any]:
-    """What the deployments of a sweep have in common."""
+    """Return the environment values that all deployments of a sweep share."""
     others = plan.environments.values()
     return {name: value for name, value in plan.environment.items() if all(e.get(name) == value for e in others)}
 
 
 def lag_fits(trials: Iterable[Trial]) -> dict[str, Fit]:
-    """The line through launch lag (ms) against number of assets, by variant: its slope is ms per asset.
+    """Fit launch lag (ms) against number of assets, by variant: the slope is in ms per asset.
 
-    Only locations without partitions take part, so that nothing but the number of assets differs. A variant
-    with fewer than two sizes has no line and is left out.
+    Only locations without partitions are used, so that nothing but the number of assets differs. Variants with fewer
+    than two sizes are left out.
     """
     points: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for trial in trials:
@@ -234,7 +233,7 @@ def _row(
 
 
 def _describe_size(asset_count: int, partition_count: int) -> str:
-    """`2,000 assets`, `10 assets` times `10,000 partitions`."""
+    """Describe a size: `2,000 assets`, or `10 assets` times `10,000 partitions`."""
     counts = [(asset_count, "asset"), (partition_count, "partition")]
     words = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
     return " \N{MULTIPLICATION SIGN} ".join(words)
@@ -264,13 +263,13 @@ def _kubernetes_us(trial: Trial) -> int | None:
 
 
 def _median_percent(parts_us: Iterable[tuple[int | None, int | None]]) -> Estimate | None:
-    """The median share of the first of each two in the second."""
+    """Return the median of part / whole in percent, over pairs of durations."""
     shares = [100 * part / whole for part, whole in parts_us if part is not None and whole]
     return median(shares) if shares else None
 
 
 def _median_launch(by_lag: Sequence[Trial]) -> MedianLaunch | None:
-    """The median of launches that are sorted by their lag and all have one."""
+    """Return the median launch of trials that are sorted by lag and all have one."""
     if not by_lag:
         return None
     middle = by_lag[(len(by_lag) - 1) // 2 : len(by_lag) // 2 + 1]
@@ -295,7 +294,7 @@ def _median_launch(by_lag: Sequence[Trial]) -> MedianLaunch | None:
 
 
 def _pieces_us(trial: Trial, *, split: bool) -> dict[Piece, int | None]:
-    """What a launch's bar is stacked from."""
+    """Return the pieces that a launch's bar is stacked from."""
     whole = (Stage.WORKER_BOOT,) if split else ()
     stages: dict[Piece, int | None] = {stage: us for stage, us in trial.launch.stages_us.items() if stage not in whole}
     boot: dict[Piece, int | None] = {stage: trial.launch.boot_us[stage] for stage in trial.launch.boot_us if split}

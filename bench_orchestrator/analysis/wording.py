@@ -1,7 +1,7 @@
-"""The numbers of a sweep -> the sentences that state them, each with its interval.
+"""Sentences that state a sweep's findings, each with its confidence interval.
 
-A chart's title and a report's first line make the same claim, so it is worded once, here. No claim is made
-without an interval: where there is none, the sentence says so.
+A chart's title and a report's first line make the same claim, so both use the sentence from here. A number without an
+interval is marked as such.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ NOTHING_MEASURED = "No measured launches"
 
 
 def span(rows: Sequence[Row]) -> str:
-    """The median launch lag of the first and the last location that have one."""
+    """State the median launch lag of the first and the last location that have one."""
     measured = [row for row in rows if row.lag_s is not None]
     if not measured:
         return NOTHING_MEASURED
@@ -24,7 +24,7 @@ def span(rows: Sequence[Row]) -> str:
 
 
 def growth(fits: Mapping[str, Fit]) -> str:
-    """By how many ms per asset the lag grows; one sentence for each variant that has a line."""
+    """State by how many ms per asset the lag grows; one sentence for each fitted variant."""
     if not fits:
         return "Too few sizes measured to say how launch lag grows"
     sentences = [_growth(fit.slope) for fit in fits.values()]
@@ -34,7 +34,7 @@ def growth(fits: Mapping[str, Fit]) -> str:
 
 
 def dominance(rows: Sequence[Row]) -> str:
-    """The stage that takes most of the launch lag where the most assets were measured."""
+    """State which stage takes most of the launch lag in the location with the most assets."""
     largest = largest_measured(rows)
     if largest is None or largest.dominant_stage is None:
         return NOTHING_MEASURED
@@ -44,7 +44,7 @@ def dominance(rows: Sequence[Row]) -> str:
 
 
 def dominance_in_seconds(rows: Sequence[Row]) -> str:
-    """The same, and how long that stage takes there."""
+    """State the same as `dominance`, and how long that stage takes."""
     largest = largest_measured(rows)
     if largest is None or largest.dominant_stage is None:
         return NOTHING_MEASURED
@@ -53,7 +53,7 @@ def dominance_in_seconds(rows: Sequence[Row]) -> str:
 
 
 def kubernetes(rows: Sequence[Row]) -> str:
-    """Kubernetes' own part of the launch lag where the most assets were measured; empty where none is known."""
+    """State how much of the launch lag Kubernetes takes in the location with the most assets; empty if unknown."""
     largest = largest_measured(rows)
     if largest is None or largest.kubernetes_s is None:
         return ""
@@ -63,12 +63,12 @@ def kubernetes(rows: Sequence[Row]) -> str:
 
 
 def comparison(rows: Sequence[Row]) -> str:
-    """The most assets against the most partitions: which costs more, if their intervals lie apart."""
+    """Compare the most assets with the most partitions: state which costs more if their intervals do not overlap."""
     measured = [row for row in rows if row.lag_s is not None]
     plain = [row for row in measured if not row.partition_count]
     partitioned = [row for row in measured if row.partition_count]
     if not plain or not partitioned:
-        return "Nothing to compare: launches of partitioned and of unpartitioned assets are needed"
+        return "Nothing to compare: this needs launches of both partitioned and unpartitioned assets"
     sides = [
         (row.lag_s, row.size)
         for row in (
@@ -86,7 +86,7 @@ def comparison(rows: Sequence[Row]) -> str:
 
 
 def tally(rows: Sequence[Row]) -> str:
-    """How many trials ended well, and how the others ended; warm-ups left out."""
+    """State how many trials succeeded and how the others ended; warm-ups are left out."""
     trials = sum(row.trials for row in rows)
     failures = {outcome: sum(row.failures.get(outcome, 0) for row in rows) for outcome in Outcome}
     failed = sum(failures.values())
@@ -98,12 +98,12 @@ def tally(rows: Sequence[Row]) -> str:
 
 
 def largest_measured(rows: Sequence[Row]) -> Row | None:
-    """The measured location with the most assets."""
+    """Return the measured location with the most assets."""
     return max((row for row in rows if row.lag_s is not None), key=lambda row: row.asset_count, default=None)
 
 
 def quote(name: str) -> str:
-    """The name of an experiment's side in a sentence: some would be taken for words of it."""
+    """Quote the name of an experiment's side, as some names read like ordinary words in a sentence."""
     return f"\N{LEFT SINGLE QUOTATION MARK}{name}\N{RIGHT SINGLE QUOTATION MARK}"
 
 
@@ -115,11 +115,12 @@ def describe_estimate(
     *,
     signed: bool = False,
 ) -> str:
-    """The value with its interval, `28.0 s [27.1, 31.0]`; where there is none it says so.
+    """Format a value with its interval: `28.0 s [27.1, 31.0]`.
 
     Args:
-        digits: behind the point; None for as many as make three figures.
-        signed: whether it is a difference, whose sign is always shown.
+        digits: decimal places; None for three significant digits.
+        no_interval: shown in place of a missing interval.
+        signed: whether to always show the sign, as for a difference.
     """
     if estimate is None:
         return "not measured"
@@ -132,7 +133,7 @@ def describe_estimate(
 
 
 def digits_of(numbers: Sequence[float]) -> int:
-    """How many digits behind the point make three figures of the largest of them; none for whole numbers."""
+    """Return the decimal places that give the largest number three significant digits; 0 for whole numbers."""
     if all(number == int(number) for number in numbers):
         return 0
     largest = max(abs(number) for number in numbers)
@@ -140,18 +141,18 @@ def digits_of(numbers: Sequence[float]) -> int:
 
 
 def span_of(numbers: Sequence[int]) -> str:
-    """`5`, or `3` to `5` joined by a dash where they differ."""
+    """Format a range: `5`, or `3` and `5` joined by a dash if they differ."""
     low, high = min(numbers, default=0), max(numbers, default=0)
     return str(low) if low == high else f"{low}\N{EN DASH}{high}"
 
 
 def describe_outcomes(outcomes: Mapping[Outcome, int]) -> str:
-    """The outcomes that occurred: `2 failed, 1 timed out`."""
+    """List the outcomes that occurred: `2 failed, 1 timed out`."""
     return ", ".join(f"{count} {describe_outcome(outcome)}" for outcome, count in outcomes.items() if count)
 
 
 def describe_outcome(outcome: Outcome) -> str:
-    """The name a person reads: `timed out`."""
+    """Return an outcome in words: `timed out`."""
     return outcome.value.replace("_", " ")
 
 
@@ -160,7 +161,7 @@ def _where(row: Row) -> str:
 
 
 def _growth(slope: Estimate) -> str:
-    """The slope, in ms per asset, as a sentence."""
+    """State the slope, which is in ms per asset."""
     amount = describe_estimate(slope, "ms per asset", digits=2)
     if slope.low is not None and slope.low > 0:
         return f"Launch lag grows by {amount}"

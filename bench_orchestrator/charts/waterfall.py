@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench_orchestrator.charts import canvas, marks
-from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.runs import StepSpan
-from bench_orchestrator.waterfall.layout import Sample, Waterfall, describe_us, excerpt, headline, remarks
+from bench_orchestrator.waterfall.layout import Sample, Waterfall, excerpt, headline, remarks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,10 +12,10 @@ from bench_orchestrator.defs.charts import publish
 from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.model.content import Content
-from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.results.queries import latest_sweep
 from bench_orchestrator.sources.instance import get_run
-from bench_orchestrator.waterfall.layout import Sample, Waterfall, describe_us, headline
+from bench_orchestrator.waterfall.layout import Sample, Waterfall, headline
 from bench_orchestrator.waterfall.lookup import find_median, find_runs
 
 _NAME = "launch_timeline"

@@ -85,7 +85,7 @@ def find_cgroup_parent(
     """
     if not membership.exists():
         raise DeploymentError(
-            f"CPU limits need the cgroups of Linux, and this is {platform.system()}: run it in a Linux container."
+            f"CPU limits need Linux cgroups, and this is {platform.system()}. Run it in a Linux container."
         )
     reason = (
         f"CPU limits need a cgroup hierarchy with a CPU controller, and there is none in {mount}: "
@@ -105,7 +105,7 @@ def find_cgroup_parent(
 def create_recorded(parent: CgroupParent, name: str, cpus: float, directory: Path) -> Path:
     """Make a cgroup that `remove_recorded` removes. Raises DeploymentError if there cannot be such a limit."""
     if cpus < _LEAST_CPUS:
-        raise DeploymentError(f"A limit of {cpus:g} CPUs is not possible; the least is {_LEAST_CPUS:g}.")
+        raise DeploymentError(f"A limit of {cpus:g} CPUs is not possible; the minimum is {_LEAST_CPUS:g}.")
     with (directory / _RECORD).open("a") as record:
         record.write(f"{parent.folder / name}\n")
     try:

@@ -20,7 +20,7 @@ def instance_home(home: Path, postgres_url: str | None) -> Path:
     """The folder to have as DAGSTER_HOME; it is made where it is for PostgreSQL.
 
     Raises:
-        DeploymentError: the URL is none, or the home's dagster.yaml says itself where runs and events are kept.
+        DeploymentError: the URL is invalid, or the home's dagster.yaml already configures the storage.
     """
     if not postgres_url:
         return home
@@ -29,8 +29,8 @@ def instance_home(home: Path, postgres_url: str | None) -> Path:
     config = (yaml.safe_load(configured.read_text()) if configured.exists() else None) or {}
     if named := [key for key in _STORAGES if key in config]:
         raise DeploymentError(
-            f"{configured} says itself where runs and events are kept ({', '.join(named)}). Take that out, or leave "
-            f"out --postgres and {settings.POSTGRES_URL}."
+            f"{configured} already configures where runs and events are kept ({', '.join(named)}). Remove that, or do "
+            f"without --postgres and {settings.POSTGRES_URL}."
         )
     # The URL may hold a password: it stays in the environment, as Dagster writes this into command lines.
     config["storage"] = {"postgres": {"postgres_url": {"env": settings.POSTGRES_URL}}}
@@ -42,12 +42,12 @@ def instance_home(home: Path, postgres_url: str | None) -> Path:
 
 
 def check_url(postgres_url: str) -> None:
-    """Raises DeploymentError where this is not the URL of a database on PostgreSQL that can be used."""
+    """Raise DeploymentError unless this is the URL of a PostgreSQL database that can be used."""
     parts = urlsplit(postgres_url)
     if not parts.scheme.startswith("postgresql") or not parts.path.strip("/"):
         raise DeploymentError(
-            f"{without_password(postgres_url)!r} is not the URL of a database on PostgreSQL. "
-            "Give one like postgresql://user:password@host:5432/database."
+            f"{without_password(postgres_url)!r} is not the URL of a PostgreSQL database. "
+            "Example: postgresql://user:password@host:5432/database"
         )
     import psycopg2  # deferred: most deployments have no such database
 

@@ -135,7 +135,9 @@ class Deployment:
             self._clear_leftovers(self._lock)
             self.port = self._asked_port or _free_port()
             if not _can_listen(self.port):
-                raise DeploymentError(f"Port {self.port} is in use. Choose another, or end what listens there.")
+                raise DeploymentError(
+                    f"Port {self.port} is in use. Choose another, or stop the process that listens on it."
+                )
             if any(location.cpus is not None for location in self.locations):
                 self._cgroup_parent = find_cgroup_parent()
             self.url = f"http://{HOST}:{self.port}"

@@ -73,7 +73,8 @@ def _declared_location(entry: str | Mapping[str, str], base: Path) -> CodeLocati
     module, attribute = entry["module_name"], entry.get("attribute")
     name = entry.get("location_name") or (f"{module}:{attribute}" if attribute else module)
     folder = entry.get("working_directory")
-    return CodeLocation(name, module, attribute, base / folder if folder else base)
+    server = WARM_SERVER if name == META_LOCATION else STOCK_SERVER
+    return CodeLocation(name, module, attribute, base / folder if folder else base, server=server)
 
 
 def _generated_location(name: str, workspace_file: Path) -> CodeLocation:

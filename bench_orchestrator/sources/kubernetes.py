@@ -75,7 +75,7 @@ class KubernetesServers:
                 every_s=_POLL_S,
             )
             if left:
-                raise KubernetesError(f"the pod of the code server of {location} did not end in {_ENDING_S:g} s")
+                raise KubernetesError(f"the pod of the code server of {location} did not stop within {_ENDING_S:g} s")
 
     def start_server(self, location: str) -> None:
         """Scale it to one again; does not wait for it.
@@ -89,7 +89,7 @@ class KubernetesServers:
         """What its pods are selected by."""
         name = self.service_of(location).partition(".")[0]
         if not name:
-            raise KubernetesError(f"the webserver does not say at which service the code server of {location} is")
+            raise KubernetesError(f"the webserver does not name the service of the code server of {location}")
         with _errors(f"scale the Deployment {name} in namespace {self.namespace}: set coldStart.enabled in the chart"):
             *_, apps = _connect()
             scale = apps.patch_namespaced_deployment_scale(
@@ -112,7 +112,7 @@ def _errors(what: str) -> Iterator[None]:
     except (ConfigException, urllib3.exceptions.HTTPError, OSError) as error:
         # Of urllib3's long story of retries, how the last one ended.
         reason = _one_line(str(getattr(error, "reason", error)))
-        raise KubernetesError(f"Kubernetes cannot be asked: {reason}") from error
+        raise KubernetesError(f"the Kubernetes API cannot be used: {reason}") from error
 
 
 @cache

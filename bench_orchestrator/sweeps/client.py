@@ -127,7 +127,7 @@ def fetch_sweep(webserver: Webserver, run_id: str, timeout_s: float) -> Sweep:
         time.sleep(_POLL_S)
     raise WebserverError(
         f"The sweep of run {run_id} was not harvested within {timeout_s:g} s. Is `harvest_sensor` switched on? "
-        "Its ticks, on the UI's Automation page, say why; `bench report` shows the sweep once it is."
+        "Its ticks on the UI's Automation page show why. Once the sweep is harvested, `bench report` shows it."
     )
 
 

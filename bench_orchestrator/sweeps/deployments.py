@@ -180,8 +180,8 @@ def _refuse_unserved(variants: Sequence[Variant], served: Collection[str], insta
         PreflightError: with all that is not.
     """
     problems = [
-        f"{variant.name!r} wants settings of its own in dagster.yaml, which is one for all here: launch it in a local "
-        "deployment."
+        f"{variant.name!r} needs its own settings in dagster.yaml, but all locations here share one. Launch it in a "
+        "local deployment."
         for variant in variants
         if variant.instance
     ]
@@ -192,7 +192,7 @@ def _refuse_unserved(variants: Sequence[Variant], served: Collection[str], insta
         if served_name(location, variant) not in served
     )
     if missing:
-        problems.append("Runs are Kubernetes jobs here, and a sweep starts no code servers beside them. Add these to")
+        problems.append("Runs are Kubernetes jobs here, and a sweep starts no code servers for them. Add these to")
         problems.append("`locations` in the chart's values (and see runLauncher.warm there for warm ones):")
         problems += missing
     for variant in map(_as_served, variants):
@@ -200,7 +200,7 @@ def _refuse_unserved(variants: Sequence[Variant], served: Collection[str], insta
             if variant.warm is not None and location in served and variant.warm != is_launched_warm(instance, location):
                 how, wanted = ("warm", "false") if is_launched_warm(instance, location) else ("cold", "true")
                 problems.append(
-                    f"The launcher launches runs of {location} {how}: set runLauncher.warm to true, and `warm` of "
+                    f"The run launcher launches runs of {location} {how}. Set runLauncher.warm to true, and `warm` of "
                     f"{location} to {wanted}, in the chart's values."
                 )
     if problems:
@@ -233,7 +233,7 @@ class _Own:
         try:
             self._locations = [shape_location(location, self._cpus, self._server) for location in names]
         except DeploymentError as error:
-            raise PreflightError(f"{error} A deployment of the sweep's own can serve shapes only.") from error
+            raise PreflightError(f"{error} A temporary deployment can serve shapes only.") from error
         self._deployment: Deployment | None = None
         self._instance: DagsterInstance | None = None
 

@@ -94,7 +94,7 @@ class LaunchOfTrial:
         """
         servers = self.site.servers
         if servers is None:
-            raise UnusableError(f"the code server of {self.location.name} is not the sweep's to end")
+            raise UnusableError(f"the sweep did not start the code server of {self.location.name} and may not stop it")
         earlier = self._await_location(lambda _: True, deadline)
         try:
             servers.stop_server(self.location.name)

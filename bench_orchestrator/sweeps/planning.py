@@ -137,7 +137,7 @@ def find_targets(webserver: Webserver, names: Sequence[str]) -> list[Target]:
                 why = ": ".join(filter(None, (status.state, _last_line(status.error))))
                 problems.append(
                     f"The code location {name!r} is not loaded ({why}). "
-                    "Mend it and reload it on the UI's Deployment page."
+                    "Fix it, and reload it on the UI's Deployment page."
                 )
             else:
                 target = Target(name, status.repositories[0], webserver.list_assets(name, status.repositories[0]))

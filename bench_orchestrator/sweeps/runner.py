@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from bench_orchestrator.model.errors import UnusableError
-from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.plan import PlannedTrial, ServerState, SweepPlan
 from bench_orchestrator.sources.instance import OUTCOMES, Run, find_trial_runs, get_run, is_in_doubt
@@ -128,8 +127,3 @@ def _terminate(site: Site, run_id: str, sleep: Callable[[float], None]) -> None:
     if _await_end(site, run_id, time.monotonic() + TERMINATION_GRACE_S, sleep) is None:
         with suppress(WebserverError):
             site.webserver.force_terminate(run_id)
-
-
-def seconds(duration_us: int | None) -> str:
-    """A duration as a person reads it: `7.31 s`, or a dash."""
-    return "–" if duration_us is None else f"{duration_us / MICROSECONDS:.2f} s"

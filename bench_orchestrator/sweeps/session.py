@@ -12,7 +12,7 @@ from dagster import DagsterInstance
 
 from bench_orchestrator.analysis.lag_model import comparable_sizes, predict_lags
 from bench_orchestrator.model.errors import PreflightError, UnusableError
-from bench_orchestrator.model.instants import now_us
+from bench_orchestrator.model.instants import describe_us, now_us
 from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
 from bench_orchestrator.model.plan import PlannedTrial, Prediction, Scenario, SweepPlan, Variant
 from bench_orchestrator.model.tags import Tag
@@ -24,7 +24,7 @@ from bench_orchestrator.sweeps.environment import blocking_limit, describe_envir
 from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.planning import location_variants, plan_sweep
 from bench_orchestrator.sweeps.resuming import find_interrupted, missing_trials
-from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials, seconds
+from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials
 from bench_orchestrator.timeline.stages import timeline
 from bench_orchestrator.webserver import Webserver, WebserverError
 
@@ -97,8 +97,8 @@ def _refuse_second_sweep(session: Session) -> None:
     for other in others:
         if own and (other.created_us, other.run_id) < (own.created_us, own.run_id):
             raise PreflightError(
-                f"The sweep of run {other.run_id} is still running, and two at a time would measure each other. "
-                f"Wait for it; for a queue instead of this error, give the pool {SWEEP_POOL!r} a limit of 1: "
+                f"The sweep of run {other.run_id} is still running, and two at a time would disturb each other. "
+                f"Wait for it. To queue sweeps instead, give the pool {SWEEP_POOL!r} a limit of 1: "
                 f"dagster instance concurrency set {SWEEP_POOL} 1"
             )
 
@@ -113,7 +113,7 @@ def _refuse_limits(plan: SweepPlan, session: Session) -> None:
         if not trial.deployment:
             blocked = blocking_limit(session.instance, dict(session.run_tags), trial_tags(plan, trial, 0))
             if blocked:
-                raise PreflightError(f"The run limits cannot let the sweep and a trial run together: {blocked}")
+                raise PreflightError(f"The run limits do not let the sweep and a trial run together: {blocked}")
             return
 
 
@@ -156,7 +156,7 @@ def _plan(
 
 
 def _predict(plan: SweepPlan, session: Session) -> dict[str, Prediction]:
-    """What an earlier sweep lets expect of an experiment's sides, before any of them is launched."""
+    """Predict the lag of an experiment's sides from earlier sweeps, before any of them is launched."""
     sizes = comparable_sizes(plan.variants)
     if len(set(sizes.values())) < 2:  # there is nothing to predict where size makes no difference
         return {}
@@ -182,8 +182,8 @@ def _resume(earlier: Sweep, sites: Mapping[str, Site], session: Session) -> tupl
     here = {site.name for site in sites.values()}
     if not here.issuperset(trial.deployment for trial in plan.trials):
         raise PreflightError(
-            f"The sweep {plan.sweep_id} had deployments of its own, for locations that this deployment serves now. "
-            "Resume it where these are not served."
+            f"The sweep {plan.sweep_id} started temporary deployments for locations that this deployment now serves. "
+            "Resume it in a deployment that does not serve them."
         )
     now = describe_environment(session.instance)
     for name in ("dagster", "python", "bench", "cpu_model", "cpu_count"):
@@ -232,4 +232,5 @@ def _line(instance: DagsterInstance, plan: SweepPlan, note: TrialNote) -> str:
         reason = note.reason or (log.failure if log else "")
         return f"{line}, {reason}" if reason else line
     times = timeline(log.events, requested_us=note.requested_us, created_us=None)
-    return f"{line}, queue {seconds(times.queue_us)}, init {seconds(times.init_us)}, lag {seconds(times.lag_us)}"
+    queue, init, lag = (describe_us(us, decimals=2) for us in (times.queue_us, times.init_us, times.lag_us))
+    return f"{line}, queue {queue}, init {init}, lag {lag}"

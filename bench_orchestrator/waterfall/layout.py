@@ -14,7 +14,7 @@ from typing import Any
 
 from bench_orchestrator.analysis.summary import LAG_STAGES
 from bench_orchestrator.analysis.wording import describe_estimate, describe_outcome
-from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.launch import Launch, Outcome, Trial
 from bench_orchestrator.model.runs import StepSpan
 from bench_orchestrator.model.stages import BootStage, Boundary, Piece, Stage
@@ -164,7 +164,7 @@ def of_launch(
     outcome = "not over" if launch.outcome is None else describe_outcome(launch.outcome)
     known_at_us = {boundary: us for boundary in _ANCHORS if (us := launch.at_us[boundary]) is not None}
     if not known_at_us:
-        raise UnknownLaunchError(f"Nothing is left to show of {subject}: {outcome}, {launch.reason}.")
+        raise UnknownLaunchError(f"There is nothing to show of {subject}: {outcome}, {launch.reason}.")
     anchor, anchor_us = next(iter(known_at_us.items()))
     requested = Boundary.REQUESTED in known_at_us
     known_us = {stage: us for stage in Stage if (us := launch.stages_us[stage]) is not None}
@@ -264,13 +264,6 @@ def remarks(shown: Waterfall, sample: Sample | None = None) -> Iterator[str]:
         more = len(shown.warnings) - _MOST_WARNINGS
         doubts = [*shown.warnings[:_MOST_WARNINGS], *([f"and {more} more"] if more > 0 else [])]
         yield f"In doubt: {'; '.join(doubts)}."
-
-
-def describe_us(us: int) -> str:
-    """Microseconds in seconds as a person reads them: `8.9 s`, `0.24 s`."""
-    if 0 < us < 5_000:
-        return "<0.01 s"
-    return f"{us / MICROSECONDS:,.{2 if us < MICROSECONDS else 1}f} s"
 
 
 def _describe_sample(sample: Sample) -> str:

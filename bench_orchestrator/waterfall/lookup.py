@@ -39,7 +39,7 @@ def find_runs(
     if unknown:
         raise UnknownLaunchError(
             f"There is no run {', '.join(unknown)} in {store.path}, nor in the Dagster instance. The UI shows a run's "
-            "id on its page; of the sweeps that `bench sweeps` lists, --sweep shows the median launch."
+            "id on its page. To see a sweep's median launch, use --sweep; `bench sweeps` lists the sweeps."
         )
     launches = list({launch.run_id: launch for launch in found.values() if launch is not None}.values())
     return (launches[0], None) if len(launches) == 1 else median_of(launches)
@@ -57,8 +57,8 @@ def find_median(sweep: Sweep, location: str = "", variant: str = "") -> tuple[Wa
     if not chosen:
         known = sorted({f"{trial.location} ({trial.variant})" for trial in measured})
         raise UnknownLaunchError(
-            f"Nothing was measured of {' '.join(filter(None, (location, variant))) or 'any location'} in sweep "
-            f"{sweep.plan.sweep_id}, but of {', '.join(known) or 'none'}."
+            f"Sweep {sweep.plan.sweep_id} has no measurement of "
+            f"{' '.join(filter(None, (location, variant))) or 'any location'}. It has: {', '.join(known) or 'none'}."
         )
     if sweep.plan.variants:
         order = [planned.name for planned in sweep.plan.variants]

@@ -10,9 +10,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.waterfall.layout import Bar, Sample, Waterfall, describe_us, excerpt, headline, remarks
+from bench_orchestrator.waterfall.layout import Bar, Sample, Waterfall, excerpt, headline, remarks
 
 _LIGHT = "░"
 _SOLID = "█"

@@ -291,7 +291,7 @@ def test_a_sweep_of_locations_is_no_experiment() -> None:
 
 
 def test_a_sweep_that_is_no_experiments_is_refused() -> None:
-    with pytest.raises(ValueError, match="'all-locations' is no experiment"):
+    with pytest.raises(ValueError, match="'all-locations' is not an experiment"):
         evaluate(measured_sweep())
 
 
@@ -304,7 +304,7 @@ def test_caveats_tell_what_the_sweep_is_not() -> None:
 
 
 @each_experiment
-@pytest.mark.parametrize("launches", [0, 1, 7])
+@pytest.mark.parametrize("trials", [0, 1, 7])
 def test_an_interrupted_sweep_is_evaluated_as_far_as_it_came(name: str, trials: int) -> None:
     sweep = experiment_sweep(name, repeats=1)
     evaluation = evaluate(replace(sweep, status="canceled", trials=sweep.trials[:trials]))

@@ -16,6 +16,7 @@ import dagster as dg
 import pytest
 import yaml
 from dagster._core.run_coordinator import DefaultRunCoordinator, QueuedRunCoordinator
+from dagster._grpc.client import DagsterGrpcClient
 from pydantic import BaseModel, ConfigDict
 
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
@@ -232,11 +233,12 @@ def test_the_server_that_it_names_serves_the_code(tmp_path: Path) -> None:
     assert (python, shown_port) == ("python", "4000")
     with subprocess.Popen([sys.executable, *arguments, port], cwd=tmp_path) as server:
         try:
-            check = [sys.executable, "-m", "dagster", "api", "grpc-health-check", "--port", port]
             deadline = time.monotonic() + 120
-            while subprocess.run(check, capture_output=True, check=False).returncode:
+            client = DagsterGrpcClient(port=int(port))
+            while client.health_check_query() != "SERVING":  # type: ignore[no-untyped-call]
                 assert server.poll() is None
                 assert time.monotonic() < deadline
+                time.sleep(0.2)
         finally:
             server.terminate()
 

@@ -31,7 +31,7 @@ from bench_orchestrator.statistics import median
 trials = st.lists(
     st.builds(
         make_trial,
-        trial=st.integers(1, 10_000),
+        number=st.integers(1, 10_000),
         location=st.sampled_from(sorted(SIZES)),
         outcome=st.sampled_from(Outcome),
         warmup=st.booleans(),

@@ -117,7 +117,7 @@ class TestBadUsage:
         assert home.is_dir()
         result = bench(*command, "--url", "localhost:3000")
         assert result.exit_code == 2
-        assert "Give one like http://127.0.0.1:3000" in result.stderr
+        assert "Example: http://127.0.0.1:3000" in result.stderr
 
     def test_a_report_of_an_unknown_sweep_names_the_command_that_lists_them(self, results: Path) -> None:
         result = bench("report", "quick-9")
@@ -303,7 +303,7 @@ class TestTimeline:
             (["000000"], "runs begin with 000000, such as"),
             (["4f2a1b2c", "--location", "a10"], "Give either run ids, or a sweep"),
             (["--sweep", "quick-9"], "There is no sweep 'quick-9'"),
-            (["--location", "a10k"], "Nothing was measured of a10k"),
+            (["--location", "a10k"], "has no measurement of a10k"),
         ],
         ids=str,
     )

@@ -50,7 +50,7 @@ class TestCompare:
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
-        [((BEFORE, "nowhere"), "There is no sweep 'nowhere'"), ((BEFORE, "other"), "nothing that both did")],
+        [((BEFORE, "nowhere"), "There is no sweep 'nowhere'"), ((BEFORE, "other"), "nothing in common")],
     )
     def test_what_cannot_be_compared_is_bad_usage(self, arguments: tuple[str, ...], message: str) -> None:
         result = bench("compare", *arguments)

@@ -268,7 +268,7 @@ class TestFakeCgroups:
     def test_without_cgroups_there_is_no_limit(self, tmp_path: Path) -> None:
         with pytest.raises(DeploymentError) as caught:
             find_cgroup_parent(membership=tmp_path / "missing")
-        assert str(caught.value).startswith("CPU limits need the cgroups of Linux")
+        assert str(caught.value).startswith("CPU limits need Linux cgroups")
 
 
 def test_a_deployment_without_the_means_for_its_limits_does_not_start(

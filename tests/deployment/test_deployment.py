@@ -13,6 +13,8 @@ import psutil
 import pytest
 
 from bench_orchestrator.deployment import (
+    STOCK_SERVER,
+    WARM_SERVER,
     CodeLocation,
     Deployment,
     DeploymentError,
@@ -42,11 +44,18 @@ def workspace_file(tmp_path: Path) -> Path:
 def test_locations_of_a_workspace_file(workspace_file: Path) -> None:
     base = workspace_file.parent
     assert read_locations(workspace_file) == [
-        CodeLocation("bench_orchestrator", "bench_orchestrator.definitions", None, base),
+        CodeLocation("bench_orchestrator", "bench_orchestrator.definitions", None, base, server=WARM_SERVER),
         CodeLocation("floor", "synthetic_locations.catalog", "a10", base),
         CodeLocation("mine", "mine", None, base / "sub"),
         CodeLocation("other", "other", None, base),
     ]
+
+
+def test_the_meta_location_is_served_warm_and_what_is_measured_is_not(workspace_file: Path) -> None:
+    for file in (workspace_file, Path("nowhere.yaml")):
+        meta, *others = read_locations(file, ["floor", "a3"] if file is workspace_file else ["a3"])
+        assert meta.server == WARM_SERVER
+        assert {location.server for location in others} == {STOCK_SERVER}
 
 
 def test_named_locations_come_with_the_meta_location_and_may_be_shapes(workspace_file: Path) -> None:

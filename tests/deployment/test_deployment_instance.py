@@ -36,7 +36,7 @@ def test_the_instance_on_postgresql_has_the_homes_settings_and_no_url_in_its_fil
 
 @pytest.mark.parametrize("url", ["mysql://host/database", "postgresql://host:5432", "postgresql://host/", "a10"])
 def test_what_is_no_url_of_a_database_is_refused(home: Path, url: str) -> None:
-    with pytest.raises(DeploymentError, match="is not the URL of a database on PostgreSQL"):
+    with pytest.raises(DeploymentError, match="is not the URL of a PostgreSQL database"):
         instance_home(home, url)
 
 
@@ -50,7 +50,7 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(home: Path
 
 def test_a_home_that_names_its_storage_is_left_alone(home: Path, postgres_server: str) -> None:
     (home / "dagster.yaml").write_text("storage: {sqlite: {base_dir: here}}")
-    with pytest.raises(DeploymentError, match=r"says itself where runs and events are kept \(storage\)"):
+    with pytest.raises(DeploymentError, match=r"already configures where runs and events are kept \(storage\)"):
         instance_home(home, postgres_server)
 
 

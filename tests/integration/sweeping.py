@@ -141,14 +141,14 @@ class Bench:
 
         return wait_for(f"trial {number} {statuses or 'launched'}", look)
 
-    def wait_for_notes(self, run_id: str, count: int) -> None:
+    def wait_for_notes(self, run_id: str, count: int, timeout_s: float = PATIENCE_S) -> None:
         """Wait until a sweep is done with that many trials."""
 
         def look() -> bool:
             journal = read_journal(self.instance, run_id)
             return journal is not None and len(journal.notes) >= count
 
-        wait_for(f"{count} notes", look)
+        wait_for(f"{count} notes", look, timeout_s)
 
     def harvests(self, run_id: str) -> list[Run]:
         """The runs that harvest a sweep, oldest first."""
@@ -303,6 +303,8 @@ def sweep_well(bench: Bench) -> None:
     assert f"Sweep {sweep.plan.sweep_id} is over: 4 of 4 trials done (4 ok)" in lines
 
     (harvest,) = bench.harvests(run_id)
+    for of_meta_location in (run_id, harvest.run_id):
+        assert any(entry.message.startswith("Launched warm") for entry in bench.instance.all_logs(of_meta_location))
     charted = []
     checks = []
     for entry in bench.instance.all_logs(harvest.run_id):

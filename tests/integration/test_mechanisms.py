@@ -47,7 +47,7 @@ def bench(new_home: Callable[..., Path]) -> Iterator[Bench]:
 def interrupted(bench: Bench) -> Sweep:
     """The sweep, its worker killed while a launch in one of its own deployments is under way."""
     run_id = bench.start_experiment(NAME, seed=_seed())
-    bench.wait_for_notes(run_id, KILLED_AFTER)
+    bench.wait_for_notes(run_id, KILLED_AFTER, LONGEST_EXPERIMENT_S)
     bench.worker(run_id).send_signal(signal.SIGKILL)
     assert bench.wait_for_end(run_id) is Status.FAILURE
     return bench.harvest_now(run_id)

@@ -183,7 +183,7 @@ def test_bench_run_refuses_locations_that_are_missing_or_broken(bench: Bench) ->
     assert process.returncode == 3
     assert "Traceback" not in errors
     assert "There is no code location 'nowhere'. Add it to workspace.yaml" in errors
-    assert "The code location 'broken' is not loaded (error: RuntimeError: no such luck). Mend it" in errors
+    assert "The code location 'broken' is not loaded (error: RuntimeError: no such luck). Fix it" in errors
     run_id = _sweep_run(output)
     assert bench.run(run_id).status is Status.FAILURE
     assert bench.harvests(run_id) == []

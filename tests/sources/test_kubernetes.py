@@ -198,7 +198,7 @@ def test_without_a_cluster_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     kubernetes._connect.cache_clear()
-    assert kubernetes.read_pod(NAMESPACE, JOB).unknown.startswith("Kubernetes cannot be asked: ")
+    assert kubernetes.read_pod(NAMESPACE, JOB).unknown.startswith("the Kubernetes API cannot be used: ")
 
 
 class TestCodeServers:
@@ -220,7 +220,7 @@ class TestCodeServers:
 
     def test_a_pod_that_stays_is_an_error(self, api: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(kubernetes, "_ENDING_S", 0)
-        with pytest.raises(KubernetesError, match="the pod of the code server of a10 did not end in 0 s"):
+        with pytest.raises(KubernetesError, match="the pod of the code server of a10 did not stop within 0 s"):
             KubernetesServers(NAMESPACE, lambda _: "release-a10").stop_server("a10")
         assert api.asked[0] == "scale bench release-a10 0"
 
@@ -237,7 +237,7 @@ class TestCodeServers:
             KubernetesServers(NAMESPACE, lambda _: "release-a10").stop_server("a10")
 
     def test_one_without_a_service_cannot_be_scaled(self) -> None:
-        with pytest.raises(KubernetesError, match="does not say at which service the code server of a10 is"):
+        with pytest.raises(KubernetesError, match="does not name the service of the code server of a10"):
             KubernetesServers(NAMESPACE, lambda _: "").start_server("a10")
 
 
@@ -249,5 +249,5 @@ def test_an_api_server_that_is_away_is_told_in_short(monkeypatch: pytest.MonkeyP
         kubernetes, "_connect", lambda: (client.CoreV1Api(api), client.BatchV1Api(api), client.AppsV1Api(api))
     )
     unknown = kubernetes.read_pod(NAMESPACE, JOB).unknown
-    assert unknown.startswith("Kubernetes cannot be asked: ")
+    assert unknown.startswith("the Kubernetes API cannot be used: ")
     assert unknown.endswith("Connection refused")

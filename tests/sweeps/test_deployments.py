@@ -194,8 +194,11 @@ class TestOnKubernetes:
         ("variant", "said"),
         [
             (Variant("odd", ("oddly",), warm=True), None),
-            (Variant("odd", ("oddly_warm",), warm=False), "runs of oddly_warm warm: .* `warm` of oddly_warm to false"),
-            (Variant("odd", ("a20",), warm=True), "runs of a20_warm cold: .* `warm` of a20_warm to true"),
+            (
+                Variant("odd", ("oddly_warm",), warm=False),
+                "runs of oddly_warm warm\\. .* `warm` of oddly_warm to false",
+            ),
+            (Variant("odd", ("a20",), warm=True), "runs of a20_warm cold\\. .* `warm` of a20_warm to true"),
         ],
     )
     def test_the_launcher_has_to_know_which_are_warm(
@@ -210,7 +213,7 @@ class TestOnKubernetes:
 
     def test_another_dagster_yaml_cannot_be_had(self, on_kubernetes: dg.DagsterInstance, tmp_path: Path) -> None:
         variants = EXPERIMENTS["dequeue-interval"].scenario.variants
-        with pytest.raises(PreflightError, match=r"'every 5 s' wants settings of its own in dagster\.yaml"):
+        with pytest.raises(PreflightError, match=r"'every 5 s' needs its own settings in dagster\.yaml"):
             opened(variants, here(on_kubernetes, "a10"), tmp_path)
 
 

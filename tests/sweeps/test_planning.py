@@ -91,8 +91,8 @@ class TestPreflight:
         absent, slow, broken, empty = str(raised.value).splitlines()
         assert "no code location 'absent'" in absent
         assert "loaded now: broken, empty, good, slow" in absent
-        assert "'slow' is not loaded (loading). Mend it" in slow
-        assert "'broken' is not loaded (error: ImportError: no pandas). Mend it" in broken
+        assert "'slow' is not loaded (loading). Fix it" in slow
+        assert "'broken' is not loaded (error: ImportError: no pandas). Fix it" in broken
         assert "'empty' has no asset" in empty
 
     def test_a_deployment_without_locations_is_said_to_have_none(self) -> None:

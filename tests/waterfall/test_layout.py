@@ -20,7 +20,7 @@ from samples import CREATED_US, ENVIRONMENT, make_trial, measured_sweep, on_kube
 
 from bench_orchestrator.analysis.summary import location_rows
 from bench_orchestrator.charts import inline_png, save, waterfall
-from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.launch import Outcome, Trial
 from bench_orchestrator.model.runs import RunEvent, RunLog, StepSpan
 from bench_orchestrator.model.stages import BootStage, Boundary, Stage
@@ -30,7 +30,6 @@ from bench_orchestrator.waterfall.layout import (
     Sample,
     UnknownLaunchError,
     Waterfall,
-    describe_us,
     excerpt,
     headline,
     median_of,
@@ -266,21 +265,6 @@ class TestItsWords:
         doubts = " ".join(remarks(of(DOUBTFUL)))
         assert "In doubt: clocks disagree: instant 0 is 3.000 ms before; " in doubts
         assert doubts.endswith("; and 2 more.")
-
-    @pytest.mark.parametrize(
-        ("us", "text"),
-        [
-            (0, "0.00 s"),
-            (4_999, "<0.01 s"),
-            (5_001, "0.01 s"),
-            (-200_000, "-0.20 s"),
-            (999_999, "1.00 s"),
-            (1_000_000, "1.0 s"),
-            (1_234_560_000, "1,234.6 s"),
-        ],
-    )
-    def test_seconds_have_two_digits_below_one(self, us: int, text: str) -> None:
-        assert describe_us(us) == text
 
     @given(st.integers(0, 1_100))
     def test_many_steps_are_cut_to_the_first_and_the_last(self, count: int) -> None:

@@ -103,7 +103,7 @@ class TestByRun:
     def test_a_launch_of_which_nothing_is_left_is_not_shown(self, store: Store) -> None:
         lost = samples.make_trial(outcome=Outcome.LOST, reason="its events are gone")
         store.save(samples.make_sweep([lost]))
-        with pytest.raises(UnknownLaunchError, match=r"Nothing is left to show of a250/asset_0.*its events are gone"):
+        with pytest.raises(UnknownLaunchError, match=r"There is nothing to show of a250/asset_0.*its events are gone"):
             find_runs([lost.launch.run_id or ""], store, not_opened)
 
 
@@ -139,9 +139,9 @@ class TestBySweep:
 
     def test_what_was_not_measured_is_answered_with_what_was(self) -> None:
         sweep = samples.measured_sweep(["a10", "a250"])
-        with pytest.raises(UnknownLaunchError, match=r"of a9k in sweep .*, but of a10 \(default\), a250 \(default\)"):
+        with pytest.raises(UnknownLaunchError, match=r"of a9k\. It has: a10 \(default\), a250 \(default\)\."):
             find_median(sweep, "a9k")
-        with pytest.raises(UnknownLaunchError, match=r"of any location in sweep .*, but of none"):
+        with pytest.raises(UnknownLaunchError, match=r"of any location\. It has: none\."):
             find_median(samples.failed_sweep())
 
 

@@ -1,7 +1,7 @@
-"""The nine claims of the study that this project repeats, each judged by what was measured here.
+"""The nine claims of the study that this project repeats, each judged by the measurements made here.
 
-Each has a rule, written down before any data: an interval, at 95 %, that lies within what the claim says confirms it,
-one that lies outside refutes it, and anything else leaves it undecided.
+Each claim has a rule that was fixed before any data. A 95 % interval inside the claimed range confirms the claim, one
+outside refutes it, and anything else leaves it undecided.
 """
 
 from bench_orchestrator.analysis.claims.claim import Claim, Finding, JudgedClaim, Judgement
@@ -14,7 +14,7 @@ CLAIMS: tuple[Claim, ...] = (*LOCATION_CLAIMS, *EXPERIMENT_CLAIMS)
 
 
 def judge_claims(evidence: Evidence) -> tuple[JudgedClaim, ...]:
-    """All nine; what was not measured is undecided, and says what to run."""
+    """Judge all nine claims; a claim without measurements is undecided and names the command to run."""
     return tuple(JudgedClaim(claim, claim.judge(evidence)) for claim in CLAIMS)
 
 

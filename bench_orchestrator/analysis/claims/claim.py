@@ -1,4 +1,4 @@
-"""What a claim consists of, and the rules that all of them are judged by."""
+"""Claims, their findings, and the rules shared by all judgements."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from bench_orchestrator.statistics import Estimate, Verdict, median
 from bench_orchestrator.statistics.estimates import stretched
 
 CONFIDENCE = 0.95
-"""At which claims are judged: intervals that cover less, for want of launches, are drawn out for it."""
+"""The confidence at which claims are judged; intervals that cover less, from few launches, are stretched to it."""
 
 
 class Judgement(StrEnum):
-    """What the data says of a claim."""
+    """The judgement on a claim."""
 
     CONFIRMED = "confirmed"
     REFUTED = "refuted"
@@ -26,15 +26,15 @@ class Judgement(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What the evidence says of a claim."""
+    """A judgement with the evidence behind it."""
 
     judgement: Judgement
     numbers: tuple[str, ...] = ()
-    """In sentences, each with its interval."""
+    """Sentences, each with its interval."""
     sweeps: tuple[str, ...] = ()
-    """The ids of the sweeps that it rests on."""
+    """The ids of the sweeps that it is based on."""
     reason: str = ""
-    """Why it is undecided, and what to do about it; empty where it is not."""
+    """Why it is undecided, and what to do about it; empty otherwise."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,20 @@ class Claim:
     number: int
     text: str
     rule: str
-    """When it is confirmed, when refuted."""
+    """When the claim is confirmed and when it is refuted."""
     judge: Callable[[Evidence], Finding]
 
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A claim and what became of it here."""
+    """A claim with its finding."""
 
     claim: Claim
     finding: Finding
 
 
 def judge_range(estimate: Estimate | None, low: float = -inf, high: float = inf) -> Judgement:
-    """Confirmed where the interval lies within the range, refuted where it lies outside."""
+    """Judge a range claim: confirmed if the interval is inside the range, refuted if it is outside."""
     sure = stretched(estimate, CONFIDENCE) if estimate else None
     if sure is None or sure.low is None or sure.high is None:
         return Judgement.UNDECIDED
@@ -67,22 +67,22 @@ def judge_range(estimate: Estimate | None, low: float = -inf, high: float = inf)
 
 
 def judge_sides(verdicts: Collection[Verdict]) -> Judgement:
-    """Confirmed where one of them is faster, refuted where all are shown not to be."""
+    """Judge several sides: confirmed if one is faster, refuted if all are shown not to be."""
     if Verdict.FASTER in verdicts:
         return Judgement.CONFIRMED
     return Judgement.UNDECIDED if Verdict.UNDECIDED in verdicts else Judgement.REFUTED
 
 
 def found(judgement: Judgement, numbers: Iterable[str], plans: Iterable[SweepPlan]) -> Finding:
-    """A finding that rests on the sweeps of these plans; an undecided one asks for more of the same."""
+    """Return a finding based on the sweeps of these plans; an undecided one asks for more repeats of them."""
     rests_on = {plan.sweep_id: plan.scenario for plan in plans}
     more = " and ".join(f"bench run {scenario}" for scenario in dict.fromkeys(rests_on.values()))
-    reason = f"the intervals are too wide to tell: {more}, with more --repeats"
+    reason = f"the intervals are too wide: {more}, with more --repeats"
     return Finding(judgement, tuple(numbers), tuple(rests_on), reason if judgement is Judgement.UNDECIDED else "")
 
 
 def not_measured(*scenarios: str) -> Finding:
-    """A claim that nothing here says anything about."""
+    """Return the finding for a claim without measurements; it names the scenarios to run."""
     commands = " and ".join(f"bench run {scenario}" for scenario in scenarios)
     return Finding(Judgement.UNDECIDED, reason=f"not measured here: {commands}")
 
@@ -90,7 +90,7 @@ def not_measured(*scenarios: str) -> Finding:
 def samples(
     trials: Iterable[Trial], where: Callable[[Trial], bool], quantity: Callable[[Trial], float | None]
 ) -> dict[int, float]:
-    """The quantity of the launches that count and are meant, by block, as far as it is known."""
+    """Return a quantity by block, for the measured trials that match `where` and have a value."""
     return {
         trial.block: value
         for trial in trials
@@ -99,5 +99,5 @@ def samples(
 
 
 def describe_median(values: Mapping[int, float]) -> str:
-    """The median of samples in seconds, as a person reads it: `1.3 s [1.2, 1.6]`."""
+    """Format the median of samples in seconds: `1.3 s [1.2, 1.6]`."""
     return describe_estimate(median(list(values.values())))

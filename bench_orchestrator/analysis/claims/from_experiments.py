@@ -1,4 +1,4 @@
-"""The claims about causes and remedies, judged by experiments."""
+"""Claims about causes and remedies, judged by experiments."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -26,10 +26,10 @@ from bench_orchestrator.scenarios.experiments import LAG, WORK
 from bench_orchestrator.statistics import Comparison, Estimate, Verdict, compare, fit_line, median
 
 MOST_PERCENT = 50.0
-"""More than this part is most."""
+"""A share above this counts as most."""
 
 LOADING = (Stage.WORKER_LOAD, Stage.STEP_LOAD)
-"""Where the processes of a run load the definitions."""
+"""The stages in which a run's processes load the definitions."""
 
 CACHES = (
     ("definitions-cache", "warm, a10k", LAG.name),
@@ -37,7 +37,7 @@ CACHES = (
     ("executors", "forkserver, job, 6 steps", "step_s"),
     ("loading", "a memoised function", LAG.name),
 )
-"""What spares loading definitions that were loaded before: the experiment, its side, and what that is to shorten."""
+"""Sides that avoid loading the definitions again: (experiment, side, the measure it should shorten)."""
 
 _WHOLE, _THIRDS, _NINTHS = "one location", "three locations", "nine locations"
 
@@ -132,10 +132,10 @@ def _code_server_is_the_bottleneck(evidence: Evidence) -> Finding:
     trials = _in_the_largest(model)
     by_server = median([stages_s(trial, (Stage.SUBMIT,)) - stages_s(trial, LOADING) for trial in trials])
     numbers = [
-        f"submit, of which the code server's part is one: {_share_of_time_to_code(model, (Stage.SUBMIT,))}",
-        f"loading the definitions in the processes of the run: {_share_of_time_to_code(model, LOADING)}",
+        f"submit, which includes the code server's part: {_share_of_time_to_code(model, (Stage.SUBMIT,))}",
+        f"loading the definitions in the run's processes: {_share_of_time_to_code(model, LOADING)}",
     ]
-    for name, whose in (("code_server_cpu_s", "the code server"), ("run_cpu_s", "the processes of the run")):
+    for name, whose in (("code_server_cpu_s", "the code server"), ("run_cpu_s", "the run's processes")):
         used_s = [trial.usage[name] for trial in trials if name in trial.usage]
         if used_s:
             numbers.append(f"CPU of {whose} per launch {describe_estimate(median(used_s), digits=None)}")
@@ -146,55 +146,55 @@ EXPERIMENT_CLAIMS = (
     Claim(
         5,
         "Splitting one definitions object into three removes most of the lag.",
-        f"Confirmed if it removes more than {MOST_PERCENT:.0f} % of what the lag is above that of a location without "
-        "assets, the queue wait left out; refuted if it removes less.",
+        f"Confirmed if it removes more than {MOST_PERCENT:.0f} % of the lag in excess of a location without assets, "
+        "queue wait excluded; refuted if it removes less.",
         _splitting_removes_most,
     ),
     Claim(
         6,
         "`@graph_asset` helps.",
-        "Confirmed if, with Dagster's default executor, it shortens the launch lag or the time until all work is done, "
-        "and lengthens neither; refuted if it lengthens one of them, or is shown to shorten neither.",
+        "Confirmed if, with Dagster's default executor, it shortens the launch lag or the time until all work is done "
+        "and lengthens neither; refuted if it lengthens one of them or is shown to shorten neither.",
         _graph_assets_help,
     ),
     Claim(
         7,
         "CPU throttling of the code location and heavy top-level imports add to the lag.",
         "Confirmed if the launch lag is longer with the tightest CPU limit than with the loosest, and shorter without "
-        "a heavy import than with one; refuted if one of them is shown not to be so.",
+        "a heavy import than with one; refuted if either is shown to be false.",
         _limits_and_imports_add,
     ),
     Claim(
         8,
         "A definitions cache would help.",
-        "Confirmed if one of the ways to load definitions once where Dagster loads them again makes launches faster; "
-        "refuted if each of them is shown not to.",
+        "Confirmed if at least one way to avoid loading the definitions again makes launches faster; refuted if every "
+        "way is shown not to.",
         _caching_would_help,
     ),
     Claim(
         9,
         "The bottleneck is the code location server.",
-        "Confirmed if, in the largest location measured, submit (which the code server has a part in) takes longer "
-        "than loading the definitions in the processes of the run, which it has none in; refuted if that takes longer.",
+        "Confirmed if, in the largest location measured, submit (which involves the code server) takes longer than "
+        "loading the definitions in the run's processes (which does not); refuted if it takes less.",
         _code_server_is_the_bottleneck,
     ),
 )
 
 
 def _tightest_limit(limits: Evaluation) -> tuple[str, Comparison] | None:
-    """The side with the fewest CPUs of those that were compared."""
+    """Return the compared side with the fewest CPUs."""
     compared = [side for side in limits.sides if (side.name, LAG.name) in limits.comparisons and not side.is_again]
     side = min(compared, key=lambda side: side.variant.cpus or inf, default=None)
     return (side.name, limits.comparisons[side.name, LAG.name]) if side else None
 
 
 def _of(evaluation: Evaluation, side: str, quantity: Callable[[Trial], float | None]) -> Mapping[int, float]:
-    """The quantity of one side of an experiment, by block."""
+    """Return a quantity of one side of an experiment, by block."""
     return samples(evaluation.sweep.trials, lambda trial: trial.variant == side, quantity)
 
 
 def _state(comparison: Comparison) -> str:
-    """A verdict with its numbers: `faster, −1.6 s [−1.9, −1.2]`."""
+    """Format a verdict with its numbers: `faster, −1.6 s [−1.9, −1.2]`."""
     return f"{comparison.verdict}, {describe_estimate(comparison.difference, signed=True)}"
 
 
@@ -203,7 +203,7 @@ def _in_the_largest(model: LagModel) -> list[Trial]:
 
 
 def _share_of_time_to_code(model: LagModel, stages: Collection[Stage]) -> str:
-    """The median share of these stages in the largest location."""
+    """State the median share of these stages in the time to code, in the largest location."""
     shares = [
         100 * stages_s(trial, stages) * MICROSECONDS / trial.launch.time_to_code_us
         for trial in _in_the_largest(model)

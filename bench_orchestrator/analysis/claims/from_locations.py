@@ -1,4 +1,4 @@
-"""The claims about the size of a code location, judged by launches in locations as they are."""
+"""Claims about the size of a code location, judged by sweeps without variants."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from bench_orchestrator.scenarios.experiments.experiment import seconds
 from bench_orchestrator.statistics import Comparison, Estimate, compare, median
 
 NEAR_LINEAR = 1.5
-"""By what factor the slope may change at a bend for growth to be near-linear still."""
+"""The largest factor by which the slope may change at a bend in near-linear growth."""
 
 ABOUT_TWICE = (1.5, 2.7)
-"""The ratios that are about 2: a third of it more or less."""
+"""The range of ratios that count as about twice: 2, plus or minus about a third."""
 
 FLAT = 0.1
-"""The part of the queue time by which it may differ and be called flat. The study saw 2 % and called it so."""
+"""The largest relative change of a queue time that counts as flat. The study called a change of 2 % flat."""
 
 NOWHERE_NEAR = 0.5
 """The largest ratio of two lags that are nowhere near each other."""
@@ -37,7 +37,7 @@ NOWHERE_NEAR = 0.5
 
 @dataclass(frozen=True)
 class _Pair:
-    """A sweep in which launches in two locations count."""
+    """Two locations measured in one sweep."""
 
     sweep: Sweep
     side: str
@@ -45,20 +45,20 @@ class _Pair:
 
     @classmethod
     def find(cls, evidence: Evidence, side: str, baseline: str) -> "_Pair | None":
-        """The latest of these that share a block."""
+        """Return the pair from the latest sweep in which both locations share a block."""
         pairs = (cls(sweep, side, baseline) for sweep in evidence.sweeps)
         return next((pair for pair in pairs if pair.of(side, LAG.of).keys() & pair.of(baseline, LAG.of).keys()), None)
 
     def of(self, location: str, quantity: Callable[[Trial], float | None]) -> dict[int, float]:
-        """The quantity in one of the locations, by block."""
+        """Return a quantity in one of the locations, by block."""
         return samples(self.sweep.trials, lambda trial: trial.location == location, quantity)
 
     def compare(self, quantity: Callable[[Trial], float | None]) -> Comparison:
-        """The side with the baseline."""
+        """Compare the side with the baseline."""
         return compare(self.of(self.side, quantity), self.of(self.baseline, quantity))
 
     def describe(self, name: str, quantity: Callable[[Trial], float | None]) -> str:
-        """Both medians in seconds, in a sentence."""
+        """State both medians, in seconds."""
         side, baseline = (describe_median(self.of(location, quantity)) for location in (self.side, self.baseline))
         return f"{name} of {self.side} {side}, of {self.baseline} {baseline}"
 
@@ -77,7 +77,7 @@ def _near_linear(evidence: Evidence) -> Finding:
     else:
         before, after = bend.before.slope, bend.after.slope
         place = describe_estimate(bend.place, "assets", 0)
-        numbers.append(f"it bends at {place}: {_per_asset(before)} before, {_per_asset(after)} after")
+        numbers.append(f"there is a bend at {place}: {_per_asset(before)} before, {_per_asset(after)} after")
         if not before.value / NEAR_LINEAR <= after.value <= before.value * NEAR_LINEAR:
             judgement = Judgement.REFUTED
     return found(judgement, numbers, [model.plan])
@@ -100,8 +100,8 @@ def _flat_queue_time(evidence: Evidence) -> Finding:
     limit_s = FLAT * median(list(pair.of("a250", _queue_s).values())).value
     numbers = (
         pair.describe("queue time", _queue_s),
-        f"without the wait for the daemon, which is chance, they differ by {describe_estimate(growth, signed=True)}; "
-        f"up to {limit_s:.1f} s is flat",
+        f"without the random wait for the daemon, they differ by {describe_estimate(growth, signed=True)}; "
+        f"up to {limit_s:.1f} s counts as flat",
     )
     return found(judge_range(growth, -limit_s, limit_s), numbers, [pair.sweep.plan])
 
@@ -119,21 +119,21 @@ LOCATION_CLAIMS = (
     Claim(
         1,
         "Launch lag is near-linear in the number of assets.",
-        "Confirmed if the slope's interval is above zero and no bend is shown that changes the slope by a factor of "
-        f"more than {NEAR_LINEAR:g}, in four sizes or more; refuted by such a bend, or a slope below zero.",
+        "Confirmed if, with at least four sizes, the slope's interval is above zero and no bend changes the slope by a "
+        f"factor of more than {NEAR_LINEAR:g}; refuted by such a bend or a slope below zero.",
         _near_linear,
     ),
     Claim(
         2,
         "2,000 assets cost about twice the init time of 1 asset with 2,000 partitions.",
-        f"Confirmed if the ratio lies within {ABOUT_TWICE[0]:g} to {ABOUT_TWICE[1]:g}; refuted if it lies outside.",
+        f"Confirmed if the ratio is between {ABOUT_TWICE[0]:g} and {ABOUT_TWICE[1]:g}; refuted if it is outside.",
         _twice_the_init,
     ),
     Claim(
         3,
         "Queue time is flat up to about 2,000 assets.",
-        f"Confirmed if 2,000 assets change it by less than {100 * FLAT:.0f} % of what it is with 250, the wait for the "
-        "daemon left out of the difference; refuted if by more.",
+        f"Confirmed if it changes by less than {100 * FLAT:.0f} % from 250 to 2,000 assets, with the wait for the "
+        "daemon excluded from the difference; refuted if it changes by more.",
         _flat_queue_time,
     ),
     Claim(
@@ -154,7 +154,7 @@ def _queue_s(trial: Trial) -> float | None:
 
 
 def _per_asset(slope_s: Estimate) -> str:
-    """A slope in ms, from seconds."""
+    """Format a slope in ms per asset, given in seconds per asset."""
     low, high = (None if end is None else 1000 * end for end in (slope_s.low, slope_s.high))
     return describe_estimate(Estimate(1000 * slope_s.value, low, high, slope_s.coverage, slope_s.n), "ms per asset", 2)
 

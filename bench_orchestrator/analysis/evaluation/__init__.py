@@ -1,6 +1,6 @@
-"""An experiment's sweep -> what it says: its sides in numbers, how they compare, and the answer to its question.
+"""Evaluation of an experiment's sweep: the figures of its sides, their comparisons, and the answer to its question.
 
-Pure functions over a sweep, whatever became of it: what was not measured is None or left out, never an error.
+Pure functions that accept any sweep, also an unfinished one: what was not measured is None or left out.
 """
 
 from bench_orchestrator.analysis.evaluation.evaluation import Cost, Evaluation, evaluate, is_experiment

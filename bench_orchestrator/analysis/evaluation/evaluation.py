@@ -1,4 +1,4 @@
-"""An experiment's sweep, evaluated: everything that the report, the charts and the catalog say of it."""
+"""The evaluation of an experiment's sweep, as shown by reports, charts and the asset catalog."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,51 +23,51 @@ from bench_orchestrator.statistics import Comparison, Estimate, Verdict
 
 @dataclass(frozen=True)
 class Cost:
-    """A quantity beside the headline, of every side that it was measured of."""
+    """A quantity other than the headline, for every side where it was measured."""
 
     name: str
     label: str
     unit: str
     values: Mapping[str, Estimate]
-    """By the side's name."""
+    """By side."""
     verdicts: Mapping[str, Verdict]
-    """Of the sides that were compared by it; faster stands for less."""
+    """By side, for the sides that were compared by it; faster means less."""
 
     @property
     def differs(self) -> bool:
-        """Whether the sides are further than 5 % apart in it."""
+        """Whether the largest and the smallest value differ by more than 5 %."""
         values = [value.value for value in self.values.values()]
         return max(values) > 1.05 * min(values)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an experiment's sweep says."""
+    """The results of an experiment's sweep."""
 
     experiment: Experiment
     sweep: Sweep
     measures: tuple[Measure, ...]
-    """What the sides are compared by: the lag, what every experiment records, and what this one is about."""
+    """What the sides are compared by: the lag, the common measures, and those of this experiment."""
     sides: tuple[Side, ...]
-    """In the plan's order, each baseline followed by its A/A arm; without what is launched in turn."""
+    """In the plan's order, each baseline followed by its A/A arm; variants launched in turn are not included."""
     paths: Mapping[str, PathTime]
-    """What is launched in turn, by its variant's name."""
+    """The variants launched in turn, by name."""
     comparisons: Mapping[tuple[str, str], Comparison]
-    """Each side with its baseline, by the side's name and the measure's; missing where they share no block. An A/A
-    arm's own are among them: they are the noise."""
+    """Each side compared with its baseline, by side and measure; missing if they share no block. Those of the A/A
+    arms show the noise."""
     same_work: bool
-    """Whether what counts did as much work as was planned, and as what it is compared with."""
+    """Whether every measured launch did the work that its side's plan asks for."""
     work: str
-    """What a launch of each side materialized, in a sentence."""
+    """A sentence about what a launch of each side materialized."""
     answer: str
-    """The verdict in a sentence: which side is fastest and by how much, or that none is shown to be, or what is
-    undecided and how many more blocks would tell."""
+    """The verdict in a sentence: which side is fastest and by how much, that none is shown to be, or which are
+    undecided and how many more blocks are needed."""
     sentences: tuple[str, ...]
-    """What else there is to say: what dominates, the noise, what was expected and is not so, paths, failures."""
+    """Further findings: the dominant stage, the noise, refuted expectations, paths, failures."""
 
     @property
     def groups(self) -> tuple[tuple[Side, ...], ...]:
-        """Each baseline with its A/A arm and the sides that are compared with it, in the plan's order."""
+        """Each baseline with its A/A arm and the sides compared with it, in the plan's order."""
         baselines = {side.baseline for side in self.sides}
         groups: dict[str, list[Side]] = {}
         for side in self.sides:
@@ -77,14 +77,14 @@ class Evaluation:
 
     @property
     def shortfalls(self) -> tuple[str, ...]:
-        """Which sides did not do their work, in words; none if they all did."""
+        """Sentences about the sides that did not do their work; empty if all did."""
         sides = (
             f"{quote(side.name)}: {side.n} of {side.trials} launches count, {side.undone} did not do their work"
             for side in self.sides
             if side.undone or not side.n
         )
         paths = (
-            f"{quote(name)}: {path.ok} of {path.of} launches went well"
+            f"{quote(name)}: {path.ok} of {path.of} launches succeeded"
             for name, path in self.paths.items()
             if path.ok < path.of or not path.of
         )
@@ -92,15 +92,15 @@ class Evaluation:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What the sweep is not, in sentences."""
-        quick = "Measured at the size for laptops, which is not what a large code location would gain."
-        early = f"The sweep did not run to its end ({self.sweep.status})."
+        """Sentences about the limits of the sweep's validity."""
+        quick = "Measured at the reduced size of --quick: a large code location gains a different amount."
+        early = f"The sweep did not finish ({self.sweep.status})."
         settings, complete = self.sweep.plan.settings, self.sweep.status == "complete"
         return (*([quick] if settings.get("quick") else []), *([] if complete else [early]))
 
     @property
     def basis(self) -> str:
-        """How many launches and what intervals the headline rests on."""
+        """The launches per side and the coverage of the intervals behind the headline."""
         found = [found.difference for (_, by), found in self.comparisons.items() if by == self.experiment.headline.name]
         covered = [round(100 * difference.coverage) for difference in found if difference.low is not None]
         text = f"Launches per side: n = {wording.span_of([side.n for side in self.sides])}"
@@ -108,7 +108,7 @@ class Evaluation:
 
     @property
     def costs(self) -> tuple[Cost, ...]:
-        """What was measured beside the headline; of code servers, all that a side has, together."""
+        """The measured quantities other than the headline; code servers are summed for each side."""
         costs = [
             Cost(
                 measure.name,
@@ -129,29 +129,29 @@ class Evaluation:
         return tuple(cost for cost in costs if cost.values)
 
     def lead(self, measure: Measure) -> str:
-        """The answer by one measure, in few words; empty where nothing was compared by it."""
+        """Return a short answer by one measure; empty if nothing was compared by it."""
         return Verdicts(self.experiment, self.sides, self.comparisons).lead(measure)
 
 
 def _total(value: float) -> Estimate:
-    """A sum of medians, which has no interval."""
+    """Wrap a sum of medians, which has no interval."""
     return Estimate(value, None, None, coverage=0.0, n=1)
 
 
 def is_experiment(sweep: Sweep) -> bool:
-    """Whether there is something to evaluate: the sweep compares sides of an experiment that is still known."""
+    """Return whether a sweep can be evaluated: it has variants, and its experiment is still defined."""
     return bool(sweep.plan.variants) and sweep.plan.scenario in EXPERIMENTS
 
 
 def evaluate(sweep: Sweep) -> Evaluation:
-    """Everything that an experiment's sweep says, as far as it came.
+    """Evaluate an experiment's sweep, finished or not.
 
     Raises:
-        ValueError: its scenario is no experiment.
+        ValueError: its scenario is not an experiment.
     """
     experiment = EXPERIMENTS.get(sweep.plan.scenario)
     if experiment is None:
-        raise ValueError(f"{sweep.plan.scenario!r} is no experiment; there is {', '.join(EXPERIMENTS)}.")
+        raise ValueError(f"{sweep.plan.scenario!r} is not an experiment. Experiments: {', '.join(EXPERIMENTS)}.")
     measures = (LAG, *COMMON_MEASURES, *experiment.measures)
     sides = find_sides(sweep, measures)
     comparisons = compare_sides(sides, measures)

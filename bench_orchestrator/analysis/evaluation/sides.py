@@ -1,6 +1,6 @@
-"""The sides of an experiment in numbers: what each was measured at, and how it compares with its baseline.
+"""The measured figures of an experiment's sides, and how each compares with its baseline.
 
-Sides are compared block by block, as they were launched; the baseline, launched twice in each block, shows the noise.
+Sides are compared within blocks. The baseline is launched twice in each block, which shows the noise.
 """
 
 from collections import defaultdict
@@ -18,66 +18,67 @@ from bench_orchestrator.statistics import Comparison, Estimate, compare, median
 
 @dataclass(frozen=True)
 class Side:
-    """One variant of an experiment, as far as it was measured."""
+    """The measurements of one variant of an experiment."""
 
     variant: Variant
     baseline: str | None
-    """The variant that it is compared with; None where there is none but itself."""
+    """The variant that it is compared with; None for a baseline."""
     n: int
-    """Launches that count."""
+    """Measured launches."""
     trials: int
-    """Launches that were to count."""
+    """Planned launches, warm-ups left out."""
     outcomes: Mapping[Outcome, int]
-    """How these ended; every outcome is a key."""
+    """Planned launches by outcome; every outcome is a key."""
     undone: int
-    """How many of these ended without the work that they were to do."""
+    """Planned launches that failed without doing their work."""
     work: tuple[int, ...]
-    """Units of work that a launch that counts materialized: one number, unless they differ."""
+    """Units of work that a measured launch materialized: one number, unless the launches differ."""
     lag_s: Estimate | None
     measures: Mapping[str, Estimate | None]
     """The median of the lag and of every other measure, by name."""
     samples: Mapping[str, Mapping[int, float]]
-    """Of each of these, the value in every block that has one."""
+    """For each measure, the value in every block that has one."""
     stages_s: Mapping[Stage, Estimate | None]
     load_s: float | None
-    """How long the code servers of its locations took to start, together; None where one of them is not known."""
+    """The total start time of the code servers of its locations, in seconds; None if one is unknown."""
     server_bytes: float | None
-    """What these hold in memory, together: the sum of their medians; None where one was never measured."""
+    """The total memory of these code servers: the sum of their medians; None if one was never measured."""
     prediction: Prediction | None
-    """Of its launch lag."""
+    """The prediction of the launch lag."""
     prediction_error: float | None
-    """The part of the measured median lag that is more than was predicted; negative where it was less."""
+    """(measured - predicted) / measured, of the median launch lag."""
 
     @property
     def name(self) -> str:
-        """The variant's."""
+        """The variant's name."""
         return self.variant.name
 
     @property
     def failures(self) -> dict[Outcome, int]:
-        """The outcomes other than ok."""
+        """The counts of the outcomes other than ok."""
         return {outcome: count for outcome, count in self.outcomes.items() if outcome is not Outcome.OK}
 
     @property
     def is_again(self) -> bool:
-        """Whether this is a baseline launched a second time: the A/A arm."""
+        """Whether this is the A/A arm: a baseline launched a second time."""
         return self.variant.name == again(self.variant.against)
 
 
 @dataclass(frozen=True)
 class PathTime:
-    """What a variant that is launched in turn took, once, from its first location to its last."""
+    """The time of a variant launched in turn, once, from its first location to its last."""
 
     total_s: float | None
-    """From each request until its work was done, summed: the bench's rests in between are not the path's. None
-    unless every launch went well."""
+    """The sum of the times from each request until its work was done, without the pauses in between. None unless
+    every launch succeeded."""
     ok: int
-    """Launches that went well, of so many."""
+    """Launches that succeeded."""
     of: int
+    """All launches of the path."""
 
 
 def find_sides(sweep: Sweep, measures: Sequence[Measure]) -> tuple[Side, ...]:
-    """Every variant that is compared, in the plan's order."""
+    """Return every variant that is compared, in the plan's order."""
     variants = sweep.plan.variants
     rows = {row.variant: row for row in sweep_rows(sweep)}
     return tuple(
@@ -88,7 +89,7 @@ def find_sides(sweep: Sweep, measures: Sequence[Measure]) -> tuple[Side, ...]:
 
 
 def compare_sides(sides: Sequence[Side], measures: Sequence[Measure]) -> dict[tuple[str, str], Comparison]:
-    """Each side with its baseline by each measure, where they share a block; keyed by both names."""
+    """Compare each side with its baseline by each measure; keyed by side and measure, if they share a block."""
     by_name = {side.name: side for side in sides}
     comparisons: dict[tuple[str, str], Comparison] = {}
     for side in sides:
@@ -104,12 +105,12 @@ def compare_sides(sides: Sequence[Side], measures: Sequence[Measure]) -> dict[tu
 
 
 def did_same_work(sides: Sequence[Side]) -> bool:
-    """Whether what counts did the work that was planned, and so as much as what was planned to do the same."""
+    """Return whether every measured launch did the planned work, so that sides with equal plans are comparable."""
     return all(set(side.work) <= {side.variant.work} for side in sides if side.variant.work is not None)
 
 
 def time_paths(sweep: Sweep) -> dict[str, PathTime]:
-    """What each variant that is launched in turn took, by its name."""
+    """Return the times of the variants launched in turn, by name."""
     return {
         variant.name: _path_time([trial for trial in sweep.trials if trial.variant == variant.name])
         for variant in sweep.plan.variants
@@ -122,7 +123,7 @@ def _side(sweep: Sweep, variant: Variant, baseline: str, row: Row, measures: Seq
     measured = [trial for trial in trials if trial.measured]
     samples = {measure.name: _samples(measured, measure) for measure in measures}
     if len(variant.locations) > 1:
-        samples[CODE_SERVER.name] = {}  # that of one location, chosen at random, is not what the side has
+        samples[CODE_SERVER.name] = {}  # a launch measures one of the side's servers, not all of them
     medians = {name: median(list(values.values())) if values else None for name, values in samples.items()}
     lag_s = medians[LAG.name]
     prediction = sweep.plan.predictions_s.get(variant.name)
@@ -160,7 +161,7 @@ def _lacks_work(trial: Trial, planned: int | None) -> bool:
 
 
 def _places(sweep: Sweep, variant: Variant) -> list[tuple[str, str]]:
-    """The deployment and the name of each of its locations."""
+    """Return the deployment and the name of each location of a variant."""
     deployment = next((trial.deployment for trial in sweep.plan.trials if trial.variant == variant.name), "")
     return [(deployment, location) for location in variant.locations]
 
@@ -188,6 +189,6 @@ def _path_time(trials: Sequence[Trial]) -> PathTime:
 
 
 def _total(parts: Sequence[float | None]) -> float | None:
-    """The sum; None where a part of it is not known, or there is none."""
+    """Return the sum; None if a part is unknown or there are none."""
     known = [part for part in parts if part is not None]
     return sum(known) if known and len(known) == len(parts) else None

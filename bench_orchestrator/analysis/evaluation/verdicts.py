@@ -1,6 +1,6 @@
-"""Comparisons -> the sentences that state them: what is faster than what, by how much, and how sure that is.
+"""Sentences that state comparisons: which side is faster, by how much, with its confidence interval.
 
-No claim without its interval, as in `findings`; and what was expected and is not so is said as plainly as what is.
+Every number has its interval, as in `wording`. Expectations that turned out wrong are stated too.
 """
 
 from collections import defaultdict
@@ -13,12 +13,12 @@ from bench_orchestrator.model.plan import Prediction, again
 from bench_orchestrator.scenarios.experiments import WORK, Experiment, Measure
 from bench_orchestrator.statistics import Comparison, Estimate, Verdict, compare
 
-NOTHING_COMPARED = "Nothing was measured that can be compared"
+NOTHING_COMPARED = "There are no measurements to compare"
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A side against its baseline by one measure."""
+    """A side compared with its baseline by one measure."""
 
     side: Side
     baseline: Side
@@ -28,16 +28,16 @@ class Effect:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """The sentences about an experiment's sides."""
+    """Writes the sentences about an experiment's sides."""
 
     experiment: Experiment
     sides: Sequence[Side]
     comparisons: Mapping[tuple[str, str], Comparison]
 
     def answer(self) -> str:
-        """Of each group of sides with a baseline in common: which is fastest, or that none is shown to be.
+        """State which side of each baseline's group is fastest, or that none is shown to be.
 
-        Where a launch has several units of work to do, also by how long it takes until all are done.
+        If launches have several units of work, the time until all are done is judged as well.
         """
         leads = [
             _lead(group) + _undecided(group)
@@ -48,12 +48,12 @@ class Verdicts:
         return _sentence(leads) or NOTHING_COMPARED
 
     def lead(self, measure: Measure) -> str:
-        """The answer by one measure, in few words; empty where nothing was compared by it."""
+        """Return a short answer by one measure; empty if nothing was compared by it."""
         groups = [self._effects(baseline, measure) for baseline in self._baselines()]
         return _sentence([_lead(group, brief=True) for group in groups if group])
 
     def noise(self) -> Iterator[str]:
-        """How much each baseline differs from itself."""
+        """Yield how much each baseline differs from its A/A arm."""
         headline = self.experiment.headline
         for side in self.sides:
             arm = self.comparisons.get((again(side.name), headline.name))
@@ -61,10 +61,10 @@ class Verdicts:
                 change = describe_change(arm.difference, headline.unit)
                 text = f"The noise: {quote(side.name)} launched again differs by {change} in {headline.label}"
                 chance = arm.verdict not in (Verdict.FASTER, Verdict.SLOWER)
-                yield text if chance else f"{text}, which is more than chance explains: distrust what is of that size"
+                yield text if chance else f"{text}, more than chance explains: do not trust differences of that size"
 
     def disappointments(self) -> Iterator[str]:
-        """The remedies that are shown not to help."""
+        """Yield the remedies that are shown not to help."""
         for remedy in self.experiment.remedies:
             tried = [
                 effect
@@ -78,43 +78,43 @@ class Verdicts:
             if verdicts and verdicts <= {Verdict.SLOWER, Verdict.NO_DIFFERENCE}:
                 what = "refuted" if Verdict.SLOWER in verdicts else "not found"
                 order = remedy.name[0].lower() + remedy.name[1:]
-                yield f"Expected and {what}: that it helps to {order}: {'; '.join(map(_state, tried))}"
+                yield f"Expected but {what}: that it helps to {order}: {'; '.join(map(_state, tried))}"
 
     def predictions(self) -> Iterator[str]:
-        """What was predicted, beside what was measured."""
+        """Yield each prediction with its measurement."""
         for side in self.sides:
             if side.prediction is not None and side.lag_s is not None and side.prediction_error is not None:
                 yield _compare_prediction(side.name, side.prediction, side.lag_s, side.prediction_error)
 
     def work(self, *, same: bool) -> str:
-        """What a launch of each side materialized, and whether that makes sides comparable."""
+        """State what a launch of each side materialized and, unless `same`, that their times are not comparable."""
         done: defaultdict[str, list[str]] = defaultdict(list)
         for side in self.sides:
             if side.n and not side.is_again:
                 done[" or ".join(map(str, side.work))].append(quote(side.name))
         if not done:
-            return "No launch counts"
+            return "No measured launches"
         if len(done) == 1:
             (units,) = done
-            text = f"Every launch that counts materialized {units} unit{'' if units == '1' else 's'} of work"
+            text = f"Every measured launch materialized {units} unit{'' if units == '1' else 's'} of work"
         else:
             sides = (f"{units} ({', '.join(names)})" for units, names in done.items())
-            text = f"Units of work that a launch materialized: {'; '.join(sides)}"
-        return text if same else f"{text}. That is not what was planned, and their times do not compare"
+            text = f"Units of work per launch: {'; '.join(sides)}"
+        return text if same else f"{text}. This differs from the plan, so the times are not comparable"
 
     def _baselines(self) -> list[str | None]:
         return list(dict.fromkeys(side.baseline for side in self.sides))
 
     def _judged(self, baseline: str | None) -> Iterator[Measure]:
-        """What the sides with this baseline are judged by."""
+        """Yield the measures that the sides with this baseline are judged by."""
         yield self.experiment.headline
         if any(side.name == baseline and (side.variant.work or 0) > 1 for side in self.sides):
             yield WORK
 
     def _effects(self, baseline: str | None, measure: Measure) -> list[Effect]:
-        """What is known of each side with this baseline, but its A/A arm and what is itself a baseline.
+        """Return the effects of the sides with this baseline, without its A/A arm and other baselines.
 
-        Of how long the work takes only where it is the same work.
+        The time until all work is done is compared only between sides with the same work.
         """
         by_name = {side.name: side for side in self.sides}
         baselines = self._baselines()
@@ -131,26 +131,26 @@ class Verdicts:
 
 
 def state_paths(paths: Mapping[str, PathTime]) -> str:
-    """What the ways through the parts took; empty where there are none."""
+    """State what the paths through the parts took; empty if there are none."""
     parts = [
         f"{quote(name)} {path.total_s:.1f} s in {path.of} launch{'es' if path.of > 1 else ''}"
         if path.total_s is not None
-        else f"{quote(name)} not to its end ({path.ok} of {path.of} launches went well)"
+        else f"{quote(name)} not finished ({path.ok} of {path.of} launches succeeded)"
         for name, path in paths.items()
         if path.of
     ]
     if not parts:
         return ""
-    return f"Launched in turn, once and so without an interval, the rests in between left out: {', '.join(parts)}"
+    return f"Launched in turn, once (hence no interval), without the pauses in between: {', '.join(parts)}"
 
 
 def describe_change(change: Estimate, unit: str) -> str:
-    """A difference with its sign and its interval: `−5.91 s [−6.83, −5.20]`."""
+    """Format a difference with its sign and interval: `−5.91 s [−6.83, −5.20]`."""
     return describe_estimate(change, unit, None, signed=True)
 
 
 def describe_ratio(ratio: Estimate | None) -> str:
-    """A ratio with its interval: `0.41 × [0.36, 0.47]`; empty where there is none."""
+    """Format a ratio with its interval: `0.41 × [0.36, 0.47]`; empty for None."""
     return "" if ratio is None else describe_estimate(ratio, "\N{MULTIPLICATION SIGN}", 2)
 
 
@@ -160,9 +160,9 @@ def _sentence(clauses: Sequence[str]) -> str:
 
 
 def _lead(group: Sequence[Effect], *, brief: bool = False) -> str:
-    """The fastest of some sides with the same baseline, or that none is shown to be faster than it.
+    """State the fastest of the sides with one baseline, or that none is shown to be faster than it.
 
-    In brief without ratios, and without what does not differ.
+    The brief form leaves out ratios and sides that do not differ.
     """
     by_value = sorted(group, key=lambda effect: effect.comparison.difference.value)
     faster = [effect for effect in by_value if effect.comparison.verdict is Verdict.FASTER]
@@ -179,12 +179,12 @@ def _lead(group: Sequence[Effect], *, brief: bool = False) -> str:
         ends = dict.fromkeys(map(_state_change, (by_value[0], by_value[-1])))
         return f"nothing is shown to be faster or slower than {baseline}: {label} {' to '.join(ends)}"
     fastest, *others = faster
-    # The smallest median alone does not make it the fastest: sides are told apart by their own blocks.
+    # The smallest median is not proof: the fastest must also beat the other sides within blocks.
     equals = [effect for effect in others if not _beats(fastest, effect)]
     how = "is faster" if len(group) == 1 else "is the fastest"
     if equals:
         more = f" and {len(equals) - 1} more" if len(equals) > 1 else ""
-        how += f" (not told apart from {quote(equals[0].side.name)}{more})"
+        how += f" (not shown to differ from {quote(equals[0].side.name)}{more})"
     return f"{quote(fastest.side.name)} {how}: {label} {_describe_effect(fastest, brief)} against {baseline}"
 
 
@@ -194,13 +194,13 @@ def _beats(effect: Effect, other: Effect) -> bool:
 
 
 def _undecided(group: Sequence[Effect]) -> str:
-    """The sides of which it is not known, and what it takes to know."""
+    """Name the undecided sides and about how many more blocks would decide."""
     undecided = [effect for effect in group if effect.comparison.verdict is Verdict.UNDECIDED]
     if not undecided:
         return ""
     needed = max((effect.comparison.more_blocks or 0 for effect in undecided), default=0)
     names = ", ".join(quote(effect.side.name) for effect in undecided)
-    return f"; undecided: {names}{f' (about {needed} more blocks would tell)' if needed else ''}"
+    return f"; undecided: {names}{f' (about {needed} more blocks needed)' if needed else ''}"
 
 
 def _state(effect: Effect) -> str:
@@ -228,7 +228,7 @@ def _compare_prediction(name: str, predicted: Prediction, measured: Estimate, er
 
 
 def _lie_apart(one: Prediction, other: Estimate) -> bool:
-    """Whether both have intervals, and these have nothing in common."""
+    """Return whether both have intervals and these do not overlap."""
     if one.low is None or one.high is None or other.low is None or other.high is None:
         return False
     return one.high < other.low or other.high < one.low

@@ -1,7 +1,7 @@
-"""A code server whose runs are forked from a process that has everything loaded.
+"""A Dagster code server that forks its runs from a process with the definitions loaded.
 
-Stands in the place of `dagster api grpc` and `dagster code-server start`: `dagster-warm` takes their options.
-Needs Dagster alone, on Linux or macOS.
+Replaces `dagster api grpc` and `dagster code-server start`; `dagster-warm` takes their options.
+Requires only Dagster, on Linux or macOS.
 
     command ──> servicer ──> template ──> processes
        │         │  │            │

@@ -2,5 +2,5 @@
 
 from dagster_warm.command import main
 
-if __name__ == "__main__":  # processes that are spawned import this again
+if __name__ == "__main__":  # spawned processes import this module again
     main()

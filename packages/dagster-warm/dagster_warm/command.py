@@ -1,4 +1,4 @@
-"""The command line: the options of `dagster api grpc` and `dagster code-server start`, and a few more."""
+"""The command line: the options of `dagster api grpc` and `dagster code-server start`, plus dagster-warm's."""
 
 import json
 import logging
@@ -20,13 +20,13 @@ from dagster_warm.servicer import LISTENER_VARIABLE, Options, WarmApiServer, War
 from dagster_warm.template import Listener
 
 OPTIONS_VARIABLE = "DAGSTER_WARM_OPTIONS"
-"""How the server that reloads tells the servers that it starts what the user wants."""
+"""Passes the user's options from the reloading server to the servers that it starts."""
 
 _FORWARDED = {
     "empty_working_directory": "DAGSTER_EMPTY_WORKING_DIRECTORY",
     "enable_metrics": "DAGSTER_ENABLE_SERVER_METRICS",
 }
-"""Options of `dagster api grpc` that `dagster code-server start` does not have, as its servers read them."""
+"""Options of `dagster api grpc` only, with the environment variables that `dagster code-server start` passes on."""
 
 _PORT_VARIABLES = ("PORT", "SOCKET", "HOST", "MAX_WORKERS")
 
@@ -43,29 +43,28 @@ _OWN = (
         type=click.Choice(["stock", "refuse"]),
         default="stock",
         show_default=True,
-        help="What to do about code that holds threads or connections once it is imported: launch its runs the stock "
-        "way, or report an error.",
+        help="What to do if importing the code leaves threads or connections open: launch its runs the stock way, or "
+        "report an error.",
     ),
     click.Option(
         ["--accept"],
         multiple=True,
         metavar="PATTERN",
-        help="A thread or connection that is known to do no harm, as the message names it; * matches anything. "
-        "Repeatable.",
+        help="A thread or connection known to be harmless, as named in the message; * matches anything. Repeatable.",
     ),
     click.Option(
         ["--after-fork"],
         multiple=True,
         metavar="MODULE:FUNCTION",
-        help="Called first in every forked process, for instance to connect again. Repeatable.",
+        help="Function to call first in every forked process, for instance to reconnect. Repeatable.",
     ),
     click.Option(
         ["--warm-steps/--cold-steps"],
         default=True,
         show_default=True,
-        help="Whether multiprocess executors fork their steps as well.",
+        help="Whether multiprocess executors also fork their steps.",
     ),
-    click.Option(["--strict"], is_flag=True, help="Refuse a Dagster that is older or newer than those tested."),
+    click.Option(["--strict"], is_flag=True, help="Refuse Dagster releases older or newer than the tested ones."),
 )
 
 
@@ -88,7 +87,7 @@ def _serve(
 
 
 def _serve_reloading(options: Options, dagster_options: Mapping[str, Any]) -> None:
-    """Pass everything on to a server, and replace that on a reload, as `dagster code-server start` does."""
+    """Serve through a proxy that replaces its server on a reload, as `dagster code-server start` does."""
     _heed_signals()
     os.environ[OPTIONS_VARIABLE] = json.dumps(asdict(options))
     for name, variable in _FORWARDED.items():
@@ -101,7 +100,7 @@ def _serve_reloading(options: Options, dagster_options: Mapping[str, Any]) -> No
 
 
 def _serve_once(options: Options) -> None:
-    """Have Dagster's servers in this process launch their runs warm."""
+    """Make the Dagster server in this process launch its runs warm."""
     _heed_signals()
     inherited = os.environ.pop(LISTENER_VARIABLE, None)
     warmth = Warmth(
@@ -114,7 +113,7 @@ def _serve_once(options: Options) -> None:
 
 
 def _heed_signals() -> None:
-    """End on SIGTERM also where SIGINT is ignored, as in a script's `command &`: Dagster handles both alike."""
+    """Exit on SIGTERM even if SIGINT is ignored, as in a script's `command &`: Dagster handles both alike."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -125,7 +124,7 @@ def _listener(inherited: str) -> Listener:
 
 
 def _call(dagster_command: click.Command, options: Mapping[str, Any]) -> None:
-    """Call one of Dagster's commands with those of the options that it has."""
+    """Call a Dagster command with the options that it supports."""
     assert dagster_command.callback is not None
     names = {parameter.name for parameter in dagster_command.params}
     dagster_command.callback(**{name: value for name, value in options.items() if name in names})
@@ -135,14 +134,14 @@ def _check_version(*, strict: bool) -> None:
     if internals.is_supported(dg.__version__):
         return
     oldest, newest = internals.TESTED[0], internals.TESTED[-1]
-    message = f"The warm server was tested with Dagster {oldest} to {newest}, and this is {dg.__version__}."
+    message = f"The warm server was tested with Dagster {oldest} to {newest}, but this is {dg.__version__}."
     if strict:
         raise click.ClickException(message)
     click.echo(f"{message} It may not work.", err=True)
 
 
 def _union() -> list[click.Parameter]:
-    """Return the options of both of Dagster's commands; `dagster api grpc` defines those that both have."""
+    """Merge the options of both Dagster commands; `dagster api grpc` defines the shared ones."""
     options = {parameter.name: parameter for parameter in internals.start_command.params}
     options |= {parameter.name: parameter for parameter in internals.grpc_command.params}
     return list(options.values())
@@ -152,11 +151,11 @@ command = click.Command(
     "dagster-warm",
     callback=_serve,
     params=[*_OWN, *_union()],
-    context_settings={"auto_envvar_prefix": "DAGSTER_CLI_API_GRPC"},  # as Dagster's: its Helm chart relies on that
+    context_settings={"auto_envvar_prefix": "DAGSTER_CLI_API_GRPC"},  # Dagster's prefix; its Helm chart sets these
     help="""Serve a code location and fork its runs.
 
-    Runs and steps are forked from a process that holds the definitions. Takes the options of `dagster api grpc` and of
-    `dagster code-server start`, and replaces them: in workspace.yaml it is a plain `grpc_server`.
+    Forks runs and steps from a process that holds the definitions. Replaces `dagster api grpc` and
+    `dagster code-server start` and takes their options. In workspace.yaml it is a plain `grpc_server`.
 
     \b
     Examples:
@@ -167,13 +166,13 @@ command = click.Command(
 
 
 def main() -> None:
-    """Run the command, or the command of Dagster's that the arguments name.
+    """Run dagster-warm, or the Dagster command that the arguments name.
 
-    Dagster's Helm chart gives a container such arguments, so this can be the entry point of its image. Commands that
-    serve a code location serve it warm; all others are passed on to Dagster.
+    Dagster's Helm chart passes full `dagster …` commands to containers, so this can be the entry point of an image.
+    Commands that serve a code location serve it warm; all others go to Dagster unchanged.
     """
     match sys.argv[1:]:
-        case ["api", "grpc", *arguments]:  # from a server that reloads
+        case ["api", "grpc", *arguments]:  # from a reloading server
             _serve_once(Options(**json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))))
             internals.grpc_command.main(args=arguments, prog_name="dagster api grpc")
         case ["dagster", "api", "grpc", *arguments]:

@@ -1,4 +1,4 @@
-"""An executor whose steps are forked, for single jobs of a location."""
+"""An executor that forks its steps, for individual jobs of a location."""
 
 import dagster as dg
 
@@ -16,7 +16,7 @@ def _create(init_context: dg.InitExecutorContext) -> dg.Executor:
 
 warm_multiprocess_executor = dg.ExecutorDefinition(
     name="warm_multiprocess",
-    description="The multiprocess executor, with its steps forked from the template of a warm server; spawned where "
+    description="The multiprocess executor, with steps forked from a warm server's template, or spawned where "
     "there is none.",
     config_schema=dg.multiprocess_executor.config_schema,  # type: ignore[arg-type]
     requirements=dg.multiple_process_executor_requirements(),

@@ -1,6 +1,6 @@
-"""Confines Dagster's private API that the warm server uses.
+"""Dagster's private API, as far as the warm server uses it.
 
-Contract tests pin it. They run with the oldest and the newest supported release. Beside this module only the run
+Contract tests pin it with the oldest and the newest supported release. Apart from this module, only the run
 launcher imports private modules.
 """
 
@@ -35,11 +35,11 @@ from dagster._serdes import deserialize_value
 __all__ = ["DagsterApiServer", "InstanceRef", "LoadedRepositories", "grpc_command", "start_command"]
 
 TESTED = ("1.12.0", "1.12.22", "1.13.0", "1.13.29")
-"""Releases that the contract tests run against, in their order: from the first to the last are supported."""
+"""Releases that the contract tests run against, ascending. The first and the last bound the supported range."""
 
 
 def is_supported(release: str) -> bool:
-    """Return whether a release of Dagster is neither older nor newer than those that were tested."""
+    """Return whether a Dagster release lies within the tested range."""
     oldest, this, newest = (_numbers(one) for one in (TESTED[0], release, TESTED[-1]))
     return oldest <= this <= newest
 
@@ -49,22 +49,22 @@ def _numbers(release: str) -> list[int]:
 
 
 def serve_with(servicer: Callable[..., DagsterApiServer]) -> None:
-    """Make `dagster api grpc` serve with another servicer; all its options keep their meaning."""
+    """Make `dagster api grpc` use another servicer; all its options keep their meaning."""
     server.DagsterApiServer = servicer  # type: ignore[misc, assignment]
 
 
 def proxy_to(entry_point: Callable[[str], Sequence[str]]) -> None:
-    """Make `dagster code-server start` start its servers by another command than `python -m dagster`.
+    """Make `dagster code-server start` run another command than `python -m dagster` for its servers.
 
     Args:
-        entry_point: maps the path of an interpreter to a command that takes `api grpc …`.
+        entry_point: maps an interpreter's path to a command that accepts `api grpc …`.
     """
     server.get_python_environment_entry_point = entry_point  # type: ignore[assignment, attr-defined]
 
 
 @contextmanager
 def when_loaded(callback: Callable[[LoadedRepositories], None]) -> Iterator[None]:
-    """Call back when a servicer that is made in this context has loaded the code, before it starts a thread."""
+    """Call back once a servicer created in this context has loaded the code, before it starts any thread."""
 
     class Loaded(LoadedRepositories):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -76,9 +76,9 @@ def when_loaded(callback: Callable[[LoadedRepositories], None]) -> Iterator[None
 
 
 def hold(loaded: LoadedRepositories) -> None:
-    """Make Dagster use the loaded definitions in this process where it would load them again.
+    """Make Dagster reuse the loaded definitions in this process instead of loading them again.
 
-    It still loads them where it asks for another state (`repository_load_data`) than they were loaded with.
+    It still reloads them if it asks for a different `repository_load_data` than they were loaded with.
     """
     held = {pointer: loaded.definitions_by_name[name] for name, pointer in loaded.code_pointers_by_repo_name.items()}
     load = reconstruct.reconstruct_repository_def_from_pointer
@@ -94,7 +94,7 @@ def hold(loaded: LoadedRepositories) -> None:
 
 
 def rehearse(loaded: LoadedRepositories, instance_ref: InstanceRef | None) -> None:
-    """Do what a run does before its first step, so that its imports and caches are there when one is forked."""
+    """Do what a run does before its first step, so that forked runs inherit its imports and caches."""
     if instance_ref is not None:
         with dg.DagsterInstance.from_ref(instance_ref) as instance:
             instance.get_runs(limit=1)
@@ -109,11 +109,11 @@ def rehearse(loaded: LoadedRepositories, instance_ref: InstanceRef | None) -> No
             try:
                 create_execution_plan(recon_job.get_subset(asset_selection=frozenset(keys)) if keys else recon_job)
             except Exception:
-                continue  # it needs configuration, or the user's code fails: its runs build their plans, or say why not
+                continue  # needs configuration, or user code fails: the run itself builds its plan or reports the error
 
 
 def keep_migrations() -> None:
-    """Read Dagster's migration scripts once, and not each time that a storage checks whether it is up to date."""
+    """Cache Dagster's migration scripts, which every storage otherwise reads again to check its schema."""
     read = ScriptDirectory.from_config
     kept: dict[str, ScriptDirectory] = {}
 
@@ -129,7 +129,7 @@ def keep_migrations() -> None:
 
 
 class _AssetIndex:
-    """Finds definitions by the keys that they hold."""
+    """Index of definitions by the keys that they contain."""
 
     def __init__(self, definitions: Sequence[dg.AssetsDefinition]) -> None:
         self._of = defaultdict[Any, set[dg.AssetsDefinition]](set)
@@ -141,14 +141,14 @@ class _AssetIndex:
                 self._checks_of[key.asset_key].add(one)
 
     def find(self, keys: Set[dg.AssetKey], check_keys: Set[dg.AssetCheckKey] | None) -> set[dg.AssetsDefinition]:
-        """Return those that hold any of the keys; without check keys, also those with a check of any of the assets."""
+        """Return the definitions with any of the keys; if `check_keys` is None, also those that check these assets."""
         checks = [self._checks_of.get(key, ()) for key in keys] if check_keys is None else []
         return set(chain.from_iterable([*(self._of.get(key, ()) for key in (*keys, *(check_keys or ()))), *checks]))
 
 
 @dataclass(frozen=True)
 class _Others:
-    """The definitions of an index, some of them replaced by what a selection left over."""
+    """The definitions of an index, with the partially selected ones replaced by their unselected rest."""
 
     index: _AssetIndex
     without: Set[dg.AssetsDefinition]
@@ -160,7 +160,7 @@ def _selected_from(job: dg.JobDefinition) -> AssetGraph:
 
 
 def select_by_index(loaded: LoadedRepositories) -> None:
-    """Find the assets that a run selects by their keys, where Dagster scans all assets twice."""
+    """Look up a run's selected assets in an index; Dagster scans all assets twice."""
     jobs = [job for repository in loaded.definitions_by_name.values() for job in repository.get_all_jobs()]
     everything = {id(graph.assets_defs): graph.assets_defs for graph in map(_selected_from, jobs)}
     indexes = {identity: _AssetIndex(definitions) for identity, definitions in everything.items()}
@@ -182,15 +182,15 @@ def select_by_index(loaded: LoadedRepositories) -> None:
 
 
 def count_assets(loaded: LoadedRepositories) -> int:
-    """Count the assets in all repositories."""
+    """Return the number of assets in all repositories."""
     return sum(len(repository.asset_graph.get_all_asset_keys()) for repository in loaded.definitions_by_name.values())
 
 
 def announce(describe: Callable[[], tuple[str, Mapping[str, Any]]]) -> None:
-    """Make runs of this process begin with an engine event.
+    """Log an engine event at the start of every run in this process.
 
     Args:
-        describe: returns its message and its metadata.
+        describe: returns the event's message and metadata.
     """
     execute = impl.core_execute_run
 
@@ -206,29 +206,29 @@ def announce(describe: Callable[[], tuple[str, Mapping[str, Any]]]) -> None:
 
 
 def instance_of(servicer: DagsterApiServer) -> dg.DagsterInstance | None:
-    """Return the instance that a servicer has opened, or None."""
+    """Return the instance that a servicer has opened, if any."""
     return servicer._instance
 
 
 def run_of(request: Any) -> tuple[str, InstanceRef | None]:
-    """Return the id of the run that a StartRun request asks for, and its instance."""
+    """Return the run id and the instance of a StartRun request."""
     args = deserialize_value(request.serialized_execute_run_args, ExecuteExternalJobArgs)
     return args.run_id, args.instance_ref
 
 
 def set_context(servicer: DagsterApiServer, context: Any) -> None:
-    """Make a servicer start its run workers by another `multiprocessing` context."""
+    """Make a servicer start its run workers with another `multiprocessing` context."""
     servicer._mp_ctx = context
 
 
 def start_steps_by(executor: dg.Executor, method: str) -> None:
-    """Make a multiprocess executor start its steps by a start method that its configuration does not offer."""
+    """Make a multiprocess executor use a start method that its configuration does not offer."""
     assert isinstance(executor, MultiprocessExecutor)
     executor._start_method = method
 
 
 def start_all_steps_by(method: str) -> None:
-    """Make all multiprocess executors of this process that spawn their steps start them by another method."""
+    """Make all multiprocess executors of this process that would spawn their steps use another start method."""
     execute = MultiprocessExecutor.execute
 
     @wraps(execute)

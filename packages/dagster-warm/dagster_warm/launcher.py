@@ -1,6 +1,6 @@
-"""A run launcher for deployments where each run gets a container.
+"""A run launcher for deployments that start a container for each run.
 
-Every process of a deployment imports it with the instance, so it imports nothing of the server.
+Every process that opens the instance imports this module, so it imports nothing from the server.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,15 +14,15 @@ from dagster._serdes import ConfigurableClass
 from dagster._serdes.config_class import ConfigurableClassData
 
 COLD_TAG = "bench/cold"
-"""A run with this tag is launched the stock way."""
+"""Run tag that requests a stock launch."""
 
 
 class WarmRunLauncher(RunLauncher, ConfigurableClass):
-    """Launches runs in their code server, where dagster-warm forks them, or by another launcher, the cold one.
+    """Launches runs in their code server, where dagster-warm forks them, or through another launcher, the cold one.
 
-    Runs with the tag `bench/cold: true` are cold. Where `locations` names the warm ones, so are those of all others.
+    Runs tagged `bench/cold: true` are cold. If `locations` is set, runs of all other locations are cold too.
 
-    In dagster.yaml, with the cold launcher as it was configured before:
+    Configure it in dagster.yaml, with the previous launcher as `cold`:
 
         run_launcher:
           module: dagster_warm.launcher
@@ -31,11 +31,11 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
             cold: {module: dagster_k8s, class: K8sRunLauncher, config: {...}}
             locations: [a10_warm]  # all of them, if left out
 
-    Without `cold`, cold runs are launched by Dagster's default launcher as well, and their code server spawns them.
+    Without `cold`, cold runs also go through Dagster's default launcher, and their code server spawns them.
     """
 
     cold: RunLauncher
-    """What launches all other runs."""
+    """Launches all other runs."""
 
     def __init__(
         self,
@@ -51,12 +51,12 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:
-        """Return what it was configured with."""
+        """Return the configuration data of this launcher."""
         return self._inst_data
 
     @classmethod
     def config_type(cls) -> Mapping[str, Any]:
-        """Return the schema of its configuration."""
+        """Return the configuration schema."""
         return {
             "cold": Field({"module": str, "class": str, "config": Field(dict, is_required=False)}, is_required=False),
             "locations": Field([str], is_required=False),
@@ -64,7 +64,7 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
-        """Create the launcher that dagster.yaml describes."""
+        """Create the launcher from its dagster.yaml configuration."""
         locations = config_value.get("locations")
         cold = config_value.get("cold")
         if cold is None:
@@ -73,40 +73,40 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
         return cls(data.rehydrate(RunLauncher), locations, inst_data)  # type: ignore[type-abstract]
 
     def is_warm(self, location: str) -> bool:
-        """Return whether runs of this location are launched in their code server, unless tagged as cold."""
+        """Return whether untagged runs of this location launch in their code server."""
         return self._locations is None or location in self._locations
 
     def register_instance(self, instance: Any) -> None:
-        """Remember the instance that it launches for."""
+        """Set the instance that this launcher serves."""
         super().register_instance(instance)
         for launcher in {self._warm, self.cold}:
             launcher.register_instance(instance)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Launch it warm, unless its location or its tag says otherwise."""
+        """Launch the run warm, unless its location or its tag makes it cold."""
         run = context.dagster_run
         launcher = self._launcher_of(run)
         try:
             launcher.launch_run(context)
         except DagsterCodeLocationLoadError:
-            from dagster._core.workspace.context import WorkspaceProcessContext  # not for every run worker
+            from dagster._core.workspace.context import WorkspaceProcessContext  # deferred: run workers never need it
 
             process = context.workspace.process_context if context.workspace else None
             origin = run.remote_job_origin
             if launcher is not self._warm or origin is None or not isinstance(process, WorkspaceProcessContext):
                 raise
-            # A daemon looks only once a minute whether a code server that was away, while it was replaced, is back.
+            # The daemon retries an unreachable code server once a minute, even if a reload has already replaced it.
             process.refresh_code_location(origin.location_name)
             launcher.launch_run(LaunchRunContext(run, process.create_request_context()))
 
     def terminate(self, run_id: str) -> bool:
-        """Terminate the run by the launcher that launched it."""
+        """Terminate the run through the launcher that launched it."""
         run = self._instance.get_run_by_id(run_id)
         return run is not None and self._launcher_of(run).terminate(run_id)
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """Return whether the cold launcher does."""
+        """Return whether the cold launcher supports it."""
         return self.cold.supports_check_run_worker_health
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
@@ -114,12 +114,12 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
         return self._launcher_of(run).check_run_worker_health(run)
 
     def join(self, timeout: int = 30) -> None:
-        """Wait for all runs that it has launched, `timeout` seconds at most for each launcher."""
+        """Wait for all launched runs, up to `timeout` seconds for each of the two launchers."""
         for launcher in {self._warm, self.cold}:
             launcher.join(timeout)
 
     def dispose(self) -> None:
-        """Dispose of both launchers, when the instance is disposed of."""
+        """Dispose of both launchers along with the instance."""
         for launcher in {self._warm, self.cold}:
             launcher.dispose()
 

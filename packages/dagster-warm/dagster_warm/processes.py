@@ -1,15 +1,15 @@
-"""Processes that are forked from a template, with the interface of `multiprocessing`: context, process, queue, event.
+"""Processes forked from a template, behind `multiprocessing`'s interface: context, process, queue, event.
 
-A parent asks the template for a process by a request over a Unix socket. The ends of a few pipes come with it:
+A parent requests a process from the template over a Unix socket. The request carries the ends of several pipes:
 
-- the *life* pipe, whose writing end the new process holds until it dies. On it come its pid, before anything else runs
-  in it, and its exit status: from itself if it ends in good order, else from the template. So the end of the pipe
-  without a pid means that nothing has run, whatever became of the template, and asking another one for the same process
-  is safe. In place of the pid may come why there is no process.
-- the *parent* pipe, which tells the process that the one that asked for it has died.
-- those of the queues and events among its arguments.
+- the *life* pipe: the new process holds its writing end until it dies. The process first reports its pid, before
+  any other code, and finally its exit status. If it crashes, the template reports the status. End-of-file without
+  a pid means that nothing has run, even if the template died: retrying with another template is safe. If no
+  process could be created, the reason arrives in place of the pid.
+- the *parent* pipe: tells the process that its parent has died.
+- the pipes of the queues and events among its arguments.
 
-Nothing here knows Dagster.
+This module does not depend on Dagster.
 """
 
 import errno
@@ -34,15 +34,15 @@ from pathlib import Path
 from typing import Any
 
 METHOD = "warm"
-"""The name of this start method, beside `spawn`, `fork` and `forkserver`."""
+"""The name of this start method, next to `spawn`, `fork` and `forkserver`."""
 
 UNKNOWN_EXIT_CODE = 255
-"""Of a process whose template has died before it, as the standard library's fork server has it."""
+"""Exit code of a process that outlived its template, as in the standard library's fork server."""
 
 _LENGTH = struct.Struct("!Q")
 _STATUS = struct.Struct("!i")
 _CANNOT_FORK = -1_000
-"""A first status from here down tells an error number, what it is below this; one above, but below zero, a signal."""
+"""First statuses at or below this encode an error number, as the difference. Negative ones above are signals."""
 _MAX_FDS = 64
 
 
@@ -51,12 +51,12 @@ class TemplateGoneError(Exception):
 
 
 class ForkFailedError(OSError):
-    """The template could not fork, or the fork was killed before it began; nothing has run."""
+    """The template could not fork, or the child was killed before it began; nothing has run."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a template needs to fork a process."""
+    """Everything that a template needs to fork a process."""
 
     process: bytes
     """The pickled process object."""
@@ -66,30 +66,30 @@ class Request:
 
 
 class PipeEvent(synchronize.Event):
-    """An event without a named semaphore, which a killed process would leave behind.
+    """An event without a named semaphore, which a killed process would leak.
 
-    It is set while there is a byte in its pipe.
+    The event is set while its pipe contains a byte.
     """
 
     def __init__(self) -> None:
         self._keep(*os.pipe())
 
     def is_set(self) -> bool:
-        """Return whether it is set."""
+        """Return whether the event is set."""
         return self.wait(0)
 
     def set(self) -> None:
-        """Set it, and wake all that wait, in all processes."""
+        """Set the event and wake all waiters, in all processes."""
         if not self.is_set():
             os.write(self._writer, b"!")
 
     def clear(self) -> None:
-        """Unset it."""
+        """Clear the event."""
         while self.is_set():
             os.read(self._reader, 1)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, for `timeout` seconds at most; return whether it is."""
+        """Wait up to `timeout` seconds for the event; return whether it is set."""
         waiter = select.poll()
         waiter.register(self._reader, select.POLLIN)
         return bool(waiter.poll(None if timeout is None else timeout * 1000))
@@ -106,10 +106,10 @@ class PipeEvent(synchronize.Event):
 
 
 class PipeQueue:
-    """A queue from a child to its parent that needs no thread and no semaphore.
+    """A queue from a child to its parent, without threads or semaphores.
 
-    The reading end stays with the parent, the writing end goes to the child: the parent reads everything that a child
-    managed to write whole, and nothing more comes once it is dead.
+    The parent keeps the reading end and the child gets the writing end. The parent receives every item that the child
+    wrote completely, and end-of-file once the child is dead.
     """
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class PipeQueue:
         self._lock = threading.Lock()
 
     def put(self, item: Any) -> None:
-        """Send to the parent; do nothing if it has ended."""
+        """Send an item to the parent; do nothing if the parent has exited."""
         with self._lock, suppress(BrokenPipeError):
             self._writer.send(item)
 
@@ -125,7 +125,7 @@ class PipeQueue:
         """Return the next item.
 
         Raises:
-            queue.Empty: there is none in time, or there will never be one.
+            queue.Empty: no item arrived in time, or the writers are gone.
         """
         try:
             if self._reader.poll(timeout if block else 0):
@@ -155,10 +155,10 @@ class PipeQueue:
 
 
 class InheritedFd:
-    """A descriptor that is sent to a new process: its index among those that come with the request."""
+    """A descriptor sent to a new process, as its index among the request's descriptors."""
 
     received: Sequence[int] = ()
-    """In a new process, those that came with the request for it."""
+    """In the new process: the descriptors that arrived with its request."""
 
     def __init__(self, place: int) -> None:
         self._place = place
@@ -193,23 +193,23 @@ class WarmPopen:
         self._finalizer = multiprocessing.util.Finalize(self, _close, args=(self.sentinel, self._parent_w))
 
     def duplicate_for_child(self, fd: int) -> int:
-        """Send this descriptor along; called while the process object is pickled."""
+        """Add a descriptor to the request; called while the process object is pickled."""
         self._fds.append(fd)
         return len(self._fds) - 1
 
     def when_launched(self, callback: Callable[[], None]) -> None:
-        """Call back when the process has started; called while the process object is pickled."""
+        """Register a callback for the process's start; called while the process object is pickled."""
         self._launched.append(callback)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
-        """Return the exit code; with WNOHANG, None while the process lives, else wait for it."""
+        """Return the exit code. With WNOHANG, return None while the process is alive; otherwise wait."""
         with self._lock:
             if self.returncode is None and (flag == 0 or connection.wait([self.sentinel], 0)):
                 self.returncode = self._read_exit_code()
             return self.returncode
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Return the exit code, or None if the process still lives after `timeout` seconds."""
+        """Return the exit code, or None if the process is still alive after `timeout` seconds."""
         if self.returncode is None and timeout is not None and not connection.wait([self.sentinel], timeout):
             return None
         return self.poll(0)
@@ -241,7 +241,7 @@ class WarmPopen:
         return buffer.getvalue()
 
     def _launch(self, request: Request, parent_r: int, template: "TemplateClient") -> int:
-        """Have the process forked; return the reading end of its life pipe."""
+        """Request the fork; return the reading end of the process's life pipe."""
         life_r, life_w = os.pipe()
         try:
             try:
@@ -257,7 +257,7 @@ class WarmPopen:
                 raise ForkFailedError(number, f"The template cannot fork: {os.strerror(number)}")
             if first < 0:
                 name = signal.Signals(-first).name
-                raise ForkFailedError(errno.ECHILD, f"The process was ended by {name} before it began")
+                raise ForkFailedError(errno.ECHILD, f"The process was killed by {name} before it began")
             self.pid = first
         except BaseException:
             os.close(life_r)
@@ -268,7 +268,7 @@ class WarmPopen:
         status = _read_exactly(self.sentinel, _STATUS.size)
         if status is not None:
             return int(_STATUS.unpack(status)[0])
-        try:  # without its template it is a child of the process that adopts orphans, which may be this one
+        try:  # an orphan is a child of the process that adopts orphans, which may be this one
             _, wait_status = os.waitpid(self.pid, 0)
         except ChildProcessError:
             return UNKNOWN_EXIT_CODE
@@ -280,13 +280,13 @@ class TemplateClient:
     """Sends requests to a template."""
 
     address: Path
-    """Its Unix socket."""
+    """The template's Unix socket."""
 
     def send(self, request: Request, fds: Sequence[int]) -> None:
-        """Ask for a process with these descriptors.
+        """Request a process with these descriptors.
 
         Raises:
-            TemplateGoneError: the template has ended.
+            TemplateGoneError: the template has exited.
         """
         payload = pickle.dumps(request)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
@@ -300,20 +300,20 @@ class TemplateClient:
 
 
 def receive(client: socket.socket) -> tuple[Request, list[int]]:
-    """Receive what `TemplateClient.send` sent.
+    """Receive a request from `TemplateClient.send`.
 
     Raises:
-        ConnectionError: the sender ended in the middle of it.
+        ConnectionError: the sender disconnected before the request was complete.
     """
     header, fds, _, _ = socket.recv_fds(client, _LENGTH.size, _MAX_FDS)
     try:
         if len(header) < _LENGTH.size:
-            raise ConnectionError("the request broke off")
+            raise ConnectionError("the request is incomplete")
         (length,) = _LENGTH.unpack(header)
         with client.makefile("rb") as stream:
             payload = stream.read(length)
         if len(payload) < length:
-            raise ConnectionError("the request broke off")
+            raise ConnectionError("the request is incomplete")
         return pickle.loads(payload), fds
     except BaseException:
         _close(*fds)
@@ -321,13 +321,13 @@ def receive(client: socket.socket) -> tuple[Request, list[int]]:
 
 
 def report(life_w: int, status: int) -> None:
-    """Report to the parent: the pid first, the exit code at the end."""
+    """Report a number to the parent: first the pid, at the end the exit code."""
     with suppress(BrokenPipeError):
         os.write(life_w, _STATUS.pack(status))
 
 
 def report_no_process(life_w: int, error: OSError) -> None:
-    """Report the reason why there is no process, in place of its pid."""
+    """Report why there is no process, in place of its pid."""
     report(life_w, _CANNOT_FORK - (error.errno or 1))
 
 
@@ -345,7 +345,7 @@ class WarmProcess(multiprocessing.process.BaseProcess):
     """A process that its context's template forks."""
 
     _start_method = "spawn"
-    """What it starts other processes by, unless they are to be warm, too: as in Dagster's run workers."""
+    """How this process starts others unless asked for warm ones; the same as in Dagster's run workers."""
 
     @staticmethod
     def _Popen(process: multiprocessing.process.BaseProcess) -> Any:  # noqa: N802 - the library's name
@@ -359,7 +359,7 @@ class WarmContext(multiprocessing.context.BaseContext):
     Process = WarmProcess
 
     launch: Callable[[multiprocessing.process.BaseProcess], Any] = staticmethod(popen_spawn_posix.Popen)
-    """How processes are started: spawned, as long as there is no template."""
+    """Starts the processes: by spawning, until there is a template."""
 
     def Queue(self, maxsize: int = 0) -> Any:  # noqa: ARG002, N802
         """Create a queue from the child to the parent."""
@@ -379,7 +379,7 @@ def _close(*fds: int) -> None:
 
 
 def _read_exactly(fd: int, size: int) -> bytes | None:
-    """Read `size` bytes; return None if the stream ends before."""
+    """Read `size` bytes; return None if the stream ends first."""
     data = b""
     while len(data) < size:
         chunk = os.read(fd, size - len(data))

@@ -1,7 +1,7 @@
-"""What a template must not hold, because its children would share it or miss it, and how to find it.
+"""Finds what a template must not hold, because its children would share it or lack it.
 
-A forked child has one thread, and a copy of every descriptor. So a thread of the parent is gone in the child, with
-whatever it was to do and the locks that it held; and a connection is used by several processes at once.
+A forked child has a single thread and a copy of every descriptor. The parent's other threads are missing from it,
+and the locks that they held stay locked. A connection would be used by several processes at once.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 
 _SELF = Path("/proc/self")
 _HARMLESS_THREADS = ("jemalloc_bg_thd",)
-"""Of libraries whose children do without: jemalloc, which pyarrow brings along, has a handler for forks."""
+"""Threads of libraries that handle forks themselves: jemalloc, bundled with pyarrow, has a fork handler."""
 _EVENT_LOOPS = ("anon_inode:[eventpoll]", "anon_inode:[io_uring]", "anon_inode:inotify")
 
 
@@ -24,37 +24,37 @@ class Hazard:
     """Something that does not survive a fork."""
 
     name: str
-    """What a user accepts it by: `thread metrics (app.stats:flush)`, `connection to 10.0.0.1:5432`."""
+    """The name that `--accept` matches: `thread metrics (app.stats:flush)`, `connection to 10.0.0.1:5432`."""
     remedy: str
-    """What to do about it."""
+    """How to avoid it."""
 
 
 class UnsafeToForkError(Exception):
-    """The code holds what does not survive a fork; the message names it."""
+    """Importing the code created something that does not survive a fork; the message names it."""
 
     def __init__(self, hazards: Sequence[Hazard]) -> None:
         super().__init__(
-            "Runs cannot be forked from this code, as it holds, once imported, what does not survive a fork: "
+            "Runs cannot be forked from this code: importing it creates what does not survive a fork: "
             + "; ".join(f"{hazard.name} ({hazard.remedy})" for hazard in hazards)
             + "."
         )
 
 
 def open_descriptors() -> frozenset[int]:
-    """Return the descriptors that are open; none where the system has no list of them."""
+    """Return the open descriptors; empty where the system does not list them."""
     try:
         entries = list((_SELF / "fd").iterdir())
     except FileNotFoundError:
         return frozenset()
-    return frozenset(int(entry.name) for entry in entries if entry.is_symlink())  # the one that listed them is gone
+    return frozenset(int(entry.name) for entry in entries if entry.is_symlink())  # drops the descriptor of the listing
 
 
 def find_hazards(harmless: frozenset[int] = frozenset(), accepted: Sequence[str] = ()) -> list[Hazard]:
-    """Find what this process holds and its children must not.
+    """Find the hazards in this process.
 
     Args:
         harmless: descriptors that were open before the user's code ran.
-        accepted: patterns of the names that the user accepts.
+        accepted: name patterns of the hazards that the user accepts.
     """
     found = [*_threads(), *_native_threads(), *_descriptors(harmless)]
     return [hazard for hazard in found if not any(fnmatchcase(hazard.name, pattern) for pattern in accepted)]
@@ -69,24 +69,24 @@ def _threads() -> Iterator[Hazard]:
 
 
 def _native_threads() -> Iterator[Hazard]:
-    """Yield threads that no Python code has started, without those that their library ends for a fork (OpenBLAS)."""
+    """Yield the threads that no Python code started, except those that their library stops for a fork (OpenBLAS)."""
     if not _find_native_threads():
         return
     if (pid := os.fork()) == 0:
         os._exit(0)
     os.waitpid(pid, 0)
     for name in sorted(set(_find_native_threads())):
-        yield Hazard(f"native thread {name}", "a compiled library has started it at import; import it in the asset")
+        yield Hazard(f"native thread {name}", "a compiled library starts it when imported; import it in the asset")
 
 
 def _find_native_threads() -> list[str]:
-    """Return the names of native threads; a thread without a name has the program's."""
+    """Return the names of native threads; an unnamed thread has the program's name."""
     known = {str(thread.native_id) for thread in threading.enumerate()}
-    known.add(str(os.getpid()))  # the main thread, whose id Python 3.11 does not renew in a child
+    known.add(str(os.getpid()))  # the main thread, whose id Python 3.11 does not update in a child
     names = []
     with suppress(FileNotFoundError):
         for task in (_SELF / "task").iterdir():
-            with suppress(OSError):  # it has just ended
+            with suppress(OSError):  # the thread has just ended
                 if task.name not in known:
                     names.append((task / "comm").read_text().strip())
     return [name for name in names if name not in _HARMLESS_THREADS]
@@ -106,7 +106,7 @@ def _descriptors(harmless: frozenset[int]) -> Iterator[Hazard]:
 
 
 def _sockets() -> dict[str, str]:
-    """Describe the sockets of this machine, by inode."""
+    """Describe the sockets of this network namespace, by inode."""
     sockets = {}
     for version in ("tcp", "tcp6", "udp", "udp6"):
         try:
@@ -121,7 +121,7 @@ def _sockets() -> dict[str, str]:
 
 
 def _address(encoded: str) -> tuple[str, int]:
-    """Parse `0100007F:1538` as 127.0.0.1:5432. An IPv6 address is four such words, each in little-endian order."""
+    """Parse `0100007F:1538` as 127.0.0.1:5432. An IPv6 address is four little-endian words."""
 
     host, port = encoded.split(":")
     words = [bytes.fromhex(host[i : i + 8])[::-1] for i in range(0, len(host), 8)]

@@ -1,4 +1,4 @@
-"""Dagster's code server, whose runs are forked from a template."""
+"""Dagster's code server, with runs forked from a template."""
 
 import logging
 import multiprocessing
@@ -38,34 +38,34 @@ from dagster_warm.template import (
 )
 
 _MOST_TEMPLATES = 5
-"""Templates that one server tries, before it launches its runs the stock way."""
+"""How many templates a server tries before it launches its runs the stock way."""
 
 _cold: ContextVar[bool] = ContextVar("cold", default=False)
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a warm server, beside Dagster's own."""
+    """The options of a warm server, in addition to Dagster's."""
 
     refuse_hazards: bool = False
-    """Whether code that cannot be forked is an error; else its runs are launched the stock way."""
+    """Whether code that cannot be forked is an error; otherwise its runs are launched the stock way."""
     accepted: tuple[str, ...] = ()
-    """Patterns of hazards that the user answers for."""
+    """Name patterns of the hazards that the user accepts."""
     after_fork: tuple[str, ...] = ()
     """Functions, as `module:function`, to call first in every forked process."""
     warm_steps: bool = True
-    """Whether multiprocess executors fork their steps as well."""
+    """Whether multiprocess executors also fork their steps."""
 
 
 @dataclass
 class Warmth:
-    """Keeps the template of one server: creates it, replaces it when it dies, and launches processes from it."""
+    """Owns the template of one server: creates it, replaces it if it dies, and launches processes from it."""
 
     options: Options
     command: Sequence[str]
-    """What starts a server like this one, for a replacement to load the code as this one did."""
+    """Starts a server like this one, so that a replacement loads the code in the same way."""
     replaces: Listener | None
-    """In a process that was started to be a template itself: where its requests come."""
+    """In a process started as a replacement template: the socket for its requests."""
     logger: logging.Logger
     _generation: int = 0
     _template: Template | None = None
@@ -109,31 +109,31 @@ class Warmth:
         return popen_spawn_posix.Popen(process)
 
     def stop(self) -> None:
-        """End the template; processes that it has forked continue."""
+        """Stop the template; the processes that it forked continue."""
         with self._lock:
             if self._template:
                 self._template.release()
                 self._template = None
 
     def _replace(self, gone: Template) -> None:
-        """Start another template, unless another thread already has. It has to load the code itself."""
+        """Start another template, unless another thread already has. It loads the code itself."""
         with self._lock:
             if self._template is not gone:
                 return
             gone.reap()
             self._template = None
             if self._generation >= _MOST_TEMPLATES:
-                self.logger.error("%d templates have died; runs are launched the stock way.", self._generation)
+                self.logger.error("%d templates have died; runs are now launched the stock way.", self._generation)
                 return
             self._generation += 1
-            self.logger.warning("The template (pid %d) died; template %d takes its place.", gone.pid, self._generation)
+            self.logger.warning("Template (pid %d) died; replacing it with template %d.", gone.pid, self._generation)
             listener, lifeline = listen(self._directory, str(self._generation))
             fds = (listener.socket.fileno(), listener.lifeline)
             environ = {**os.environ, LISTENER_VARIABLE: f"{fds[0]},{fds[1]},{listener.address}"}
             replacement = subprocess.Popen(self.command, env=environ, pass_fds=fds)
             listener.close()
             self._template = Template(replacement.pid, TemplateClient(listener.address), lifeline)
-            replacement.returncode = 0  # reaped by its pid, as a forked one is
+            replacement.returncode = 0  # reaped by pid, like a forked template
 
     def _check_for_hazards(self, harmless: frozenset[int]) -> None:
         hazards = find_hazards(harmless, self.options.accepted)
@@ -185,11 +185,11 @@ class Warmth:
 
 
 LISTENER_VARIABLE = "DAGSTER_WARM_LISTENER"
-"""Tells a process that it is a replacement, with the descriptors that it inherits: `socket,lifeline,address`."""
+"""Marks a process as a replacement and passes the descriptors it inherits: `socket,lifeline,address`."""
 
 
 class WarmApiServer(internals.DagsterApiServer):
-    """Serves Dagster's gRPC interface, and launches its runs from a template."""
+    """Serves Dagster's gRPC interface and launches its runs from a template."""
 
     def __init__(self, *, warmth: Warmth, **kwargs: Any) -> None:
         harmless = open_descriptors()
@@ -205,7 +205,7 @@ class WarmApiServer(internals.DagsterApiServer):
         internals.set_context(self, multiprocessing.get_context(METHOD))
 
     def StartRun(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Launch a run from the template, or the stock way if its tag says so."""
+        """Launch a run from the template, or the stock way if the run's tag asks for it."""
         token = _cold.set(self._is_to_be_cold(request))
         try:
             return super().StartRun(request, context)

@@ -1,7 +1,7 @@
-"""The template: a process with one thread, which has everything loaded and does nothing but fork.
+"""The template: a single-threaded process that has everything loaded and only forks.
 
-It is forked from a process that has loaded the code and has not started a thread yet. It ends when that process and
-the last of those that it has forked have ended. It reaps those and passes on their exit codes to their parents.
+It is forked from a process that has loaded the code but not yet started a thread. It reaps its children and passes
+their exit codes to their parents. It exits once that process and all its children have exited.
 """
 
 import atexit
@@ -24,27 +24,27 @@ from typing import NoReturn
 from dagster_warm.processes import Request, TemplateClient, receive, report, report_no_process, run
 
 _REQUEST_TIMEOUT_S = 10.0
-"""For how long one client that breaks off in the middle can hold up the others."""
+"""Limits how long an interrupted client can block the others, in seconds."""
 
 
 _PREPARED = "prepared"
 
 
 class PreparationError(Exception):
-    """The template could not be created; the message is the last that it said."""
+    """The template could not be created; the message is the last that it reported."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """The socket on which a template takes requests."""
+    """The socket on which a template receives requests."""
 
     socket: socket.socket
     address: Path
     lifeline: int
-    """The reading end of a pipe: when it ends, so does the template."""
+    """The reading end of a pipe; at end-of-file, the template exits."""
 
     def close(self) -> None:
-        """Close it in this process; the template keeps it."""
+        """Close it in this process; the template keeps its copy."""
         self.socket.close()
         os.close(self.lifeline)
 
@@ -56,28 +56,31 @@ class Template:
     pid: int
     client: TemplateClient
     lifeline: int
-    """The writing end of that pipe."""
+    """The writing end of the lifeline."""
 
     def reap(self) -> None:
-        """Reap it after its death. Its directory stays, for the next template."""
+        """Reap the dead template. Keep its directory for the next template."""
         os.close(self.lifeline)
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
         self.client.address.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Let it end as soon as all that it has forked has ended."""
+        """Let the template exit once all its children have exited."""
         os.close(self.lifeline)
         with suppress(ChildProcessError):
-            if os.waitpid(self.pid, os.WNOHANG) != (0, 0):  # it was killed, and nobody has asked it for anything since
+            if os.waitpid(self.pid, os.WNOHANG) != (0, 0):  # it was killed and has had no request since
                 _remove(self.client.address)
 
 
 def listen(directory: Path, name: str) -> tuple[Listener, int]:
-    """Create a socket whose requests wait until there is a template; return it with the writing end of its lifeline.
+    """Create a socket that queues requests until a template exists.
 
     Args:
-        directory: for the socket; no other user may enter it.
+        directory: for the socket; must not be accessible to other users.
+
+    Returns:
+        The listener, and the writing end of its lifeline.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     address = directory / name
@@ -90,14 +93,14 @@ def listen(directory: Path, name: str) -> tuple[Listener, int]:
 def fork_template(
     directory: Path, name: str, prepare: Callable[[], None], enter_child: Callable[[Request], None]
 ) -> Template:
-    """Fork a template from this process; return in this one only.
+    """Fork a template from this process; only the parent returns.
 
     Args:
-        prepare: called in the template before it serves, to load what the processes are going to need.
-        enter_child: called first in every process that the template forks.
+        prepare: called in the template before it serves, to load what its children will need.
+        enter_child: called first in every child of the template.
 
     Raises:
-        PreparationError: `prepare` failed, or the template died before it ended.
+        PreparationError: `prepare` failed, or the template died during it.
     """
     listener, lifeline_w = listen(directory, name)
     prepared_r, prepared_w = os.pipe()
@@ -108,7 +111,7 @@ def fork_template(
         os.close(lifeline_w)
         os.close(prepared_r)
         return be_template(listener, prepare, enter_child, prepared_w)
-    # Stays frozen here too: every collection would write to pages that the two share.
+    # Objects stay frozen in the parent too: each collection would write to pages that the two processes share.
     listener.close()
     os.close(prepared_w)
     template = Template(pid, TemplateClient(listener.address), lifeline_w)
@@ -116,7 +119,7 @@ def fork_template(
         answer = prepared.read()
     if answer != _PREPARED:
         template.reap()
-        raise PreparationError(answer or "The template died before it was prepared.")
+        raise PreparationError(answer or "The template died during its preparation.")
     return template
 
 
@@ -126,10 +129,10 @@ def be_template(
     enter_child: Callable[[Request], None],
     prepared_w: int | None = None,
 ) -> NoReturn:
-    """Serve as a template until the lifeline and all that it has forked have ended; then end this process.
+    """Serve as a template until the lifeline and all children have ended; then exit this process.
 
     Args:
-        prepared_w: the descriptor to write to when it is prepared, or why it cannot be.
+        prepared_w: descriptor on which to report that the template is prepared, or why it cannot be.
     """
     code = 1
     try:
@@ -146,7 +149,7 @@ def be_template(
                 with os.fdopen(prepared_w, "w") as prepared:
                     prepared.write(word)
         code = _Server(listener.socket, listener.lifeline, enter_child).serve()
-    except BaseException:  # whatever happens, this process must not go on as the one that it was forked from
+    except BaseException:  # a fork must never return into its parent's code
         traceback.print_exc()
     finally:
         _remove(listener.address)
@@ -155,7 +158,7 @@ def be_template(
 
 
 def _remove(address: Path) -> None:
-    """Remove a template's socket, and the directory once it is empty."""
+    """Remove a template's socket, and its directory once empty."""
     with suppress(OSError):
         address.unlink(missing_ok=True)
         address.parent.rmdir()
@@ -167,16 +170,16 @@ class _Server:
         self._lifeline = lifeline
         self._enter_child = enter_child
         self._lives: dict[int, int] = {}
-        """The life pipes of what was forked and has not been reaped, by pid."""
+        """The life pipes of the children that have not been reaped, by pid."""
         self._is_terminated = False
 
     def serve(self) -> int:
-        """Fork on request until the lifeline and the last forked process have ended, or until SIGTERM.
+        """Fork on request until the lifeline and the last child have ended, or until SIGTERM.
 
         Returns:
             The exit code for this process.
         """
-        # A Ctrl-C in the terminal is for the process that made this one.
+        # Ctrl-C in the terminal is meant for the process that created this one.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._note_termination)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -189,7 +192,7 @@ class _Server:
             for source in (self._listener, self._lifeline, self._woken_r):
                 self._selector.register(source, selectors.EVENT_READ)
             is_needed = True
-            # What runs on may still ask for processes of steps, with the code that it has begun with.
+            # Runs in progress may still request step processes, with the code that they started with.
             while (is_needed or self._lives) and not self._is_terminated:
                 ready = {key.fileobj for key, _ in self._selector.select()}
                 if self._woken_r in ready:
@@ -204,11 +207,11 @@ class _Server:
         return 128 + signal.SIGTERM if self._is_terminated else 0
 
     def _note_termination(self, *_: object) -> None:
-        # Nothing is raised from here: it would be lost within a callback, of a fork or of the garbage collector.
+        # Raises nothing: an exception inside a fork or garbage-collection callback would be lost.
         self._is_terminated = True
 
     def _accept(self) -> None:
-        with suppress(OSError):  # a client that broke off has asked for nothing
+        with suppress(OSError):  # a client that disconnected early has requested nothing
             client, _ = self._listener.accept()
             with client:
                 client.settimeout(_REQUEST_TIMEOUT_S)
@@ -217,7 +220,7 @@ class _Server:
 
     def _fork(self, request: Request, fds: list[int]) -> None:
         life_w, *others = fds
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # the child's would be lost while it becomes one
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # a child would lose one during its fork
         try:
             pid = os.fork()
         except OSError as error:
@@ -247,7 +250,7 @@ class _Server:
             _exit(code, fds[0])
 
     def _leave(self) -> None:
-        """Close what belongs to the template."""
+        """Close the template's resources in a child."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -273,13 +276,13 @@ class _Server:
 
 
 def _keep_for_others() -> None:
-    """Leave temporary folders, and all else that the template created, when this process ends."""
+    """Prevent this process from deleting the template's temporary folders at exit."""
     for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
         finalizer.atexit = False
 
 
 def _seed() -> None:
-    """Seed the random numbers of the standard library and of numpy anew."""
+    """Reseed the random generators of the standard library and numpy."""
     random.seed()
     numpy = sys.modules.get("numpy")
     if numpy is not None:
@@ -287,12 +290,12 @@ def _seed() -> None:
 
 
 def _exit(code: int, life_w: int) -> NoReturn:
-    """End this process as the interpreter does at the end of a program."""
+    """Exit this process as the interpreter does at the end of a program."""
     with suppress(BaseException):
         atexit._run_exitfuncs()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
-    report(life_w, code)  # the template may be gone
+    report(life_w, code)  # the template may be dead
     os._exit(code)

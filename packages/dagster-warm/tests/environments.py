@@ -1,4 +1,4 @@
-"""Virtual environments for tests that need other packages than this project's, and what runs in them."""
+"""Virtual environments for tests that need packages other than this project's."""
 
 import shutil
 import subprocess
@@ -14,13 +14,13 @@ LOCK = PACKAGE.parents[1] / "requirements.lock"
 
 
 def create_environment(folder: Path, *requirements: str, free: str | None = None) -> Path:
-    """Have pip install dagster-warm and these packages, in the versions of the lock file where it has them.
+    """Install dagster-warm and these packages with pip, in the lock file's versions where it pins them.
 
     Args:
-        free: packages whose names begin with this are of the versions that the requirements ask for.
+        free: name prefix of packages that the lock file does not constrain.
 
     Returns:
-        its interpreter.
+        The environment's interpreter.
     """
     constraints = folder / "constraints.txt"
     constraints.write_text("\n".join(pin for pin in _pins() if free is None or not pin.startswith(free)))
@@ -37,21 +37,21 @@ def create_environment(folder: Path, *requirements: str, free: str | None = None
         "-c",
         constraints,
     ]
-    # A build writes beside its sources.
+    # A build writes next to its sources.
     sources = shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("tests", "*.egg-info"))
     subprocess.run([*pip, sources, *requirements], check=True)
     return python
 
 
 def create_lowest_environment(folder: Path, wheels: Sequence[Path], *arguments: str | Path) -> Path:
-    """Install wheels of this project, with the lowest versions that they allow of what they require themselves.
+    """Install wheels of this project with the lowest allowed versions of their direct requirements.
 
     Args:
-        wheels: in one folder.
-        arguments: name the requirements for `uv pip install`: `-r pyproject.toml`, say.
+        wheels: all in one folder.
+        arguments: the requirements for `uv pip install`, such as `-r pyproject.toml`.
 
     Returns:
-        its interpreter.
+        The environment's interpreter.
     """
     python = folder / "venv" / "bin" / "python"
     uv: list[str | Path] = [sys.executable, "-m", "uv", "--quiet", "--no-config"]
@@ -65,13 +65,13 @@ def create_lowest_environment(folder: Path, wheels: Sequence[Path], *arguments: 
 
 
 def hold_contract(python: Path, folder: Path) -> None:
-    """Run the contract tests, which serve a module and launch runs; AssertionError with their output if one fails.
+    """Run the contract tests, which serve a module and launch runs; if one fails, raise AssertionError with the output.
 
     Args:
         python: an interpreter with dagster-warm and pytest.
-        folder: where to run them.
+        folder: the working directory.
     """
-    # Not the settings and the fixtures of the rest, which needs more than is installed.
+    # Ignores the project's pytest settings and fixtures, which need packages that are not installed here.
     alone: list[str | Path] = ["-c", "/dev/null", "--rootdir", TESTS, "--confcutdir", TESTS, "-p", "no:cacheprovider"]
     done = subprocess.run(
         [python, "-m", "pytest", *alone, TESTS / "test_warm_internals.py", TESTS / "test_warm_command.py"],

@@ -1,6 +1,6 @@
-"""A warm server alone, without a webserver and a daemon: `dagster job launch` asks it for runs.
+"""A warm server without a webserver or daemon; `dagster job launch` requests its runs.
 
-Needs Dagster alone, so that tests can use it in other environments than their own.
+Imports only Dagster, so that tests can use it in other environments.
 """
 
 import json
@@ -36,7 +36,7 @@ class LoneServer:
     instance: dg.DagsterInstance
 
     def run(self, job: str, repository: str = "__repository__", **tags: str) -> dict[str, Any]:
-        """Launch a job and wait for its end: what its launch and its steps tell of themselves."""
+        """Launch a job and wait for its end; return the metadata of its launch and its steps."""
         where = ["--workspace", "workspace.yaml", "--location", "it", "--repository", repository]
         launcher = self._dagster("job", "launch", *where, "--job", job, "--tags", json.dumps(tags))
         (run,) = self.instance.get_runs(limit=1)
@@ -56,7 +56,7 @@ class LoneServer:
         return told
 
     def _dagster(self, *arguments: str) -> int:
-        """Have a command of Dagster's done; the id of the process that did it."""
+        """Run a Dagster command; return its process id."""
         output = self.home / "output"
         command = [str(self.python), "-m", "dagster", *arguments]
         with output.open("w") as log:
@@ -65,7 +65,7 @@ class LoneServer:
         return done.pid
 
     def _story(self, run_id: str) -> list[str]:
-        """What a run has logged, to read when a test fails."""
+        """Return the run's log, for the message of a failed test."""
         return [entry.user_message for entry in self.instance.all_logs(run_id)]
 
 
@@ -81,11 +81,11 @@ def serve(
     """Start a server.
 
     Args:
-        home: for its instance.
-        folder: where it runs, if not there.
-        python: the interpreter of the environment that it runs in.
-        port: where it is to be found; left out, some free one.
-        settings: of the instance, beside those that all have.
+        home: the instance's folder.
+        folder: the working directory, if different.
+        python: the interpreter of its environment.
+        port: a free one by default.
+        settings: instance settings in addition to the common ones.
     """
     with socket.create_server(("127.0.0.1", port or 0)) as listener:
         port = listener.getsockname()[1]
@@ -117,7 +117,7 @@ def _wait_for_answer(process: "subprocess.Popen[bytes]", port: int) -> None:
 
 
 def _environment(server: LoneServer) -> dict[str, str]:
-    """As if the environment that the interpreter belongs to were active."""
+    """Return an environment in which the interpreter's virtual environment is active."""
     path = os.pathsep.join([str(server.python.parent), os.environ.get("PATH", os.defpath)])
     return {**os.environ, "PATH": path, "DAGSTER_HOME": str(server.home)}
 

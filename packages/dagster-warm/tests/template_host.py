@@ -1,7 +1,7 @@
-"""A template that is a process of its own, for tests: `python template_host.py DIRECTORY LIFELINE [FATE]`.
+"""A template in its own process, for tests: `python template_host.py DIRECTORY LIFELINE [FATE]`.
 
-Fates: `terminated`, it and what it forks, while it forks; `killed`, what it forks, as soon as it is there;
-`mocked`, a fork that fails.
+Fates: `terminated`: SIGTERM to the template and its child during a fork; `killed`: SIGKILL to each child at once;
+`mocked`: the fork fails.
 """
 
 import errno
@@ -15,21 +15,21 @@ from dagster_warm.template import Listener, be_template, listen
 
 
 def enter_child(request: Request) -> None:
-    """Nothing that a test looks at."""
+    """Do nothing; no test depends on it."""
 
 
 def terminate() -> None:
-    """Send this process a signal, as a service manager does to all of a service's processes at once."""
+    """Terminate this process; a service manager likewise signals all processes of a service at once."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def kill() -> None:
-    """End this process as the kernel does when memory is short."""
+    """Kill this process, as the kernel does when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def fail() -> int:
-    """In the place of `os.fork`, as where there are too many processes."""
+    """Replace `os.fork` by one that fails because of too many processes."""
     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 

@@ -1,4 +1,4 @@
-"""The command takes what Dagster's two commands take, and says so when it meets a Dagster that it does not know."""
+"""The command accepts the options of Dagster's two commands, and warns about untested Dagster releases."""
 
 import signal
 import subprocess
@@ -24,11 +24,11 @@ def flags(one: click.Command) -> set[str]:
 
 
 @pytest.mark.parametrize("dagsters", [grpc_command, start_command], ids=["api grpc", "code-server start"])
-def test_it_takes_every_option_of_dagsters(dagsters: click.Command) -> None:
+def test_it_takes_every_option_of_dagster(dagsters: click.Command) -> None:
     assert flags(dagsters) <= flags(command)
 
 
-def test_its_own_options_are_none_of_dagsters() -> None:
+def test_its_own_options_do_not_collide_with_dagsters() -> None:
     own = {flag for parameter in module._OWN for flag in (*parameter.opts, *parameter.secondary_opts)}
     assert not own & (flags(grpc_command) | flags(start_command))
 
@@ -58,19 +58,17 @@ def test_as_an_entry_point_it_passes_other_commands_on_to_dagster() -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("options", [(), ("--no-reload",)], ids=["reloading", "once"])
-def test_it_ends_on_sigterm_also_where_it_inherits_that_sigint_is_ignored(
-    tmp_path: Path, options: tuple[str, ...]
-) -> None:
+def test_it_ends_on_sigterm_even_if_it_inherits_an_ignored_sigint(tmp_path: Path, options: tuple[str, ...]) -> None:
     (tmp_path / "served.py").write_text("import dagster as dg\n\ndefs = dg.Definitions()\n")
     ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with serve(tmp_path, [*options, "--python-file", "served.py"]):
-            pass  # leaving it sends SIGTERM, and waits
+            pass  # leaving the context sends SIGTERM and waits
     finally:
         signal.signal(signal.SIGINT, ignored)
 
 
-def test_a_dagster_that_it_was_not_tested_with_is_warned_of_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_untested_dagster_is_warned_about_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[str] = []
     monkeypatch.setattr(module, "_serve_once", lambda _: served.append("once"))
     monkeypatch.setattr(module, "_call", lambda *_: None)
@@ -86,7 +84,7 @@ def test_a_dagster_that_it_was_not_tested_with_is_warned_of_or_refused(monkeypat
     assert served == ["once"]
 
 
-def test_it_imports_nothing_of_the_rest_and_needs_dagster_alone() -> None:
+def test_it_imports_only_dagster() -> None:
     look = (
         "import sys, dagster_warm.command, dagster_warm.executor, dagster_warm.launcher\n"
         "packages = {name.partition('.')[0] for name in sys.modules}\n"

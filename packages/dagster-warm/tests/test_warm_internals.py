@@ -1,6 +1,6 @@
-"""The contract with Dagster: everything in `internals` does what the warm server relies on, in this release of Dagster.
+"""The contract with Dagster: `internals` does what the warm server relies on, in this release of Dagster.
 
-Needs Dagster and pytest alone: `test_releases` runs it against other releases.
+Needs only Dagster and pytest: `test_warm_releases` runs it against other releases.
 """
 
 import time
@@ -84,7 +84,7 @@ def serve_module(tmp_path: Path) -> Serve:
 
 
 def imports(server: LoneServer) -> int:
-    """How often the code was imported."""
+    """Return how often the code was imported."""
     return len((server.home / "imports").read_text().splitlines())
 
 
@@ -179,7 +179,7 @@ NAMES = ("raw", "clean", "few", "many", "left", "right")
 
 
 def selected(job: dg.JobDefinition, names: Sequence[str], checks: frozenset[dg.AssetCheckKey] | None) -> Any:
-    """What a selection has of its assets and their checks, or why there is none."""
+    """Return the nodes and the checks of a selection, or the message of the error that it raises."""
     try:
         keys = {dg.AssetKey(name) for name in names}
         graph = job.get_subset(asset_selection=keys, asset_check_selection=checks).asset_layer.asset_graph
@@ -202,7 +202,7 @@ def test_assets_that_are_found_by_their_keys_are_those_that_dagster_finds(monkey
         for checks in (None, frozenset[dg.AssetCheckKey](), one_check)
     ]
     by_dagster = [selected(job, *selection) for selection in selections]
-    assert any(isinstance(one, str) for one in by_dagster)  # a part of what cannot be had in parts
+    assert any(isinstance(one, str) for one in by_dagster)  # a selection of part of an indivisible asset
 
     looks: list[int] = []
     look = asset_job._subset_assets_defs

@@ -1,4 +1,4 @@
-"""The launcher is made from dagster.yaml, and sends a run where its tag and its location say."""
+"""The launcher is built from dagster.yaml and routes runs by tag and location."""
 
 import subprocess
 import sys

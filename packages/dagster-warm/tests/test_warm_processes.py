@@ -1,4 +1,4 @@
-"""Processes forked from a template are processes: arguments, queues, events, exit codes, and no trace of them after."""
+"""Forked processes behave like others: arguments, queues, events, exit codes; and they leave nothing behind."""
 
 import atexit
 import errno
@@ -31,7 +31,7 @@ PATIENCE_S = 20
 
 
 class Host:
-    """A template as a process of its own."""
+    """A template in its own process."""
 
     def __init__(self, directory: Path, *options: str) -> None:
         lifeline_r, lifeline = os.pipe()
@@ -48,15 +48,15 @@ class Host:
         self.client = TemplateClient(Path(self.popen.stdout.readline().strip()))
 
     def launch(self, process: Any) -> WarmPopen:
-        """What a context of this template does."""
+        """Launch a process as this template's context does."""
         return WarmPopen(process, self.client)
 
     def open_descriptors(self) -> int:
-        """How many it holds."""
+        """Return how many descriptors the template holds."""
         return len(list(Path(f"/proc/{self.popen.pid}/fd").iterdir()))
 
     def release(self) -> None:
-        """End its lifeline, if it has not ended."""
+        """Close its lifeline, if still open."""
         while self._lifelines:
             os.close(self._lifelines.pop())
 
@@ -203,7 +203,7 @@ def test_everything_that_was_put_arrives_also_after_the_end(context: WarmContext
     assert process.exitcode == 0
 
 
-def test_a_parent_that_listens_no_more_holds_up_nobody(context: WarmContext) -> None:
+def test_a_parent_that_stopped_reading_does_not_block_the_child(context: WarmContext) -> None:
     replies = context.Queue()
     process = context.Process(target=flood, args=(replies, 300))
     process.start()
@@ -230,7 +230,7 @@ def test_many_at_once_leave_nothing_behind(host: Host, context: WarmContext) -> 
 
 
 class TestATemplateThatDies:
-    def test_before_it_forks_has_run_nothing(self, host: Host, context: WarmContext, tmp_path: Path) -> None:
+    def test_before_forking_has_run_nothing(self, host: Host, context: WarmContext, tmp_path: Path) -> None:
         host.popen.send_signal(signal.SIGSTOP)
         process = context.Process(target=Path.touch, args=(tmp_path / "ran",))
 
@@ -245,7 +245,7 @@ class TestATemplateThatDies:
         with pytest.raises(TemplateGoneError):
             context.Process(target=nap, args=(0,)).start()
 
-    def test_leaves_those_alone_that_it_has_forked(self, host: Host, context: WarmContext) -> None:
+    def test_leaves_its_children_running(self, host: Host, context: WarmContext) -> None:
         replies, stop = context.Queue(), context.Event()
         process = context.Process(target=obey, args=(replies, stop))
         process.start()
@@ -292,7 +292,7 @@ def test_a_template_that_is_terminated_takes_its_socket_with_it_as_well(host: Ho
 
 @pytest.mark.parametrize("host", [["terminated"]], indirect=True)
 def test_a_termination_while_it_forks_ends_both(host: Host, context: WarmContext) -> None:
-    # The process ends before it says which one it is; whether the template sees that before its own end is chance.
+    # The process ends before it reports its pid; whether the template notices before its own end is random.
     with pytest.raises((TemplateGoneError, ForkFailedError)):
         context.Process(target=nap, args=(60,)).start()
     assert host.popen.wait(PATIENCE_S) == 128 + signal.SIGTERM
@@ -300,8 +300,8 @@ def test_a_termination_while_it_forks_ends_both(host: Host, context: WarmContext
 
 
 @pytest.mark.parametrize("host", [["killed"]], indirect=True)
-def test_a_process_that_is_killed_before_it_began_is_an_error_that_says_so(host: Host, context: WarmContext) -> None:
-    with pytest.raises(ForkFailedError, match="was ended by SIGKILL before it began"):
+def test_a_process_killed_before_it_began_is_an_error_that_says_so(host: Host, context: WarmContext) -> None:
+    with pytest.raises(ForkFailedError, match="was killed by SIGKILL before it began"):
         context.Process(target=nap, args=(60,)).start()
     assert host.popen.poll() is None
 

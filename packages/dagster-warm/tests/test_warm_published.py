@@ -1,4 +1,4 @@
-"""Dagster's own example projects run on the warm server as they are: its scaffold, and two that are in its packages."""
+"""Dagster's own example projects run unchanged on the warm server: its scaffold, and two from its packages."""
 
 import subprocess
 from pathlib import Path
@@ -16,7 +16,7 @@ SCAFFOLD = (
     "dagster.sensor sensors.py",
 )
 PANDAS = ("dagstermill", "dagster-pandas", "matplotlib", "scikit-learn", "seaborn")
-"""The second does not say that it needs the first; their notebooks need the others."""
+"""dagster-pandas needs dagstermill without declaring it; their notebooks need the others."""
 
 
 @pytest.mark.thorough
@@ -35,7 +35,7 @@ def test_a_scaffold(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with both libraries, and a kernel for their notebooks."""
+    """Return the interpreter of an environment with both libraries and a kernel for their notebooks."""
     python = create_environment(tmp_path_factory.mktemp("pandas"), *PANDAS)
     kernel = ["-m", "ipykernel", "install", "--prefix", str(python.parent.parent), "--name", "dagster"]
     subprocess.run([python, *kernel], check=True)

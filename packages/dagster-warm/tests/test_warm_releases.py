@@ -1,4 +1,4 @@
-"""The warm server's contract with Dagster holds in every release that it says it supports."""
+"""The warm server's contract with Dagster holds in every supported release."""
 
 from pathlib import Path
 
@@ -11,5 +11,5 @@ from dagster_warm.internals import TESTED
 @pytest.mark.thorough
 @pytest.mark.parametrize("release", TESTED)
 def test_the_contract_holds(tmp_path: Path, release: str) -> None:
-    """In an environment with dagster-warm, as pip installs it, and pytest alone."""
+    """Run the contract tests in an environment with only dagster-warm, as pip installs it, and pytest."""
     hold_contract(create_environment(tmp_path, f"dagster=={release}", "pytest", free="dagster"), tmp_path)

@@ -1,4 +1,4 @@
-"""What does not survive a fork is found and named, each in an interpreter of its own; what does survive is let be."""
+"""Hazards are found and named, each in an interpreter of its own; harmless resources are ignored."""
 
 import json
 import subprocess
@@ -112,11 +112,11 @@ def test_what_does_not_survive_is_named(code: str, names: list[str]) -> None:
     ["", FILES, OPENBLAS, NAMED_THREAD.format(name="jemalloc_bg_thd")],
     ids=["nothing", "files and pipes", "OpenBLAS", "jemalloc"],
 )
-def test_what_survives_is_let_be(code: str) -> None:
+def test_what_survives_is_not_reported(code: str) -> None:
     assert find(code) == []
 
 
-def test_what_the_user_answers_for_is_let_be() -> None:
+def test_accepted_hazards_are_not_reported() -> None:
     assert find(THREAD + PAIR, "thread metrics *") == ["connection to another process"] * 2
     assert find(THREAD + PAIR, "thread*", "connection*") == []
 

@@ -1,0 +1,255 @@
+"""The sweeps behind docs/results, read back: each launch from its rows, and the plan from what the report says of it.
+
+Rows hold no plan. What a report does not say of one (the order of the locations apart, what else was in the workspace)
+does not change the report either, so that a report written from this is the one that is committed.
+"""
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+
+from bench_orchestrator.analysis.advice import advise
+from bench_orchestrator.analysis.claims import judge_claims
+from bench_orchestrator.analysis.lag_model import comparable_sizes, predict_lags
+from bench_orchestrator.charts import save
+from bench_orchestrator.charts.remedies import remedies_chart
+from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.launch import Sweep, Trial
+from bench_orchestrator.model.plan import Location, PlannedTrial, Prediction, SweepPlan, Variant
+from bench_orchestrator.report import write_claims, write_remedies, write_sweep
+from bench_orchestrator.results.queries import gather
+from bench_orchestrator.results.rows import COLUMNS, read_trial
+from bench_orchestrator.results.store import Store
+from bench_orchestrator.scenarios.registry import SCENARIOS
+from bench_orchestrator.sweeps.planning import with_baselines_again
+
+WRITTEN = (".md", ".svg", ".html")
+"""What is compared of what is committed. Which bytes a PNG has depends on the libraries of the machine."""
+
+ROUNDED = "costs.svg"
+"""Shows how long code servers took to start, which a report rounds: it cannot be drawn from what is committed."""
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+
+_ANOTHER_DEPLOYMENT = "kubernetes"
+"""The folder whose launches say nothing of the machine that the others were measured on."""
+
+_LATER_COLUMNS: Mapping[str, str | None] = {"template": "{}", "boot": "{}", "pod": None}
+"""What rows of earlier releases have not, and stands for nothing."""
+
+
+def folders() -> list[Path]:
+    """Those that hold a sweep."""
+    return sorted(path.parent for path in RESULTS.glob("*/launches.parquet"))
+
+
+def write_all(directory: Path) -> None:
+    """Write every report of docs/results anew, from the committed rows, into a folder of the same structure."""
+    with TemporaryDirectory() as elsewhere, TemporaryDirectory() as nowhere:
+        store, empty = Store.in_directory(Path(elsewhere)), Store.in_directory(Path(nowhere))
+        sweeps = {folder.name: read_sweep(folder) for folder in folders()}
+        for name, sweep in sweeps.items():
+            if name != _ANOTHER_DEPLOYMENT:
+                store.save(sweep)
+        for name, sweep in sweeps.items():
+            write_sweep(sweep, empty if name == _ANOTHER_DEPLOYMENT else store, directory / name)
+        evidence = gather(store)
+        advice = advise(evidence, 10_000)
+        write_remedies(evidence, advice, directory / "remedies", "remedies.svg")
+        write_claims(judge_claims(evidence), directory / "remedies")
+        save(remedies_chart(advice), directory / "remedies", "remedies")
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """The sweep of a folder; where it was predicted, from the sweep in another that its report names."""
+    trials = tuple(_trials(folder))
+    report = _Report((folder / "report.md").read_text(encoding="utf-8"))
+    scenario = SCENARIOS[trials[0].scenario]
+    variants = tuple(map(_as_recorded, with_baselines_again(scenario.variants))) if scenario.variants else ()
+    deployments = tuple(dict.fromkeys(trial.deployment for trial in trials))
+    environment, environments = report.environments(deployments)
+    plan = SweepPlan(
+        sweep_id=trials[0].sweep_id,
+        scenario=scenario.name,
+        seed=report.seed,
+        created_us=report.created_us,
+        locations=tuple(_locations(trials, report.load_s(variants))),
+        trials=tuple(_planned(trial, {variant.name: variant for variant in variants}) for trial in trials),
+        settings=report.settings,
+        environment=environment,
+        variants=variants,
+        environments=environments,
+        predictions_s=_predictions(report, variants, environment),
+    )
+    return Sweep(plan, report.status, trials)
+
+
+def _trials(folder: Path) -> Iterator[Trial]:
+    with duckdb.connect() as connection:
+        read = connection.execute("FROM read_parquet(?) ORDER BY trial", [str(folder / "launches.parquet")])
+        columns = [column[0] for column in read.description or ()]
+        for values in read.fetchall():
+            record = {**_LATER_COLUMNS, **dict(zip(columns, values, strict=True))}
+            assert record.keys() == {column.name for column in COLUMNS}
+            yield read_trial([record])
+
+
+def _locations(trials: tuple[Trial, ...], load_s: Mapping[tuple[str, str], float]) -> Iterator[Location]:
+    by_name = {location: seconds for (_, location), seconds in load_s.items()}
+    found: dict[tuple[str, str], Location] = {}
+    for trial in trials:
+        place = (trial.deployment, trial.location)
+        known = found.get(place)
+        found[place] = Location(
+            name=trial.location,
+            repository="__repository__",
+            job="__ASSET_JOB",
+            asset_count=trial.asset_count,
+            partition_count=trial.partition_count,
+            deployment=trial.deployment,
+            load_s=load_s.get((trial.variant, trial.location), known.load_s if known else by_name.get(trial.location)),
+        )
+    scenario = SCENARIOS[trials[0].scenario]
+    order = {name: number for number, name in enumerate(scenario.locations)}
+    yield from sorted(found.values(), key=lambda location: order.get(location.name, 0))
+
+
+def _as_recorded(variant: Variant) -> Variant:
+    """A variant as the journal holds it, which sorts what is JSON."""
+    return replace(variant, instance=json.loads(json.dumps(dict(variant.instance), sort_keys=True)))
+
+
+def _planned(trial: Trial, variants: Mapping[str, Variant]) -> PlannedTrial:
+    variant = variants.get(trial.variant)
+    return PlannedTrial(
+        number=trial.number,
+        block=trial.block,
+        location=trial.location,
+        variant=trial.variant,
+        warmup=trial.warmup,
+        asset_keys=(trial.asset_key,) * trial.assets,
+        partition_key=trial.partition_key,
+        work=variant.work if variant else None,
+        deployment=trial.deployment,
+        path=trial.path,
+    )
+
+
+def _predictions(
+    report: "_Report", variants: tuple[Variant, ...], environment: Mapping[str, Any]
+) -> dict[str, Prediction]:
+    basis = report.basis
+    if basis is None:
+        return {}
+    (earlier,) = (folder for folder in folders() if basis in (folder / "report.md").read_text(encoding="utf-8")[-2000:])
+    return predict_lags([read_sweep(earlier)], comparable_sizes(variants), environment["dequeue_interval_s"])
+
+
+class _Report:
+    """What a report says of the plan."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._method = text[text.index("## How it was measured") :]
+
+    @property
+    def status(self) -> str:
+        found = re.search(r"The sweep did not run to its end \((\w+)\)", self.text)
+        return found[1] if found else "complete"
+
+    @property
+    def seed(self) -> int:
+        return int(self._find(r"shuffled with seed (\d+)"))
+
+    @property
+    def created_us(self) -> int:
+        began = datetime.strptime(self._find(r"begun ([\d-]+ [\d:]+) UTC"), "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+        return int(began.timestamp()) * MICROSECONDS
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        line = _plain(self._find(r"Settings: (.*)\.\n"))
+        return {key: ast.literal_eval(value) for key, value in re.findall(r"(\w+) = (\[.*?\]|[^,]+)", line)}
+
+    @property
+    def basis(self) -> str | None:
+        """The sweep that its predictions rest on."""
+        found = re.search(r"was predicted at .*?, from .*? assets \(([\w-]+)\)", self.text)
+        return found[1] if found else None
+
+    def environments(self, deployments: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """The environment of the plan, and those of the deployments of its own."""
+        section = self.text[self.text.index("## Environment") : self.text.index("## How it was measured")]
+        shared: dict[str, Any] = {}
+        own: dict[str, dict[str, Any]] = {name: {} for name in sorted(deployments) if name}
+        for line in section.splitlines():
+            cells = [_plain(cell) for cell in line.strip("|").split(" | ")] if line.startswith("| ") else []
+            cells = [cell.strip() for cell in cells]
+            if len(cells) == 2 and cells[0] not in ("", "---"):
+                shared[cells[0].replace(" ", "_")] = _value(cells[1])
+            elif len(cells) == 3 and cells[0] in own:
+                own[cells[0]][cells[1].replace(" ", "_")] = _value(cells[2])
+        environments = {name: shared | entries for name, entries in own.items()}
+        return environments[deployments[0]] if deployments[0] else shared, environments
+
+    def load_s(self, variants: tuple[Variant, ...]) -> dict[tuple[str, str], float]:
+        """How long the code servers of each side took to start: all of it counted to the first of its locations."""
+        rows = [line.strip("| ").split(" | ") for line in self.text.splitlines() if line.startswith("| ")]
+        found = [cells for cells in rows if cells[0] == "start of its code servers, s"]
+        if not found:
+            return {}
+        compared = [variant for variant in variants if not variant.in_turn and not variant.name.endswith(", again")]
+        loads: dict[tuple[str, str], float] = {}
+        for variant, cell in zip(compared, found[0][1:], strict=True):
+            for number, location in enumerate(variant.locations):
+                for name in (variant.name, f"{variant.name}, again"):
+                    loads[name, location] = 0.0 if number else float(cell) + 1e-4  # so that 1.00 is not 1
+        return loads
+
+    def _find(self, pattern: str) -> str:
+        found = re.search(pattern, self._method)
+        assert found, pattern
+        return found[1]
+
+
+def _plain(markdown: str) -> str:
+    """What escaped Markdown shows."""
+    return re.sub(r"\\([\\`*_\[\]<>|~&#])", r"\1", markdown)
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+
+
+def differing(directory: Path) -> dict[str, Path]:
+    """The files of docs/results that are not as they were written anew, by their names in it."""
+    written = {
+        path.relative_to(directory): path
+        for path in directory.rglob("*")
+        if path.suffix in WRITTEN and path.name != ROUNDED
+    }
+    return {
+        str(name): path
+        for name, path in sorted(written.items())
+        if (RESULTS / name).exists() and (RESULTS / name).read_bytes() != path.read_bytes()
+    }
+
+
+if __name__ == "__main__":  # writes anew what differs
+    with TemporaryDirectory() as folder:
+        write_all(Path(folder))
+        for changed, source in differing(Path(folder)).items():
+            (RESULTS / changed).write_bytes(source.read_bytes())
+            sys.stdout.write(f"{changed}\n")

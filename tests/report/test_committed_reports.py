@@ -1,0 +1,27 @@
+"""The reports of docs/results are what their rows give today; `python tests/report/committed.py` writes them anew."""
+
+from pathlib import Path
+
+import pytest
+from committed import RESULTS, differing, folders, write_all
+
+from bench_orchestrator.charts import ChartFiles
+
+
+def test_every_committed_text_is_written_again_byte_for_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "bench_orchestrator.report.files.save",
+        lambda _figure, directory, stem: ChartFiles(directory / f"{stem}.png", directory / f"{stem}.svg"),
+    )
+    monkeypatch.setattr("bench_orchestrator.report.files.render_page", lambda _markdown, _directory: "no pictures")
+    write_all(tmp_path)
+    texts = [f"{folder.name}/report.md" for folder in folders()] + ["remedies/remedies.md", "remedies/study_claims.md"]
+    assert len(texts) >= 18
+    for name in texts:
+        assert (tmp_path / name).read_text(encoding="utf-8") == (RESULTS / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.thorough
+def test_every_committed_report_is_written_again_byte_for_byte(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    assert not differing(tmp_path)
