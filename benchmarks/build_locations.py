@@ -1,13 +1,13 @@
-"""Does a generated code location cost what a hand-written one of the same size costs to load?
+"""Does a generated code location load as fast as a hand-written one of the same size?
 
     python -m benchmarks.build_locations [--json] [--sizes 100,1000]
 
-Three arms build the same definitions: a hand-written loop of `@dg.asset`, the same loop again (the A/A arm,
-whose ratio to the first shows the noise), and `build_definitions`, whose ratio is to the two of them together.
-Building is what a run worker pays: the assets, the Definitions, the repository and the implicit asset job. Every
-build has a process of its own; a block is one build of every arm in random order. The figure is the ratio that
-the blocks show, with its 95 % interval; time is CPU time, so that others on the machine count for less. Exits
-with 1 if even the lower end of an interval exceeds the limit.
+Three arms build the same definitions: a hand-written loop of `@dg.asset`, the same loop again (the A/A arm, whose ratio
+to the first shows the noise), and `build_definitions`, whose ratio is to the two loops combined. Building covers the
+cost of a run worker: the assets, the Definitions, the repository and the implicit asset job. Every build has its own
+process; a block is one build of every arm in random order. The figure is the ratio over the blocks with its 95 %
+interval. Time is CPU time, which other load affects less. Exits with 1 if even the lower end of an interval exceeds the
+limit.
 """
 
 import json
@@ -31,7 +31,7 @@ from synthetic_locations.process import measure_process
 from synthetic_locations.shape import Shape
 
 LIMIT = 1.1
-"""How many times the CPU time of the hand-written location a generated one may cost."""
+"""The maximum CPU time of a generated location, as a multiple of the hand-written one's."""
 
 BLOCKS = {100: 51, 1_000: 15, 5_000: 11, 20_000: 11}
 """Size (assets) to blocks; the 95 % interval of a median needs at least 6."""
@@ -39,7 +39,7 @@ DEFAULT_BLOCKS = 11
 
 
 def hand_written(assets: int) -> dg.Definitions:
-    """What a user would write by hand for the default shape."""
+    """Return what a user would write by hand for the default shape."""
     location = f"hand{assets}"
     definitions = []
     for number in range(assets):
@@ -62,7 +62,7 @@ def hand_written(assets: int) -> dg.Definitions:
 
 
 def generated(assets: int) -> dg.Definitions:
-    """The same location from its shape."""
+    """Return the same location from its shape."""
     return build_definitions(Shape(assets))
 
 
@@ -75,7 +75,7 @@ ARMS: Mapping[str, Callable[[int], dg.Definitions]] = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """An arm against the hand-written loops, for one number of assets."""
+    """An arm compared with the hand-written loops, for one number of assets."""
 
     assets: int
     arm: str
@@ -89,14 +89,14 @@ class Comparison:
 
 
 def build_cpu_s(arm: str, assets: int) -> float:
-    """CPU seconds that this process takes to build the arm's location, down to the asset job."""
+    """Return the CPU seconds that this process takes to build the arm's location, including the asset job."""
     started_s = time.process_time()
     ARMS[arm](assets).resolve_implicit_global_asset_job_def()
     return time.process_time() - started_s
 
 
 def build_in_new_process_cpu_s(arm: str, assets: int) -> float:
-    """`build_cpu_s` of a fresh process.
+    """Return `build_cpu_s` of a new process.
 
     Raises:
         subprocess.CalledProcessError: the process failed; its messages are on standard error.
@@ -106,7 +106,7 @@ def build_in_new_process_cpu_s(arm: str, assets: int) -> float:
 
 
 def compare(assets: int, blocks: int, order: random.Random) -> list[Comparison]:
-    """The A/A arm against the hand-written loop, and the generated location against both."""
+    """Compare the A/A arm with the hand-written loop, and the generated location with both loops."""
     samples_s: dict[str, list[float]] = {arm: [] for arm in ARMS}
     for _ in range(blocks):
         for arm in order.sample(list(ARMS), len(ARMS)):
@@ -124,7 +124,7 @@ def compare(assets: int, blocks: int, order: random.Random) -> list[Comparison]:
 
 
 def as_table(comparisons: list[Comparison]) -> Table:
-    """The comparisons as a person reads them."""
+    """Return the comparisons as a table for display."""
     table = Table(title=f"CPU time to build a code location, as a multiple of hand-written (limit {LIMIT})")
     for column in ("assets", "arm", "blocks", "CPU s", "ms/asset", "ratio", "95 % interval"):
         table.add_column(column, justify="left" if column == "arm" else "right")
@@ -150,7 +150,7 @@ def _sizes(_context: click.Context, _parameter: click.Parameter, text: str) -> l
 
 @click.command(help=__doc__, context_settings={"show_default": True})
 @click.option("--sizes", default=",".join(map(str, BLOCKS)), callback=_sizes, help="Numbers of assets.")
-@click.option("--seed", default=1, help="Of the random order.")
+@click.option("--seed", default=1, help="Seed of the random order.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--build", type=(click.Choice(list(ARMS)), int), hidden=True)
 def main(sizes: list[int], seed: int, as_json: bool, build: tuple[str, int] | None) -> None:

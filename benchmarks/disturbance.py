@@ -2,12 +2,12 @@
 
     python -m benchmarks.disturbance [--blocks 4] [--launches 5] [--location a10] [--json]
 
-Launches the same assets in two arms, in blocks of random order, on one local deployment. `sweep`: through a sweep
-job of the meta location, with its harvest sensor switched on. `bare`: by this process alone, with no run of the meta
-location and its sensor switched off. Both rest equally long between launches. The figure is the shift of the launch
-lag from bare to sweep with its 95 % interval (Hodges-Lehmann: the Theil-Sen slope between two groups), for the
-whole lag and for the lag without the queue wait, which is mostly the luck of the daemon's interval. Exits with 1 if
-even the lower end of the latter is above the limit.
+Launches the same assets in two arms, in blocks of random order, on one local deployment. `sweep`: through a sweep job
+of the meta location, with its harvest sensor switched on. `bare`: by this process alone, with no run of the meta
+location and its sensor switched off. Both pause equally long between launches. The figure is the shift of the launch
+lag from bare to sweep with its 95 % interval (Hodges-Lehmann: the Theil-Sen slope between two groups). It is given for
+the whole lag and for the lag without the queue wait, which mostly depends on chance: the phase of the daemon's
+interval. Exits with 1 if even the lower end of the latter exceeds the limit.
 """
 
 import json
@@ -36,23 +36,23 @@ from bench_orchestrator.timeline.stages import Timeline, timeline
 from bench_orchestrator.webserver import ASSET_JOB, Webserver
 
 LIMIT = 0.1
-"""Share of the bare lag that the orchestrator may add."""
+"""The share of the bare lag that the orchestrator may add."""
 
 PAUSE_S, JITTER_S = 1.0, 5.0
 
 
 def lag_s(times: Timeline) -> float:
-    """The launch lag."""
+    """Return the launch lag."""
     return (times.lag_us or 0) / MICROSECONDS
 
 
 def lag_without_wait_s(times: Timeline) -> float:
-    """The launch lag without the queue wait."""
+    """Return the launch lag without the queue wait."""
     return ((times.lag_us or 0) - (times.stages_us[Stage.QUEUE_WAIT] or 0)) / MICROSECONDS
 
 
 def launch_by_sweep(webserver: Webserver, instance: dg.DagsterInstance, location: str, launches: int) -> list[Timeline]:
-    """One sweep of so many trials; returns when it has been harvested, so that nothing of it is left to do."""
+    """Run a sweep with this many trials; return once it is harvested, so that no work is left over."""
     config = {"locations": [location], "repeats": launches, "warmups": 0, "pause_s": PAUSE_S, "jitter_s": JITTER_S}
     run_id = client.start_sweep(webserver, "quick", config)
     for _ in client.follow(webserver, run_id):
@@ -64,7 +64,7 @@ def launch_by_sweep(webserver: Webserver, instance: dg.DagsterInstance, location
 def launch_bare(
     webserver: Webserver, instance: dg.DagsterInstance, location: str, launches: int, rng: random.Random
 ) -> list[Timeline]:
-    """The same launches by nothing but a client."""
+    """Make the same launches with only a client."""
     repository = webserver.list_locations()[location].repositories[0]
     assets = sorted(webserver.list_assets(location, repository))
     measured = []
@@ -84,7 +84,7 @@ def launch_bare(
 
 
 def read(instance: dg.DagsterInstance, run_id: str) -> Timeline:
-    """A run's timeline.
+    """Return a run's timeline.
 
     Raises:
         RuntimeError: the launch failed.
@@ -114,12 +114,12 @@ def switch_sensor(webserver: Webserver, on: bool) -> None:
 
 
 def describe(estimate: Estimate) -> str:
-    """Value and interval."""
+    """Format the value and its interval."""
     return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 @click.command()
-@click.option("--blocks", default=4, show_default=True, help="Blocks; each has both arms in random order.")
+@click.option("--blocks", default=4, show_default=True, help="Number of blocks; each has both arms in random order.")
 @click.option("--launches", default=5, show_default=True, help="Launches per arm and block.")
 @click.option("--location", default="a10", show_default=True, help="A shape. The smallest shows most.")
 @click.option("--seed", default=1, show_default=True)
@@ -139,7 +139,7 @@ def main(blocks: int, launches: int, location: str, seed: int, as_json: bool) ->
             deployment.wait_until_loaded()
             webserver = Webserver(deployment.url)
             with dg.DagsterInstance.get() as instance:
-                launch_bare(webserver, instance, location, 1, rng)  # the first after a start is another thing
+                launch_bare(webserver, instance, location, 1, rng)  # the first launch after a start is not comparable
                 for block in range(1, blocks + 1):
                     for arm in rng.sample(list(arms), len(arms)):
                         console.print(f"block {block}/{blocks}: {arm}")

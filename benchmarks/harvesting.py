@@ -1,11 +1,11 @@
-"""Does harvesting stay linear: reading events, saving rows, drawing charts?
+"""Is harvesting linear: reading events, saving rows, drawing charts?
 
     python -m benchmarks.harvesting [--sizes 40,320] [--postgres URL] [--json]
 
-Makes sweeps of a small and a large size from real runs in an instance of its own (executed in this process, and kept in
-files or in an empty database on PostgreSQL), and times each part of the harvest, per launch, in randomised order. The
-figure is the cost per launch of the large sweep over that of the small one, median of the rounds with its interval.
-Exits with 1 if even the lower end of an interval is above the limit.
+Creates sweeps of a small and a large size from real runs in a separate instance (executed in this process, stored in
+files or in an empty PostgreSQL database). Times each part of the harvest, per launch, in random order. The figure is
+the cost per launch of the large sweep divided by that of the small one: the median over the rounds, with its interval.
+Exits with 1 if even the lower end of an interval exceeds the limit.
 """
 
 import json
@@ -34,7 +34,7 @@ from bench_orchestrator.sweeps.journal import plan_event
 from bench_orchestrator.sweeps.launching import trial_tags
 
 LIMIT = 1.5
-"""How many times the small sweep's cost per launch the large one's may be."""
+"""The maximum cost per launch of the large sweep, as a multiple of the small one's."""
 
 SIZES = "40,320"
 ROUNDS = 7
@@ -48,7 +48,7 @@ def launched() -> None:
 
 
 def make_sweep(instance: dg.DagsterInstance, trials: int) -> str:
-    """A finished sweep of so many real runs; returns the id of the run that holds its journal."""
+    """Create a finished sweep with this many real runs; return the id of the run that holds its journal."""
     names = list(LOCATIONS)
     plan = SweepPlan(
         sweep_id=f"sweep-of-{trials}",
@@ -80,7 +80,7 @@ def make_sweep(instance: dg.DagsterInstance, trials: int) -> str:
 
 
 def time_parts_s(instance: dg.DagsterInstance, run_id: str, folder: Path) -> dict[str, float]:
-    """Seconds per launch of each part of one harvest."""
+    """Return the seconds per launch of each part of one harvest."""
     start = time.perf_counter()
     sweep = harvest_sweep(instance, run_id)
     assert isinstance(sweep, Sweep)
@@ -96,7 +96,7 @@ def time_parts_s(instance: dg.DagsterInstance, run_id: str, folder: Path) -> dic
 
 @click.command()
 @click.option("--sizes", default=SIZES, show_default=True, help="Launches of the small and of the large sweep.")
-@click.option("--rounds", default=ROUNDS, show_default=True, help="Harvests of each; 6 or more give 95 %.")
+@click.option("--rounds", default=ROUNDS, show_default=True, help="Harvests of each; 6 or more give a 95 % interval.")
 @click.option("--postgres", "postgres_url", help="Database for the runs and their events. Default: files.")
 @click.option("--json", "as_json", is_flag=True)
 def main(sizes: str, rounds: int, postgres_url: str | None, as_json: bool) -> None:
@@ -111,7 +111,7 @@ def main(sizes: str, rounds: int, postgres_url: str | None, as_json: bool) -> No
     ):
         console.print(f"Making sweeps of {small} and {large} real runs ...")
         runs = {size: make_sweep(instance, size) for size in samples_s}
-        # Not counted: it loads what all others find loaded.
+        # Not counted: it loads modules that all others find loaded.
         time_parts_s(instance, runs[small], Path(folder) / "results")
         order = random.Random(1)
         for _ in range(rounds):

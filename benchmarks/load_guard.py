@@ -1,12 +1,12 @@
-"""What do launches cost the API server of a cluster, by how many runs may be in progress at once?
+"""What do launches cost a cluster's API server, depending on the number of concurrent runs?
 
     python -m benchmarks.load_guard --namespace dagster [--release bench] [--limits 2,5,10,20] [--runs 20] [--rounds 3]
 
-Of a release of helm/ on the cluster of kubectl's configuration, which should be yours and idle. In each round, in
-random order, the release gets each limit (`queue.maxConcurrentRuns`, by `helm upgrade`), and so many runs are submitted
-as fast as the webserver takes them. Until all of them are over, and for a while before, an object is written twice a
-second, as a launch writes its job: what is told is how long the API server takes for it, at rest and with the runs, and
-how many of those requests failed. Exits with 1 if one of them or of the runs did.
+Measures a release of helm/ on kubectl's current cluster, which should be yours and idle. Each round applies every limit
+in random order (`queue.maxConcurrentRuns`, by `helm upgrade`), then submits the runs as fast as the webserver accepts
+them. Until all of them have ended, and for a while before the first, it writes an object twice a second, as a launch
+writes its job. It reports how long the API server takes for these requests, at rest and with the runs, and how many of
+them failed. Exits with 1 if any request or run failed.
 """
 
 import random
@@ -47,18 +47,18 @@ _OVER = {"SUCCESS", "FAILURE", "CANCELED"}
 
 @dataclass
 class Arm:
-    """One limit: what all of its rounds gave."""
+    """One limit, with the results of all of its rounds."""
 
     at_rest_ms: list[float] = field(default_factory=list)
     with_runs_ms: list[float] = field(default_factory=list)
     took_s: list[float] = field(default_factory=list)
-    """From the first request to the end of the last run."""
+    """Seconds from the first request to the end of the last run, in each round."""
     failed_writes: int = 0
     failed_runs: int = 0
 
 
 class Writer(threading.Thread):
-    """Writes an object again and again, and notes how long the API server takes for it."""
+    """Writes an object repeatedly and records how long the API server takes."""
 
     def __init__(self, namespace: str) -> None:
         super().__init__(daemon=True)
@@ -69,7 +69,7 @@ class Writer(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Until it is stopped."""
+        """Write until stopped."""
         while not self._stopped.wait(BETWEEN_WRITES_S):
             begun_s = time.perf_counter()
             try:
@@ -83,7 +83,7 @@ class Writer(threading.Thread):
 
     @contextmanager
     def at_work(self) -> Iterator["Writer"]:
-        """Meanwhile."""
+        """Keep the thread running within this context."""
         self.start()
         try:
             yield self
@@ -94,7 +94,7 @@ class Writer(threading.Thread):
 
 @contextmanager
 def written(namespace: str) -> Iterator[None]:
-    """With the object that is written."""
+    """Create the written object, and delete it afterwards."""
     core = client.CoreV1Api()
     core.create_namespaced_config_map(namespace, {"metadata": {"name": WRITTEN}, "data": {}})
     try:
@@ -105,7 +105,7 @@ def written(namespace: str) -> Iterator[None]:
 
 @contextmanager
 def forwarded(namespace: str, service: str) -> Iterator[Webserver]:
-    """The webserver, by a port of this machine."""
+    """Yield the webserver, forwarded to a local port."""
     command = ["kubectl", "--namespace", namespace, "port-forward", f"service/{service}", ":80"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -114,7 +114,7 @@ def forwarded(namespace: str, service: str) -> Iterator[Webserver]:
             port = re.search(r"127\.0\.0\.1:(\d+)", said)
             if port is None:
                 raise click.ClickException(f"kubectl does not forward a port: {said}")
-            # It writes a line per connection, to which nobody listens.
+            # kubectl writes a line per connection; discard them.
             threading.Thread(target=process.stdout.read, daemon=True).start()
             yield Webserver(f"http://127.0.0.1:{port[1]}")
         finally:
@@ -122,7 +122,7 @@ def forwarded(namespace: str, service: str) -> Iterator[Webserver]:
 
 
 def launch_all(webserver: Webserver, location: str, runs: int, batch: str) -> tuple[float, int]:
-    """Submit so many runs and wait for all of them; how long it took, and how many did not go well."""
+    """Submit the runs and wait for all of them; return the seconds that it took and the number that did not succeed."""
     while (status := webserver.list_locations()[location]).state != "loaded":
         time.sleep(1)
     repository = status.repositories[0]
@@ -145,7 +145,7 @@ def launch_all(webserver: Webserver, location: str, runs: int, batch: str) -> tu
 
 
 def measure(arm: Arm, namespace: str, release: str, location: str, limit: int, runs: int) -> None:
-    """One round of one limit."""
+    """Measure one limit for one round."""
     settings = [f"--namespace={namespace}", "--reuse-values", f"--set={LIMIT}={limit}", "--wait", "--timeout=10m"]
     subprocess.run(["helm", "upgrade", release, str(CHART), *settings], check=True, stdout=subprocess.DEVNULL)
     with forwarded(namespace, f"{release}-webserver") as webserver:
@@ -161,7 +161,7 @@ def measure(arm: Arm, namespace: str, release: str, location: str, limit: int, r
 
 
 def whole_numbers(_context: click.Context, _parameter: click.Parameter, text: str) -> Sequence[int]:
-    """`2,5,10` as numbers."""
+    """Parse `2,5,10` as numbers."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
@@ -177,7 +177,7 @@ def whole_numbers(_context: click.Context, _parameter: click.Parameter, text: st
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 def main(namespace: str, release: str, location: str, limits: Sequence[int], runs: int, rounds: int, seed: int) -> None:
-    """Measure what launches cost an API server."""
+    """Measure the cost of launches for an API server."""
     config.load_kube_config()
     console = Console(stderr=True, highlight=False)
     arms = {limit: Arm() for limit in limits}

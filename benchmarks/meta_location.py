@@ -1,13 +1,14 @@
-"""What does it save to serve the meta location by the warm server, and does it disturb more or less?
+"""How much does serving the meta location warm save, and does it disturb more or less?
 
     python -m benchmarks.meta_location [--blocks 6] [--location a10] [--json]
 
-Two deployments are up side by side, which differ in the server of the meta location alone: Dagster's, and the warm one.
-A block carries out a sweep of one launch in each, in random order; the other deployment is idle meanwhile. Measured of
-each sweep: from its request to its first trial's, from its end to the end of its harvest, and the CPU of all
-processes of its deployment from the request to that end. Measured of each deployment when it has come to rest: the
-memory of the meta location's server and of what that forks from, and the CPU of both while nothing happens, before the
-sweeps and after. The difference of each has its 95 % interval (Hodges-Lehmann).
+Two deployments run side by side. They differ only in the meta location's server: Dagster's, and the warm one. A block
+carries out a one-launch sweep in each, in random order, while the other deployment is idle.
+
+Measured for each sweep: the time from its request to its first trial's, the time from its end to the end of its
+harvest, and the CPU of all processes of its deployment from the request to that end. Measured for each deployment at
+rest, before and after the sweeps: the memory of the meta location's server and the processes that it forks from, and
+their CPU. Differences have 95 % intervals (Hodges-Lehmann).
 """
 
 import json
@@ -43,7 +44,7 @@ ARMS: Mapping[str, tuple[str, ...]] = {"stock": STOCK_SERVER, "warm": WARM_SERVE
 SWEEP = {"repeats": 1, "warmups": 0, "pause_s": 0, "jitter_s": 0, "settle_s": 0}
 IDLE_S = 30.0
 REST_S = 20.0
-"""From the end of a harvest until what it started has come to rest."""
+"""Seconds to wait after a harvest until the deployment is at rest."""
 
 FIGURES = {
     "begin_s": "from the sweep's request to its first trial's, s",
@@ -54,14 +55,14 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class Arm:
-    """A deployment that is up."""
+    """A running deployment."""
 
     deployment: Deployment
     webserver: Webserver
     instance: dg.DagsterInstance
 
     def sweep(self, location: str) -> dict[str, float]:
-        """Carry out a sweep of one launch: what it took, by the names of FIGURES."""
+        """Carry out a one-launch sweep; return the values of FIGURES."""
         cpu_s = self._cpu_s()
         run_id = client.start_sweep(self.webserver, "quick", {**SWEEP, "locations": [location]})
         ended = self._end({}, run_id)
@@ -74,14 +75,14 @@ class Arm:
         }
 
     def idle(self) -> tuple[float, float]:
-        """The memory of the meta location's server at rest, in MiB, and its CPU, in percent of one."""
+        """Return the resting memory of the meta location's server in MiB, and its CPU in percent of one core."""
         began_s, server_cpu_s = time.monotonic(), self._cpu_s(META_LOCATION)
         time.sleep(IDLE_S)
         share = 100 * (self._cpu_s(META_LOCATION) - server_cpu_s) / (time.monotonic() - began_s)
         return server_memory(self.deployment.home)[META_LOCATION] / (1 << 20), share
 
     def _end(self, tags: dict[str, str], run_id: str | None) -> Run:
-        """The run of that id, or with these tags, when it has succeeded."""
+        """Wait until the run with this id, or with these tags, has succeeded; return it."""
         while True:
             found = [get_run(self.instance, run_id)] if run_id else find_runs(self.instance, tags)
             for run in found:
@@ -92,7 +93,7 @@ class Arm:
             time.sleep(0.5)
 
     def _cpu_s(self, location: str | None = None) -> float:
-        """CPU seconds of the deployment's servers, or of one code server, with all that they started and that ended."""
+        """Return the CPU seconds of the deployment's servers, or of one code server, with ended children."""
         total_s = 0.0
         for process in processes_of(self.deployment.id):
             with suppress(psutil.Error):
@@ -104,7 +105,7 @@ class Arm:
 
 @contextmanager
 def served(server: tuple[str, ...], home: Path, location: str) -> Iterator[Arm]:
-    """A deployment whose meta location that server serves."""
+    """Yield a deployment whose meta location uses that server."""
     home.mkdir()
     shutil.copy("dagster.yaml", home)
     meta, other = read_locations(Path("workspace.yaml"), [location])
@@ -115,19 +116,19 @@ def served(server: tuple[str, ...], home: Path, location: str) -> Iterator[Arm]:
 
 
 def describe(estimate: Estimate) -> str:
-    """Value and interval, as far as there is one."""
+    """Format the value and its interval, if there is one."""
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.2f}"
     return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 @click.command()
-@click.option("--blocks", default=6, show_default=True, help="Each has a sweep in both deployments.")
-@click.option("--location", default="a10", show_default=True, help="A shape to launch in.")
+@click.option("--blocks", default=6, show_default=True, help="Number of blocks; each has a sweep in both deployments.")
+@click.option("--location", default="a10", show_default=True, help="The shape to launch in.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
 def main(blocks: int, location: str, seed: int, as_json: bool) -> None:
-    """Compare sweeps of a meta location that is served warm with those of one that is not."""
+    """Compare sweeps with the meta location served warm and served by Dagster."""
     rng = random.Random(seed)
     console = Console(highlight=False, stderr=as_json)
     measured: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
@@ -138,7 +139,7 @@ def main(blocks: int, location: str, seed: int, as_json: bool) -> None:
             name: stack.enter_context(served(server, Path(folder) / name, location)) for name, server in ARMS.items()
         }
         for arm in arms.values():
-            arm.sweep(location)  # the first after a start is another thing
+            arm.sweep(location)  # the first sweep after a start is not comparable
         time.sleep(REST_S)
         for name in arms:
             idle[name].append(arms[name].idle())
@@ -146,7 +147,7 @@ def main(blocks: int, location: str, seed: int, as_json: bool) -> None:
             for name in rng.sample(list(arms), len(arms)):
                 measured[name].append(arms[name].sweep(location))
                 print(f"block {block}/{blocks}: {name} {measured[name][-1]}", file=sys.stderr, flush=True)
-                time.sleep(rng.uniform(2, 12))  # not in step with the sensor's interval
+                time.sleep(rng.uniform(2, 12))  # out of phase with the sensor's interval
         time.sleep(REST_S)
         for name in arms:
             idle[name].append(arms[name].idle())

@@ -1,16 +1,16 @@
-"""Do intervals hold the truth as often as they claim, and is chance called a difference seldom enough?
+"""Do intervals contain the truth as often as they claim, and are chance differences rare enough?
 
     python -m benchmarks.statistics_coverage [--sets 2000] [--seed 1] [--json]
 
-Draws data sets of which the truth is known and counts. Launches are drawn as they come: a floor and work that is
-lognormal; added to that the wait in the queue, even between 0 and 5 s; added to that an outlier in one launch of
-twenty. Blocks drift together or not. Sides differ by a shift, by a factor, or not at all; the truth is the difference
-(ratio) of their true medians. Lines and bends have noise that is the same at every size or grows fourfold.
+Draws data sets whose truth is known, and counts. Launch times have three distributions: a floor plus lognormal work;
+the same plus a queue wait, uniform between 0 and 5 s; the same plus an outlier in one of twenty launches. Blocks drift
+together or not. Sides differ by a shift, by a factor, or not at all; the truth is the difference (ratio) of their true
+medians. Lines and bends have noise that is the same at every size or grows fourfold.
 
-Each share of the data sets has the least or the most that it may be: what the interval itself claims or, where a
-docstring says that less holds, that. A row of the table stands for the truths that have a limit in common, and names
-the one that is closest to it. Exits with 1 if a share misses its limit by more than four standard errors of counting so
-many data sets: with more than 400 shares, one in two runs would have one beyond three by chance.
+Each share of the data sets has a minimum or maximum: the interval's own claim or, where a docstring states a weaker
+one, that. A table row combines the truths with a common limit and names the one closest to it. Exits with 1 if a share
+misses its limit by more than four standard errors of counting this many data sets. With more than 400 shares, every
+other run would by chance have one beyond three.
 """
 
 import json
@@ -46,39 +46,39 @@ SETS = 2_000
 COUNTS = (5, 10, 30)
 """Blocks, or launches of each side."""
 FALSE_VERDICT_SETS = 3
-"""Times the data sets of other rows, where the true share is right at the limit."""
+"""Multiplies the data sets of rows whose true share is right at the limit."""
 FALSE_CALLS = 0.05
-"""The most verdicts other than "no difference" or "undecided", and the most bends, where there is none."""
+"""The maximum share of false calls: a difference, or a bend, where there is none."""
 STANDARD_ERRORS = 4
 
 SIZES = (250.0, 500.0, 2_000.0, 5_000.0, 10_000.0)
 ASSETS_S = 0.001
 FLOOR_S = 5.0
 NOISE_GROWTHS = (1, 4)
-"""Times the noise at no assets that it is at 10,000."""
+"""The noise at 10,000 assets, as a multiple of the noise at none."""
 
 Floats = npt.NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Floats]
-"""Launch times in seconds, of a shape."""
+"""Draws launch times in seconds, of a given shape."""
 
 
 def work_s(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """A floor of 2 s and work of 1 s in the median."""
+    """Draw a floor of 2 s plus work with a median of 1 s."""
     return 2 + rng.lognormal(sigma=0.5, size=shape)
 
 
 def queued_s(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """The same after a wait in the queue."""
+    """Draw the same plus a queue wait."""
     return work_s(rng, shape) + rng.uniform(0, 5, shape)
 
 
 def disturbed_s(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """The same, one of twenty held up by 15 s in the mean."""
+    """Draw the same, with one of twenty delayed by 15 s on average."""
     return queued_s(rng, shape) + (rng.random(shape) < 0.05) * rng.exponential(15, shape)
 
 
 def steady_s(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """6 s with 5 % of noise."""
+    """Draw 6 s with 5 % noise."""
     return 6 * rng.lognormal(sigma=0.05, size=shape)
 
 
@@ -87,7 +87,7 @@ DRAWS: dict[str, Draw] = {"work": work_s, "work, wait": queued_s, "work, wait, o
 
 @dataclass(frozen=True)
 class Share:
-    """Of so many data sets, how many something held for."""
+    """The share of data sets for which something held."""
 
     what: str
     truth: str
@@ -95,59 +95,59 @@ class Share:
     hits: int
     sets: int
     limit: float | None
-    """None where the share is shown for information."""
+    """None if the share is only informative."""
     at_most: bool = False
 
     @property
     def share(self) -> float:
-        """0 to 1; NaN of no data set."""
+        """0 to 1; NaN without data sets."""
         return self.hits / self.sets if self.sets else float("nan")
 
     @property
     def beyond(self) -> float:
-        """By how much it is on the wrong side of the limit; negative on the right one."""
+        """The distance beyond the limit; negative if the limit holds."""
         if self.limit is None or not self.sets:
             return 0.0
         return self.share - self.limit if self.at_most else self.limit - self.share
 
     @property
     def missed(self) -> bool:
-        """Whether that is more than counting explains."""
+        """Whether the distance is more than counting error explains."""
         error = sqrt(self.limit * (1 - self.limit) / self.sets) if self.limit and self.sets else 0.0
         return self.beyond > STANDARD_ERRORS * error
 
 
 def covered(what: str, truth: str, n: str, estimates: Sequence[Estimate], value: float, less: float = 0.0) -> Share:
-    """How many of the estimates hold the true value; `less` is by how much less than claimed they say they do."""
+    """Count the estimates that contain the true value; `less` is the documented deficit from the claimed coverage."""
     limit = fmean(estimate.coverage for estimate in estimates) - less if estimates else None
     return Share(what, truth, n, sum(holds(estimate, value) for estimate in estimates), len(estimates), limit)
 
 
 def holds(estimate: Estimate, value: float) -> bool:
-    """Whether the interval holds the value; an open end is no end."""
+    """Return whether the interval contains the value; an open end has no bound."""
     return estimate.low is not None and estimate.low <= value and (estimate.high is None or value <= estimate.high)
 
 
 def true_median(draw: Draw) -> float:
-    """Of the distribution, to three digits."""
+    """Return the distribution's true median, to three digits."""
     return float(np.median(draw(np.random.default_rng(0), (1_000_000,))))
 
 
 def drift(rng: np.random.Generator, sets: int, n: int) -> Floats:
-    """How a machine changes from block to block: a random walk around zero."""
+    """Draw how a machine changes from block to block: a random walk around zero."""
     walk = np.cumsum(rng.normal(size=(sets, n)), axis=1) / sqrt(n)
     return np.asarray(walk - np.median(walk, axis=1, keepdims=True))
 
 
 def check_medians(rng: np.random.Generator, sets: int) -> Iterator[Share]:
-    """The interval of a median."""
+    """Check the interval of a median."""
     for (name, draw), n in product(DRAWS.items(), COUNTS):
         estimates = [median(row) for row in draw(rng, (sets, n)).tolist()]
         yield covered("median", name, str(n), estimates, true_median(draw))
 
 
 def check_differences(rng: np.random.Generator, sets: int) -> Iterator[Share]:
-    """The intervals of differences and ratios."""
+    """Check the intervals of differences and ratios."""
     for (name, draw), n, drifts in product(DRAWS.items(), COUNTS, (False, True)):
         middle = true_median(draw)
         walk = drift(rng, sets, n) if drifts else np.zeros((sets, n))
@@ -165,7 +165,7 @@ def check_differences(rng: np.random.Generator, sets: int) -> Iterator[Share]:
             pairs = list(zip(side.tolist(), baseline.tolist(), strict=True))
             differences = [paired_difference(*pair) for pair in pairs]
             yield covered("paired difference", truth, str(n), differences, by, 0.01 if threefold else 0.0)
-            if (side > 0).all() and (baseline > 0).all():  # a drift by addition can take a floor below zero
+            if (side > 0).all() and (baseline > 0).all():  # additive drift can push values below zero
                 yield covered("paired ratio", truth, str(n), [paired_ratio(*pair) for pair in pairs], times)
             if not drifts:
                 differences = [difference(*pair) for pair in pairs]
@@ -174,7 +174,7 @@ def check_differences(rng: np.random.Generator, sets: int) -> Iterator[Share]:
 
 
 def check_verdicts(rng: np.random.Generator, sets: int) -> Iterator[Share]:
-    """Verdicts on sides that are the same, and on sides that are not."""
+    """Check the verdicts on equal sides and on different sides."""
     for (name, draw), n, drifts in product({**DRAWS, "5 % noise": steady_s}.items(), COUNTS, (False, True)):
         many = FALSE_VERDICT_SETS * sets
         walk = 1.5 * drift(rng, many, n) if drifts else np.zeros((many, n))
@@ -205,7 +205,7 @@ def check_verdicts(rng: np.random.Generator, sets: int) -> Iterator[Share]:
 
 
 def decide_later(rng: np.random.Generator, draw: Draw, change: float, sets: int) -> Iterator[bool]:
-    """Of comparisons of 5 blocks that are undecided: whether they are decided with the blocks that they ask for."""
+    """Check whether comparisons that are undecided after 5 blocks are decided with the suggested number of blocks."""
     for _ in range(sets):
         side, baseline = (change * draw(rng, (5,))).tolist(), draw(rng, (5,)).tolist()
         more = compare(dict(enumerate(side)), dict(enumerate(baseline))).more_blocks
@@ -216,18 +216,18 @@ def decide_later(rng: np.random.Generator, draw: Draw, change: float, sets: int)
 
 
 def called(what: str, truth: str, n: str, verdicts: Sequence[Verdict], most: float) -> Share:
-    """How many verdicts say that there is a difference."""
+    """Count the verdicts that report a difference."""
     hits = sum(verdict in (Verdict.FASTER, Verdict.SLOWER) for verdict in verdicts)
     return Share(what, truth, n, hits, len(verdicts), most, at_most=True)
 
 
 def found(what: str, truth: str, n: str, verdicts: Sequence[Verdict], least: float | None) -> Share:
-    """How many verdicts say faster."""
+    """Count the verdicts that report faster."""
     return Share(what, truth, n, verdicts.count(Verdict.FASTER), len(verdicts), least)
 
 
 def check_lines(rng: np.random.Generator, sets: int) -> Iterator[Share]:
-    """The intervals of a line's slope, predictions and inverse."""
+    """Check the intervals of a line's slope, predictions and inverse."""
     for (name, draw), launches, growth in product(DRAWS.items(), (3, 5, 10), NOISE_GROWTHS):
         x = np.repeat(SIZES, launches)
         noise = (draw(rng, (sets, len(x))) - true_median(draw)) * (1 + (growth - 1) * x / SIZES[-1])
@@ -247,7 +247,7 @@ def check_lines(rng: np.random.Generator, sets: int) -> Iterator[Share]:
 
 
 def check_bends(rng: np.random.Generator, sets: int) -> Iterator[Share]:
-    """Bends where there is one and where there is none."""
+    """Check bends where there is one and where there is none."""
 
     def normal_s(generator: np.random.Generator, shape: tuple[int, ...]) -> Floats:
         return generator.normal(scale=0.5, size=shape)
@@ -278,7 +278,7 @@ CHECKS = (check_medians, check_differences, check_verdicts, check_lines, check_b
 
 
 def as_table(shares: Sequence[Share]) -> Table:
-    """The shares as a person reads them: those of the same limit in one row."""
+    """Return the shares as a table for display, with one row per limit."""
     groups: defaultdict[tuple[str, str, str], list[Share]] = defaultdict(list)
     for share in shares:
         sign = "\N{LESS-THAN OR EQUAL TO}" if share.at_most else "\N{GREATER-THAN OR EQUAL TO}"
@@ -299,8 +299,8 @@ def as_table(shares: Sequence[Share]) -> Table:
 
 
 @click.command(help=__doc__, context_settings={"show_default": True})
-@click.option("--sets", default=SETS, help="Data sets of each row.")
-@click.option("--seed", default=1, help="Of what is drawn.")
+@click.option("--sets", default=SETS, help="Data sets per row.")
+@click.option("--seed", default=1, help="Seed of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def main(sets: int, seed: int, as_json: bool) -> None:
     rng = np.random.default_rng(seed)

@@ -2,19 +2,19 @@
 
     python -m benchmarks.warm_server [--launches 10] [--figure NAME ...] [--json]
 
-Both servers run at the same time, each in a deployment of its own; what is compared is launched in blocks of random
-order. Every figure is a ratio with its 95 % interval and a bar that it is held to:
+Both servers run at the same time in separate deployments, and launches alternate in blocks of random order. Every
+figure is a ratio with its 95 % interval and a limit:
 
 - `launch`: RUN_STARTING to STEP_START, of one asset, with the multiprocess executor: stock over warm at 10,000 assets,
-  warm at 10,000 over warm at 10, warm at 10,000 over stock at 10; the warm ones are launched four times per block.
+  warm at 10,000 over warm at 10, warm at 10,000 over stock at 10; each block has four warm launches.
   Time to code, from the request to STEP_START: stock with Dagster's own settings over warm without a queue.
-- `steps`: RUN_STARTING to the end of the run, of six steps one after the other that do nothing, at 2,004 assets.
-- `load`: from the start of the server until it answers, at 10,000 assets; the warm one with its template prepared.
-- `memory`: proportional set size of the processes of a run while eight of them wait in their steps, at 10,000 assets.
-- `throughput`: runs per minute, of a hundred submitted as fast as the webserver takes them, eight at a time, at 2,000
-  assets. The samples are the times that ten runs in a row took to end, the first ten from the first request.
+- `steps`: RUN_STARTING to the end of the run, of six serial steps that do nothing, at 2,004 assets.
+- `load`: from the start of the server until it answers, at 10,000 assets; for the warm one, with its template prepared.
+- `memory`: proportional set size of a run's processes while eight runs wait in their steps, at 10,000 assets.
+- `throughput`: runs per minute, of a hundred submitted as fast as the webserver accepts them, eight at a time, at 2,000
+  assets. The samples are the times in which ten consecutive runs ended, the first ten from the first request.
 
-Exits with 1 if a bar is out of the interval's reach.
+Exits with 1 if an interval lies entirely beyond its limit.
 """
 
 import json
@@ -69,14 +69,14 @@ EIGHT: Mapping[str, Any] = {
         "config": {"dequeue_interval_seconds": 1, "dequeue_use_threads": True, "dequeue_num_workers": AT_ONCE},
     },
 }
-"""The same for both: what the remedies recommend for a queue that is kept."""
+"""Used for both: what the remedies recommend for a deployment that keeps its queue."""
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A ratio, and what it is held to."""
+    """A ratio and its limit."""
 
     name: str
     estimate: Estimate
@@ -86,12 +86,12 @@ class Figure:
 
     @property
     def holds(self) -> bool:
-        """Whether the estimate is on the right side of the bar."""
+        """Whether the estimate is within the limit."""
         return self.estimate.value >= self.bar if self.at_least else self.estimate.value <= self.bar
 
     @property
     def is_missed(self) -> bool:
-        """Whether the whole interval is on the wrong side."""
+        """Whether the whole interval is beyond the limit."""
         low, high = self.estimate.low or 0.0, self.estimate.high or float("inf")
         return high < self.bar if self.at_least else low > self.bar
 
@@ -106,7 +106,7 @@ class Side:
 
     @cached_property
     def webserver(self) -> Webserver:
-        """The way in."""
+        """The client of its webserver."""
         return Webserver(self.deployment.url)
 
     @cached_property
@@ -114,7 +114,7 @@ class Side:
         return {name: status.repositories[0] for name, status in self.webserver.list_locations().items()}
 
     def submit(self, location: str, numbers: Sequence[int]) -> str:
-        """Launch those assets of a location; the run's id."""
+        """Launch these assets of a location; return the run's id."""
         keys = [self._assets(location)[number] for number in numbers]
         return self.webserver.submit(
             location=location,
@@ -125,10 +125,10 @@ class Side:
         )
 
     def wait(self, run_id: str) -> None:
-        """Until it is over.
+        """Wait until the run has ended.
 
         Raises:
-            RuntimeError: it did not go well.
+            RuntimeError: it did not succeed.
         """
         while not (run := get_run(self.instance, run_id)) or not run.finished:
             time.sleep(0.2)
@@ -136,19 +136,19 @@ class Side:
             raise RuntimeError(f"{self.name}: run {run_id} ended as {run.status.value}")
 
     def times(self, run_id: str) -> Timeline:
-        """Its stages."""
+        """Return the run's timeline."""
         run = get_run(self.instance, run_id)
         events = read_run_log(self.instance, run_id).events
         return timeline(events, requested_us=run.requested_us if run else None, created_us=None)
 
     def launch(self, location: str, numbers: Sequence[int]) -> Timeline:
-        """Launch, wait, and read the stages."""
+        """Launch, wait, and return the timeline."""
         run_id = self.submit(location, numbers)
         self.wait(run_id)
         return self.times(run_id)
 
     def count(self, location: str) -> int:
-        """Its assets."""
+        """Return the number of assets in a location."""
         return len(self._assets(location))
 
     def _assets(self, location: str) -> list[str]:
@@ -158,12 +158,12 @@ class Side:
 
 
 _ASSETS: dict[str, list[str]] = {}
-"""The keys of each location; they are the same whoever serves it."""
+"""Return a location's asset keys; they do not depend on the server."""
 
 
 @contextmanager
 def open_side(name: str, locations: Sequence[str], settings: Mapping[str, Any]) -> Iterator[Side]:
-    """A deployment that serves these locations by that server."""
+    """Yield a deployment that serves these locations with that server."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         (home / "dagster.yaml").write_text(yaml.safe_dump({**QUIET, **settings}))
@@ -178,7 +178,7 @@ def open_side(name: str, locations: Sequence[str], settings: Mapping[str, Any]) 
 def open_sides(
     locations: Sequence[str], stock: Mapping[str, Any], warm: Mapping[str, Any]
 ) -> Iterator[tuple[Side, Side]]:
-    """Both servers, side by side."""
+    """Yield both servers, side by side."""
     with ExitStack() as stack:
         yield (
             stack.enter_context(open_side("stock", locations, stock)),
@@ -187,7 +187,7 @@ def open_sides(
 
 
 def between_s(times: Timeline, start: Boundary, end: Boundary) -> float:
-    """Seconds from one instant to the other."""
+    """Return the seconds between two instants."""
     begun, ended = times.at_us[start], times.at_us[end]
     assert begun is not None
     assert ended is not None
@@ -195,12 +195,12 @@ def between_s(times: Timeline, start: Boundary, end: Boundary) -> float:
 
 
 def measure_launch(launches: int, rng: random.Random, say: Say) -> Iterator[Figure]:
-    """The launch of one asset."""
+    """Measure launches of one asset."""
     to_step: dict[str, list[float]] = {}
     to_code: dict[str, list[float]] = {}
     with open_sides([SMALL, LARGE], {}, NO_QUEUE) as sides:
         arms = [(side, location) for side in sides for location in (SMALL, LARGE)]
-        # A warm launch takes no longer than what the machine does beside it, so that more of them are needed.
+        # A warm launch is so short that background load matters more: it needs more samples.
         arms += [(side, location) for side, location in arms if side.name == "warm"] * (WARM_LAUNCHES - 1)
         for block in range(launches + 1):  # the first is a warm-up
             for side, location in rng.sample(arms, len(arms)):
@@ -220,7 +220,7 @@ def measure_launch(launches: int, rng: random.Random, say: Say) -> Iterator[Figu
 
 
 def measure_steps(launches: int, rng: random.Random, say: Say) -> Iterator[Figure]:
-    """Steps one after the other."""
+    """Measure serial steps."""
     took: dict[str, list[float]] = {}
     with open_sides([CHAINS], NO_QUEUE, NO_QUEUE) as sides:
         for block in range(launches + 1):
@@ -236,7 +236,7 @@ def measure_steps(launches: int, rng: random.Random, say: Say) -> Iterator[Figur
 
 
 def measure_load(launches: int, rng: random.Random, say: Say) -> Iterator[Figure]:
-    """The start of a server."""
+    """Measure the start of a server."""
     took: dict[str, list[float]] = {}
     for block in range(launches):
         for name in rng.sample(list(SERVERS), len(SERVERS)):
@@ -247,7 +247,7 @@ def measure_load(launches: int, rng: random.Random, say: Say) -> Iterator[Figure
 
 
 def start_server(name: str) -> float:
-    """Seconds until a server of that kind has its definitions, and the warm one its template as well."""
+    """Return the seconds until a server of that kind has its definitions and, if warm, its template."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "dagster.yaml").write_text(yaml.safe_dump(dict(QUIET)))
         socket = Path(folder) / "socket"
@@ -268,7 +268,7 @@ def start_server(name: str) -> float:
 
 
 def measure_memory(launches: int, rng: random.Random, say: Say) -> Iterator[Figure]:
-    """Runs that wait in their steps."""
+    """Measure runs that wait in their steps."""
     used_mib: dict[str, list[float]] = {"stock": [], "warm": []}
     for name in rng.sample(list(SERVERS), len(SERVERS)):
         with open_side(name, [WAITING], EIGHT) as side:
@@ -287,7 +287,7 @@ def measure_memory(launches: int, rng: random.Random, say: Say) -> Iterator[Figu
 
 
 def wait_for_step(side: Side, run_id: str) -> list[psutil.Process]:
-    """The processes of a run and its step, as soon as the step has started."""
+    """Return the processes of a run and its step, as soon as the step has started."""
     kinds = (dg.DagsterEventType.RUN_START, dg.DagsterEventType.STEP_START)
     while True:
         events = [entry.get_dagster_event() for entry in side.instance.all_logs(run_id, of_type=set(kinds))]
@@ -297,7 +297,7 @@ def wait_for_step(side: Side, run_id: str) -> list[psutil.Process]:
 
 
 def measure_throughput(launches: int, rng: random.Random, say: Say) -> Iterator[Figure]:
-    """Many runs at once."""
+    """Measure many concurrent runs."""
     del launches
     took: dict[str, list[float]] = {}
     rates = []
@@ -319,7 +319,7 @@ def measure_throughput(launches: int, rng: random.Random, say: Say) -> Iterator[
 def figure(
     name: str, samples: Mapping[str, Sequence[float]], over: str, under: str, bar: float, *, at_least: bool = True
 ) -> Figure:
-    """The ratio of two arms: paired where they have as many samples, which then are of the same blocks."""
+    """Return the ratio of two arms; paired if they have equally many samples, which then share their blocks."""
     above, below = samples[over], samples[under]
     estimate = paired_ratio(above, below) if len(above) == len(below) else ratio(above, below)
     return Figure(name, estimate, bar, at_least, f"{over} {_median(above)}, {under} {_median(below)}")

@@ -1,1 +1,1 @@
-"""Synthetic code locations of any shape; knows Dagster and nothing of the bench that measures them."""
+"""Synthetic code locations of any shape; depends on Dagster but not on the bench that measures them."""

@@ -1,7 +1,7 @@
-"""From a shape to plain Dagster definitions: the assets, and what stands beside them.
+"""Builds plain Dagster definitions from a shape: assets, checks, sensors and schedules.
 
-The definitions are what a user would write by hand, one `@dg.asset` each unless the shape says otherwise:
-anything faster, such as one multi-asset for all, would measure a location that nobody has.
+The definitions are what a user would write by hand: one `@dg.asset` each, unless the shape says otherwise. Anything
+faster, such as a single multi-asset for all, would measure an unrealistic location.
 """
 
 import math
@@ -23,39 +23,39 @@ from synthetic_locations.triggers import launch_on_schedule, launch_on_sensor
 from synthetic_locations.work import Work
 
 LAST_PARTITION_END = datetime(2025, 1, 1)
-"""UTC. Time partitions end here and not today, so that a location has the same number of them every day."""
+"""UTC. Time partitions end here rather than today, so that their number does not change from day to day."""
 
 LAYERS = 5
 FAN_IN = 3
-"""How many assets of the layer before it an asset of a layered location depends on, if it has as many."""
+"""How many assets of the previous layer each asset of a layered location depends on, if there are enough."""
 
 KEYS_PER_TICK = 1_000
-"""How many dynamic partition keys the sensor adds at a time: the daemon looks up each one on its own."""
+"""How many dynamic partition keys the sensor adds per tick: the daemon looks up each key individually."""
 
 
 def build_definitions(shape: Shape, location_name: str | None = None) -> dg.Definitions:
-    """The definitions of a synthetic code location.
+    """Return the definitions of a synthetic code location.
 
-    Asset keys are `<location name>/asset_0000` onwards, so that they are unique in a deployment. Each asset
-    does its work and reports what its own process saw as metadata (`Work.perform`). Dagster's own share of
-    loading, the repository and its asset job, comes after that and is not in `bench/build_s`.
+    Asset keys are `<location name>/asset_0000` onwards, unique in a deployment. Each asset does its work and reports
+    measurements of its process as metadata (`Work.perform`). Dagster then loads the repository and its asset job;
+    `bench/build_s` does not include that.
 
-    Dynamic partitions have no keys until somebody adds them: such a location has a sensor, on by default,
-    that adds the missing ones, `KEYS_PER_TICK` at a time.
+    Dynamic partitions start without keys. A sensor in the location, on by default, adds the missing ones,
+    `KEYS_PER_TICK` at a time.
 
     Args:
         shape: what the location contains.
-        location_name: letters, digits, underscores and hyphens; the shape's name if left out.
+        location_name: letters, digits, underscores and hyphens; defaults to the shape's name.
 
     Raises:
-        dagster.DagsterInvalidDefinitionError: Dagster does not take the location name as part of a name.
-        ValueError: a part has a name of its own, by which the next part would not find it.
+        dagster.DagsterInvalidDefinitionError: Dagster does not allow the location name as part of a name.
+        ValueError: the shape is a part and is renamed, so that the next part would not find it.
     """
     location = location_name or shape.name
     if shape.part and location != shape.name:
         raise ValueError(
-            f"{shape.name} is a part of several locations and cannot be called {location!r}: "
-            "the next part names the assets that it depends on by the shape's name"
+            f"{shape.name} is one part of a split location and cannot be called {location!r}: "
+            "the next part refers to its assets by the shape's name"
         )
     if shape.imports is Imports.TOP:
         import_heavy()
@@ -83,9 +83,9 @@ def build_definitions(shape: Shape, location_name: str | None = None) -> dg.Defi
 
 
 def upstream_numbers(shape: Shape, number: int) -> list[int]:
-    """The numbers of the assets that asset `number` depends on, ascending and smaller. Numbers start at 0.
+    """Return the numbers of the assets that asset `number` depends on, ascending. Numbers start at 0.
 
-    Only those of the same location: the first asset of a later part has one in the part before it, too.
+    Covers this location only: the first asset of a later part also depends on one in the previous part.
     """
     match shape.dependencies:
         case Dependencies.NONE:
@@ -105,11 +105,11 @@ def upstream_numbers(shape: Shape, number: int) -> list[int]:
 
 
 def _spine_end_before(shape: Shape, keys: Sequence[dg.AssetKey]) -> dg.AssetSpec | None:
-    """The last asset of the spine in the part before this one, which this location knows and cannot make."""
+    """Return the last spine asset of the previous part, as an external asset of this location."""
     if shape.part is None or shape.part.number == 1:
         return None
     before = replace(shape, part=Part(shape.part.number - 1, shape.part.of))
-    # Parts are alike, so the asset has the number and the name there that it would have here.
+    # Parts are alike, so the asset has the same number there as it would have here.
     name = keys[(shape.assets - 1) // shape.span * shape.span].path[-1]
     return dg.AssetSpec(
         dg.AssetKey([before.name, name]),
@@ -134,7 +134,7 @@ def _partitions(shape: Shape, location: str) -> dg.PartitionsDefinition[Any] | N
                 start_date=LAST_PARTITION_END - timedelta(hours=count), end_date=LAST_PARTITION_END
             )
         case Partitioning.MULTI:
-            # As square as the number allows: 10,000 is 100 by 100, and a prime is 1 by itself.
+            # As square as possible: 10,000 is 100 by 100, and a prime is 1 by itself.
             rows = next(side for side in range(math.isqrt(count), 0, -1) if count % side == 0)
             return dg.MultiPartitionsDefinition(
                 {
@@ -147,7 +147,7 @@ def _partitions(shape: Shape, location: str) -> dg.PartitionsDefinition[Any] | N
 
 
 def _dynamic_name(location: str) -> str:
-    # The instance keeps the keys of dynamic partitions by name, for all locations together.
+    # The instance stores dynamic partition keys by name, shared by all locations.
     return f"{location}_partitions"
 
 

@@ -1,13 +1,12 @@
-"""Code locations to point a workspace at: every shape's name is an attribute of this module.
+"""Code locations for a workspace: every shape's name is an attribute of this module.
 
     - python_module:
         module_name: synthetic_locations.catalog
         attribute: a2k
         location_name: a2k
 
-The attribute is a `@dg.definitions` function, made when it is asked for, so that a process which loads one
-location pays for that one. Asset keys begin with the attribute's name, whatever the workspace calls the
-location.
+Each attribute is a `@dg.definitions` function, created on access, so that a process only pays for the location that
+it loads. Asset keys begin with the attribute's name, whatever the workspace calls the location.
 """
 
 from collections.abc import Callable
@@ -19,16 +18,16 @@ from synthetic_locations.loading import load_definitions
 from synthetic_locations.shape import parse_shape
 
 LOCATIONS = ("a10", "a250", "a500", "a2k", "a5k", "a10k", "a1p2k", "a10p10k")
-"""The seven locations of the study, after a10, the floor: a location too small to matter."""
+"""The study's seven locations, preceded by a10: a location too small for its size to matter."""
 
 
 def __getattr__(name: str) -> Callable[..., dg.Definitions]:
-    """The location of that shape.
+    """Return the location of the shape with this name.
 
     Raises:
-        AttributeError: the name begins with an underscore, as what Python and its tools probe for does.
-        ValueError: it is not the name of a shape. Not an AttributeError, which Dagster would replace with a
-            message of its own, and the user in the UI would not see the grammar.
+        AttributeError: the name begins with an underscore, as attributes that Python and its tools probe for do.
+        ValueError: no shape has this name. An AttributeError would not do: Dagster replaces its message, and the
+            UI would not show the grammar.
     """
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

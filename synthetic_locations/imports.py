@@ -1,7 +1,7 @@
-"""Heavy libraries, imported for nothing but what that costs.
+"""Heavy libraries, imported only for the cost of importing them.
 
-They are real ones that users import at the top of their modules. Which of them are there depends on the
-machine, so the assets report which were imported. Nothing of them is called.
+They are libraries that users really import at the top of their modules; nothing in them is called. Which ones are
+installed depends on the machine, so the assets report what was imported.
 """
 
 import time
@@ -16,17 +16,17 @@ HEAVY_LIBRARIES = ("kubernetes.client", "matplotlib.pyplot", "pandas", "scipy.st
 
 @cache
 def installed_libraries() -> tuple[str, ...]:
-    """Those of `HEAVY_LIBRARIES` that are installed, without importing any."""
-    # Only of the package at the top: to find a submodule imports the package that it is in.
+    """Return which of `HEAVY_LIBRARIES` are installed, without importing any."""
+    # Checks top-level packages only: finding a submodule would import its package.
     return tuple(name for name in HEAVY_LIBRARIES if find_spec(name.partition(".")[0]))
 
 
 @cache
 def import_heavy() -> Elapsed:
-    """Import the libraries that are installed; later calls, in forks of this process too, answer with the first.
+    """Import the installed libraries once; later calls, also in forks of this process, return the first result.
 
     Raises:
-        ImportError: one of them is installed and cannot be imported.
+        ImportError: a library is installed but cannot be imported.
     """
     started_s = time.perf_counter()
     for name in installed_libraries():

@@ -1,11 +1,11 @@
-"""The kinds of things that a shape chooses from; each value is the word that a shape's name has for it."""
+"""The options of a shape; each value is the word that appears in a shape's name."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Partitioning(StrEnum):
-    """The kind of partitions; each kind has exactly as many keys as the shape says."""
+    """How assets are partitioned; every kind has exactly the number of keys in the shape."""
 
     STATIC = "static"
     DAILY = "daily"
@@ -19,13 +19,13 @@ class Structure(StrEnum):
     """What an asset is made of."""
 
     PLAIN = "plain"
-    """An `@dg.asset` of its own that does one unit of work."""
+    """A separate `@dg.asset` that does one unit of work."""
     GRAPH = "graph"
-    """A `@dg.graph_asset`: a chain of ops, each of which does one unit of work."""
+    """A `@dg.graph_asset`: a chain of ops that each do one unit of work."""
     MULTI = "multi"
     """One of several outputs of a `@dg.multi_asset`, which does one unit of work for each."""
     FUSED = "fused"
-    """An `@dg.asset` of its own that does several units of work in turn."""
+    """A separate `@dg.asset` that does several units of work in sequence."""
 
 
 class Dependencies(StrEnum):
@@ -33,23 +33,23 @@ class Dependencies(StrEnum):
 
     NONE = "none"
     CHAIN = "chain"
-    """Each asset on the one before it."""
+    """Each asset depends on the one before it."""
     CHAINS = "chains"
-    """Independent chains of consecutive assets, all of the same length but the last."""
+    """Independent chains of consecutive assets, equally long except for the last."""
     LAYERED = "layered"
-    """A few wide layers; each asset on several of the layer before it."""
+    """A few wide layers; each asset depends on several of the previous layer."""
     SPINE = "spine"
-    """Assets at a fixed distance, from the first on, each on the one before it; the others on none."""
+    """Assets at a fixed distance, starting with the first, form a chain; all others are independent."""
 
 
 class Imports(StrEnum):
-    """Whether a heavy library is imported, and when."""
+    """Whether and when heavy libraries are imported."""
 
     NONE = "importnone"
     TOP = "importtop"
-    """When the definitions are built, as by a user's module that imports it at its top."""
+    """When the definitions are built, like imports at the top of a user's module."""
     LATE = "importlate"
-    """When an asset computes, as by a user's function that imports what it needs."""
+    """When an asset computes, like imports inside a user's function."""
 
 
 class Executor(StrEnum):
@@ -61,14 +61,14 @@ class Executor(StrEnum):
     FORKSERVER = "forkserver"
     """Each step in a fork of a process that has imported the location's module."""
     PRELOADED = "preloaded"
-    """The same, where that process has also built the location's asset job."""
+    """Like `forkserver`, but that process has also built the location's asset job."""
     PODS = "pods"
-    """Each step in a pod of its own, on Kubernetes."""
+    """Each step in a separate Kubernetes pod."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Which of the parts that a larger location was split into."""
+    """Position of a location among the parts of a split one."""
 
     number: int
     """Counted from 1."""

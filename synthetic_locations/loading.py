@@ -1,4 +1,4 @@
-"""How a process comes by the definitions of a location: the habits of users that loading time depends on."""
+"""Loads a location's definitions, with the user habits that affect loading time."""
 
 import gc
 from functools import cache
@@ -10,21 +10,22 @@ from synthetic_locations.shape import Shape
 
 
 def load_definitions(shape: Shape, location_name: str | None = None) -> dg.Definitions:
-    """The definitions of a location, for Dagster to load; see `build_definitions`.
+    """Return the definitions of a location, for Dagster to load; see `build_definitions`.
 
-    They are built once per process, which is what a user's module-level `defs = dg.Definitions(...)` comes to.
-    With `rebuilt` they are built at every call, as by a user's plain function: Dagster 1.13 calls a function
-    decorated with `@dg.definitions` twice in a code server and in a run worker.
+    By default they are built once per process, like a user's module-level `defs = dg.Definitions(...)`.
 
-    With `nogc` garbage collection is off from here on, for Dagster's part of the loading too. It takes a user
-    three lines: `gc.disable()` at the top of the module, and `gc.freeze()`, `gc.enable()` at the beginning of an
-    asset's function (`Work.perform`). It costs that cyclic garbage is not collected in a process that executes no
-    asset: a run worker whose steps have processes of their own, until the run ends, and a code server for as long
-    as it lives. In the others, the garbage of the loading is kept for good.
+    `rebuilt` builds them at every call, like a user's plain function: Dagster 1.13 calls a `@dg.definitions` function
+    twice in a code server and in a run worker.
+
+    `nogc` disables garbage collection from here on, including Dagster's part of the loading. A user needs three lines:
+    `gc.disable()` at the top of the module, and `gc.freeze()` and `gc.enable()` at the start of an asset's function
+    (`Work.perform`). Two costs follow. Processes that execute no asset never collect cyclic garbage: run workers with
+    out-of-process steps until the run ends, and code servers for their whole life. All other processes permanently
+    keep the garbage of the loading.
 
     Raises:
-        dagster.DagsterInvalidDefinitionError: Dagster does not take the location name as part of a name.
-        ValueError: a part has a name of its own.
+        dagster.DagsterInvalidDefinitionError: Dagster does not allow the location name as part of a name.
+        ValueError: the shape is a part and is renamed.
     """
     if shape.nogc:
         gc.disable()

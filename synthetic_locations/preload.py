@@ -1,13 +1,13 @@
-"""Modules for a forkserver to import: any location is one of them.
+"""Modules for a fork server to import, one for each location.
 
     synthetic_locations.preload.a2k_forkserver
     synthetic_locations.preload.a2k_preloaded-blue    (the location is called blue)
 
-What a user has in a module of their own, a synthetic location has in an attribute of a module, made when it is
-asked for: importing that module preloads nothing. Importing one of these builds the definitions, and for a
-preloaded location its asset job too, and every step that is forked then finds them built.
+A synthetic location is an attribute that its module creates on access, so importing that module would preload nothing.
+Importing one of these modules builds the definitions and, for a preloaded location, its asset job. Every forked step
+then finds them built.
 
-Importing this package changes how Python finds modules of the names above, and is for forkservers only.
+Importing this package adds a module finder for these names; only fork servers should do so.
 """
 
 import sys
@@ -20,7 +20,7 @@ from synthetic_locations.loading import load_definitions
 from synthetic_locations.shape import parse_shape
 
 __path__: list[str] = []
-"""What makes a module a package; there are no files to find in this one."""
+"""Marks the module as a package; it contains no files."""
 
 
 class _Locations(Loader):

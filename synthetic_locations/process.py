@@ -1,8 +1,8 @@
-"""What a process can tell of itself: how it came to be, what it used, and whether it was throttled.
+"""Measures the current process: how it started, what it used, and whether it was throttled.
 
-A launch spends its seconds in processes that nobody watches from outside (run workers, step workers, pods),
-so the synthetic assets report what their own process saw. Everything is read from the process itself; what
-the platform does not offer (macOS and Windows have no /proc and no cgroups) is left out, never guessed.
+A launch spends its time in processes that cannot be observed from outside (run workers, step workers, pods), so the
+synthetic assets report on their own process. Values that the platform does not offer are omitted, never guessed: macOS
+and Windows have no /proc and no cgroups.
 """
 
 import os
@@ -15,19 +15,19 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Elapsed:
-    """Seconds that the current process spent on something, once."""
+    """Seconds that a process spent on something that it does once."""
 
     seconds: float
     pid: int = field(default_factory=os.getpid)
 
     @property
     def here_s(self) -> float:
-        """The seconds that this process itself spent: a forked child inherits the figure, not the work."""
+        """Return the seconds spent in this process: a forked child inherits the figure, not the work."""
         return self.seconds if self.pid == os.getpid() else 0.0
 
 
 def process_age_s() -> float | None:
-    """Seconds since this process started, to about 0.01 s, or None where the platform does not say.
+    """Return the seconds since this process started, to about 0.01 s, or None where the platform does not say.
 
     A forked process starts with its fork; any other with its program.
     """
@@ -45,21 +45,21 @@ def process_age_s() -> float | None:
 
 _AGE_AT_IMPORT_S = process_age_s()
 IMPORTED = None if _AGE_AT_IMPORT_S is None else Elapsed(_AGE_AT_IMPORT_S)
-"""From the start of the process until this module was imported: the interpreter, `import dagster`, and what
-else Dagster did before it turned to the user's code. Measured at import because it cannot be known later."""
+"""From the start of the process to the import of this module: the interpreter, `import dagster`, and Dagster's other
+work before the user's code. Measured at import because it cannot be determined later."""
 
 
 def measure_process() -> dict[str, float]:
-    """What this process can tell of itself now, without the figures that the platform does not offer.
+    """Return measurements of this process, without those that the platform does not offer.
 
     - `pid`
-    - `process_age_s`: since the process started
-    - `import_s`: from its start until this package was imported (see `IMPORTED`); 0 in a process that was
-      forked with the package already imported
+    - `process_age_s`: time since the process started
+    - `import_s`: time from its start to the import of this package (see `IMPORTED`); 0 in a process forked after the
+      import
     - `cpu_s`: user and system time of all its threads
-    - `rss_bytes`, `peak_rss_bytes`: resident memory, now and at most
-    - `cgroup_periods`, `cgroup_throttled_periods`, `throttled_s`: how its cgroup's CPU quota was enforced,
-      counted since the cgroup was created and over all processes in it
+    - `rss_bytes`, `peak_rss_bytes`: current and peak resident memory
+    - `cgroup_periods`, `cgroup_throttled_periods`, `throttled_s`: how its cgroup's CPU quota was enforced, over all
+      processes in the cgroup since its creation
     """
     age_s = process_age_s()
     return {
@@ -73,9 +73,9 @@ def measure_process() -> dict[str, float]:
 
 
 def read_memory(status: Path = Path("/proc/self/status")) -> dict[str, float]:
-    """`rss_bytes` and `peak_rss_bytes`, as far as the status file has them.
+    """Return `rss_bytes` and `peak_rss_bytes`, as far as the status file has them.
 
-    Not from `getrusage`: its peak survives `exec`, so that a child of a large process reports its parent's.
+    Not from `getrusage`, whose peak survives `exec`: a child of a large process would report its parent's peak.
     """
     names = {"VmRSS": "rss_bytes", "VmHWM": "peak_rss_bytes"}
     try:
@@ -89,9 +89,9 @@ def read_memory(status: Path = Path("/proc/self/status")) -> dict[str, float]:
 def read_throttling(
     membership: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")
 ) -> dict[str, float]:
-    """`cgroup_periods`, `cgroup_throttled_periods` and `throttled_s`, of cgroups version 1 or 2.
+    """Return `cgroup_periods`, `cgroup_throttled_periods` and `throttled_s`, from cgroups version 1 or 2.
 
-    Empty where they are not counted, as for a process without a CPU controller.
+    Empty where they are not counted, for instance without a CPU controller.
     """
     try:
         lines = membership.read_text().splitlines()
@@ -117,7 +117,7 @@ def read_throttling(
 
 
 def _cgroup_folders(membership: list[str], mount: Path) -> Iterator[Path]:
-    """Where the counters may be: version 1 has a hierarchy for each controller, version 2 one for all."""
+    """Yield where the counters may be: version 1 has a hierarchy per controller, version 2 a single one."""
     for line in membership:
         _, controllers, path = line.split(":", 2)
         if not controllers:
@@ -128,5 +128,5 @@ def _cgroup_folders(membership: list[str], mount: Path) -> Iterator[Path]:
             continue
         for root in roots:
             yield root / path.lstrip("/")
-            # A container without a cgroup namespace has the host's path here, and its own cgroup mounted.
+            # Without a cgroup namespace, a container sees the host's path here but only its own cgroup mounted.
             yield root

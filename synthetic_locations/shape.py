@@ -1,8 +1,8 @@
-"""What a synthetic code location contains, and the names that say so: `a250`, `a10p10k`, `a100p30_daily`.
+"""The shape of a synthetic code location, and its name: `a250`, `a10p10k`, `a100p30_daily`.
 
-A name is all that is stored of a shape (in workspaces, environment variables, results), so every shape has
-exactly one name, and parsing is the exact inverse of printing. Names are Python identifiers, because a
-location is also an attribute of the module `synthetic_locations.catalog`. No Dagster in here.
+Only the name of a shape is stored (in workspaces, environment variables, results), so every shape has exactly one name,
+and parsing is the exact inverse of printing. Names are Python identifiers, because locations are also attributes of
+`synthetic_locations.catalog`. Does not depend on Dagster.
 """
 
 import re
@@ -42,7 +42,7 @@ a3k_spine1k_part2of3, a2k_preloaded"""
 
 MAX_ASSETS = 100_000
 MAX_PARTITIONS = 100_000
-"""Per asset; Dagster recommends staying at or below it."""
+"""Per asset; Dagster recommends not to exceed it."""
 MAX_PIECES = 1_000
 MAX_PARTS = 1_000
 MAX_CHECKS = 100
@@ -51,10 +51,10 @@ MAX_COMPUTE_MS = 3_600_000
 
 @dataclass(frozen=True)
 class Shape:
-    """What a synthetic code location contains.
+    """The contents of a synthetic code location.
 
     Raises:
-        ValueError: a number is out of its range, or the options do not go together; the message says why.
+        ValueError: a number is out of range, or the options conflict; the message says why.
     """
 
     assets: int
@@ -63,23 +63,23 @@ class Shape:
     partitioning: Partitioning = Partitioning.STATIC
     structure: Structure = Structure.PLAIN
     pieces: int = 1
-    """Ops of a graph, outputs of a multi-asset, units of work of a fused asset; 1 for plain assets."""
+    """Ops per graph, outputs per multi-asset, or units of work per fused asset; 1 for plain assets."""
     dependencies: Dependencies = Dependencies.NONE
     span: int = 0
-    """Assets in each of several chains, or from one asset of a spine to the next; 0 for other dependencies."""
+    """Assets per chain, or the distance between spine assets; 0 for other dependencies."""
     part: Part | None = None
-    """None: a location of its own. Of a later part, the first asset depends on the last of the spine before it."""
+    """None for a complete location. The first asset of a later part depends on the previous part's last spine asset."""
     checks: int = 0
     """Asset checks per asset."""
     compute_ms: int = 100
     """How long a unit of work sleeps."""
     imports: Imports = Imports.NONE
     rebuilt: bool = False
-    """The definitions are built anew each time Dagster asks for them, not once per process."""
+    """Whether the definitions are built each time Dagster asks for them, rather than once per process."""
     nogc: bool = False
-    """Garbage is not collected from when the location is loaded until an asset computes."""
+    """Whether garbage collection is off from the loading until an asset computes."""
     triggers: bool = False
-    """There is a schedule and a sensor that launch on request, and a backfill is a single run."""
+    """Whether a schedule and a sensor launch on request, and backfills are single runs."""
     executor: Executor = Executor.MULTIPROCESS
 
     def __post_init__(self) -> None:
@@ -93,11 +93,11 @@ class Shape:
         self._check_dependencies()
         self._check_part()
         if self.rebuilt and self.executor in (Executor.FORKSERVER, Executor.PRELOADED):
-            raise ValueError(f"rebuilt definitions are kept nowhere, and {self.executor} would preload them in vain")
+            raise ValueError(f"rebuilt definitions are not kept, so {self.executor} would preload them in vain")
 
     @property
     def name(self) -> str:
-        """The one name that `parse_shape` reads back as this shape."""
+        """The only name that `parse_shape` reads as this shape."""
         size = f"a{_print_count(self.assets)}"
         if self.partitions:
             size += f"p{_print_count(self.partitions)}"
@@ -118,7 +118,7 @@ class Shape:
 
     @property
     def work_per_asset(self) -> int:
-        """The units of work that one materialization of an asset stands for."""
+        """Units of work per materialization of an asset."""
         return self.pieces if self.structure in (Structure.GRAPH, Structure.FUSED) else 1
 
     def __str__(self) -> str:
@@ -131,7 +131,7 @@ class Shape:
     def _check_structure(self) -> None:
         if self.structure is Structure.PLAIN:
             if self.pieces != 1:
-                raise ValueError("plain assets are not in pieces")
+                raise ValueError("plain assets take no number of pieces")
             return
         if self.pieces == 1:
             raise ValueError(f"{self.structure} needs a number of 2 or more: {self.structure}<n>")
@@ -139,13 +139,13 @@ class Shape:
         if self.structure is Structure.MULTI and self.pieces > self.assets:
             raise ValueError(f"multi{_print_count(self.pieces)} needs at least as many assets")
         if self.structure is Structure.GRAPH and self.dependencies is not Dependencies.NONE:
-            # A graph takes what it depends on as inputs of its ops: another way to be loaded than `deps`.
-            raise ValueError("assets that are graphs are independent of each other")
+            # A graph declares dependencies as inputs of its ops, which load differently from `deps`.
+            raise ValueError("graph assets cannot have dependencies")
         if self.structure is Structure.GRAPH and self.checks:
-            # A graph has an op for its checks: they would be one more step of each asset.
-            raise ValueError("assets that are graphs have no checks")
+            # A graph runs its checks in an op, which would be an extra step per asset.
+            raise ValueError("graph assets cannot have checks")
         if self.structure is Structure.GRAPH and self.executor is Executor.PODS:
-            raise ValueError("the ops of a graph hand on their values in files, which pods do not share")
+            raise ValueError("the ops of a graph pass on their values in files, which pods do not share")
 
     def _check_dependencies(self) -> None:
         if self.dependencies not in (Dependencies.CHAINS, Dependencies.SPINE):
@@ -168,15 +168,15 @@ class Shape:
         if not 1 <= self.part.number <= self.part.of:
             raise ValueError(f"there is no part {self.part.number} of {self.part.of}")
         if self.dependencies is not Dependencies.SPINE:
-            raise ValueError("parts hang together by a spine: spine<n>_part<k>of<n>")
+            raise ValueError("parts are connected by a spine: spine<n>_part<k>of<n>")
 
 
 def parse_shape(name: str) -> Shape:
-    """The shape of that name.
+    """Return the shape with this name.
 
     Raises:
-        ValueError: it is not the name of a shape, or not the one way to write it; the message says what is
-            wrong, what to write instead where that is known, and shows the grammar.
+        ValueError: no shape has this name, or it is a variant spelling. The message gives the error, the correct
+            spelling where there is one, and the grammar.
     """
     try:
         shape = _read(name)
@@ -187,8 +187,8 @@ def parse_shape(name: str) -> Shape:
     return shape
 
 
-# Reading is more lenient than the grammar, so that what is nearly right can be answered with what is right.
-# Nine digits are more than any limit and fewer than Python refuses to convert.
+# Reading is more lenient than the grammar, so that a near miss can be answered with the correct name.
+# Nine digits exceed every limit and are few enough for Python to convert.
 _NUMBER = "[0-9]{1,9}"
 _COUNT = f"{_NUMBER}k?"
 _SIZE = re.compile(f"a({_COUNT})(?:p({_COUNT}))?")
@@ -217,7 +217,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[..., Mapping[str, Any]]]] = {
     "triggers": ("triggers", lambda: {"triggers": True}),
     "executor": (_words(Executor), lambda word: {"executor": Executor(word)}),
 }
-"""Each kind of option: what it looks like, and what its groups say of the shape."""
+"""Each kind of option: its pattern, and the shape's fields that its groups set."""
 
 
 def _read(name: str) -> Shape:
@@ -254,4 +254,4 @@ def _print_count(count: int) -> str:
 
 def _require_range(what: str, value: int, lowest: int, highest: int) -> None:
     if not lowest <= value <= highest:
-        raise ValueError(f"{value} {what}, where {lowest} to {highest} are possible")
+        raise ValueError(f"{value} {what}, but the range is {lowest} to {highest}")

@@ -1,7 +1,7 @@
-"""The assets of a location, in each of the structures that a shape can have.
+"""The assets of a location, in each structure that a shape can have.
 
-They are what a user would write by hand, with a description, a group, a kind and a tag each, and cost the same
-to load (`benchmarks/build_locations.py` holds plain ones to at most 1.1 times).
+They are what a user would write by hand, each with a description, a group, a kind and a tag, and cost the same to load:
+`benchmarks/build_locations.py` limits the ratio to 1.1.
 """
 
 import warnings
@@ -25,25 +25,25 @@ class Design:
     shape: Shape
     location: str
     keys: Sequence[dg.AssetKey]
-    """By the number of the asset."""
+    """Asset keys by asset number."""
     upstream_keys: Callable[[int], list[dg.AssetKey]]
-    """What the asset of a number depends on."""
+    """Returns the keys that an asset depends on, by its number."""
     partitions: dg.PartitionsDefinition[Any] | None
     work: Work
 
     @property
     def checks(self) -> list[str]:
-        """The names of every asset's checks."""
+        """The names of the checks on each asset."""
         return [f"check_{number}" for number in range(self.shape.checks)]
 
     @property
     def backfill_policy(self) -> dg.BackfillPolicy | None:
-        """None is Dagster's default: a run for each partition."""
+        """The backfill policy; None is Dagster's default, a run for each partition."""
         return dg.BackfillPolicy.single_run() if self.shape.triggers and self.partitions else None
 
     def look(self, number: int) -> dict[str, Any]:
-        """What the UI shows of an asset, by the names of Dagster's parameters."""
-        # The UI joins groups of the same name across locations, and takes no hyphen in one.
+        """Return what the UI shows of an asset, as keyword arguments for Dagster."""
+        # The UI merges groups of the same name across locations. Group names cannot contain hyphens.
         group = self.location.replace("-", "_")
         return {
             "description": f"Synthetic asset {number} of {self.shape.assets} in {self.location}.",
@@ -54,10 +54,10 @@ class Design:
 
 
 def build_assets(design: Design) -> list[dg.AssetsDefinition]:
-    """The assets of a location, in the structure of its shape."""
+    """Return the assets of a location, in the structure of its shape."""
     shape = design.shape
     with warnings.catch_warnings():
-        # Dagster 1.13 says so of an asset's backfill policy.
+        # Dagster 1.13 emits this warning for an asset's backfill policy.
         warnings.simplefilter("ignore", dg.BetaWarning)
         match shape.structure:
             case Structure.PLAIN | Structure.FUSED:
@@ -116,7 +116,7 @@ def _multi_asset(design: Design, first: int) -> dg.AssetsDefinition:
 
 
 def _graph_asset(design: Design, number: int) -> dg.AssetsDefinition:
-    """Each op does a unit of work and tells the next how many were done, through an I/O manager as ops do."""
+    """Each op does a unit of work and passes the count to the next through an I/O manager, as ops do."""
     key = design.keys[number]
     names = [f"{key.path[-1]}_op_{op:03}" for op in range(design.shape.pieces)]
 

@@ -1,7 +1,7 @@
-"""What the assets' functions do: units of work, and a report of the process that does them.
+"""The body of the assets: units of work, and a report on the process that does them.
 
-A unit of work is a sleep. Assets of every structure count theirs, so that locations which do the same work in
-different ways can be held to it.
+A unit of work is a sleep. Assets of every structure count theirs, so that a comparison can verify that locations do the
+same work in different ways.
 """
 
 import gc
@@ -21,24 +21,24 @@ class Work:
 
     def __init__(self, shape: Shape) -> None:
         self.built = Elapsed(0)
-        """How long it took to build the definitions that these assets are part of."""
+        """The time to build the definitions that contain these assets."""
         self._shape = shape
 
     def perform(self, units: int, before: int = 0) -> dict[str, Any]:
-        """Do units of work for each partition of the run, and report as metadata of a materialization.
+        """Do units of work for each partition of the run; return metadata for a materialization.
 
-        - everything that `measure_process` finds, before the work
+        - all measurements of `measure_process`, taken before the work
         - `bench/build_s`: seconds that this process spent on building the definitions
-        - `bench/imported`, `bench/heavy_import_s`: the heavy libraries and the seconds that this process spent on
-          importing them, if the shape has such imports
-        - `bench/work`: units of work that one partition's materialization stands for, `before` included
+        - `bench/imported`, `bench/heavy_import_s`: the heavy libraries, and this process's seconds spent importing
+          them, if the shape has such imports
+        - `bench/work`: units of work per partition's materialization, including `before`
 
         Args:
             units: units of work to do here.
-            before: units of work for the same materialization that were done elsewhere.
+            before: units of work already done elsewhere for the same materialization.
         """
         if self._shape.nogc and not gc.isenabled():
-            # What was loaded stays as long as the process, so the collector need not look at it.
+            # Loaded objects live as long as the process, so the collector can skip them.
             gc.freeze()
             gc.enable()
         report: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Evidence for tests of remedies, claims and advice: experiments whose sides differ about as they do on two cores."""
+"""Evidence for tests of remedies, claims and advice: experiments whose sides differ roughly as on two cores."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ STAGES_S: Mapping[Stage, tuple[float, float]] = {
     Stage.STEP_LOAD: (0.2, 0.0005),
     Stage.STEP_INIT: (0.0, 0.0),
 }
-"""Seconds without assets, and per asset: without the queue, 3.2 s and 1.5 ms per asset."""
+"""Seconds without assets, and per asset: in total, without the queue, 3.2 s and 1.5 ms per asset."""
 
 EFFECTS: Mapping[str, Mapping[str, Mapping[Stage, float]]] = {
     "executors": {
@@ -44,11 +44,11 @@ EFFECTS: Mapping[str, Mapping[str, Mapping[Stage, float]]] = {
         "memoised, no garbage collection": {Stage.WORKER_LOAD: 0.7, Stage.STEP_LOAD: 0.7},
     },
 }
-"""What a side's stages take in parts of what `experiment_samples` makes of them."""
+"""The durations of a side's stages, as multiples of those of `experiment_samples`."""
 
 
 def sample_experiment(name: str, *, quick: bool = False) -> Sweep:
-    """A sweep of an experiment whose sides differ; a baseline's A/A arm as the baseline."""
+    """Return a sweep of an experiment whose sides differ; a baseline's A/A arm equals the baseline."""
     sweep = experiment_sweep(name, quick=quick)
     effects = EFFECTS.get(name, {})
     return replace(
@@ -63,13 +63,13 @@ def sample_experiment(name: str, *, quick: bool = False) -> Sweep:
 
 
 def sample_evidence(*experiments: str, sized: bool = True) -> Evidence:
-    """The study's sweep (not if not `sized`) and these experiments; all of them if none is named."""
+    """Return the study's sweep (unless `sized` is False) and these experiments; all of them by default."""
     sweeps = (measured_sweep(),) if sized else ()
     return Evidence(sweeps, tuple(evaluate(sample_experiment(name)) for name in experiments or EXPERIMENTS))
 
 
 def with_stages(trial: Trial, factors: Mapping[Stage, float]) -> Trial:
-    """The same launch, had these stages taken so many times as long."""
+    """Return the same launch with these stages multiplied."""
     if trial.launch.lag_us is None:
         return trial
     stages_us = {stage: round((us or 0) * factors.get(stage, 1)) for stage, us in trial.launch.stages_us.items()}
@@ -96,7 +96,7 @@ def sized_sweep(
     day: int = 0,
     repeats: int = 5,
 ) -> Sweep:
-    """A sweep of locations of these sizes that takes what `STAGES_S` says, and as much longer as the noise makes it."""
+    """Return a sweep of locations of these sizes, with the durations of `STAGES_S` plus noise."""
     rng = random.Random(seed)
     circumstances = {**ENVIRONMENT, **(environment or {})}
     interval_s = circumstances["dequeue_interval_s"] or 0

@@ -1,4 +1,4 @@
-"""What tests of several modules share: Dagster instances that are real, and thrown away afterwards."""
+"""Fixtures for several modules: real Dagster instances that are discarded afterwards."""
 
 import os
 import shutil
@@ -24,33 +24,38 @@ from bench_orchestrator.deployment.processes import let_children_be_interrupted
 
 PROJECT = Path(__file__).parent.parent
 
-# Modules beside the tests' own whose assertions are to say what they found.
+# Helper modules whose failed assertions should show details.
 pytest.register_assert_rewrite("integration.sweeping", "release")
 
-# Tests that were started in the background, with SIGINT ignored, start servers that end on SIGTERM all the same.
+# Servers started by these tests end on SIGTERM even if the tests run in the background with SIGINT ignored.
 let_children_be_interrupted()
 
-# No test depends on how fast the machine is, or how busy.
+# Tests must not depend on the machine's speed or load.
 hypothesis.settings.register_profile("bench", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("bench")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that take minutes first, so that no worker begins one of them last."""
+    items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """An instance that keeps its runs and events in memory."""
+    """Yield an instance that keeps its runs and events in memory."""
     with dg.DagsterInstance.ephemeral() as ephemeral:
         yield ephemeral
 
 
 @pytest.fixture
 def lose_sight_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dg.DagsterInstance, str], None]:
-    """Have Dagster take a started run's worker for dead, as it cannot ask for it."""
+    """Make Dagster presume a started run's worker dead because it cannot check it."""
     return lambda instance, run_id: recording.lose_sight_of(instance, run_id, tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A new DAGSTER_HOME with the project's own dagster.yaml, and no setting of the bench from outside."""
+    """Return a new DAGSTER_HOME with the project's dagster.yaml and no bench settings from outside."""
     folder = tmp_path / "home"
     folder.mkdir()
     shutil.copy(PROJECT / "dagster.yaml", folder)
@@ -62,7 +67,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def home_instance(home: Path) -> Iterator[dg.DagsterInstance]:
-    """The instance of that home: SQLite, the queued run coordinator, the default launcher."""
+    """Yield the instance of that home: SQLite, the queued run coordinator, the default launcher."""
     assert home.is_dir()
     with dg.DagsterInstance.get() as on_disk:
         yield on_disk
@@ -70,7 +75,7 @@ def home_instance(home: Path) -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture(scope="session", autouse=True)
 def named_server() -> Iterator[str | None]:
-    """The PostgreSQL server that the environment names; no test is to use its database by accident."""
+    """Yield the URL of the PostgreSQL server in the environment, and hide it, so that no test uses it by accident."""
     with pytest.MonkeyPatch.context() as patch:
         named = settings.postgres_url()
         patch.delenv(settings.POSTGRES_URL, raising=False)
@@ -79,7 +84,7 @@ def named_server() -> Iterator[str | None]:
 
 @pytest.fixture(scope="session")
 def postgres_server(named_server: str | None) -> Iterator[str]:
-    """The URL of a real PostgreSQL server, in which tests make databases: the one named, or one of their own."""
+    """Yield the URL of a real PostgreSQL server for test databases: the one in the environment, or a new one."""
     if named_server:
         yield named_server
         return
@@ -89,7 +94,7 @@ def postgres_server(named_server: str | None) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A real webserver in this process, on a SQLite instance and without a code location."""
+    """Yield a real webserver in this process, on a SQLite instance and without a code location."""
     with (
         dg.DagsterInstance.local_temp(
             str(tmp_path_factory.mktemp("served")), overrides={"telemetry": {"enabled": False}}
@@ -108,9 +113,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[ExistingCluster]:
-    """A Kubernetes cluster: the one that KUBECONFIG names, or one of our own that is removed afterwards.
+    """Yield a Kubernetes cluster: the one that KUBECONFIG names, or a new one that is removed afterwards.
 
-    A test may start our own anew: load images in fixtures of a module.
+    Tests may restart the new one, so load images in module-scoped fixtures.
     """
     if kubeconfig := os.environ.get("KUBECONFIG"):
         yield ExistingCluster(Path(kubeconfig))
@@ -118,6 +123,6 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[ExistingCluster]:
     if reason := why_not():
         pytest.skip(reason)
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        build()  # may take minutes, and says what it does
+        build()  # may take minutes, and reports its progress
     with Cluster() as own:
         yield own

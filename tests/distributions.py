@@ -1,4 +1,4 @@
-"""What the project's distributions require, as their pyproject.toml says and as it is installed here."""
+"""The requirements of the project's distributions, as declared in pyproject.toml and as installed here."""
 
 import shutil
 import subprocess
@@ -43,7 +43,7 @@ def requirements(extra: str | None = None) -> list[str]:
 
 
 def needed(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the names of all that these requirements lead to in this environment, which requirements.lock made."""
+    """Yield the names of all direct and indirect requirements in this environment, which requirements.lock pins."""
     waiting = [(Requirement(line), "") for line in lines]
     seen: set[tuple[str, str]] = set()
     while waiting:

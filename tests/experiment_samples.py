@@ -1,6 +1,6 @@
-"""Hand-made sweeps of experiments, for tests of everything that compares sides: about as large as two cores show.
+"""Hand-made sweeps of experiments, with durations as on two cores, for tests of everything that compares sides.
 
-What a launch takes follows from its variant: the size of the location, the work, the executor, the limits.
+A launch's durations follow from its variant: the size of the location, the work, the executor, the limits.
 """
 
 import random
@@ -19,16 +19,16 @@ from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 from bench_orchestrator.sweeps.planning import with_baselines_again
 
 _SERVER_S = {ServerState.AS_IT_IS: 0.0, ServerState.REPLACED: 0.4, ServerState.FROM_ZERO: 5.0}
-"""What is done to the code server adds to a submit."""
+"""How much the treatment of the code server adds to the submit stage."""
 
 SUFFIX = "4f2a91c3"
-"""Of the sweeps' ids."""
+"""The date in the sweeps' ids."""
 
 
 def experiment_sweep(
     name: str = "split-definitions", *, repeats: int = 8, quick: bool = False, predicted: bool = False, seed: int = 1
 ) -> Sweep:
-    """A sweep of an experiment in which every launch went well: one warm-up block, then the others."""
+    """Return a sweep of an experiment without failures: one warm-up block, then the others."""
     rng = random.Random(seed)
     scenario = EXPERIMENTS[name].scenario
     variants = with_baselines_again(scenario.quick_variants if quick else scenario.variants)
@@ -69,7 +69,7 @@ def make_side_launch(
     scenario: str,
     warmup: bool = False,
 ) -> Trial:
-    """A launch that did its work."""
+    """Return a launch that did its work."""
     assets, work = asset_count(location), variant.work or 1
     in_process = "_inprocess" in location
     steps = 1 if "_multi" in location or "_fused" in location else work
@@ -137,14 +137,14 @@ def make_side_launch(
 
 
 def asset_count(location: str) -> int:
-    """As the location's name says."""
+    """Return the number of assets in the location's name."""
     match = re.match(r"a(\d+)(k?)", location)
     assert match
     return int(match[1]) * (1000 if match[2] else 1)
 
 
 def troubled_experiment() -> Sweep:
-    """An experiment on a bad day: one side never went well, and others failed here and there."""
+    """Return a sweep with failures: one side never succeeded, and others failed occasionally."""
     sweep = experiment_sweep()
     troubles = {
         ("one location", 3): (Outcome.TIMED_OUT, "not over 300 s after its request"),
@@ -164,7 +164,7 @@ def troubled_experiment() -> Sweep:
 
 
 def only_variants(sweep: Sweep, names: Sequence[str]) -> Sweep:
-    """The same sweep, had it had these variants only."""
+    """Return the same sweep with only these variants."""
     kept = set(names)
     plan = replace(
         sweep.plan,

@@ -1,4 +1,4 @@
-"""A webserver's stand-in that executes what is launched in the test's own process, in locations that are real."""
+"""A stand-in for a webserver that executes launches in the test's process, in real locations."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ LOCATIONS = {name: build_definitions(parse_shape(name)) for name in ("a2", "a1p3
 
 
 class FakeWebserverOfThisProcess(Webserver):
-    """Serves small locations and executes what is launched at once."""
+    """Serves small locations and executes launches at once."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance = instance

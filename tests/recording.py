@@ -1,4 +1,4 @@
-"""Trials and sweeps that Dagster itself executes and records, in the test's own process, for tests to read back."""
+"""Trials and sweeps that Dagster executes and records in the test's process, for tests to read back."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,12 +21,12 @@ from bench_orchestrator.sweeps.journal import note_event, plan_event
 from bench_orchestrator.sweeps.launching import trial_tags
 
 PROCESS: dict[str, float | str] = {"import_s": 1.25, "location": "a10"}
-"""What `measured` reports of its process."""
+"""What `measured` reports about its process."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """A Dagster webserver and the instance that it serves, to which tests add runs of their own."""
+    """A Dagster webserver and its instance, to which tests add runs."""
 
     url: str
     instance: dg.DagsterInstance
@@ -34,13 +34,13 @@ class Served:
 
 @dg.asset
 def measured() -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Reports as a synthetic asset does, and something else beside it."""
+    """Report metadata as a synthetic asset does, plus an unrelated entry."""
     return dg.MaterializeResult(metadata={"rows": 3, **{f"bench/{name}": value for name, value in PROCESS.items()}})
 
 
 @dg.asset
 def broken() -> None:
-    """Fails as user code does: with a cause behind what it raises, and several lines."""
+    """Fail like user code: with a cause behind the exception, and several lines."""
     try:
         raise ConnectionError("no route\n   to the warehouse")
     except ConnectionError as error:
@@ -49,11 +49,11 @@ def broken() -> None:
 
 @dg.job
 def nothing() -> None:
-    """The job of runs that are only said to have happened."""
+    """The job of runs that are recorded but never executed."""
 
 
 def make_plan(sweep_id: str = "quick-1", locations: Sequence[str] = ("a10", "a250"), repeats: int = 1) -> SweepPlan:
-    """A plan with one warm-up and `repeats` measured trials in each location."""
+    """Return a plan with one warm-up and `repeats` measured trials in each location."""
     return replace(samples.measured_sweep(locations, repeats).plan, sweep_id=sweep_id, scenario="quick")
 
 
@@ -68,13 +68,13 @@ def run_trial(instance: dg.DagsterInstance, plan: SweepPlan, number: int, *, ok:
 def make_run(
     instance: dg.DagsterInstance, tags: Mapping[str, str], status: dg.DagsterRunStatus = dg.DagsterRunStatus.SUCCESS
 ) -> str:
-    """A run of that status which nothing executed and whose log is empty."""
+    """Record a run with that status that was never executed and has an empty log."""
     run = instance.create_run_for_job(nothing, tags={str(key): value for key, value in tags.items()}, status=status)
     return run.run_id
 
 
 def end_run(instance: dg.DagsterInstance, run_id: str, failure: str = "") -> str:
-    """Report a run as failed, where there is a reason, or as canceled; return its id."""
+    """Report a run as failed, if there is a failure message, or else as canceled; return its id."""
     run = instance.get_run_by_id(run_id)
     assert run is not None
     if failure:
@@ -85,7 +85,7 @@ def end_run(instance: dg.DagsterInstance, run_id: str, failure: str = "") -> str
 
 
 def lose_sight_of(instance: dg.DagsterInstance, run_id: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have Dagster's run monitoring ask how the worker of a started run is, of a Kubernetes that is away."""
+    """Make Dagster's run monitoring check a started run's worker while Kubernetes is unreachable."""
     cluster = {"name": "away", "cluster": {"server": "https://127.0.0.1:9"}}
     context = {"name": "away", "context": {"cluster": "away", "user": "bench"}}
     users = [{"name": "bench", "user": {}}]
@@ -109,10 +109,10 @@ def run_sweep(
     ending: type[BaseException] | None = None,
     meanwhile: Callable[[str], None] | None = None,
 ) -> str:
-    """Execute a sweep's run, which records the plan (where it has one) and the notes and then ends; return its id.
+    """Execute a sweep's run, which records its plan (if any) and its notes and then ends; return its id.
 
     Args:
-        meanwhile: what happens before it ends, given its id.
+        meanwhile: called with the id before the run ends.
     """
 
     @dg.op(out=dg.Out(dagster_type=str))
@@ -130,7 +130,7 @@ def run_sweep(
             except Exception as failure:  # would only fail the run
                 failures.append(failure)
         if ending is KeyboardInterrupt:
-            # Without a request for its cancellation, Dagster counts an interrupted run as failed.
+            # Without a cancellation request, Dagster marks an interrupted run as failed.
             instance.report_run_canceling(context.run)
         if ending:
             raise ending("for the test")
@@ -153,7 +153,7 @@ def run_sweep(
 
 
 def record_sweep(instance: dg.DagsterInstance, plan: SweepPlan) -> str:
-    """A sweep in which every trial went well: its trials' runs and its own, whose id is returned."""
+    """Record a sweep whose trials all succeeded: the trials' runs and the sweep's, whose id is returned."""
     notes = [
         TrialNote(trial.number, Outcome.OK, run_id=run_trial(instance, plan, trial.number), requested_us=now_us())
         for trial in plan.trials

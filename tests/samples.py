@@ -1,4 +1,4 @@
-"""Hand-made sweeps for tests of everything that reads measurements: like the study's, skewed upwards."""
+"""Hand-made sweeps for tests of everything that reads measurements: skewed upwards, like the study's."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,7 +58,7 @@ def make_trial(
     warnings: tuple[str, ...] = (),
     size: tuple[int, int] | None = None,
 ) -> Trial:
-    """A trial whose launch's instants, queue, init and lag all follow from its stages; unmeasured if not ok."""
+    """Return a trial whose launch's instants, queue, init and lag follow from its stages; unmeasured if not ok."""
     asset_count, partition_count = size or SIZES[location]
     launch = Launch(
         run_id=None if outcome is Outcome.REJECTED else f"{number:08x}-0000-4000-8000-000000000000",
@@ -104,12 +104,12 @@ def _with_stages(launch: Launch, number: int, location: str, stages_us: Mapping[
 
 
 def relaunched(trial: Trial, **changes: Any) -> Trial:
-    """The trial with these fields of its launch changed."""
+    """Return the trial with these fields of its launch changed."""
     return replace(trial, launches=(replace(trial.launch, **changes),))
 
 
 def unmeasured(trial: Trial, outcome: Outcome, reason: str) -> Trial:
-    """The same trial, had it ended like that."""
+    """Return the same trial with this outcome."""
     bare = make_trial(
         trial.number,
         trial.location,
@@ -124,7 +124,7 @@ def unmeasured(trial: Trial, outcome: Outcome, reason: str) -> Trial:
 
 
 def make_stages(location: str, rng: random.Random) -> dict[Stage, int]:
-    """Stages of about the size that two cores and SQLite show; now and then a launch is much slower."""
+    """Return stages of about the durations on two cores with SQLite; an occasional launch is much slower."""
     assets, partitions = SIZES[location]
     slow = rng.lognormvariate(0.0, 0.08) + (0.25 if rng.random() < 0.1 else 0.0)
     seconds = {
@@ -142,7 +142,7 @@ def make_stages(location: str, rng: random.Random) -> dict[Stage, int]:
 
 
 def make_sweep(trials: Iterable[Trial], *, scenario: str = "all-locations", status: str = "complete") -> Sweep:
-    """The sweep that led to these launches, with a plan that fits them."""
+    """Return the sweep of these trials, with a matching plan."""
     in_order = sorted(trials, key=lambda trial: trial.number)
     sizes = {trial.location: (trial.asset_count, trial.partition_count) for trial in in_order}
     plan = SweepPlan(
@@ -172,7 +172,7 @@ def make_sweep(trials: Iterable[Trial], *, scenario: str = "all-locations", stat
 
 
 def measured_sweep(locations: Sequence[str] = STUDY, repeats: int = 5) -> Sweep:
-    """A sweep in which every launch went well: one warm-up block, then `repeats` blocks."""
+    """Return a sweep without failures: one warm-up block, then `repeats` blocks."""
     trials = [
         make_trial(block * len(locations) + position + 1, location, block=block + 1, warmup=block == 0)
         for block in range(repeats + 1)
@@ -182,7 +182,7 @@ def measured_sweep(locations: Sequence[str] = STUDY, repeats: int = 5) -> Sweep:
 
 
 def troubled_sweep() -> Sweep:
-    """The study's sweep on a bad day: all of a10k timed out, others failed here and there, one warns."""
+    """Return the study's sweep with failures: all of a10k timed out, others failed occasionally, one has a warning."""
     troubles = {
         ("a500", 3): (Outcome.FAILED, "step `asset_0` failed: ValueError: <b>boom</b> | see *log*"),
         ("a5k", 2): (Outcome.LOST, "launched, and its events are gone"),
@@ -206,7 +206,7 @@ def troubled_sweep() -> Sweep:
 
 
 def failed_sweep() -> Sweep:
-    """A sweep without one success."""
+    """Return a sweep without a single success."""
     return make_sweep(
         make_trial(number, location, outcome=Outcome.REJECTED, reason="no such job")
         for number, location in enumerate(("a250", "a2k"), start=1)
@@ -214,7 +214,7 @@ def failed_sweep() -> Sweep:
 
 
 def on_kubernetes(trial: Trial) -> Trial:
-    """The launch with its worker boot in pieces: a tenth each, and the rest for the interpreter."""
+    """Return the launch with its worker boot split: a tenth for each piece, the rest for the interpreter."""
     whole_us = trial.launch.stages_us[Stage.WORKER_BOOT] or 0
     boot_us = dict.fromkeys(BootStage, whole_us // 10)
     boot_us[BootStage.START_PYTHON] = whole_us - 4 * (whole_us // 10)

@@ -1,4 +1,4 @@
-"""Files that are written appear whole or not at all."""
+"""Written files appear whole or not at all."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The documentation's links lead somewhere, and what it says of the results database is so."""
+"""The documentation's links work, and its description of the results database is correct."""
 
 import re
 import tomllib
@@ -98,7 +98,7 @@ def _leads_somewhere(page: Path, link: str) -> bool:
 
 
 def _anchors(markdown: str) -> set[str]:
-    """The fragments by which GitHub links to a page's headings."""
+    """Return the fragments by which GitHub links to a page's headings."""
     anchors: set[str] = set()
     seen: Counter[str] = Counter()
     tokens = list(_MARKDOWN.parse(markdown))

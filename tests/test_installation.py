@@ -1,4 +1,4 @@
-"""Both distributions are complete and fit for PyPI; installed from their wheels into empty environments, they work."""
+"""Both distributions are complete and ready for PyPI; their wheels work in empty environments."""
 
 import re
 import subprocess
@@ -23,13 +23,13 @@ FOLDERS = (PROJECT, DAGSTER_WARM)
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Mapping[Path, Path]:
-    """The wheel of each distribution's folder, with its source distribution beside it."""
+    """Build the wheel of each distribution's folder, next to its source distribution."""
     target = tmp_path_factory.mktemp("dist")
     return {folder: build(folder, target) for folder in FOLDERS}
 
 
 def pip_install(folder: Path, *requirements: str | Path) -> Path:
-    """Make an empty environment, install that, and return its scripts' folder."""
+    """Create an empty environment, install the requirements, and return its scripts' folder."""
     venv.create(folder / "venv", with_pip=True)
     scripts = folder / "venv" / "bin"
     pip: list[str | Path] = [scripts / "python", "-I", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
@@ -38,7 +38,7 @@ def pip_install(folder: Path, *requirements: str | Path) -> Path:
 
 
 def run(home: Path, *command: str | Path, status: int = 0, environment: Mapping[str, str] | None = None) -> str:
-    """Run a command as a user without this project's environment does; what it prints."""
+    """Run a command like a user outside this project's environment; return its output."""
     done = subprocess.run(
         command,
         cwd=home,
@@ -54,7 +54,7 @@ def run(home: Path, *command: str | Path, status: int = 0, environment: Mapping[
 
 
 def measure(scripts: Path, home: Path) -> None:
-    """Have an installed `bench` start a deployment, launch trials in it, and chart them."""
+    """Make an installed `bench` start a deployment, launch trials in it, and chart them."""
     home.mkdir()
     output = run(home, scripts / "bench", "run", "quick", "--locations", "a10", "--repeats", "1")
     assert "a10" in output

@@ -1,4 +1,4 @@
-"""Environment variables are read when they are needed, and an empty one is none."""
+"""Environment variables are read when needed, and an empty one counts as unset."""
 
 from pathlib import Path
 

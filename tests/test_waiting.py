@@ -1,4 +1,4 @@
-"""Waiting by looking: at least once, until it is so or the patience is over, and what is raised comes through."""
+"""Polling: looks at least once, until the condition holds or the patience is over; exceptions propagate."""
 
 import pytest
 

@@ -1,6 +1,5 @@
-"""What a webserver's answers mean: from a real Dagster webserver without code locations, and, for answers that one
-gives only on a bad day, from a small HTTP server that gives them. Launching for real is tested under
-tests/integration.
+"""Interprets a webserver's answers: from a real Dagster webserver without code locations, and from a small HTTP server
+for answers that are hard to provoke. Real launches are tested under tests/integration.
 """
 
 import json
@@ -33,7 +32,7 @@ UNAVAILABLE = "<_InactiveRpcError of RPC that terminated with: status = StatusCo
 
 @contextmanager
 def small_server(status: int, body: str, *, delay_s: float = 0) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """An HTTP server that answers every POST alike; its URL, and the requests that it got."""
+    """Yield the URL of an HTTP server that gives every POST the same answer, and the requests that it received."""
     requests: list[dict[str, Any]] = []
     released = threading.Event()
 
@@ -48,7 +47,7 @@ def small_server(status: int, body: str, *, delay_s: float = 0) -> Iterator[tupl
             self.wfile.write(body.encode())
 
         def log_message(self, *_arguments: object) -> None:
-            """Says nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -58,7 +57,7 @@ def small_server(status: int, body: str, *, delay_s: float = 0) -> Iterator[tupl
 
 
 def uses(webserver: Webserver) -> Iterator[Any]:
-    """Every way to ask a webserver something."""
+    """Yield every kind of request to a webserver."""
     yield webserver.list_locations
     yield lambda: webserver.list_assets("a10", "__repository__")
     yield lambda: webserver.list_partitions("a10/asset_0")

@@ -1,6 +1,6 @@
-"""Sweeps -> figures, and figures -> files: what all charts share, the charts themselves, and their output.
+"""Charts of sweeps, launches and remedies, and their output as files.
 
-Figures use matplotlib's object API alone: no pyplot, hence no state shared between charts or threads.
+Figures use only matplotlib's object API, not pyplot, so charts and threads share no state.
 """
 
 from bench_orchestrator.charts.comparing import COMPARISON_CHARTS, charts_for, comparison, costs

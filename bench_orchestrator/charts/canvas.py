@@ -1,9 +1,9 @@
-"""What every chart has in common: colours, type sizes, the frame with its title and footer.
+"""Elements shared by all charts: colours, type sizes, and the frame with title and footer.
 
-A figure is 5 inches wide, so that its 8-point text still reads at the 470 pixels of the Dagster UI's dialog.
+Figures are 5 inches wide, so that 8-point text is legible in the Dagster UI's dialog, which is 470 pixels wide.
 
-matplotlib is imported where it is called, here and in `output`: most processes of the meta location draw nothing, and
-would wait for it before their first line of code.
+Here and in `output`, matplotlib is imported inside functions: most processes of the meta location draw nothing, and
+importing it would delay their start.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ COLOURS: Mapping[Piece, str] = {
     Stage.STEP_LOAD: "#D5630A",
     Stage.STEP_INIT: "#7A3303",
 }
-"""Queue stages are blues, init stages ambers, what precedes both is grey: three hues that all kinds of colour
-blindness tell apart, and within a hue the lightness does."""
+"""Queue stages are blue, init stages amber, earlier stages grey. The three hues are distinguishable with every kind of
+colour blindness; within a hue, stages differ in lightness."""
 
 OUTCOME_COLOURS: Mapping[Outcome, str] = {
     Outcome.OK: "#009E73",
@@ -88,7 +88,7 @@ _ENVIRONMENT_TEMPLATES: Mapping[str, str] = {
 def frame(
     sweep: Sweep, title: str, note: str, height_inches: float, panels: int = 1, columns: int | None = None
 ) -> tuple[Figure, list[Axes]]:
-    """An empty chart of a sweep: its title above and, below, a note and the circumstances of the measurement."""
+    """Create an empty chart of a sweep with its title, and a note and the circumstances of measurement below."""
     executors = {trial.launch.executor for trial in sweep.trials if trial.launch.executor}
     circumstances = describe_circumstances(sweep.plan.created_us, shared_environment(sweep.plan), executors)
     figure = sheet(title, [note, circumstances], height_inches)
@@ -100,7 +100,7 @@ def frame(
 
 
 def sheet(title: str, footer: Sequence[str], height_inches: float) -> Figure:
-    """A figure without axes, with this height left for them between the title and the footer's paragraphs."""
+    """Create a figure without axes, with the given height for them between the title and the footer paragraphs."""
     from matplotlib.figure import Figure
 
     title_lines = textwrap.wrap(_ESTIMATE.sub(_hold_together, title), 50)
@@ -119,28 +119,28 @@ def sheet(title: str, footer: Sequence[str], height_inches: float) -> Figure:
 
 
 def place_ticks(axis: Axis, most: int, *, integer: bool = False) -> None:
-    """At round numbers, at most so many and one more."""
+    """Place ticks at round numbers, at most `most` + 1."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(most, integer=integer))
 
 
 def patch(**properties: Any) -> Patch:
-    """A coloured box for a legend."""
+    """Return a coloured box for a legend."""
     from matplotlib.patches import Patch
 
     return Patch(**properties)
 
 
 def line(**properties: Any) -> Line2D:
-    """A line, or its mark, for a legend."""
+    """Return a line or marker for a legend."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], **properties)
 
 
 def is_dark(colour: str) -> bool:
-    """Whether white reads better on it than black."""
+    """Return whether white text is more legible on a colour than black."""
     from matplotlib.colors import to_rgb
 
     red, green, blue = to_rgb(colour)
@@ -148,7 +148,7 @@ def is_dark(colour: str) -> bool:
 
 
 def style(ax: Axes) -> None:
-    """What all axes look like."""
+    """Apply the common style to axes."""
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.spines["bottom"].set_color(MUTED)
     ax.tick_params(colors=INK, labelsize=TEXT_POINTS, length=0)
@@ -156,13 +156,13 @@ def style(ax: Axes) -> None:
 
 
 def say_nothing_measured(ax: Axes, text: str) -> None:
-    """The chart without data: a sentence in the place of axes."""
+    """Show a sentence in place of the axes of a chart without data."""
     ax.set_axis_off()
     ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=TITLE_POINTS, color=MUTED, transform=ax.transAxes)
 
 
 def sample_note(rows: Sequence[Row]) -> str:
-    """How many launches each location's or side's figures rest on, and what its interval really covers."""
+    """Return the number of launches per location or side, and the actual coverage of the intervals."""
     kind = "location" if any(row.size for row in rows) else "side"
     note = f"Launches per {kind}: n = {wording.span_of([row.n for row in rows])}"
     coverages = [round(100 * row.coverage) for row in rows if row.coverage is not None]
@@ -170,7 +170,7 @@ def sample_note(rows: Sequence[Row]) -> str:
 
 
 def describe_circumstances(started_us: int, environment: Mapping[str, Any], executors: Iterable[str]) -> str:
-    """The date and, as far as they are known, versions, hardware and the way that Dagster is deployed."""
+    """Return the date and, if known, the versions, the hardware and the configuration of the deployment."""
     started = datetime.fromtimestamp(started_us / MICROSECONDS, UTC)
     parts = [
         f"{started:%Y-%m-%d %H:%M} UTC",

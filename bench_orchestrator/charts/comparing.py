@@ -1,6 +1,6 @@
-"""The charts of an experiment: how its sides compare, and what they cost.
+"""Charts of an experiment: how its sides compare, and what they cost.
 
-A colour says the verdict on a side against its baseline, the same in every panel.
+In every panel, the colour shows the verdict on a side against its baseline.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ VERDICT_COLOURS: Mapping[Verdict, str] = {
 NOISE = "#E4E9EE"
 _DOT: Mapping[str, Any] = {"marker": "o", "linestyle": "", "ms": 3.6, "mew": 0.7}
 _GAP = 0.45
-"""Rows between groups of sides with baselines of their own."""
+"""Gap between the groups of different baselines, in rows."""
 _PANELS_IN_TWO_COLUMNS = 6
 _HEADING_WIDTH = 60
-"""Characters above all panels of a row."""
+"""Characters that fit above all panels of a row."""
 _ROWS_APART = 6
-"""Sides that a panel of costs has room for; more of them come closer together."""
+"""Maximum sides of a costs panel at normal row height; with more, rows are closer together."""
 
 
 def comparison(sweep: Sweep) -> Figure:
-    """Every launch of every side by the experiment's headline, and by how much the side differs from its baseline."""
+    """Draw every launch of every side by the headline measure, and the difference of each side from its baseline."""
     evaluation = evaluate(sweep)
     measure = evaluation.experiment.headline
     groups = _groups(evaluation)
@@ -72,7 +72,7 @@ def comparison(sweep: Sweep) -> Figure:
 
 
 def costs(sweep: Sweep) -> Figure:
-    """What else differs between the sides: one panel for each quantity in which they do."""
+    """Draw the other quantities in which the sides differ, one panel each."""
     evaluation = evaluate(sweep)
     positions = _positions(_groups(evaluation))
     others = [cost for cost in evaluation.costs if cost.name not in (LAG.name, TIME_TO_CODE.name)]
@@ -106,12 +106,12 @@ def costs(sweep: Sweep) -> Figure:
 
 
 def _groups(evaluation: Evaluation) -> list[list[Side]]:
-    """The groups of sides without the A/A arms, which are drawn beside their baselines."""
+    """Return the groups of sides without the A/A arms, which are drawn with their baselines."""
     return [[side for side in group if not side.is_again] for group in evaluation.groups]
 
 
 def _positions(groups: Sequence[Sequence[Side]]) -> dict[str, float]:
-    """Of each side, from above, with a gap between groups."""
+    """Return the row of each side, from the top, with a gap between groups."""
     positions: dict[str, float] = {}
     for number, group in enumerate(groups):
         for side in group:
@@ -120,12 +120,12 @@ def _positions(groups: Sequence[Sequence[Side]]) -> dict[str, float]:
 
 
 def _height(positions: Mapping[str, float], row_inches: float) -> float:
-    """Inches for so many rows, and no less than for two."""
+    """Return the height in inches of these rows, at least that of two."""
     return row_inches * max(2, max(positions.values(), default=0) + 1)
 
 
 def _draw_noise(ax: Axes, evaluation: Evaluation, group: Sequence[Side], top: float) -> None:
-    """Behind a group's rows, its baseline's median, and around it what the same launched again differs by."""
+    """Draw the baseline's median behind a group's rows, and around it the noise of the A/A arm."""
     measure = evaluation.experiment.headline.name
     median = group[0].measures[measure]
     if median is None:
@@ -139,7 +139,7 @@ def _draw_noise(ax: Axes, evaluation: Evaluation, group: Sequence[Side], top: fl
 
 
 def _draw_side(ax: Axes, evaluation: Evaluation, side: Side, position: float, *, heads: bool) -> None:
-    """A side's launches with their median and, if it heads a group, its A/A arm's launches below."""
+    """Draw a side's launches with their median and, if it heads a group, the launches of its A/A arm below."""
     name = evaluation.experiment.headline.name
     found = None if heads else evaluation.comparisons.get((side.name, name))
     colour = _colour(found.verdict if found else None)
@@ -158,7 +158,7 @@ def _draw_side(ax: Axes, evaluation: Evaluation, side: Side, position: float, *,
 
 
 def _label_side(ax: Axes, evaluation: Evaluation, side: Side, position: float, colour: str, *, heads: bool) -> None:
-    """On the right of a side's launches: by how much it differs, whether that counts, and what is missing."""
+    """Write, to the right of a side's launches, the difference, the verdict and the missing launches."""
     measure = evaluation.experiment.headline
     estimate = side.measures[measure.name]
     found = evaluation.comparisons.get((side.name, measure.name))
@@ -192,7 +192,7 @@ def _label_side(ax: Axes, evaluation: Evaluation, side: Side, position: float, c
 
 
 def _draw_value(ax: Axes, value: Estimate, position: float, colour: str, digits: int) -> None:
-    """A median with its interval, and the number behind it."""
+    """Draw a median with its interval, followed by its value."""
     if value.low is not None and value.high is not None:
         ax.plot([value.low, value.high], [position, position], "|-", color=colour, lw=1, ms=5)
     ax.plot(value.value, position, "D", ms=3.6, color=colour, clip_on=False)
@@ -200,7 +200,7 @@ def _draw_value(ax: Axes, value: Estimate, position: float, colour: str, digits:
 
 
 def _name_rows(ax: Axes, positions: Mapping[str, float], *, named: bool = True) -> None:
-    """The rows of a chart: names on the left, the first on top."""
+    """Label the rows of a chart on the left, the first on top."""
     ax.set_ylim(max(positions.values()) + 0.5, -0.5)
     names = [marks.wrap_name(name) if named else "" for name in positions]
     ax.set_yticks(list(positions.values()), names, fontsize=canvas.TEXT_POINTS - 0.5, linespacing=0.95)
@@ -214,24 +214,24 @@ def _colour(verdict: Verdict | None) -> str:
 COMPARISON_CHARTS: tuple[Chart, ...] = (
     Chart(
         "comparison",
-        "Every dot is one launch; diamonds are medians, whiskers their intervals. The dotted line is the median of the "
-        "baseline, and the band around it is what the baseline, launched twice in every block (hollow dots), differs "
-        "from itself by: the noise. On the right, the difference to the baseline within blocks, with its interval.",
+        "Each dot is one launch; diamonds are medians, whiskers their intervals. The dotted line is the baseline's "
+        "median. The band around it is the noise: the difference between the baseline's two launches in every block "
+        "(the second as hollow dots). On the right, the difference from the baseline within blocks, with its interval.",
         comparison,
         Content.SIDES,
     ),
     Chart(
         "costs",
-        "Medians with their intervals, in the colour of the verdict against the baseline: green is less, red is more, "
-        "grey is no difference beyond the noise, yellow is undecided, black was not compared.",
+        "Medians with their intervals, coloured by the verdict against the baseline: green is less, red is more, grey "
+        "is no difference beyond the noise, yellow is undecided, black is not compared.",
         costs,
         Content.SIDES,
     ),
 )
-"""Those of experiments, in the order in which a report shows them."""
+"""The charts of experiments, in the order of a report."""
 
 
 def charts_for(sweep: Sweep) -> list[Chart]:
-    """The charts that show something of a sweep, in the order in which a report shows them."""
+    """Return the charts that apply to a sweep, in the order of a report."""
     charts = (*COMPARISON_CHARTS, *CHARTS) if is_experiment(sweep) else CHARTS
     return [chart for chart in charts if chart.content.is_in(sweep)]

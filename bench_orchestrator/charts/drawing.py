@@ -1,5 +1,7 @@
-"""The charts. Each takes a sweep, states its finding as the title, shows every launch that it can, and never
-raises for want of data: a location without a measurement keeps its place and says how its trials ended.
+"""Charts of a sweep.
+
+Each states its finding in the title and shows every launch if possible. Missing data raises no error: a location
+without a measurement keeps its row, labelled with how its trials ended.
 """
 
 from __future__ import annotations
@@ -21,23 +23,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SERIES_COLOURS = ("#0B5A9E", "#D5630A", "#009E73", "#CC79A7")
-"""Of the variants in a scatter plot, in their order; a fifth starts over."""
+"""Colours of the variants in a scatter plot, in order; they repeat after four."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart that a report can hold."""
+    """A chart of a report."""
 
     stem: str
-    """Of its files' names."""
+    """The name of its files without the suffix."""
     caption: str
     draw: Callable[[Sweep], Figure]
     content: Content
-    """What a sweep must hold for it."""
+    """What a sweep must hold for the chart."""
 
 
 def all_locations(sweep: Sweep) -> Figure:
-    """Queue and init time of each location's median launch, the lag's interval, every launch as a dot."""
+    """Draw queue and init time of each location's median launch, the lag's interval, and every launch as a dot."""
     rows = location_rows(sweep.trials)
 
     def pieces(launch: MedianLaunch) -> list[tuple[str, float]]:
@@ -61,7 +63,7 @@ def all_locations(sweep: Sweep) -> Figure:
 
 
 def stage_breakdown(sweep: Sweep) -> Figure:
-    """The stages of each location's or variant's median launch, from the request to the first step."""
+    """Draw the stages of each location's or variant's median launch, from the request to the first step."""
     rows = sweep_rows(sweep, in_turn=False)
     shown = [piece for piece in PIECES if any(r.median_launch and piece in r.median_launch.pieces_s for r in rows)]
 
@@ -80,7 +82,7 @@ def stage_breakdown(sweep: Sweep) -> Figure:
 
 
 def lag_vs_assets(sweep: Sweep) -> Figure:
-    """Launch lag against the number of assets, with a line; locations without partitions only."""
+    """Draw launch lag against number of assets with the fitted line, for locations without partitions."""
     rows = [row for row in location_rows(sweep.trials) if not row.partition_count]
     fits = lag_fits(sweep.trials)
     note = f"Launches: n = {sum(len(row.lags_s) for row in rows)}"
@@ -117,7 +119,7 @@ def lag_vs_assets(sweep: Sweep) -> Figure:
 
 
 def assets_vs_partitions(sweep: Sweep) -> Figure:
-    """Lag and init time of every launch, location by location: partitions against assets."""
+    """Draw lag and init time of every launch by location, to compare partitions with assets."""
     rows = location_rows(sweep.trials)
     figure, axes = canvas.frame(
         sweep, wording.comparison(rows), canvas.sample_note(rows), marks.rows_height(rows), panels=2
@@ -146,7 +148,7 @@ def assets_vs_partitions(sweep: Sweep) -> Figure:
 
 
 def trial_outcomes(sweep: Sweep) -> Figure:
-    """How the trials of each location or variant ended: measured, rejected, failed, canceled, timed out, lost."""
+    """Draw how the trials of each location or variant ended: ok, rejected, failed, canceled, timed out, lost."""
     rows = sweep_rows(sweep)
     warmups = sum(row.warmups for row in rows)
     bad_warmups = warmups - sum(row.warmup_outcomes[Outcome.OK] for row in rows)
@@ -182,41 +184,40 @@ def trial_outcomes(sweep: Sweep) -> Figure:
 CHARTS: tuple[Chart, ...] = (
     Chart(
         "all_locations",
-        "Queue and init time of the median launch of each location (of an even number, the mean of the two "
-        "middle ones), so that the bar ends at the median lag. Below it, every dot is one launch, and the "
-        "line is the interval of the median lag.",
+        "Queue and init time of each location's median launch (for an even number, the mean of the two middle "
+        "launches), so that each bar ends at the median lag. Below it, each dot is one launch, and the line is the "
+        "interval of the median lag.",
         all_locations,
         Content.LOCATIONS,
     ),
     Chart(
         "lag_vs_assets",
-        "Every dot is one launch in a location without partitions; dashes are medians; the line is fitted to "
-        "all launches (Theil-Sen).",
+        "Each dot is one launch in a location without partitions; dashes are medians; the line is fitted to all "
+        "launches (Theil-Sen).",
         lag_vs_assets,
         Content.SIZES,
     ),
     Chart(
         "stage_breakdown",
-        "Where the seconds of the median launch go, from the request to the first step. These are the stages "
-        "of that launch, not the median of each stage: medians do not add up. Blue is queue time, amber init "
-        "time; the grey before them precedes the launch lag.",
+        "The stages of the median launch, from the request to the first step. They are not the medians of the "
+        "stages, which do not add up. Blue is queue time, amber is init time; grey precedes the launch lag.",
         stage_breakdown,
         Content.TRIALS,
     ),
     Chart(
         "assets_vs_partitions",
-        "Every dot is one launch: blue without partitions, amber with. Diamonds are medians, whiskers their intervals.",
+        "Each dot is one launch: blue without partitions, amber with. Diamonds are medians, whiskers their intervals.",
         assets_vs_partitions,
         Content.BOTH_KINDS,
     ),
     Chart(
         "trial_outcomes",
-        "How every trial ended, warm-ups left out. Only those that went well are in the figures above.",
+        "Outcomes of all trials except warm-ups. The charts above contain successful trials only.",
         trial_outcomes,
         Content.TRIALS,
     ),
 )
-"""Every chart, in the order in which a report shows them."""
+"""The charts of any sweep, in the order of a report."""
 
 
 def _stacked_bars(
@@ -226,7 +227,7 @@ def _stacked_bars(
     unit: str,
     pieces: Callable[[MedianLaunch], list[tuple[str, float]]],
 ) -> tuple[Figure, Axes]:
-    """A bar for each location's median launch, stacked from its pieces (colour and seconds)."""
+    """Draw a bar for each row's median launch, stacked from its pieces (colour, seconds)."""
     figure, (ax,) = canvas.frame(sweep, title, canvas.sample_note(rows), marks.rows_height(rows))
     if not rows:
         canvas.say_nothing_measured(ax, wording.NOTHING_MEASURED)
@@ -249,7 +250,7 @@ def _stacked_bars(
 
 
 def _name_points(ax: Axes, rows: Sequence[Row], largest: int) -> None:
-    """Names and medians above or below the launches where there is room, largest first; failures always."""
+    """Write names and medians above or below the launches if there is room, largest first; failures always."""
     taken = {"bottom": float("inf"), "top": float("inf")}
     for row in reversed(rows):
         if row.lag_s is None:

@@ -1,4 +1,4 @@
-"""The parts that charts are drawn from: rows of locations, intervals, labels, legends."""
+"""Drawing primitives shared by the charts: rows of locations, intervals, labels, legends."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _NAME_LETTERS = 20
-"""That fit on a line beside a chart."""
+"""Characters of a name that fit on a line beside a chart."""
 
 _MOST_SHAPES = 500
-"""Dots of one row that an SVG holds as shapes, at 100 bytes each."""
+"""Maximum dots of one row that are stored as shapes in an SVG, at 100 bytes each."""
 
 
 def lay_out_rows(ax: Axes, rows: Sequence[Row], unit: str, *, named: bool = True) -> None:
-    """One horizontal band for each location, the first on top, with its name and size on the left."""
+    """Lay out a horizontal band for each location, the first on top, with its name and size on the left."""
     lay_out_bands(ax, [(row.label, row.size) if named else ("", "") for row in rows], unit)
 
 
 def lay_out_bands(ax: Axes, names: Sequence[tuple[str, str]], unit: str) -> None:
-    """One horizontal band for each name, the first on top, with what is said of it in small type below."""
+    """Lay out a horizontal band for each (name, note), the first on top, with the note in small type below."""
     ax.set_ylim(len(names) - 0.45, -0.55)
     ax.set_yticks(
         range(len(names)), [f"{name}\n" if below else wrap_name(name) for name, below in names], color=canvas.INK
@@ -52,7 +52,7 @@ def lay_out_bands(ax: Axes, names: Sequence[tuple[str, str]], unit: str) -> None
 
 
 def wrap_name(name: str) -> str:
-    """A name on two lines if it is long, divided at its last comma if it has one."""
+    """Wrap a long name onto two lines, split at its last comma if it has one."""
     head, comma, tail = name.rpartition(", ")
     if len(name) <= _NAME_LETTERS or not comma:
         return textwrap.fill(name, _NAME_LETTERS, break_on_hyphens=False)
@@ -60,31 +60,31 @@ def wrap_name(name: str) -> str:
 
 
 def rows_height(rows: Sequence[Row]) -> float:
-    """Inches for the rows of a chart with its axis and legend."""
+    """Return the height in inches of a chart's rows, axis and legend."""
     return canvas.ROW_INCHES * max(len(rows), 2) + 0.9
 
 
 def leave_room(ax: Axes, longest: float, factor: float) -> None:
-    """The x axis from zero past the longest value, so that a label fits behind it."""
+    """Extend the x axis from zero past the longest value, so that a label fits after it."""
     ax.set_xlim(0, longest * factor)
     canvas.place_ticks(ax.xaxis, 6, integer=True)
 
 
 def draw_interval(ax: Axes, estimate: Estimate, position: float) -> None:
-    """A line with caps from one end of the interval to the other; nothing where there is none."""
+    """Draw an interval as a line with caps, if there is one."""
     if estimate.low is None or estimate.high is None:
         return
     ax.plot([estimate.low, estimate.high], [position, position], "|-", color=canvas.INK, lw=1, ms=6)
 
 
 def draw_launches(ax: Axes, x: float | Sequence[float], y: float | Sequence[float], **style: Any) -> None:
-    """A dot for each launch; many of them are pixels in the SVG, so that its size does not grow with them."""
+    """Draw a dot for each launch; above `_MOST_SHAPES` they are rasterized to limit the size of the SVG."""
     xs, ys = np.broadcast_arrays(x, y)
     ax.plot(xs, ys, **{"marker": "o", "linestyle": "", **style}, rasterized=xs.size > _MOST_SHAPES)
 
 
 def label_piece(ax: Axes, x: float, position: float, text: str, colour: str) -> None:
-    """A number inside a bar, in black or white, whichever reads on its colour."""
+    """Write a text inside a bar, in black or white, depending on the bar's colour."""
     ax.text(
         x,
         position,
@@ -97,7 +97,7 @@ def label_piece(ax: Axes, x: float, position: float, text: str, colour: str) -> 
 
 
 def label_end(ax: Axes, x: float, position: float, text: str, row: Row | None = None) -> None:
-    """The total behind a bar and, given its row, how many of the trials it lacks, in the colour of alarm."""
+    """Write the total after a bar and, given its row, how many trials are missing, in the alarm colour."""
     ax.annotate(
         text,
         (x, position),
@@ -121,7 +121,7 @@ def label_end(ax: Axes, x: float, position: float, text: str, row: Row | None = 
 
 
 def label_nothing(ax: Axes, position: float, row: Row) -> None:
-    """In the place of a bar: that nothing was measured, and why."""
+    """Write, in place of a bar, that nothing was measured, and why."""
     reason = wording.describe_outcomes(row.failures) or "no trials"
     ax.annotate(
         f"{wording.NOTHING_MEASURED.lower()}: {reason}",
@@ -135,7 +135,7 @@ def label_nothing(ax: Axes, position: float, row: Row) -> None:
 
 
 def legend(ax: Axes, handles: Sequence[Artist]) -> None:
-    """The legend above the axes, where it hides nothing."""
+    """Place the legend above the axes, where it covers nothing."""
     ax.legend(
         handles=handles,
         loc="lower left",

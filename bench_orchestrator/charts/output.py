@@ -1,4 +1,4 @@
-"""Figures -> files and bytes: the same figure gives the same bytes, so reports can be compared."""
+"""Output of figures as files and bytes. Equal figures give equal bytes, so reports can be compared."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FILE_DPI = 220
-"""Of the PNG files: 1,100 pixels wide, sharp on a dense screen."""
+"""Resolution of the PNG files: 1,100 pixels wide, sharp on a high-density screen."""
 
 
 @dataclass(frozen=True)
 class ChartFiles:
-    """Where the files of one chart are."""
+    """The files of one chart."""
 
     png: Path
     svg: Path
 
 
 def save(figure: Figure, directory: Path, stem: str) -> ChartFiles:
-    """Write `stem.png` and `stem.svg` into the directory, made if need be; each appears whole or not at all.
+    """Write `stem.png` and `stem.svg` atomically into the directory; create it if it does not exist.
 
     Raises:
         OSError: a file cannot be written.
@@ -41,7 +41,7 @@ def save(figure: Figure, directory: Path, stem: str) -> ChartFiles:
 
 
 def inline_png(figure: Figure, width_px: int = 470) -> bytes:
-    """A small PNG of that width for a `data:` image in the event log; by default as wide as its dialog."""
+    """Return a small PNG for a `data:` image in the event log, by default as wide as the Dagster UI's dialog."""
     with Image.open(io.BytesIO(_png(figure, width_px / figure.get_figwidth()))) as image:
         small = io.BytesIO()
         image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
@@ -58,7 +58,7 @@ def _svg(figure: Figure) -> bytes:
     import matplotlib
 
     content = io.BytesIO()
-    # Element ids are random unless they are salted, and matplotlib takes the salt from its settings alone.
+    # Without a salt, element ids are random; matplotlib reads the salt only from its settings.
     with matplotlib.rc_context({"svg.hashsalt": "dagster-bench"}):
         figure.savefig(content, format="svg", metadata={"Date": None, "Title": figure.get_suptitle()})
     return content.getvalue()

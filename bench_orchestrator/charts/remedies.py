@@ -1,4 +1,4 @@
-"""The chart of all remedies: what each saves per launch, with its interval, and what it costs in a few words."""
+"""The chart of all remedies: the saving of each per launch, with its interval, and its cost in a few words."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 _ROW_INCHES = 0.66
 _MARGIN = 0.1
-"""Of a row, between the last one and the axis."""
+"""Space between the last row and the axis, in rows."""
 _AXIS_INCHES = 0.48
 _COSTS_POINTS = 6.2
 
 
 def remedies_chart(advice: Advice) -> Figure:
-    """Best first, in a panel for each quantity: they are seconds of different things, and of different size."""
+    """Draw the remedies, best first, in one panel per quantity, as seconds of different quantities differ in scale."""
     quantities = dict.fromkeys(ranked.quantity for ranked in advice.measured)
     panels = [[ranked for ranked in advice.measured if ranked.quantity == quantity] for quantity in quantities]
     rows = [len(panel) + _MARGIN for panel in panels] or [2.0]
@@ -62,7 +62,7 @@ def _draw_panel(ax: Axes, advice: Advice, panel: Sequence[RankedRemedy]) -> None
 
 
 def _write(ax: Axes, position: float, advice: Advice, ranked: RankedRemedy) -> None:
-    """Above the bar what it is and what it saves, below it against what, and what it costs."""
+    """Write the remedy and its saving above the bar, and its baseline and cost below."""
     costs = ranked.remedy.costs.partition(". ")[0].rstrip(".")
     where = "" if ranked.at_assets == advice.assets else f" at {ranked.at_assets:,} assets"
     below = textwrap.fill(f"Against {quote(ranked.against)}{where}. {costs}.", 98)
@@ -85,20 +85,20 @@ def _write(ax: Axes, position: float, advice: Advice, ranked: RankedRemedy) -> N
             color=colour,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4},
         )
-        written.set_in_layout(False)  # or the axes shrink for a text that is a little wider
+        written.set_in_layout(False)  # otherwise the axes shrink to fit a slightly wider text
 
 
 def _footer(advice: Advice) -> list[str]:
-    """What the figures stand for, what has none, and what they were carried over with."""
+    """Return the legend, the remedies without figures, and the model that extrapolated the others."""
     missing = [ranked.remedy.name.lower() for ranked in advice.remedies if ranked.saved_s is None]
     lines = [
-        "Lines are intervals. Green is shown to save, red to cost, grey makes no difference beyond the noise, yellow "
-        "is undecided."
+        "Lines are intervals. Green saves time, red costs time, grey makes no difference beyond the noise, yellow is "
+        "undecided."
     ]
     if missing:
         lines.append(f"Not measured here: {'; '.join(missing)}.")
     if advice.model is not None:
         plan = advice.model.plan
-        lines.append(f"Carried over to {advice.size} by {advice.model.basis}.")
+        lines.append(f"Extrapolated to {advice.size} from {advice.model.basis}.")
         lines.append(canvas.describe_circumstances(plan.created_us, plan.environment, ()))
     return lines

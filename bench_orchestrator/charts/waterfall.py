@@ -1,7 +1,7 @@
-"""The picture of one run: its stages as a waterfall, and below them its steps as in a Gantt chart.
+"""The chart of one launch: its stages as a waterfall, and below them its steps as a Gantt chart.
 
-Both parts begin at the same zero. They share one scale, unless the steps take so much longer than the launch that its
-stages would shrink to nothing: then each part has its own.
+Both parts start at the same zero and share one scale. If the steps take so much longer that the stages would become
+invisible, each part has its own scale.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 LAUNCHING = "#BFE3D8"
 RUNNING = "#0F8A6B"
-"""Of steps: a hue that no stage has."""
+"""Colour of running steps, a hue that no stage uses."""
 
 _STAGE_INCHES = 0.34
 _STEP_INCHES = 0.17
 _AXIS_INCHES = 0.5
 _LEGEND_INCHES = 0.2
 _SHARED_SCALE = 1.6
-"""How many times as long as the launch the first steps may take for both to share one scale."""
+"""Maximum ratio of the first steps' end to the launch's end for a shared scale."""
 _ROOM = 0.25
-"""Of a scale's length, for the label behind the last bar."""
+"""Space for the label after the last bar, as a fraction of the scale's length."""
 _ROOM_FOR_A_WORD = 0.1
-"""Of an axis' length, for a word inside a bar."""
+"""Minimum length of a bar with a word inside, as a fraction of the axis."""
 _NAME_LETTERS = 24
 
 
 def waterfall(shown: Waterfall, sample: Sample | None = None) -> Figure:
-    """A launch laid out in time, by itself or as the one with the median lag of a sample."""
+    """Draw the waterfall of a launch, given its sample if it is the one with the median lag."""
     groups = excerpt(shown.steps)
     heights = [_STAGE_INCHES * (len(shown.rows) + 1), *(_STEP_INCHES * len(group) for group in groups)]
     executors = [shown.executor] if shown.executor else []
@@ -69,7 +69,8 @@ def waterfall(shown: Waterfall, sample: Sample | None = None) -> Figure:
 
 
 def _scales(shown: Waterfall, groups: Sequence[Sequence[StepSpan]]) -> list[tuple[int, int]]:
-    """From where to where each part of the picture goes; the last steps, if they can, as many seconds as the first."""
+    """Return the start and end of each part's axis, in microseconds; the last steps span as long as the first if
+    possible."""
     start_us = min(0, *(bar.start_us for bar in shown.rows))
     launched_us = max(bar.end_us for bar in shown.rows)
     if launched_us == start_us:
@@ -89,7 +90,7 @@ def _scales(shown: Waterfall, groups: Sequence[Sequence[StepSpan]]) -> list[tupl
 
 
 def _draw_stages(ax: Axes, shown: Waterfall) -> None:
-    """The lag in its two pieces, and a band for each stage with the process it ran in and its seconds."""
+    """Draw the lag in its two parts, and a band for each stage with its process and its duration."""
     names = [(bar.stage.row_label, shown.process(bar.stage)) for bar in shown.rows]
     if shown.queue_us is not None and shown.init_us is not None:
         names.insert(0, ("launch lag", f"queue {describe_us(shown.queue_us)} + init {describe_us(shown.init_us)}"))
@@ -104,7 +105,7 @@ def _draw_stages(ax: Axes, shown: Waterfall) -> None:
 
 
 def _draw_lag(ax: Axes, end_us: int, queue_us: int, init_us: int) -> None:
-    """The first band: queue and init time, named where there is room."""
+    """Draw queue and init time as the first band, labelled if there is room."""
     left, right = ax.get_xlim()
     for word, from_us, to_us, colour in (
         ("queue", end_us - init_us - queue_us, end_us - init_us, canvas.QUEUE),
@@ -117,7 +118,7 @@ def _draw_lag(ax: Axes, end_us: int, queue_us: int, init_us: int) -> None:
 
 
 def _draw_steps(ax: Axes, steps: Sequence[StepSpan], shown: Waterfall) -> None:
-    """A thin row for each step: light from its launch to its start, solid from there to its end; hatched without."""
+    """Draw a thin row for each step: light from launch to start, solid from start to end, hatched if unfinished."""
     ax.set_ylim(len(steps) - 0.4, -0.6)
     names = [_shorten(step.key) for step in steps]
     ax.set_yticks(range(len(steps)), names, fontsize=canvas.SMALL_POINTS, color=canvas.INK)
@@ -142,7 +143,7 @@ def _draw_steps(ax: Axes, steps: Sequence[StepSpan], shown: Waterfall) -> None:
 
 
 def _draw_bar(ax: Axes, position: int, start_us: int, end_us: int, colour: str, *, finished: bool = True) -> None:
-    """A bar with an outline of its own colour, so that the shortest still is a line; hatched if it has no end."""
+    """Draw a bar, hatched if unfinished; its outline keeps the shortest bar visible."""
     ax.barh(
         position,
         (end_us - start_us) / MICROSECONDS,
@@ -156,6 +157,6 @@ def _draw_bar(ax: Axes, position: int, start_us: int, end_us: int, colour: str, 
 
 
 def _shorten(name: str) -> str:
-    """The name, without its middle where it is too long: keys often differ at their end."""
+    """Shorten a long name in the middle, as step keys often differ at their end."""
     half = _NAME_LETTERS // 2
     return name if len(name) <= _NAME_LETTERS else f"{name[: half - 1]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"

@@ -110,7 +110,7 @@ def _describe_assets(largest: Estimate | None) -> str:
 def _table(advice: Advice, max_lag_s: float | None) -> Table:
     """Tabulate the measured remedies."""
     table = Table(box=box.SIMPLE, caption_justify="left")
-    for heading in ("remedy", "saves, s", "of", "against", "lag then, s"):
+    for heading in ("remedy", "saves, s", "of", "against", "lag with it, s"):
         is_number = heading.endswith(", s")
         table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number)
     if max_lag_s is not None:

@@ -1,8 +1,7 @@
-"""A local Dagster deployment: one code server per location, the webserver, the daemon; and who may run one.
+"""A local Dagster deployment: one code server per location, the webserver and the daemon, with one per home at a time.
 
-The servers are those of a deployment on Kubernetes (`dagster api grpc`, with no proxy in between), so that
-what is measured here is shaped like what runs there. Dagster is not imported here: the supervisor stays small
-beside what it measures.
+The servers match a deployment on Kubernetes (`dagster api grpc`, with no proxy in between), so that launches measured
+here have the same structure. Dagster is not imported here: the supervisor must be small beside what it measures.
 """
 
 from bench_orchestrator.deployment.cpu_limits import why_no_cpu_limits

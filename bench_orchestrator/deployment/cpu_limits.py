@@ -1,8 +1,8 @@
-"""CPU limits of code servers: for each one a cgroup with a CPU quota, of version 1 or 2 of Linux's cgroups.
+"""CPU limits for code servers: a cgroup with a CPU quota for each, on version 1 or 2 of Linux's cgroups.
 
-A server is in its cgroup before its program begins, and so is all that it starts: run workers and their steps. Each
-cgroup is written down in the deployment's directory before it is made, so that it is found by whoever clears up after
-a supervisor that was killed.
+A server enters its cgroup before its program starts, so everything that it starts is in it: run workers and their
+steps. Each cgroup is recorded in the deployment's directory before it is created, so that it can be cleaned up after a
+killed supervisor.
 """
 
 import errno
@@ -22,32 +22,32 @@ from bench_orchestrator.deployment.home import DeploymentError
 _logger = logging.getLogger(__name__)
 
 _PERIOD_US = 100_000
-"""Over which a quota is spent. The default of the kernel and of Kubernetes."""
+"""The quota's period. The default of the kernel and of Kubernetes."""
 _LEAST_CPUS = 0.01
-"""The kernel refuses a quota of less than a millisecond."""
+"""The kernel rejects quotas below one millisecond."""
 _TRIAL_CPUS = 0.1
 _REMOVAL_PATIENCE_S = 5.0
 _RECORD = "cgroups"
 
 _HELP = {
     errno.EROFS: "start the container with --privileged",
-    errno.EBUSY: "move the processes that are in that cgroup itself to a child of it",
+    errno.EBUSY: "move the processes in that cgroup to one of its children",
 }
 _HELP_WITH_PERMISSION = "become root, or run this inside `systemd-run --user --scope --property=Delegate=yes`"
 
 
 @dataclass(frozen=True)
 class CgroupParent:
-    """A cgroup in which others with a CPU quota can be made."""
+    """A cgroup in which child cgroups with a CPU quota can be created."""
 
     folder: Path
     version: int
     """Of cgroups: 1 or 2."""
 
     def create(self, name: str, cpus: float) -> Path:
-        """Make a cgroup whose processes get that much CPU together. Raises OSError if the kernel will not.
+        """Create a cgroup whose processes share this much CPU. Raises OSError if the kernel refuses.
 
-        With version 2 the parent shares out CPU from then on; that stays so, for other deployments may rely on it.
+        With version 2 this enables the CPU controller in the parent, for good: other deployments may need it.
         """
         folder = self.folder / name
         quota_us = round(cpus * _PERIOD_US)
@@ -65,7 +65,7 @@ class CgroupParent:
 
 
 def why_no_cpu_limits() -> str:
-    """Why the CPU of code servers cannot be limited here and what would help; empty where it can be."""
+    """Return why code servers' CPU cannot be limited here, and what would help; empty if it can."""
     try:
         find_cgroup_parent()
     except DeploymentError as error:
@@ -76,34 +76,32 @@ def why_no_cpu_limits() -> str:
 def find_cgroup_parent(
     membership: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")
 ) -> CgroupParent:
-    """Where cgroups with a CPU quota can be made: found by making one, moving a process into it and removing it.
+    """Find a cgroup that can have children with a CPU quota, by a trial: create one, move a process into it, remove it.
 
-    That is this process's own cgroup or, where that will not do, the nearest one above it: with version 2, a cgroup
-    with processes of its own cannot share out CPU.
+    Tries this process's own cgroup, then its ancestors: with version 2, a cgroup that contains processes cannot
+    distribute CPU to children.
 
-    Raises DeploymentError, saying why and what would help, if there is none.
+    Raises DeploymentError, with the reason and a remedy, if there is none.
     """
     if not membership.exists():
-        raise DeploymentError(
-            f"CPU limits need Linux cgroups, and this is {platform.system()}. Run it in a Linux container."
-        )
+        raise DeploymentError(f"CPU limits need Linux cgroups, but this is {platform.system()}. Use a Linux container.")
     reason = (
-        f"CPU limits need a cgroup hierarchy with a CPU controller, and there is none in {mount}: "
-        "mount one or, where this is a container, start it with --privileged."
+        f"CPU limits need a cgroup hierarchy with a CPU controller, but {mount} has none: "
+        "mount one or, in a container, start it with --privileged."
     )
     for parent in _candidates(membership, mount):
         try:
             _try_out(parent)
         except OSError as error:
             help_ = _HELP.get(error.errno or 0, _HELP_WITH_PERMISSION)
-            reason = f"A cgroup with a CPU limit cannot be made in {parent.folder} ({error.strerror}): {help_}."
+            reason = f"Cannot create a cgroup with a CPU limit in {parent.folder} ({error.strerror}): {help_}."
         else:
             return parent
     raise DeploymentError(reason)
 
 
 def create_recorded(parent: CgroupParent, name: str, cpus: float, directory: Path) -> Path:
-    """Make a cgroup that `remove_recorded` removes. Raises DeploymentError if there cannot be such a limit."""
+    """Create a cgroup that `remove_recorded` removes. Raises DeploymentError if the limit is not possible."""
     if cpus < _LEAST_CPUS:
         raise DeploymentError(f"A limit of {cpus:g} CPUs is not possible; the minimum is {_LEAST_CPUS:g}.")
     with (directory / _RECORD).open("a") as record:
@@ -115,7 +113,7 @@ def create_recorded(parent: CgroupParent, name: str, cpus: float, directory: Pat
 
 
 def remove_recorded(directory: Path) -> None:
-    """Remove the cgroups that were recorded in this directory; their processes have been ended."""
+    """Remove the cgroups that are recorded in this directory; their processes must have been ended."""
     record = directory / _RECORD
     if record.exists():
         for line in record.read_text().splitlines():
@@ -123,12 +121,12 @@ def remove_recorded(directory: Path) -> None:
 
 
 def entering(cgroup: Path, command: Sequence[str]) -> list[str]:
-    """The command, made to enter a cgroup first. Its process is the same, with the same id and environment."""
+    """Wrap a command so that it enters a cgroup first. Its process keeps its id and environment."""
     return ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', str(cgroup / "cgroup.procs"), *command]
 
 
 def _candidates(membership: Path, mount: Path) -> Iterator[CgroupParent]:
-    """This process's cgroup with a CPU controller and those above it, as far as they can be seen from here."""
+    """Yield this process's cgroup with a CPU controller and its ancestors, as far as they are visible."""
     for line in membership.read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
@@ -152,18 +150,18 @@ def _can_have_cpu(folder: Path, version: int) -> bool:
 
 
 def _try_out(parent: CgroupParent) -> None:
-    """Make a cgroup with a quota, move a process into it and remove it. Raises OSError if that fails."""
+    """Create a cgroup with a quota, move a process into it and remove it. Raises OSError if that fails."""
     name = f"bench-trial-{uuid.uuid4().hex}"
     try:
         folder = parent.create(name, _TRIAL_CPUS)
-        with subprocess.Popen(["/bin/sh"], stdin=subprocess.PIPE) as process:  # ends when its input does
+        with subprocess.Popen(["/bin/sh"], stdin=subprocess.PIPE) as process:  # exits when its input closes
             (folder / "cgroup.procs").write_text(f"{process.pid}")
     finally:
         _remove(parent.folder / name)
 
 
 def _remove(folder: Path) -> None:
-    """Remove a cgroup, if it exists. A process that has been killed is in it until the kernel is done with it."""
+    """Remove a cgroup, if it exists. Killed processes stay in it until the kernel has reaped them."""
     again = Retrying(
         retry=retry_if_exception_type(OSError), stop=stop_after_delay(_REMOVAL_PATIENCE_S), wait=wait_fixed(0.02)
     )

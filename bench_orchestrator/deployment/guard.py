@@ -1,8 +1,8 @@
-"""The guard of a deployment: ends what is left of it when its supervisor is gone, SIGKILL included.
+"""The guard of a deployment: ends what a dead supervisor leaves behind, even after SIGKILL.
 
     python -m bench_orchestrator.deployment.guard DEPLOYMENT_ID DIRECTORY
 
-It waits until its standard input closes. The kernel sees to that when a supervisor dies, whatever it dies of.
+It waits until its standard input closes, which the kernel does whenever the supervisor dies.
 """
 
 import shutil

@@ -1,7 +1,7 @@
-"""A home, the folder of a Dagster instance, and the one deployment that it may have at a time.
+"""A home, the folder of a Dagster instance, and its deployment: one at a time.
 
-The supervisor holds `<home>/.bench/lock` for as long as it lives: the kernel gives it back whatever happens.
-`<home>/.bench/deployment.json` says where the deployment is.
+The supervisor holds `<home>/.bench/lock` while it lives; the kernel releases it even after a crash.
+`<home>/.bench/deployment.json` describes the deployment.
 """
 
 import json
@@ -24,26 +24,26 @@ HOST = "127.0.0.1"
 
 
 class DeploymentError(UnusableError):
-    """The deployment cannot be used. The message is for the person who wanted it."""
+    """The deployment cannot be used; the message is for the user."""
 
 
 @dataclass(frozen=True)
 class RunningDeployment:
-    """A deployment that is up, as its state file describes it."""
+    """A running deployment, as its state file describes it."""
 
     url: str
     home: Path
     pid: int
-    """Of the supervisor."""
+    """The supervisor's."""
     locations: tuple[str, ...]
     started_at: float
     """Seconds since the epoch."""
 
 
 def find_home() -> Path:
-    """DAGSTER_HOME, or the current directory if it holds a dagster.yaml.
+    """Return DAGSTER_HOME, or the current directory if it contains a dagster.yaml.
 
-    Raises DeploymentError, saying what to do, if neither will do.
+    Raises DeploymentError, with a remedy, if neither can be used.
     """
     if configured := os.environ.get("DAGSTER_HOME"):
         home = Path(configured).expanduser()
@@ -59,7 +59,7 @@ def find_home() -> Path:
 
 
 def find_deployment(home: Path) -> RunningDeployment | None:
-    """The deployment of this home, if its supervisor lives and its URL answers; None otherwise."""
+    """Return the deployment of this home, if its supervisor is alive and its URL answers; otherwise None."""
     state = _read_state(home)
     if state is None or not _supervisor_lives(state) or not port_answers(state["port"]):
         return None
@@ -93,17 +93,17 @@ def _supervisor_lives(state: Mapping[str, Any]) -> bool:
 
 
 def port_answers(port: int) -> bool:
-    """Whether something listens on this local port."""
+    """Return whether something listens on this local port."""
     with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
         return True
     return False
 
 
 class HomeLock:
-    """The right to run a deployment in a home, and the file that describes the deployment."""
+    """The exclusive right to run a deployment in a home, and the state file that describes it."""
 
     def __init__(self, home: Path) -> None:
-        """Take the lock. Raises DeploymentError, saying who has it, if it is taken."""
+        """Take the lock. Raises DeploymentError, with its holder, if it is taken."""
         (home / ".bench").mkdir(exist_ok=True)
         self._home = home
         self._lock = FileLock(home / ".bench" / "lock", blocking=False, thread_local=False)
@@ -117,7 +117,7 @@ class HomeLock:
             ) from None
 
     def forget_leftover(self) -> Path | None:
-        """Remove the state file of a killed supervisor; the directory of sockets that it left, if it did."""
+        """Remove a killed supervisor's state file; return its socket directory, if that still exists."""
         state = _read_state(self._home)
         _state_file(self._home).unlink(missing_ok=True)
         return Path(state["directory"]) if state else None
@@ -137,6 +137,6 @@ class HomeLock:
             temporary.write_text(json.dumps(state, indent=2) + "\n")
 
     def release(self) -> None:
-        """Remove the state file and give the lock back."""
+        """Remove the state file and release the lock."""
         _state_file(self._home).unlink(missing_ok=True)
         self._lock.release()

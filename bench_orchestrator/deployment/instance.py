@@ -1,7 +1,6 @@
-"""Where the Dagster instance of a home is: the home itself, or the same one with its storage on PostgreSQL.
+"""The Dagster instance of a home: in the home itself, or in a subfolder with its storage on PostgreSQL.
 
-The latter has a folder and a dagster.yaml of its own within the home, so that a home's two instances share its
-settings, its results and its lock, and nothing else.
+The subfolder has its own dagster.yaml. A home's two instances share only its settings, its results and its lock.
 """
 
 from pathlib import Path
@@ -17,7 +16,7 @@ _STORAGES = ("storage", "run_storage", "event_log_storage", "schedule_storage")
 
 
 def instance_home(home: Path, postgres_url: str | None) -> Path:
-    """The folder to have as DAGSTER_HOME; it is made where it is for PostgreSQL.
+    """Return the folder to use as DAGSTER_HOME; create it for PostgreSQL.
 
     Raises:
         DeploymentError: the URL is invalid, or the home's dagster.yaml already configures the storage.
@@ -29,10 +28,10 @@ def instance_home(home: Path, postgres_url: str | None) -> Path:
     config = (yaml.safe_load(configured.read_text()) if configured.exists() else None) or {}
     if named := [key for key in _STORAGES if key in config]:
         raise DeploymentError(
-            f"{configured} already configures where runs and events are kept ({', '.join(named)}). Remove that, or do "
-            f"without --postgres and {settings.POSTGRES_URL}."
+            f"{configured} already configures the storage of runs and events ({', '.join(named)}). Remove that, or do "
+            f"not use --postgres or {settings.POSTGRES_URL}."
         )
-    # The URL may hold a password: it stays in the environment, as Dagster writes this into command lines.
+    # The URL may contain a password, and Dagster writes the settings into command lines: keep it in the environment.
     config["storage"] = {"postgres": {"postgres_url": {"env": settings.POSTGRES_URL}}}
     folder = home / ".bench" / "postgresql"
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,17 +41,17 @@ def instance_home(home: Path, postgres_url: str | None) -> Path:
 
 
 def check_url(postgres_url: str) -> None:
-    """Raise DeploymentError unless this is the URL of a PostgreSQL database that can be used."""
+    """Raise DeploymentError unless this is the URL of a usable PostgreSQL database."""
     parts = urlsplit(postgres_url)
     if not parts.scheme.startswith("postgresql") or not parts.path.strip("/"):
         raise DeploymentError(
             f"{without_password(postgres_url)!r} is not the URL of a PostgreSQL database. "
             "Example: postgresql://user:password@host:5432/database"
         )
-    import psycopg2  # deferred: most deployments have no such database
+    import psycopg2  # deferred: most deployments do not use PostgreSQL
 
     try:
-        # SQLAlchemy's name of the driver is nothing for the driver.
+        # psycopg2 does not understand the driver name that SQLAlchemy accepts.
         psycopg2.connect(parts._replace(scheme="postgresql").geturl(), connect_timeout=10).close()
     except psycopg2.Error as error:
         reason = " ".join(str(error).split())
@@ -60,7 +59,7 @@ def check_url(postgres_url: str) -> None:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown."""
+    """Return the URL with its password masked."""
     parts = urlsplit(url)
     if parts.password is None:
         return url

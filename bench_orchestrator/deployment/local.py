@@ -1,9 +1,9 @@
-"""Starting, supervising and stopping the processes of a local deployment.
+"""Starts, supervises and stops the processes of a local deployment.
 
-The instance is created by a process of its own before any other starts: several that open a new SQLite
-instance at the same time can leave its schema with two heads. Code servers come first, a few at a time; the
-webserver and the daemon follow when all answer, because a webserver that meets a location without a server
-shows it as broken for up to ten seconds.
+A separate process creates the instance before all others start: several processes that open a new SQLite instance at
+the same time can leave its schema with two heads. Code servers start next, a few at a time. The webserver and the
+daemon follow once all of them answer, because a webserver shows a location without a server as broken for up to ten
+seconds.
 """
 
 import logging
@@ -50,26 +50,25 @@ _logger = logging.getLogger(__name__)
 
 _LOADING_AT_ONCE = os.cpu_count() or 1
 _HOLD_UP_S = 300.0
-"""A code server that takes longer to load than this no longer holds up the webserver."""
+"""A code server that loads longer than this no longer delays the webserver."""
 _PATIENCE_S = 10.0
-"""How long a code server may take to end when it is asked to."""
+"""Grace period of a code server after SIGTERM."""
 _LONGEST_SOCKET_DIRECTORY = 80
-"""A Unix socket's path fits in 104 bytes on macOS and in 108 on Linux."""
+"""Unix socket paths are limited to 104 bytes on macOS and 108 on Linux."""
 
 
 class Deployment:
     """A local deployment, from `start` to `stop`. As a context manager it also stops on SIGTERM and Ctrl-C.
 
-    `on_event` gets a line for everything a person should know while it runs: deaths and restarts.
-    It is called by the supervising thread.
+    `on_event` receives a line for each event worth reporting: deaths and restarts. The supervising thread calls it.
     """
 
     home: Path
     url: str
-    """Where the webserver is, without a slash at the end; known after `start`."""
+    """The webserver's URL, without a trailing slash; known after `start`."""
     port: int
     instance_home: Path
-    """The DAGSTER_HOME of its processes: `home`, or the folder in it of the instance on PostgreSQL."""
+    """The DAGSTER_HOME of its processes: `home`, or the folder in it for the instance on PostgreSQL."""
 
     def __init__(
         self,
@@ -79,9 +78,9 @@ class Deployment:
         on_event: Callable[[str], None] = _logger.warning,
         postgres_url: str | None = None,
     ) -> None:
-        """Plan a deployment in `home`. Without a port, any free one is taken.
+        """Plan a deployment in `home`, by default on any free port.
 
-        With `postgres_url`, runs and events are kept in that database; otherwise where the home's dagster.yaml says.
+        `postgres_url` is the database for runs and events; by default the home's dagster.yaml decides.
         """
         self.home = home.resolve()
         self._postgres_url = postgres_url
@@ -126,8 +125,8 @@ class Deployment:
     def start(self) -> None:
         """Create the instance and begin to start the servers; `wait_until_loaded` waits for them.
 
-        Raises DeploymentError where another deployment has this home, the port is taken, Dagster cannot open the
-        instance, or a location wants a CPU limit that cannot be set. Nothing is left running then.
+        Raises DeploymentError if another deployment holds this home, the port is taken, Dagster cannot open the
+        instance, or a location's CPU limit cannot be set. Nothing is left running in that case.
         """
         let_children_be_interrupted()
         try:
@@ -166,10 +165,10 @@ class Deployment:
         timeout_s: float = 900.0,
         on_progress: Callable[[DeploymentStatus], None] | None = None,
     ) -> DeploymentStatus:
-        """Wait until every location is loaded or in error, and the webserver and the daemon do their work.
+        """Wait until every location is loaded or in error, and the webserver and the daemon work.
 
-        `on_progress` is called about twice a second. A location in error is a result, not an exception.
-        Raises DeploymentError when the webserver or the daemon cannot start, and after `timeout_s`.
+        Calls `on_progress` about twice a second. A location in error is a result, not an exception.
+        Raises DeploymentError if the webserver or the daemon cannot start, and after `timeout_s`.
         """
 
         def look() -> DeploymentStatus:
@@ -191,7 +190,7 @@ class Deployment:
         return status
 
     def status(self) -> DeploymentStatus:
-        """How far each part is, as of now."""
+        """Return the current state of each part."""
         entries = workspace_entries(self.url) if self._webserver.is_up else {}
         return DeploymentStatus(
             locations=tuple(
@@ -203,22 +202,21 @@ class Deployment:
         )
 
     def stop_server(self, location: str) -> None:
-        """End the code server of a location, and keep it down."""
+        """End the code server of a location and keep it down."""
         self._code_server_of(location).hold(_PATIENCE_S)
 
     def start_server(self, location: str) -> None:
-        """Start the code server of a location again; does not wait for it."""
+        """Start the code server of a location again, without waiting for it."""
         self._code_server_of(location).release()
 
     def _code_server_of(self, location: str) -> SupervisedProcess:
         return next(server for server in self._code_servers if server.name == location)
 
     def stop(self) -> None:
-        """End every process of this deployment, runs in flight included; remove its sockets, cgroups and state file.
+        """End every process of this deployment, including runs in progress; remove its sockets, cgroups and state file.
 
-        The daemon goes first, so that nothing new is launched. Run workers get SIGTERM, and so report that their
-        runs failed. Takes a few seconds, 15 at most; an interrupt on the way kills what is left. May be called
-        again.
+        The daemon ends first, so that nothing new is launched. Run workers get SIGTERM and report their runs as failed.
+        Takes a few seconds, 15 at most; an interrupt kills the rest at once. Idempotent.
         """
         self._stopping.set()
         try:
@@ -237,13 +235,13 @@ class Deployment:
         if self._directory is not None:
             _remove_directory(self._directory)
         if self._guard is not None:
-            self._guard.communicate()  # closes its standard input, which is its signal to look for leftovers
+            self._guard.communicate()  # closes its standard input, its signal to look for leftovers
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     def _clear_leftovers(self, lock: HomeLock) -> None:
-        """End and remove what a killed supervisor left, should its guard have been killed as well."""
+        """End and remove what a killed supervisor left behind, in case its guard was killed too."""
         end_processes(lambda: processes_of(home=self.home))
         if directory := lock.forget_leftover():
             _remove_directory(directory)
@@ -259,7 +257,7 @@ class Deployment:
     def _start_guard(self, directory: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "bench_orchestrator.deployment.guard", self.id, str(directory)],
-            # Of no deployment: where this one is a sweep's own, the guard must outlive the deployment around it.
+            # Has no marker: if this deployment is part of a sweep, the guard must outlive the surrounding deployment.
             env={name: value for name, value in os.environ.items() if name != MARKER},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -286,7 +284,7 @@ class Deployment:
         )
         self._daemon = self._server(
             "daemon",
-            # `dagster dev` starts it by this module as well: the public `dagster-daemon` is a script only.
+            # `dagster dev` starts this module too: the public `dagster-daemon` is only a script.
             ["dagster._daemon", "run", "-w", str(workspace_file)],
             answers=lambda since: self._webserver.is_up and daemon_beats(self.url, since),
         )
@@ -299,7 +297,7 @@ class Deployment:
             arguments += ["--attribute", location.attribute]
         if location.working_directory:
             arguments += ["--working-directory", str(location.working_directory)]
-        # Dagster loads the code at once even so; the flag keeps up a server that has an import error to tell.
+        # Dagster still loads the code at once; the flag keeps a server with an import error alive to report it.
         arguments.append("--lazy-load-user-code")
         server = self._server(location.name, arguments, answers=lambda _: _socket_answers(socket_path))
         server.environment = {**self._environment, **location.environment}
@@ -309,7 +307,7 @@ class Deployment:
         return server
 
     def _cgroup(self, socket_path: Path, cpus: float) -> Path:
-        """A new cgroup for the server of that socket."""
+        """Create a cgroup for the server of that socket."""
         assert self._cgroup_parent is not None
         name = f"bench-{self.id}-{socket_path.stem}"
         return create_recorded(self._cgroup_parent, name, cpus, socket_path.parent)
@@ -331,7 +329,7 @@ class Deployment:
                     self._on_event(line)
 
     def _start_next(self) -> None:
-        """Start what may start now: as many code servers at a time as there are CPUs, then all else."""
+        """Start what is due: as many code servers at a time as there are CPUs, then everything else."""
         loading = sum(_holds_up(server) for server in self._code_servers)
         waiting = [server for server in self._code_servers if server.started_at is None]
         for server in waiting[: max(0, _LOADING_AT_ONCE - loading)]:
@@ -342,14 +340,14 @@ class Deployment:
 
 
 def _holds_up(server: SupervisedProcess) -> bool:
-    """Whether the webserver and further code servers should wait for this one."""
+    """Return whether the webserver and further code servers should wait for this one."""
     if server.started_at is None or server.is_up or server.is_hopeless:
         return False
     return time.time() - server.started_at < _HOLD_UP_S
 
 
 def _socket_directory() -> Path:
-    """A new directory of mode 700 whose path is short enough for Unix sockets."""
+    """Create a directory of mode 700 whose path is short enough for Unix sockets."""
     directory = Path(tempfile.mkdtemp(prefix="bench-"))
     if len(os.fsencode(directory)) <= _LONGEST_SOCKET_DIRECTORY:
         return directory
@@ -358,13 +356,13 @@ def _socket_directory() -> Path:
 
 
 def _remove_directory(directory: Path) -> None:
-    """Remove a deployment's directory, and the cgroups that are recorded in it."""
+    """Remove a deployment's directory and the cgroups recorded in it."""
     remove_recorded(directory)
     shutil.rmtree(directory, ignore_errors=True)
 
 
 def _socket_answers(path: Path) -> bool:
-    """Whether something accepts connections there: Dagster binds it once the definitions are loaded."""
+    """Return whether the socket accepts connections: Dagster binds it once the definitions are loaded."""
     with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
         client.connect(str(path))
         return True

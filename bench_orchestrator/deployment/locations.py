@@ -1,4 +1,4 @@
-"""What a deployment serves: the code locations of a workspace file, and any shape by its name."""
+"""What a deployment serves: the code locations of a workspace file, and any shape by name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ _SHAPES_MODULE = "synthetic_locations.catalog"
 
 STOCK_SERVER = ("dagster", "api", "grpc")
 WARM_SERVER = ("dagster_warm", "--no-reload")
-"""Which forks its runs."""
+"""The warm server, which forks its runs."""
 
 
 @dataclass(frozen=True)
@@ -25,22 +25,22 @@ class CodeLocation:
     module: str
     attribute: str | None = None
     working_directory: Path | None = None
-    """The current directory, if None."""
+    """None means the current directory."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables beside those of the supervisor."""
+    """Added to the supervisor's environment."""
     cpus: float | None = None
-    """How much CPU its server may use, together with the run workers and steps that it starts; None is no limit."""
+    """CPU limit shared by its server, run workers and steps; None means no limit."""
     server: tuple[str, ...] = STOCK_SERVER
-    """The module that serves it, with options beside those of `dagster api grpc`."""
+    """The server's module, with options in addition to those of `dagster api grpc`."""
 
 
 def read_locations(workspace_file: Path, names: Sequence[str] = ()) -> list[CodeLocation]:
-    """The meta location and those of `workspace_file`; only the ones in `names`, if there are any.
+    """Return the meta location and those of `workspace_file`, or only the ones in `names` if given.
 
-    The meta location is served by the warm server: its sweeps begin and its harvests end sooner, and take less of the
-    machine. The others are measured, and served by Dagster's own.
+    The warm server serves the meta location: sweeps begin and harvests end sooner, and use less of the machine. The
+    other locations are measured, and Dagster's own server serves them.
 
-    A name that the file does not have may be a shape, such as `a750`: it is generated.
+    A name that is not in the file may be a shape, such as `a750`, which is then generated.
     Raises DeploymentError for a name that is neither.
     """
     declared = {META_LOCATION: CodeLocation(META_LOCATION, _META_MODULE, server=WARM_SERVER)}
@@ -57,7 +57,7 @@ def read_locations(workspace_file: Path, names: Sequence[str] = ()) -> list[Code
 
 
 def shape_location(name: str, cpus: float | None = None, server: tuple[str, ...] = STOCK_SERVER) -> CodeLocation:
-    """The generated location of that shape. Raises DeploymentError for a name that is no shape."""
+    """Return the generated location of a shape. Raises DeploymentError for a name that is not a shape."""
     from synthetic_locations.shape import parse_shape  # deferred: most starts need no shape
 
     try:

@@ -1,9 +1,8 @@
 """The operating-system side of a deployment: find its processes, keep one running, end them all.
 
-Every process of a deployment, run workers and step workers included, inherits one environment variable,
-`MARKER`. It finds them where a list of process ids or a process group would not: after their parent was
-killed, in a session of their own, or left behind by a supervisor that is gone. Linux and macOS both let a
-user read the environment of the user's own processes.
+Every process of a deployment, including run workers and step workers, inherits one environment variable, `MARKER`. It
+finds processes that pid lists and process groups miss: orphans, processes in other sessions, and leftovers of a dead
+supervisor. Linux and macOS both let users read the environment of their own processes.
 """
 
 import os
@@ -27,41 +26,41 @@ _ORDERLY_STOP_S = 10.0
 _FIRST_RESTART_DELAY_S = 0.5
 _LAST_RESTART_DELAY_S = 10.0
 _LONG_LIFE_S = 60.0
-"""After a life this long, a death counts as the first one: the delay before the restart is short again."""
+"""After this long a life, a death counts as the first: the restart delay is short again."""
 _HOPELESS_STARTS = 2
-"""A server that died so often without ever answering is reported as broken, though it is started again."""
+"""After this many deaths without an answer, a server is reported as broken, though restarts continue."""
 
 
 def let_children_be_interrupted() -> None:
-    """Make SIGINT and SIGTERM end what this process starts, though it was itself started to ignore SIGINT.
+    """Make SIGINT and SIGTERM end this process's children, even if it was started with SIGINT ignored.
 
-    It was where a script has started it with `&`, and by nohup. A child inherits that a signal is ignored, and not that
-    it is handled; and Dagster's servers do for SIGTERM what they do for SIGINT. This process ignores it as before.
-    Outside of the main thread, which alone can change that, nothing happens.
+    Scripts (`command &`) and nohup start processes that way. Children inherit ignored signals but not handlers, and
+    Dagster's servers treat SIGTERM like SIGINT. This process itself continues to ignore SIGINT. Does nothing outside
+    the main thread, which alone can set handlers.
     """
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda *_: None)
 
 
 def processes_of(deployment_id: str | None = None, home: Path | None = None) -> list[psutil.Process]:
-    """The living processes of one deployment, or of every deployment a home ever had; never this process."""
+    """Return the living processes of one deployment, or of every deployment of a home; never this process."""
     found = []
     for process in psutil.process_iter():
         try:
             marked_id, _, marked_home = process.environ().get(MARKER, "").partition(" ")
             marked = marked_id == deployment_id or (home is not None and marked_home == str(home))
             if marked and process.pid != os.getpid():
-                # Not psutil's own object, which it keeps: it may be of an earlier process of that id, and end nothing.
+                # Not psutil's cached object: it may be an earlier process with the same id, and would end nothing.
                 found.append(psutil.Process(process.pid))
         except (psutil.Error, OSError):
-            continue  # ended meanwhile, a zombie, or another user's
+            continue  # has just ended, is a zombie, or belongs to another user
     return found
 
 
 def end_processes(find: Callable[[], list[psutil.Process]], grace_s: float = _ORDERLY_STOP_S) -> None:
-    """End everything that `find` returns: SIGTERM, then SIGKILL for what lives on after `grace_s` seconds.
+    """End everything that `find` returns: SIGTERM, then SIGKILL for survivors after `grace_s` seconds.
 
-    An interrupt (Ctrl-C) during the grace ends the grace, not the work; it is raised afterwards.
+    An interrupt (Ctrl-C) cuts the grace period short, not the work; it is raised afterwards.
     """
     try:
         for process in find():
@@ -78,26 +77,26 @@ def end_processes(find: Callable[[], list[psutil.Process]], grace_s: float = _OR
 
 @dataclass
 class SupervisedProcess:
-    """One server process: started, probed until it is up, and started again whenever it dies.
+    """A server process: started, probed until it answers, and restarted whenever it dies.
 
-    `poll` does all of it and never blocks for long; someone calls it a few times a second. Another thread may `hold`
-    the server down meanwhile, and `release` it.
+    `poll` does all of this without blocking for long; call it a few times a second. Another thread may `hold` the
+    server down meanwhile, and `release` it.
     """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     log_path: Path
-    """Of every start; emptied by the first."""
+    """The log of each start; emptied by the first."""
     answers: Callable[[float], bool]
-    """Whether the server that was started then (seconds since the epoch) does its work by now."""
+    """Returns whether the server started at that time (seconds since the epoch) is ready."""
     working_directory: Path | None = None
 
     restarts: int = 0
     started_at: float | None = None
-    """Of the latest start, in seconds since the epoch."""
+    """The time of the latest start, in seconds since the epoch."""
     up_after_s: float | None = None
-    """How long the latest start took until the server answered; None while it does not."""
+    """Seconds from the latest start to the server's first answer; None until then."""
     _popen: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _held: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -107,7 +106,7 @@ class SupervisedProcess:
 
     @property
     def is_up(self) -> bool:
-        """Whether it runs and has answered."""
+        """Whether it is running and has answered."""
         return self.up_after_s is not None
 
     @property
@@ -116,7 +115,7 @@ class SupervisedProcess:
         return self._failed_starts >= _HOPELESS_STARTS
 
     def start(self) -> None:
-        """Start it, in a session of its own: a terminal's Ctrl-C must reach the supervisor only."""
+        """Start it in a separate session: a terminal's Ctrl-C must reach only the supervisor."""
         with self.log_path.open("wb" if self.started_at is None else "ab") as log:
             self._popen = subprocess.Popen(
                 self.command,
@@ -130,7 +129,7 @@ class SupervisedProcess:
         self.started_at = time.time()
 
     def poll(self) -> str | None:
-        """Notice a death, a restart that is due, or the first answer. Returns a line to report, if any."""
+        """Handle a death, a due restart, or the first answer. Return a line to report, if any."""
         with self._lock:
             return self._poll()
 
@@ -159,8 +158,8 @@ class SupervisedProcess:
         self._failed_starts += not self.is_up
         self.up_after_s = None
         self._restart_at = time.monotonic() + delay_s
-        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return f"{self.name} {how}; starting it again in {delay_s:g} s (log: {self.log_path})"
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return f"{self.name} {how}; restarting it in {delay_s:g} s (log: {self.log_path})"
 
     def hold(self, patience_s: float) -> None:
         """End it as `end` does, and keep it down."""
@@ -177,7 +176,7 @@ class SupervisedProcess:
             self.start()
 
     def end(self, patience_s: float) -> None:
-        """End this process alone: SIGTERM, and SIGKILL after `patience_s` seconds."""
+        """End only this process: SIGTERM, and SIGKILL after `patience_s` seconds."""
         if self._popen is not None:
             self._popen.terminate()
             try:
@@ -186,10 +185,10 @@ class SupervisedProcess:
                 self._popen.kill()
 
     def reap(self) -> None:
-        """Collect the exit status of a process that has been ended."""
+        """Collect the exit status of an ended process."""
         if self._popen is not None:
             self._popen.wait()
 
     def log_tail(self, lines: int = 25) -> str:
-        """The end of its log."""
+        """Return the end of its log."""
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])

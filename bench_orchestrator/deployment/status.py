@@ -1,4 +1,4 @@
-"""How far a deployment is: what the webserver says of its locations, and the supervisor of its servers."""
+"""The status of a deployment: of its locations from the webserver, of its servers from the supervisor."""
 
 import json
 import urllib.request
@@ -12,10 +12,10 @@ from bench_orchestrator.deployment.processes import SupervisedProcess
 
 
 class LocationState(StrEnum):
-    """How far a code location is."""
+    """The state of a code location."""
 
     WAITING = "waiting"
-    """Its server is not started yet: others load first."""
+    """Its server has not started yet: others load first."""
     LOADING = "loading"
     LOADED = "loaded"
     ERROR = "error"
@@ -28,15 +28,15 @@ class LocationStatus:
     name: str
     state: LocationState
     message: str = ""
-    """What is wrong, where the state is `error`."""
+    """What is wrong, if the state is `error`."""
     load_s: float | None = None
-    """Seconds from the start of its server until it answered, its definitions loaded."""
+    """Seconds from the start of its server until it answered with its definitions loaded."""
     restarts: int = 0
 
 
 @dataclass(frozen=True)
 class DeploymentStatus:
-    """How far the whole deployment is."""
+    """The status of the whole deployment."""
 
     locations: tuple[LocationStatus, ...]
     webserver_up: bool
@@ -44,12 +44,12 @@ class DeploymentStatus:
 
     @property
     def settled(self) -> bool:
-        """Whether there is nothing to wait for: each location is loaded or in error, and all else is up."""
+        """Whether every location is loaded or in error, and everything else is up."""
         return not self.missing
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The names of what is not there yet."""
+        """The names of the parts that are not up yet."""
         done = (LocationState.LOADED, LocationState.ERROR)
         names = [location.name for location in self.locations if location.state not in done]
         names += ["webserver"] * (not self.webserver_up) + ["daemon"] * (not self.daemon_up)
@@ -57,7 +57,7 @@ class DeploymentStatus:
 
 
 def location_status(name: str, server: SupervisedProcess, entry: Mapping[str, Any] | None) -> LocationStatus:
-    """Combine what the supervisor knows of the server with the webserver's entry, if it has one."""
+    """Combine the supervisor's view of the server with the webserver's entry, if there is one."""
     message = ""
     content = entry["locationOrLoadError"] if entry else None
     if server.is_hopeless:
@@ -67,7 +67,7 @@ def location_status(name: str, server: SupervisedProcess, entry: Mapping[str, An
     elif not server.is_up or content is None or content.get("className") == "DagsterUserCodeUnreachableError":
         state = LocationState.LOADING
     elif content["__typename"] == "PythonError":
-        # The first error says that the code could not be loaded, the last cause says why.
+        # The first message says that the code could not be loaded, the last cause says why.
         reason = [content, *content["causes"]][-1]["message"].strip()
         state, message = LocationState.ERROR, f"{reason} (log: {server.log_path})"
     else:
@@ -76,7 +76,7 @@ def location_status(name: str, server: SupervisedProcess, entry: Mapping[str, An
 
 
 def workspace_entries(url: str) -> dict[str, Mapping[str, Any]]:
-    """The webserver's entry for each location; none while it does not answer."""
+    """Return the webserver's entry for each location; empty while it does not answer."""
     query = """{ workspaceOrError { ... on Workspace { locationEntries {
         name locationOrLoadError { __typename ... on PythonError { message className causes { message } } }
     } } } }"""
@@ -86,9 +86,9 @@ def workspace_entries(url: str) -> dict[str, Mapping[str, Any]]:
 
 
 def daemon_beats(url: str, since: float) -> bool:
-    """Whether every daemon that the instance needs has sent a heartbeat after `since` (epoch seconds).
+    """Return whether every required daemon has sent a heartbeat after `since` (epoch seconds).
 
-    Dagster calls a daemon healthy for half an hour after its last heartbeat, that of an earlier process too.
+    Dagster considers a daemon healthy for half an hour after its last heartbeat, even one of an earlier process.
     """
     query = "{ instance { daemonHealth { allDaemonStatuses { required lastHeartbeatTime } } } }"
     answer = _graphql(url, query)
@@ -100,13 +100,13 @@ def daemon_beats(url: str, since: float) -> bool:
 
 
 def _graphql(url: str, query: str) -> Any:
-    """The data that the webserver answers; None while it does not answer."""
+    """Return the data of the webserver's answer; None while it does not answer."""
     request = urllib.request.Request(
         f"{url}/graphql",
         data=json.dumps({"query": query}).encode(),
         headers={"Content-Type": "application/json"},
     )
-    # No proxy, whatever the environment says: this is a local address.
+    # Ignore proxy settings: this is a local address.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with suppress(OSError), opener.open(request, timeout=3) as response:
         return json.load(response).get("data")

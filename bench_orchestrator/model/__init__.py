@@ -1,1 +1,1 @@
-"""The nouns as plain data; imports nothing else of the project."""
+"""The nouns as plain data; imports nothing else from the project."""

@@ -1,8 +1,8 @@
-"""What the bench raises when it cannot go on; each message says what to do."""
+"""Errors that stop the bench; each message says what to do."""
 
 
 def one_line(text: str, longest: int = 500) -> str:
-    """A text in a single line, cut off where it is too long."""
+    """Return the text in a single line, truncated to `longest` characters."""
     return " ".join(text.split())[:longest]
 
 
@@ -11,4 +11,4 @@ class UnusableError(Exception):
 
 
 class PreflightError(Exception):
-    """A sweep cannot begin; the message lists why, and what to do."""
+    """A sweep cannot begin; the message lists the reasons and the remedies."""

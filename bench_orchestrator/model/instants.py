@@ -1,6 +1,6 @@
 """Instants and durations: integer microseconds (`_us`), so that sums of stages are exact.
 
-Seconds appear only where a person reads them.
+Seconds appear only in text for people.
 """
 
 import time
@@ -9,7 +9,7 @@ MICROSECONDS = 1_000_000
 
 
 def now_us() -> int:
-    """The wall clock in microseconds since the epoch, which is what Dagster's processes stamp events with."""
+    """Return the wall clock in microseconds since the epoch, as Dagster's processes stamp events."""
     return time.time_ns() // 1_000
 
 

@@ -1,4 +1,4 @@
-"""What became of a plan: the launches, the trials that they came of, and the sweep as a whole."""
+"""The outcome of a plan: launches, trials and the sweep as a whole."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from bench_orchestrator.model.stages import BootStage, Boundary, Stage
 
 
 class Outcome(StrEnum):
-    """How a launch ended, and with it its trial. Every planned trial has exactly one."""
+    """How a launch, and with it its trial, ended. Every planned trial has exactly one outcome."""
 
     OK = "ok"
     REJECTED = "rejected"
@@ -20,12 +20,12 @@ class Outcome(StrEnum):
     CANCELED = "canceled"
     TIMED_OUT = "timed_out"
     LOST = "lost"
-    """It is not known: planned and never launched, or launched and its events are gone."""
+    """Unknown: planned and never launched, or launched and its events are gone."""
 
 
 @dataclass(frozen=True)
 class TrialNote:
-    """What the sweep itself knows of a trial and the run's own log cannot tell."""
+    """What only the sweep knows about a trial: the run's own log does not have it."""
 
     number: int
     outcome: Outcome
@@ -33,32 +33,32 @@ class TrialNote:
     run_id: str | None = None
     requested_us: int | None = None
     created_us: int | None = None
-    """When its run was created, by a deployment that is gone once the sweep is over."""
+    """When its run was created, if its deployment is gone once the sweep is over."""
     log: RunLog | None = None
-    """Its run's log, likewise; None where the run stays in the instance of the sweep."""
+    """Its run's log, likewise; None if the run stays in the sweep's own instance."""
     usage: Mapping[str, float] = field(default_factory=dict)
-    """What the trial cost, by `usage.MEASURES`; empty where the processes are not on the sweep's machine."""
+    """The trial's resource usage, by `processes.MEASURES`; empty if the processes are on another machine."""
     pod: Pod | None = None
-    """Of its run's worker, where that is a Kubernetes job."""
+    """The run worker's pod, if the run worker is a Kubernetes job."""
 
 
 @dataclass(frozen=True)
 class Launch:
     """The start of one run, from the request to its first step, and what the run did. Any run has one.
 
-    `timeline.launches` makes it of the run's log. All times are microseconds.
+    `timeline.launches` builds it from the run's log. All times are in microseconds.
     """
 
     run_id: str | None
-    """None where no run came of it."""
+    """None if no run was created."""
     outcome: Outcome | None
-    """None while the run is not over."""
+    """None while the run is in progress."""
     reason: str = ""
-    """One line a human understands; empty when the outcome is ok."""
+    """A readable one-line explanation; empty if the outcome is ok."""
     executor: str | None = None
-    """`multiprocess`, `pods` or `in_process`, as the run's events show it."""
+    """`multiprocess`, `pods` or `in_process`, as the run's events show."""
     at_us: Mapping[Boundary, int | None] = field(default_factory=lambda: dict.fromkeys(Boundary))
-    """The raw instants as the log has them, before any mending."""
+    """The raw instants from the log, before clock correction."""
     ended_us: int | None = None
     stages_us: Mapping[Stage, int | None] = field(default_factory=lambda: dict.fromkeys(Stage))
     queue_us: int | None = None
@@ -67,31 +67,31 @@ class Launch:
     time_to_code_us: int | None = None
     warnings: tuple[str, ...] = ()
     step_process: Mapping[str, Any] = field(default_factory=dict)
-    """What the asset reported of its own process: import and build seconds, CPU, memory, throttling."""
+    """What the asset reported about its process: import and build seconds, CPU, memory, throttling."""
     work: int = 0
     """Units of work materialized."""
     materialized_us: int | None = None
     """When the last asset was materialized."""
     work_us: int | None = None
-    """From the request until then: the whole of what was asked for is there."""
+    """From the request to the last materialization."""
     steps: tuple[StepSpan, ...] = ()
     template: Mapping[str, float] = field(default_factory=dict)
-    """Of a run that was forked: `fork_ms`, and the `template_generation`, `_age_s` and `_assets` it came from."""
+    """For a forked run: `fork_ms`, and its template's `template_generation`, `template_age_s`, `template_assets`."""
     boot_us: Mapping[BootStage, int] = field(default_factory=dict)
-    """The pieces of worker boot, which they sum to; empty where it is whole."""
+    """The pieces of worker boot, which sum to it; empty if it is not split."""
     pod: Pod | None = None
 
     @property
     def processes(self) -> int:
-        """How many processes the run had: its worker, and one for each step that was given its own."""
+        """The number of the run's processes: its worker, and one for each out-of-process step."""
         return 1 + sum(step.launched_us is not None for step in self.steps)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """An entry of a sweep's plan, with the launches that came of it.
+    """An entry of a sweep's plan, with its launches.
 
-    The results hold a row for each launch, so that the key of a row is the sweep, the trial and the launch's position.
+    The results have a row for each launch, with sweep, trial and the launch's position as the key.
     """
 
     sweep_id: str
@@ -105,31 +105,30 @@ class Trial:
     block: int
     warmup: bool
     asset_key: str
-    """The first of the assets selected."""
+    """The first selected asset."""
     partition_key: str | None
     launches: tuple[Launch, ...]
-    """In the order in which they were asked for. Never empty: one that led to no run, or was never asked for, tells why
-    by its outcome."""
+    """In the order of their requests. Never empty: a launch without a run is an entry too, with its outcome."""
     deployment: str = ""
     path: LaunchPath = LaunchPath.GRAPHQL
     assets: int = 1
-    """How many were selected."""
+    """The number of selected assets."""
     usage: Mapping[str, float] = field(default_factory=dict)
-    """What its runs cost together, by `processes.MEASURES`."""
+    """The combined resource usage of its runs, by `processes.MEASURES`."""
 
     @property
     def launch(self) -> Launch:
-        """The trial's launch; of several, the first."""
+        """The trial's launch; the first if there are several."""
         return self.launches[0]
 
     @property
     def outcome(self) -> Outcome:
-        """How it ended: as its launches did, or the first that did not end well. One that is not over took too long."""
+        """The first outcome of its launches that is not ok, otherwise ok. A launch in progress counts as timed out."""
         return self._telling.outcome or Outcome.TIMED_OUT
 
     @property
     def reason(self) -> str:
-        """Why it did not end well, in one line; empty when the outcome is ok."""
+        """Why the outcome is not ok, in one line; empty if it is."""
         return self._telling.reason
 
     @property
@@ -144,7 +143,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep as the results database holds it: its plan and what became of it, in trial order."""
+    """A sweep as the results database stores it: its plan and its trials, in order."""
 
     plan: SweepPlan
     status: str

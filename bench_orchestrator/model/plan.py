@@ -1,4 +1,4 @@
-"""What a sweep is going to do: scenarios, their variants, and the plan of every trial."""
+"""A sweep's plan: scenarios, their variants, and every trial."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,26 +7,26 @@ from typing import Any
 
 
 def again(baseline: str) -> str:
-    """The name of the variant that launches a baseline a second time: the A/A arm, whose difference is the noise."""
+    """Return the variant name of a baseline's second copy: the A/A arm, whose difference is the noise."""
     return f"{baseline}, again"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A value that was expected before it was measured, with its interval."""
+    """An expected value, computed before the measurement, with its interval."""
 
     value: float
     low: float | None
     high: float | None
     basis: str
-    """What it was predicted from, in words."""
+    """The source of the prediction, as text."""
 
 
 class LaunchPath(StrEnum):
-    """How a trial's run comes to be launched."""
+    """How a trial's run is launched."""
 
     GRAPHQL = "graphql"
-    """As by the button in the UI."""
+    """Like the button in the UI."""
     SCHEDULE = "schedule"
     SENSOR = "sensor"
     BACKFILL = "backfill"
@@ -34,50 +34,50 @@ class LaunchPath(StrEnum):
 
 
 class ServerState(StrEnum):
-    """What is done to the code server of a trial's location before the trial."""
+    """What happens to the code server of a trial's location before the trial."""
 
     AS_IT_IS = "as it is"
     REPLACED = "replaced"
-    """It is ended, and another is up and loaded again when the launch is requested."""
+    """Replaced: another server is up and loaded when the launch is requested."""
     FROM_ZERO = "from zero"
-    """It is down, and the request counts from when another is asked to come up."""
+    """Down: the request counts from the start of a new server."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One side of a comparison: what each of its trials asks for, and of what deployment."""
+    """One side of a comparison: what each of its trials launches, and in what deployment."""
 
     name: str
     locations: tuple[str, ...]
     """Each trial launches in one of them, chosen at random."""
     assets: int = 1
-    """How many assets a trial selects."""
+    """The number of assets that a trial selects."""
     stride: int = 1
-    """From one selected asset to the next: 1 for neighbours; beyond that, the first asset is the location's first."""
+    """The distance between selected assets: 1 for neighbours; otherwise the location's first asset is the first."""
     partitions: int = 1
-    """How many of the latest partitions a trial launches as one range, where there are partitions."""
+    """The number of latest partitions that a trial launches as one range, if there are partitions."""
     work: int | None = None
-    """Units of work that a trial has to materialize, so that sides can be held to the same; None: not checked."""
+    """Units of work that a trial has to materialize, so that all sides do the same; None: not checked."""
     path: LaunchPath = LaunchPath.GRAPHQL
     instance: Mapping[str, Any] = field(default_factory=dict)
-    """Entries of dagster.yaml that this side needs: it then runs in a deployment of its own."""
+    """Entries of dagster.yaml that this side needs, for which it gets a separate deployment."""
     cpus: float | None = None
-    """CPUs that its code servers, with their runs, may use: a deployment of its own again, or locations that are served
-    so (`sites.served_name`), as on Kubernetes. None: all."""
+    """CPU limit shared by its code servers and their runs; None: no limit. Needs a separate deployment or, on
+    Kubernetes, locations that are served with this limit (`deployments.served_name`)."""
     warm: bool | None = None
-    """Whether its code servers are the warm ones, likewise. None: whatever serves its locations."""
+    """Whether its code servers are warm; needs the same. None: whichever server its locations have."""
     server: ServerState = ServerState.AS_IT_IS
     against: str = ""
-    """The variant that it is compared with, which is a baseline and names itself; empty: the experiment's first."""
+    """The variant that it is compared with; a baseline names itself. Empty: the experiment's first."""
     in_turn: bool = False
-    """Launched once in each of its locations, in their order, after all blocks; not compared."""
+    """Whether to launch it only once in each of its locations, in order, after all blocks; it is not compared."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A named question: which code locations are launched, and how often by default.
+    """A named question: which code locations to launch, and how often by default.
 
-    An experiment has variants in place of locations, the first of which is its baseline.
+    Experiments have variants instead of locations; the first variant is the baseline.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Scenario:
     quick_variants: tuple[Variant, ...] = ()
     """The same experiment at a size for laptops and tests."""
     holds_equal: str = ""
-    """What the sides of an experiment have in common, in words."""
+    """What the sides of an experiment have in common, as text."""
 
 
 @dataclass(frozen=True)
@@ -101,16 +101,16 @@ class Location:
     job: str
     asset_count: int
     partition_count: int
-    """Partitions of the chosen assets; 0 where they have none."""
+    """Partitions of the selected assets; 0 if they are not partitioned."""
     deployment: str = ""
-    """The deployment that serves it, by its name in the plan; empty: the one that the sweep itself runs in."""
+    """The plan's name for the deployment that serves it; empty: the deployment of the sweep itself."""
     load_s: float | None = None
-    """How long its code server took to start until it answered, where that is known."""
+    """Seconds from the start of its code server until it answered, if known."""
 
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """One launch of the plan: exactly one run, if all goes well."""
+    """One launch of the plan: exactly one run, unless something fails."""
 
     number: int
     """1 for the first launch of the sweep; unique in it."""
@@ -120,13 +120,13 @@ class PlannedTrial:
     variant: str
     warmup: bool
     asset_keys: tuple[str, ...]
-    """As Dagster prints them to users: parts joined with `/`."""
+    """As Dagster displays them: parts joined with `/`."""
     partition_key: str | None = None
     """The partition, or the first of a range."""
     last_partition_key: str | None = None
-    """The last of a range; None where it is one partition."""
+    """The last of a range; None for a single partition."""
     work: int | None = None
-    """Units of work that it has to materialize; None where nobody counts."""
+    """Units of work that it has to materialize; None: not checked."""
     deployment: str = ""
     path: LaunchPath = LaunchPath.GRAPHQL
     server: ServerState = ServerState.AS_IT_IS
@@ -134,7 +134,7 @@ class PlannedTrial:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """Everything a sweep is going to do, recorded before its first launch."""
+    """Everything that a sweep is going to do, recorded before its first launch."""
 
     sweep_id: str
     scenario: str
@@ -143,23 +143,23 @@ class SweepPlan:
     locations: tuple[Location, ...]
     trials: tuple[PlannedTrial, ...]
     settings: Mapping[str, Any]
-    """The knobs that shaped it: repeats, warmups, timeout_s, pause_s, jitter_s, and what else its job was given."""
+    """The parameters of its job: repeats, warmups, timeout_s, pause_s, jitter_s, and others."""
     environment: Mapping[str, Any]
-    """What the numbers depend on: versions, CPU, launcher, coordinator, storage, limits."""
+    """What the results depend on: versions, CPU, launcher, coordinator, storage, limits."""
     variants: tuple[Variant, ...] = ()
     """An experiment's sides, its baseline first, each baseline followed by its A/A arm; empty for other sweeps."""
     environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Of each deployment of the plan's own, by its name: the environment, and its dagster.yaml."""
+    """For each separate deployment of the plan, by name: the environment, and its dagster.yaml."""
     predictions_s: Mapping[str, Prediction] = field(default_factory=dict)
-    """What each variant's lag was expected to be, before its first launch, from an earlier fit."""
+    """The expected lag of each variant, computed before its first launch from an earlier fit."""
     resumes: str | None = None
-    """The run id of the interrupted sweep that this one continues: the same plan, and its notes count."""
+    """The run id of the interrupted sweep that this one continues, with the same plan and its notes."""
 
     @property
     def places(self) -> dict[tuple[str, str], Location]:
-        """The locations by their deployment and their name."""
+        """The locations by deployment and name."""
         return {(location.deployment, location.name): location for location in self.locations}
 
     def environment_of(self, deployment: str) -> Mapping[str, Any]:
-        """The environment of one of its deployments, or of the one that the sweep itself runs in."""
+        """Return the environment of one of its deployments, or of the deployment of the sweep itself."""
         return self.environments.get(deployment, self.environment)

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Boundary(StrEnum):
-    """The instants that bound the stages of a launch, in the order in which they happen."""
+    """The instants that bound the stages of a launch, in chronological order."""
 
     REQUESTED = "requested"
     CREATED = "created"
@@ -24,22 +24,22 @@ class _Part(StrEnum):
 
     @property
     def label(self) -> str:
-        """The name a person reads: `worker load`."""
+        """The displayed name: `worker load`."""
         return self.value.replace("_", " ")
 
     @property
     def row_label(self) -> str:
-        """The same at the head of a row, where pieces of a stage stand below it."""
+        """The label of a table row; pieces of a stage are marked."""
         return self.label
 
     @property
     def process(self) -> str:
-        """Where its time is spent."""
+        """The process in which its time is spent."""
         return _PROCESS[self]
 
 
 class Stage(_Part):
-    """The contiguous pieces between the request and the first line of user code, in order."""
+    """The contiguous stages between the request and the first line of user code, in order."""
 
     SUBMIT = "submit"
     PLAN_EVENTS = "plan_events"
@@ -53,12 +53,12 @@ class Stage(_Part):
 
     @property
     def start(self) -> Boundary:
-        """The instant this stage begins."""
+        """The instant at which this stage begins."""
         return _BOUNDARIES[_STAGES.index(self)]
 
     @property
     def end(self) -> Boundary:
-        """The instant this stage ends: the next one's start."""
+        """The instant at which this stage ends: the next one's start."""
         return _BOUNDARIES[_STAGES.index(self) + 1]
 
 
@@ -74,7 +74,7 @@ INIT_STAGES = (Stage.EXECUTOR_START, Stage.STEP_BOOT, Stage.STEP_LOAD, Stage.STE
 
 
 class BootStage(_Part):
-    """The pieces of worker boot where the run worker is a pod: in order, all but the last Kubernetes' own."""
+    """The pieces of worker boot if the run worker is a pod, in order. All but the last are Kubernetes' own."""
 
     CREATE_JOB = "create_job"
     SCHEDULE_POD = "schedule_pod"
@@ -84,12 +84,12 @@ class BootStage(_Part):
 
     @property
     def row_label(self) -> str:
-        """Marked as a piece of the stage above it."""
+        """The label, marked as a piece of the stage above."""
         return f"\N{MIDDLE DOT} {self.label}"
 
 
 KUBERNETES_STAGES = tuple(stage for stage in BootStage if stage is not BootStage.START_PYTHON)
-"""Kubernetes' own part of a launch: until the container of the run's pod is started."""
+"""Kubernetes' part of a launch: until the container of the run's pod has started."""
 
 _PROCESS: Mapping[_Part, str] = {
     Stage.SUBMIT: "webserver and code server",
@@ -113,4 +113,4 @@ Piece = Stage | BootStage
 PIECES: tuple[Piece, ...] = tuple(
     piece for stage in Stage for piece in (stage, *(BootStage if stage is Stage.WORKER_BOOT else ()))
 )
-"""Everything that a launch can be split into, in order: the pieces of worker boot follow it."""
+"""Every part of a launch, in order; the pieces of worker boot follow it."""

@@ -1,10 +1,10 @@
-"""The names by which the bench finds its runs and events in a Dagster instance."""
+"""The tags and asset keys that identify the bench's runs and events in a Dagster instance."""
 
 from enum import StrEnum
 
 
 class Tag(StrEnum):
-    """The run tags by which the bench knows its runs; they are also how a person filters the runs page."""
+    """The run tags that identify the bench's runs, also for filters on the runs page."""
 
     KIND = "bench/kind"
     """`sweep`, `trial` or `harvest`."""
@@ -17,10 +17,10 @@ class Tag(StrEnum):
     HARVEST_OF = "bench/harvest_of"
     """The run id of the sweep that a harvest run reads."""
     HARVEST_AS_OF = "bench/harvest_as_of_us"
-    """When that sweep's run had last changed."""
+    """When that sweep's run last changed."""
 
 
 SWEEPS_ASSET = "sweeps"
-"""The asset a sweep records itself under: its plan as a materialization, its trials as observations."""
+"""The asset under which a sweep records its plan, as a materialization, and its trials, as observations."""
 
 MEASUREMENTS_ASSET = "launch_measurements"

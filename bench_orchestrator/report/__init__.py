@@ -1,7 +1,7 @@
-"""A sweep -> what a person reads of it: the report's files, the terminal's table, the numbers as JSON.
+"""Reports: files, the terminal's table, and the same numbers as JSON.
 
-The first screen answers the scenario's question; everything below it is the evidence, failures included.
-Nothing depends on when a report was written: the same sweep and advice give the same bytes.
+A report begins with the answer to the scenario's question, followed by the evidence, including failures. It contains
+no time of writing: the same sweep and advice give the same bytes.
 """
 
 from bench_orchestrator.report.files import ReportFiles, write_claims, write_remedies, write_report, write_sweep

@@ -1,4 +1,4 @@
-"""The files of a report, each written whole or not at all, so that a reader never meets half of one."""
+"""The files of a report. Each is written atomically, so readers never see a partial file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,22 +21,22 @@ from bench_orchestrator.results.store import Store
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """Where a report was written."""
+    """The paths of a report's files."""
 
     markdown: Path
     html: Path
-    """One page that needs no other file."""
+    """A self-contained page."""
     csv: Path
     parquet: Path
     charts: Mapping[str, ChartFiles]
-    """Of each chart that the sweep has data for, by its name."""
+    """The chart files, by chart name, for each chart that the sweep has data for."""
 
 
 def write_report(sweep: Sweep, directory: Path, advice: Sequence[str] = ()) -> ReportFiles:
-    """Write a sweep's report into the directory, made if need be; files of the same name are replaced.
+    """Write a sweep's report into the directory, which is created if missing; existing files are replaced.
 
     Args:
-        advice: what to do first, in Markdown, where that is known.
+        advice: the recommended first steps, in Markdown; may be empty.
 
     Raises:
         OSError: a file cannot be written.
@@ -64,10 +64,10 @@ def write_report(sweep: Sweep, directory: Path, advice: Sequence[str] = ()) -> R
 
 
 def write_sweep(sweep: Sweep, store: Store, directory: Path | None = None) -> ReportFiles:
-    """Write a sweep's report, with what to do first by all that is in the results database.
+    """Write a sweep's report, with recommendations based on the whole results database.
 
     Args:
-        directory: for the files; by default the sweep's own, beside the database.
+        directory: for the files; by default the sweep's own directory next to the database.
 
     Raises:
         OSError: a file cannot be written.
@@ -79,7 +79,7 @@ def write_sweep(sweep: Sweep, store: Store, directory: Path | None = None) -> Re
 
 
 def write_remedies(evidence: Evidence, advice: Advice, directory: Path, picture: str) -> Path:
-    """Write what all sweeps together come to as `remedies.md`, which shows a picture by its path from there.
+    """Write the remedies from all sweeps to `remedies.md`; the picture's path is relative to it.
 
     Raises:
         OSError: the file cannot be written.
@@ -88,7 +88,7 @@ def write_remedies(evidence: Evidence, advice: Advice, directory: Path, picture:
 
 
 def write_claims(judged: Sequence[JudgedClaim], directory: Path) -> Path:
-    """Write what became of the study's claims as `study_claims.md`.
+    """Write the judgements on the study's claims to `study_claims.md`.
 
     Raises:
         OSError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""A report's text. Markdown is the source; the HTML page is made from it."""
+"""A report's text, from `templates/report.md.j2`. The HTML page is generated from this Markdown."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,21 +6,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bench_orchestrator.analysis import wording
-from bench_orchestrator.analysis.evaluation import Evaluation, evaluate, is_experiment
+from bench_orchestrator.analysis.evaluation import evaluate, is_experiment
 from bench_orchestrator.analysis.summary import Row, lag_fits, shared_environment, sweep_rows
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Outcome, Sweep, Trial
+from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.stages import PIECES, Stage
 from bench_orchestrator.report import experiment
-from bench_orchestrator.report.text import escape, table
+from bench_orchestrator.report.rendering import render
+from bench_orchestrator.report.text import escape
 from bench_orchestrator.scenarios.registry import SCENARIOS
 from bench_orchestrator.statistics import Fit
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart's image beside the report."""
+    """A chart's image in the report's directory."""
 
     file_name: str
     title: str
@@ -28,68 +29,54 @@ class Picture:
 
 
 def render_markdown(sweep: Sweep, pictures: Sequence[Picture], advice: Sequence[str] = ()) -> str:
-    """The whole report, its pictures referred to by file name.
+    """Render the whole report; pictures are referenced by file name.
 
     Args:
-        advice: what to do first, and what it gains, in Markdown; nothing where that is not known.
+        advice: the recommended first steps and their gains, in Markdown; may be empty.
     """
+    plan = sweep.plan
     rows = sweep_rows(sweep, in_turn=False)
-    evaluation = evaluate(sweep) if is_experiment(sweep) else None
-    sections = [
-        *_answer(sweep, rows, evaluation, advice),
-        *(f"![{picture.title}]({picture.file_name})\n\n*{picture.caption}*" for picture in pictures),
-        *(experiment.render_evidence(evaluation) if evaluation else ()),
-        *_stages(rows),
-        *_failures(sweep),
-        *_warnings(sweep.trials),
-        *_environment(sweep.plan),
-        *_method(sweep),
-    ]
-    return "\n\n".join(sections) + "\n"
-
-
-def _answer(sweep: Sweep, rows: Sequence[Row], evaluation: Evaluation | None, advice: Sequence[str]) -> Iterator[str]:
-    """The first screen: the answer, what to do first, the other findings, and all of it in numbers."""
-    scenario = SCENARIOS.get(sweep.plan.scenario)
-    yield f"# {escape(scenario.question if scenario else sweep.plan.scenario)}"
+    measured = [row for row in rows if row.n]
     fits = lag_fits(sweep.trials)
-    yield f"**{evaluation.answer if evaluation else wording.dominance_in_seconds(rows)}.**"
-    if advice:
-        yield "What to do first:"
-        yield "\n".join(f"- {line}" for line in advice)
-    if evaluation:
-        yield from evaluation.caveats
-    elif sweep.status != "complete":
-        yield f"**The sweep did not run to its end ({escape(sweep.status)}).** What it measured is below."
-    yield "\n".join(f"- {sentence}." for sentence in (evaluation.sentences if evaluation else _details(rows, fits)))
-    if evaluation:
-        yield experiment.render_sides(evaluation)
-        yield experiment.explain_sides(evaluation)
-    else:
-        yield from _locations(rows, fits)
+    evaluation = evaluate(sweep) if is_experiment(sweep) else None
+    scenario = SCENARIOS.get(plan.scenario)
+    in_turn = {variant.name for variant in plan.variants if variant.in_turn}
+    environment = shared_environment(plan)
+    return render(
+        "report.md.j2",
+        question=scenario.question if scenario else plan.scenario,
+        answer=evaluation.answer if evaluation else wording.dominance_in_seconds(rows),
+        advice=advice,
+        caveats=evaluation.caveats if evaluation else list(_caveats(sweep)),
+        sentences=evaluation.sentences if evaluation else list(_details(rows, fits)),
+        evaluation=evaluation,
+        **(experiment.tables(evaluation) if evaluation else {}),
+        rows=rows,
+        fits=fits,
+        pictures=pictures,
+        measured=measured,
+        kubernetes=wording.kubernetes(rows),
+        stage_heads=["stage", "runs in", *(escape(row.label) for row in measured)],
+        stage_rows=list(_stages(measured)),
+        failed=[trial for trial in sweep.trials if trial.outcome is not Outcome.OK],
+        doubts=[(trial, warning) for trial in sweep.trials for launch in trial.launches for warning in launch.warnings],
+        environment=environment,
+        own_environments=[
+            (deployment, key, own[key])
+            for deployment, own in plan.environments.items()
+            for key in sorted(own.keys() - environment.keys())
+        ],
+        plan=plan,
+        began=datetime.fromtimestamp(plan.created_us / MICROSECONDS, UTC),
+        blocks=len({trial.block for trial in plan.trials if trial.variant not in in_turn}),
+        in_turn=in_turn,
+        command=_command(plan),
+    )
 
 
-def _locations(rows: Sequence[Row], fits: Mapping[str, Fit]) -> Iterator[str]:
-    yield table(
-        ["location", "size", "n", "queue, s", "init, s", "lag, s", "interval covers", "not ok"],
-        (
-            [
-                escape(row.label),
-                row.size,
-                str(row.n),
-                *(wording.describe_estimate(e, unit="") for e in (row.queue_s, row.init_s, row.lag_s)),
-                "none" if row.coverage is None else f"{100 * row.coverage:.0f} %",
-                wording.describe_outcomes(row.failures) or "none",
-            ]
-            for row in rows
-        ),
-    )
-    slope = "".join(f" The slope's covers {100 * fit.slope.coverage:.0f} %." for fit in fits.values())
-    yield (
-        "Medians, each with the interval that holds the true median as often as the column says: fewer than six "
-        f"launches cannot give 95 %, five give 94 %.{slope} Medians do not add up: those of queue and init do "
-        "not sum to that of the lag."
-    )
+def _caveats(sweep: Sweep) -> Iterator[str]:
+    if sweep.status != "complete":
+        yield f"**The sweep did not finish ({escape(sweep.status)}).** Its measurements are below."
 
 
 def _details(rows: Sequence[Row], fits: Mapping[str, Fit]) -> Iterator[str]:
@@ -102,106 +89,20 @@ def _details(rows: Sequence[Row], fits: Mapping[str, Fit]) -> Iterator[str]:
     yield wording.tally(rows)
 
 
-def _stages(rows: Sequence[Row]) -> Iterator[str]:
-    measured = [row for row in rows if row.n]
-    if not measured:
-        return
-    yield "## Where the seconds go"
-    yield "The median of each stage, in seconds, with its interval, in the order in which the stages happen."
-    if kubernetes := wording.kubernetes(rows):
-        yield f"{kubernetes}."
-    yield table(
-        ["stage", "runs in", *(escape(row.label) for row in measured)],
-        (
-            [
+def _stages(measured: Sequence[Row]) -> Iterator[list[str]]:
+    """Yield the rows of the table of stages; pieces of worker boot only if they are known."""
+    for piece in PIECES:
+        estimates = [row.piece_s(piece) for row in measured]
+        if any(estimates) or isinstance(piece, Stage):
+            yield [
                 piece.row_label,
                 piece.process,
                 *(wording.describe_estimate(estimate, unit="") for estimate in estimates),
             ]
-            for piece in PIECES
-            if any(estimates := [row.piece_s(piece) for row in measured]) or isinstance(piece, Stage)
-        ),
-    )
-
-
-def _failures(sweep: Sweep) -> Iterator[str]:
-    failed = [trial for trial in sweep.trials if trial.outcome is not Outcome.OK]
-    yield "## Trials without a measurement"
-    if not failed:
-        yield "None."
-        return
-    yield table(
-        ["trial", "launched", "outcome", "reason", "run"],
-        (
-            [
-                f"{trial.number}{' (warm-up)' if trial.warmup else ''}",
-                escape(f"{trial.variant}: {trial.location}" if sweep.plan.variants else trial.location),
-                wording.describe_outcome(trial.outcome),
-                escape(trial.reason),
-                escape(trial.launch.run_id or "none"),
-            ]
-            for trial in failed
-        ),
-    )
-
-
-def _warnings(trials: Sequence[Trial]) -> Iterator[str]:
-    doubts = [
-        f"- trial {trial.number} ({escape(trial.location)}): {escape(warning)}"
-        for trial in trials
-        for launch in trial.launches
-        for warning in launch.warnings
-    ]
-    if doubts:
-        yield "## Warnings"
-        yield "Measurements that count, and that are in doubt:"
-        yield "\n".join(doubts)
-
-
-def _environment(plan: SweepPlan) -> Iterator[str]:
-    shared = shared_environment(plan)
-    if not shared:
-        return
-    yield "## Environment"
-    yield table(["", ""], ([escape(key.replace("_", " ")), escape(str(shared[key]))] for key in sorted(shared)))
-    own = [
-        [escape(deployment), escape(key.replace("_", " ")), escape(str(environment[key]))]
-        for deployment, environment in plan.environments.items()
-        for key in sorted(environment.keys() - shared.keys())
-    ]
-    if own:
-        yield "Of the sweep's own deployments, each named for its first variant:"
-        yield table(["deployment", "", ""], own)
-
-
-def _method(sweep: Sweep) -> Iterator[str]:
-    plan = sweep.plan
-    started = datetime.fromtimestamp(plan.created_us / MICROSECONDS, UTC)
-    warmups = sum(trial.warmup for trial in plan.trials)
-    in_turn = {variant.name for variant in plan.variants if variant.in_turn}
-    blocks = len({trial.block for trial in plan.trials if trial.variant not in in_turn})
-    kind = "side" if plan.variants else "location"
-    yield "## How it was measured"
-    yield (
-        f"Sweep `{plan.sweep_id}` of the scenario `{plan.scenario}`, begun {started:%Y-%m-%d %H:%M} UTC. "
-        f"{len(plan.trials)} trials in {blocks} blocks; each block launches every {kind} once, in an order "
-        f"shuffled with seed {plan.seed}. {warmups} of the trials are warm-ups, recorded and left out of the "
-        "statistics. One launch at a time; each is exactly one run."
-        f"{' What is launched in turn comes after the blocks.' if in_turn else ''}"
-    )
-    if plan.settings:
-        yield (
-            "Settings: "
-            + ", ".join(f"{escape(key)} = {escape(str(value))}" for key, value in sorted(plan.settings.items()))
-            + "."
-        )
-    yield "To repeat it:"
-    yield f"```\n{_command(plan)}\n```"
-    yield "Every launch, with every instant and stage, is in `launches.csv` and `launches.parquet`."
 
 
 def _command(plan: SweepPlan) -> str:
-    """The command that plans the same sweep; what equals the scenario's default is left out."""
+    """Return the command that plans the same sweep; options equal to the scenario's defaults are left out."""
     scenario = SCENARIOS.get(plan.scenario)
     words = ["bench", "run", plan.scenario]
     names = tuple(location.name for location in plan.locations)

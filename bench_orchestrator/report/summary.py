@@ -1,4 +1,4 @@
-"""A sweep in brief: the table for the terminal, and the same numbers for a program."""
+"""A summary of a sweep: the table for the terminal, and the same numbers for JSON."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from bench_orchestrator.statistics import Estimate
 
 
 def render_table(sweep: Sweep) -> Table:
-    """Medians with their intervals by location or by side, the findings, and below it what went wrong and why."""
+    """Return a table of medians with intervals by location or side, with findings and failures as its caption."""
     evaluation = evaluate(sweep) if is_experiment(sweep) else None
     rows = sweep_rows(sweep)
     table = Table(
@@ -74,7 +74,7 @@ def _fill_rows(table: Table, rows: Sequence[Row]) -> None:
 
 
 def summarize(sweep: Sweep) -> dict[str, Any]:
-    """The sweep's numbers as plain data for JSON: durations in seconds, slopes in ms per asset."""
+    """Return the sweep's numbers as plain data for JSON: durations in seconds, slopes in ms per asset."""
     rows = sweep_rows(sweep)
     evaluation = evaluate(sweep) if is_experiment(sweep) else None
     return {
@@ -157,7 +157,7 @@ def _say_sides(evaluation: Evaluation) -> Iterator[str]:
 
 def _say_rows(sweep: Sweep, rows: Sequence[Row]) -> Iterator[str]:
     fits = lag_fits(sweep.trials)
-    yield "Medians with the interval that covers the true median as often as stated."
+    yield "Medians with confidence intervals; 'covers' is their actual coverage."
     if fits:
         yield f"{wording.growth(fits)}."
     yield f"{wording.dominance(rows)}."
@@ -167,7 +167,7 @@ def _say_rows(sweep: Sweep, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _failures(sweep: Sweep) -> Iterator[str]:
-    """The trials that gave no measurement, equal ones together."""
+    """Yield the trials without a measurement, grouped by location, outcome and reason."""
     failed = Counter(
         (
             trial.variant if sweep.plan.variants else trial.location,

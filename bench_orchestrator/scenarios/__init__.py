@@ -1,1 +1,1 @@
-"""What can be asked: the named scenarios and experiments."""
+"""The named scenarios and experiments."""

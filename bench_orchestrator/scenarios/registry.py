@@ -1,13 +1,13 @@
-"""The named scenarios: questions about code locations as they are, and the experiments.
+"""The named scenarios: those without variants, and the experiments.
 
-To add one of the former, add an entry here: its job and its command follow from it.
+To add a scenario without variants, add an entry here; its job and its command are derived from it.
 """
 
 from bench_orchestrator.model.plan import Scenario
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 
 MONITOR = "monitor"
-"""The scenario of the schedule that watches from then on."""
+"""The scenario of the monitoring schedule."""
 
 GATE = "gate"
 """The scenario that `bench gate` judges."""
@@ -35,12 +35,12 @@ SCENARIOS: dict[str, Scenario] = {
         ),
         Scenario(
             "all-locations",
-            "The seven locations of the study, measured on this deployment.",
+            "How long do launches take in the study's seven locations on this deployment?",
             STUDY_LOCATIONS,
         ),
         Scenario(
             MONITOR,
-            "Is launching as fast as it was? One launch in each location, for the schedule of that name.",
+            "Are launches still as fast as before? One launch in each location, for the schedule of the same name.",
             ("a10", "a250", "a2k"),
             repeats=1,
             warmups=0,
@@ -57,10 +57,10 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 def sweep_job_name(scenario: str) -> str:
-    """The Dagster job that carries out a scenario."""
+    """Return the name of the Dagster job that runs a scenario."""
     return f"sweep_{scenario.replace('-', '_')}"
 
 
 def sweep_op_name(scenario: str) -> str:
-    """The one op of that job, under which its configuration stands."""
+    """Return the name of that job's only op, the key of its run config."""
     return f"launch_{scenario.replace('-', '_')}"

@@ -1,1 +1,1 @@
-"""Where runs are read: Dagster's storage, Kubernetes, the operating system."""
+"""Data sources: Dagster's storage, Kubernetes, the operating system."""

@@ -1,7 +1,7 @@
-"""The only module that asks Kubernetes: about the pod of a run's worker, and for a code server to end or to start.
+"""The Kubernetes API client: reads the pod of a run's worker, and stops and starts code servers.
 
-A run's pod is read when its trial is over, by the sweep, which notes it down: Kubernetes forgets events within the
-hour, and pods with their job. Rights that are missing cost the answer, not the trial.
+The sweep reads a run's pod when its trial ends and records it, because Kubernetes deletes events within the hour, and
+pods with their job. Missing permissions lose the answer, not the trial.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,13 +21,13 @@ _one_line = partial(one_line, longest=400)
 _POLL_S = 0.2
 _READING = "get and list pods, jobs and events in namespace "
 _ENDING_S = 90.0
-"""How long a pod may take to be gone: three times what Kubernetes gives it by default."""
+"""Seconds that a pod may take to disappear: three times the default grace period."""
 _DELETED = "its pod was deleted"
 _CANNOT_BE_PULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 
 
 def read_pod(namespace: str, job: str) -> Pod:
-    """What is known of a job's latest pod, and of the job where it has none. Never raises."""
+    """Return what is known about a job's latest pod, or about the job if it has none. Never raises."""
     try:
         with _errors(_READING + namespace):
             core, batch, _ = _connect()
@@ -46,22 +46,22 @@ def read_pod(namespace: str, job: str) -> Pod:
 
 
 class KubernetesError(UnusableError):
-    """Kubernetes does not do what it is asked, or does not answer."""
+    """Kubernetes rejects a request or does not answer."""
 
 
 @dataclass(frozen=True)
 class KubernetesServers:
-    """The code servers of a deployment on Kubernetes, each a Deployment that is called as its service is."""
+    """The code servers of a deployment on Kubernetes; each is a Deployment with the name of its service."""
 
     namespace: str
     service_of: Callable[[str], str]
-    """Where a location's code server is, by the location's name."""
+    """Returns the host of a location's code server, given the location's name."""
 
     def stop_server(self, location: str) -> None:
-        """Scale it to zero, and wait until its pod is gone.
+        """Scale the location's code server to zero, and wait until its pod is gone.
 
         Raises:
-            KubernetesError: it cannot be, or its pod stays.
+            KubernetesError: it cannot be scaled, or its pod does not stop.
         """
         selector = self._scale(location, 0)
         with _errors(f"list pods in namespace {self.namespace}"):
@@ -78,15 +78,15 @@ class KubernetesServers:
                 raise KubernetesError(f"the pod of the code server of {location} did not stop within {_ENDING_S:g} s")
 
     def start_server(self, location: str) -> None:
-        """Scale it to one again; does not wait for it.
+        """Scale the location's code server to one, without waiting for it.
 
         Raises:
-            KubernetesError: it cannot be.
+            KubernetesError: it cannot be scaled.
         """
         self._scale(location, 1)
 
     def _scale(self, location: str, replicas: int) -> str:
-        """What its pods are selected by."""
+        """Scale the Deployment; return the label selector of its pods."""
         name = self.service_of(location).partition(".")[0]
         if not name:
             raise KubernetesError(f"the webserver does not name the service of the code server of {location}")
@@ -100,8 +100,8 @@ class KubernetesServers:
 
 @contextmanager
 def _errors(what: str) -> Iterator[None]:
-    """Whatever goes wrong as a KubernetesError; `what` is asked for."""
-    import urllib3  # deferred, as Kubernetes' client is: most deployments need neither
+    """Convert every failure into a KubernetesError; `what` describes the request."""
+    import urllib3  # deferred like the Kubernetes client: most deployments need neither
     from kubernetes.client.exceptions import ApiException
     from kubernetes.config import ConfigException
 
@@ -110,14 +110,14 @@ def _errors(what: str) -> Iterator[None]:
     except ApiException as error:
         raise KubernetesError(_refusal(error, what)) from error
     except (ConfigException, urllib3.exceptions.HTTPError, OSError) as error:
-        # Of urllib3's long story of retries, how the last one ended.
+        # Of urllib3's list of retries, only the last error.
         reason = _one_line(str(getattr(error, "reason", error)))
         raise KubernetesError(f"the Kubernetes API cannot be used: {reason}") from error
 
 
 @cache
 def _connect() -> tuple[Any, Any, Any]:
-    """Its core, batch and apps APIs, by the pod's service account or else by kubectl's configuration."""
+    """Return the core, batch and apps APIs, configured by the pod's service account or else by kubectl's config."""
     from kubernetes import client, config
 
     try:
@@ -145,7 +145,7 @@ def _describe(pod: Any, events: Sequence[Any], unknown: str) -> Pod:
 
 
 def _trouble(pod: Any, scheduled: Any, container: Any, events: Sequence[Any]) -> str:
-    if pod.status.reason:  # as where it was evicted
+    if pod.status.reason:  # for example, evicted
         return _one_line(f"its pod is {pod.status.reason}: {pod.status.message or ''}")
     if scheduled and scheduled.status == "False":
         return _one_line(f"its pod cannot be scheduled: {scheduled.message}")
@@ -167,9 +167,9 @@ def _trouble(pod: Any, scheduled: Any, container: Any, events: Sequence[Any]) ->
 
 
 def _has_made_several(core: Any, namespace: str, job: str) -> bool:
-    """Whether the job has made more than one pod, which it does only for one that was deleted.
+    """Return whether the job has created several pods, which it does only after one was deleted.
 
-    Which of them was the run's is not known: Dagster has a pod exit at once that comes too late.
+    It is unknown which of them ran the run: Dagster makes a pod that comes too late exit at once.
     """
     events, _ = _events(core, namespace, job)
     return len({event.message for event in events if event.reason == "SuccessfulCreate"}) > 1
@@ -194,7 +194,7 @@ def _without_pod(core: Any, batch: Any, namespace: str, job: str) -> Pod:
 
 
 def _events(core: Any, namespace: str, name: str) -> tuple[Sequence[Any], str]:
-    """The events about an object, oldest first, and why there are none."""
+    """Return the events of an object, oldest first, and why they cannot be read (empty if they can)."""
     from kubernetes.client.exceptions import ApiException
 
     try:

@@ -1,8 +1,8 @@
-"""What the processes of a deployment use, as far as they run on this machine: CPU, memory, throttling.
+"""Resource usage of a deployment's local processes: CPU, memory, throttling.
 
-Everything is read from outside, from the operating system, while the deployment works on what is measured. So a look
-must cost next to nothing: the servers are searched for once, and afterwards only the few processes of a trial are
-read. What cannot be known for certain is left out, never guessed.
+Everything is read from the operating system while the deployment executes the measured launches, so sampling must be
+cheap. The servers are searched for once; afterwards only a trial's few processes are read. Values that cannot be
+determined reliably are left out.
 """
 
 import time
@@ -23,45 +23,44 @@ from synthetic_locations.process import read_throttling
 MEASURES: Mapping[str, str] = MappingProxyType(
     {
         "run_cpu_s": (
-            "CPU seconds of the run worker and its step processes, from their start to their end; unknown where the "
-            "steps come from a fork server"
+            "CPU seconds of the run worker and its step processes, from their start to their end; unknown if a "
+            "forkserver starts the steps"
         ),
         "run_peak_rss_bytes": (
-            "largest sum of the resident memory, in bytes, of the run worker and its step processes in any look; "
-            "what they share counts for each of them"
+            "largest sampled sum of the resident memory, in bytes, of the run worker and its step processes; shared "
+            "memory counts for each process"
         ),
         "run_peak_pss_bytes": (
-            "largest sum of the proportional set size, in bytes, of the run worker and its step processes in any look; "
-            "what several processes share, the code server among them, is divided between them"
+            "largest sampled sum of the proportional set size, in bytes, of the run worker and its step processes; "
+            "memory shared with other processes, such as the code server, is divided between them"
         ),
         "code_server_cpu_s": (
-            "CPU seconds of the location's code server itself and of the process that it forks its runs from, if it "
-            "has one; without the runs"
+            "CPU seconds of the location's code server and of the process that it forks its runs from, if any; without "
+            "the runs"
         ),
         "webserver_cpu_s": "CPU seconds of the webserver",
         "daemon_cpu_s": "CPU seconds of the daemon",
         "code_server_bytes": (
-            "memory of the location's code server after the run, and of the process that it forks its runs from, in "
-            "bytes: their proportional set size, or their resident memory where that is unknown"
+            "memory of the location's code server, and of the process that it forks its runs from, in bytes after the "
+            "run: the proportional set size, or the resident memory if that is unknown"
         ),
-        "throttled_s": "seconds for which the CPU quota of the code server's cgroup held its processes back",
-        "wall_s": "seconds over which all of this was read, from before the request until after the run's end",
+        "throttled_s": "seconds for which the CPU quota of the code server's cgroup throttled its processes",
+        "wall_s": "seconds of the whole measurement, from before the request until after the run's end",
     }
 )
-"""What a trial's usage may consist of, each with its unit."""
+"""The possible entries of a trial's usage, with their units."""
 
 AT_REST_CPUS = 0.5
-"""What the servers of a deployment with some twenty locations may use at rest, to answer each other's questions."""
+"""Maximum CPUs that the idle servers of a deployment use; about twenty locations still poll each other."""
 
 _LOOK_S = 3.0
 _POLL_S = 0.1
 
 
 class UsageMeter:
-    """What one trial costs, read from the processes of the deployment whose instance is in `home`.
+    """Measures the usage of a trial from the processes of the deployment whose instance is in `home`.
 
-    A trial is `begin`, any number of `look`s, and `end`. Other runs in the same location at the same time count as the
-    trial's.
+    For each trial, call `begin`, any number of `look`s, and `end`. Concurrent runs in the same location are included.
     """
 
     def __init__(self, home: Path) -> None:
@@ -70,7 +69,7 @@ class UsageMeter:
         self._trial: _Trial | None = None
 
     def servers_cpu_s(self) -> float | None:
-        """The CPU seconds that the deployment's servers have used so far; None where they are not on this machine."""
+        """Return the CPU seconds used by the deployment's servers so far; None if they are not on this machine."""
         self._servers = _find_servers(self._home)
         used_s = None
         for server in self._servers.all:
@@ -79,7 +78,7 @@ class UsageMeter:
         return used_s
 
     def begin(self, location: str) -> None:
-        """Read where a trial in this location starts from, before its request."""
+        """Take the initial reading for a trial in this location, before its request."""
         if not self._servers.live_for(location):
             self._servers = _find_servers(self._home)
         self._trial = None
@@ -88,16 +87,15 @@ class UsageMeter:
                 self._trial = _Trial.begin(self._servers, location)
 
     def look(self) -> None:
-        """Read the memory of the trial's run worker and steps, now and then while they work."""
+        """Sample the memory of the trial's run worker and steps; call repeatedly during the run."""
         if self._trial is not None:
             self._trial.look()
 
     def end(self, patience_s: float = 10.0, sleep: Callable[[float], None] = time.sleep) -> dict[str, float]:
-        """What the trial used, by `MEASURES`, without what is unknown; after its run's end.
+        """Return the trial's usage by `MEASURES`, without unknown values; call after the run's end.
 
-        Empty where the location's code server is not on this machine. Waits `patience_s` seconds at most until the
-        run's processes are gone: their CPU is known only then. A code server looks after those that ended every half
-        second.
+        Empty if the location's code server is not on this machine. Waits up to `patience_s` seconds until the run's
+        processes are gone, because their CPU time is known only then. A code server reaps its children every 0.5 s.
         """
         trial, self._trial = self._trial, None
         if trial is None:
@@ -107,13 +105,13 @@ class UsageMeter:
 
 
 def settle(meters: Sequence[UsageMeter], patience_s: float, say: Callable[[str], None]) -> None:
-    """Wait until the servers of all these deployments have come to rest, as far as they are on this machine.
+    """Wait until the local servers of all these deployments are idle.
 
-    On a fresh instance the daemon writes an event for every asset that there is; launches beside that are slower.
+    On a fresh instance the daemon first writes an event for every asset, which slows down launches.
 
     Args:
-        patience_s: how long to wait at most.
-        say: gets a line if there is anything to wait for, and one if it was in vain.
+        patience_s: maximum wait in seconds.
+        say: receives a line if there is a wait, and another if the servers are still busy after it.
     """
     deadline = time.monotonic() + patience_s
     waited = False
@@ -122,14 +120,14 @@ def settle(meters: Sequence[UsageMeter], patience_s: float, say: Callable[[str],
         if busy_cpus <= AT_REST_CPUS:
             return
         if not waited:
-            say(f"Waiting until the servers have come to rest; they keep {busy_cpus:.1f} CPUs busy ...")
+            say(f"Waiting until the servers are idle; they use {busy_cpus:.1f} CPUs ...")
             waited = True
     if waited:
-        say(f"They still do, after {patience_s:g} s; launches may be slower for it.")
+        say(f"They are still busy after {patience_s:g} s; launches may be slower.")
 
 
 def _busy_cpus(meters: Sequence[UsageMeter]) -> float:
-    """How many CPUs the servers of the busiest deployment use."""
+    """Return the number of CPUs that the servers of the busiest deployment use."""
     began_at = time.monotonic()
     before_s = [meter.servers_cpu_s() for meter in meters]
     time.sleep(_LOOK_S)
@@ -138,7 +136,7 @@ def _busy_cpus(meters: Sequence[UsageMeter]) -> float:
 
 
 def server_memory(home: Path) -> dict[str, float]:
-    """The memory of each code server by its location's name, in bytes, as in `code_server_bytes`."""
+    """Return the memory of each code server by location, in bytes, as in `code_server_bytes`."""
     sizes = dict[str, float]()
     for location, servers in _find_servers(home).code.items():
         with suppress(psutil.Error):  # ended meanwhile
@@ -148,21 +146,21 @@ def server_memory(home: Path) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class _Servers:
-    """The servers of a deployment, those of which there is exactly one."""
+    """The servers of a deployment; roles with several candidate processes are left out."""
 
     code: Mapping[str, tuple[psutil.Process, ...]] = field(default_factory=dict)
-    """By the location's name: the code server and, of a warm one, the process that it forks its runs from."""
+    """By location: the code server and, if it is warm, the process that it forks its runs from."""
     webserver: psutil.Process | None = None
     daemon: psutil.Process | None = None
 
     @property
     def all(self) -> tuple[psutil.Process, ...]:
-        """Every one that is known."""
+        """Return all known processes."""
         code = [server for servers in self.code.values() for server in servers]
         return tuple(filter(None, (*code, self.webserver, self.daemon)))
 
     def live_for(self, location: str) -> bool:
-        """Whether all that a trial in this location needs are known and live."""
+        """Return whether all servers needed for a trial in this location are known and alive."""
         needed = (*self.code.get(location, (None,)), self.webserver, self.daemon)
         return all(server is not None and _lives(server) for server in needed)
 
@@ -172,27 +170,27 @@ class _Trial:
     """The readings of one trial."""
 
     code_server: tuple[psutil.Process, ...]
-    """And the process that it forks its runs from, if it has one."""
+    """The code server and the process that it forks its runs from, if any."""
     cpu_s: Mapping[str, tuple[tuple[psutil.Process, ...], float]]
-    """Of each measure of a server: its processes, and the CPU they had used at the beginning."""
+    """For each server's measure: its processes, and the CPU seconds that they had used at the beginning."""
     ended_cpu_s: float
-    """CPU of the processes that the code server had started, and that had ended, at the beginning."""
+    """CPU seconds, at the beginning, of the code server's child processes that had ended."""
     earlier: frozenset[int]
-    """Processes that the code server had started before."""
+    """Processes that the code server had started before the trial."""
     throttled_s: float | None
     began_at: float
     peak_rss_bytes: int = 0
     peak_pss_bytes: int = 0
     seen: bool = False
-    """Whether there was a process of the run at any look."""
+    """Whether any sample found a process of the run."""
     ended: bool = False
-    """Whether there was none at the latest look."""
+    """Whether the latest sample found none."""
     loses_cpu: bool = False
-    """Whether a process was seen whose CPU is not counted when it ends."""
+    """Whether a process was found whose CPU time is lost when it ends."""
 
     @classmethod
     def begin(cls, servers: _Servers, location: str) -> Self:
-        """The first reading. Raises psutil.Error if a server dies meanwhile."""
+        """Take the first reading. Raises psutil.Error if a server dies meanwhile."""
         code_server = servers.code[location]
         measured = {
             "code_server_cpu_s": code_server,
@@ -209,11 +207,11 @@ class _Trial:
         )
 
     def look(self) -> bool:
-        """Read the run's processes. Whether there are any."""
+        """Sample the run's processes; return whether there are any."""
         rss_bytes, pss_bytes, self.ended = 0, 0, True
         for pid, command in self._run_processes():
             self.seen, self.ended = True, False
-            # Nobody waits for a fork server, so that nobody is charged with its CPU and that of the steps it forked.
+            # No process waits for a forkserver, so its CPU time and that of its steps is never added to a parent's.
             self.loses_cpu |= "multiprocessing.forkserver" in command
             with suppress(psutil.Error):
                 memory = psutil.Process(pid).memory_full_info()
@@ -224,7 +222,7 @@ class _Trial:
         return not self.ended
 
     def usage(self) -> dict[str, float]:
-        """What was used until now, without what is unknown."""
+        """Return the usage so far, without unknown values."""
         used = {"wall_s": time.monotonic() - self.began_at}
         for name, (servers, before_s) in self.cpu_s.items():
             with suppress(psutil.Error):
@@ -240,23 +238,24 @@ class _Trial:
         return used
 
     def _usage_of_run(self) -> dict[str, float]:
-        """Nothing where none of its processes was seen: they ran elsewhere."""
+        """Return the run's part of the usage; empty if no process was found, because they ran elsewhere."""
         used = dict[str, float]()
         if self.peak_rss_bytes:
             used["run_peak_rss_bytes"] = self.peak_rss_bytes
-        if self.peak_pss_bytes:  # only Linux knows it
+        if self.peak_pss_bytes:  # available on Linux only
             used["run_peak_pss_bytes"] = self.peak_pss_bytes
         cpu_s = sum(map(_ended_cpu_s, self.code_server)) - self.ended_cpu_s
         nothing_else_ended = self.earlier.issubset(_started_by(self.code_server))
-        # Only Linux counts the CPU of processes that ended.
+        # Only Linux accounts for the CPU time of ended processes.
         if cpu_s > 0 and self.seen and self.ended and nothing_else_ended and not self.loses_cpu:
             used["run_cpu_s"] = cpu_s
         return used
 
     def _run_processes(self) -> Iterator[tuple[int, str]]:
-        """What the code server has started since the beginning, and their descendants, with their command lines.
+        """Yield the processes that the code server has started since the beginning, and their descendants.
 
-        Those that ended are among them until their parent takes notice: it is then that it is charged with their CPU.
+        Each comes with its command line. Ended processes are included until their parent reaps them and is charged
+        with their CPU time.
         """
         pids = [pid for pid in _started_by(self.code_server) if pid not in self.earlier]
         while pids:
@@ -264,7 +263,7 @@ class _Trial:
             command = ""
             with suppress(psutil.Error):
                 command = " ".join(psutil.Process(pid).cmdline())
-            if "multiprocessing.resource_tracker" not in command:  # comes with the server's first run, and stays
+            if "multiprocessing.resource_tracker" not in command:  # starts with the server's first run and stays
                 yield pid, command
                 pids += _children(pid)
 
@@ -276,7 +275,7 @@ def _find_servers(home: Path) -> _Servers:
         with suppress(psutil.Error, OSError):
             role = _role(process.cmdline())
             if role and _is_in(home, process):
-                # Not psutil's own object, which it keeps: it may be of an earlier process of that id.
+                # Not the object that psutil caches: it may belong to an earlier process with the same id.
                 found[role].append(psutil.Process(process.pid))
     only = {role: processes[0] for role, processes in found.items() if len(processes) == 1}
     families = {location: _family(processes) for (kind, location), processes in found.items() if kind == "code server"}
@@ -288,9 +287,9 @@ def _find_servers(home: Path) -> _Servers:
 
 
 def _family(processes: Sequence[psutil.Process]) -> tuple[psutil.Process, ...]:
-    """A code server and what it forks its runs from, of all processes with its command line; none if it is not one.
+    """Find a code server, and the process that it forks runs from, among all processes with its command line.
 
-    Whatever is forked has the command line of the process that it was forked from, the runs too.
+    Forked processes, including runs, keep the command line of their parent. Empty if there is not exactly one server.
     """
     with suppress(psutil.Error):
         parents = {process.pid: process.ppid() for process in processes}
@@ -301,9 +300,9 @@ def _family(processes: Sequence[psutil.Process]) -> tuple[psutil.Process, ...]:
 
 
 def _role(command: Sequence[str]) -> tuple[str, str] | None:
-    """Which server this is and of which location; None for other processes, and for a server of unknown location."""
+    """Return the server's role and its location; None for other processes and servers of unknown locations."""
     match _program(command):
-        # `dagster dev` starts `dagster code-server start` for each location, and that in its turn this:
+        # `dagster dev` starts `dagster code-server start` for each location, which in turn starts this:
         case ["dagster" | "dagster_warm", "api", "grpc", *options] if "--location-name" in options[:-1]:
             return "code server", options[options.index("--location-name") + 1]
         case ["dagster_warm" | "dagster-warm", *options] if {"--location-name", "--no-reload"} <= set(options[:-1]):
@@ -316,7 +315,7 @@ def _role(command: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _program(command: Sequence[str]) -> list[str]:
-    """The module or script that a Python process runs, without its folder, and the arguments."""
+    """Return the module or script (without its directory) that a Python process runs, and the arguments."""
     words = iter(command[1:])
     for word in words:
         if word == "-m":
@@ -334,7 +333,7 @@ def _is_in(home: Path, process: psutil.Process) -> bool:
 
 
 def _children(pid: int) -> list[int]:
-    """The processes that a process has started and has not taken notice of the end of."""
+    """Return the ids of a process's children, including ended ones that it has not reaped."""
     found: list[int] = []
     with suppress(psutil.Error, OSError):
         if not _kernel_lists_children():
@@ -346,7 +345,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _started_by(processes: Sequence[psutil.Process]) -> set[int]:
-    """What these have started, without themselves."""
+    """Return the ids of the children of these processes, without these processes themselves."""
     started = {child for process in processes for child in _children(process.pid)}
     return started - {process.pid for process in processes}
 

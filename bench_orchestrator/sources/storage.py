@@ -1,7 +1,7 @@
-"""How Dagster's storage is asked: patiently where it is away for a while, and for many runs at a time where it can be.
+"""Access to Dagster's storage: retries while it is unavailable, and reads many runs per query where possible.
 
-SQLite has a file of its own for the events of each run. Every other storage of Dagster's has one table of all events,
-for which Dagster has no public query of several runs; `tests/test_storage.py` pins what is used of it here.
+SQLite keeps each run's events in a separate file. Other storages have one table of all events, but Dagster has no
+public query for several runs; `tests/sources/test_storage.py` pins the private API used here.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,27 +18,27 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 from bench_orchestrator.model.errors import UnusableError
 
 PATIENCE_S = 60.0
-"""How long a storage may be away before those who ask it give up: a restart of PostgreSQL takes seconds."""
+"""Seconds of retries while a storage is unavailable; a restart of PostgreSQL takes a few."""
 
 _RETRY_S = 1.0
 _GAVE_UP = "DagsterPostgresException"
-"""What dagster-postgres raises when it has tried to connect a few times. By its name: to import that library costs each
-process of the meta location a tenth of a second, on SQLite for nothing."""
+"""The exception of dagster-postgres after several failed connection attempts. It is matched by name, because importing
+the library would cost each process of the meta location 0.1 s, even with SQLite."""
 _PAGE = 1_000
 _RUNS_AT_ONCE = 25
-"""Whose events are in memory together."""
+"""Maximum number of runs whose events are in memory together."""
 
 _Read = TypeVar("_Read", bound=Callable[..., Any])
 
 
 class StorageError(UnusableError):
-    """Dagster's storage cannot be asked; the message names the database."""
+    """Dagster's storage cannot be read; the message names the database."""
 
 
 def patient(read: _Read) -> _Read:
-    """A function that reads from an instance, asked again for a minute where the database is away or cut it off.
+    """Decorate a function that reads from an instance: retry for a minute while the database is unavailable.
 
-    It then raises StorageError.
+    After that, the function raises StorageError.
     """
 
     @wraps(read)
@@ -62,7 +62,7 @@ def patient(read: _Read) -> _Read:
 
 
 def _is_away(error: BaseException) -> bool:
-    """Whether this is what a database raises that is away or cut the connection."""
+    """Return whether an error means that the database is unavailable or closed the connection."""
     return _gave_up(error) or isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError))
 
 
@@ -71,7 +71,7 @@ def _gave_up(error: BaseException) -> bool:
 
 
 def describe_storage(instance: DagsterInstance) -> str:
-    """What holds an instance's events, by name and without a password."""
+    """Return a description of an instance's event storage, without the password."""
     storage = instance.event_log_storage
     if url := getattr(storage, "postgres_url", None):
         return f"The PostgreSQL database {sa.make_url(url).render_as_string(hide_password=True)}"
@@ -81,7 +81,7 @@ def describe_storage(instance: DagsterInstance) -> str:
 def entries_of_run(
     instance: DagsterInstance, run_id: str, types: frozenset[DagsterEventType]
 ) -> Iterator[EventLogEntry]:
-    """The events of these types in one run's log, in order."""
+    """Yield the events of these types in one run's log, in order."""
     cursor: str | None = None
     while True:
         page = instance.get_records_for_run(run_id, cursor=cursor, of_type=set(types), limit=_PAGE)
@@ -95,9 +95,9 @@ def entries_of_run(
 def entries_of_runs(
     instance: DagsterInstance, run_ids: Sequence[str], types: frozenset[DagsterEventType]
 ) -> Iterator[tuple[str, Iterator[EventLogEntry]]]:
-    """The same for several runs, each once and with its id; in one query for many of them, where that can be.
+    """Yield (run id, events) for several runs, with one query for many runs where possible.
 
-    A run's events must be read before those of the next. Runs without any may be left out.
+    Consume a run's events before advancing to the next run. Runs without events may be left out.
     """
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage) or isinstance(storage, SqliteEventLogStorage):

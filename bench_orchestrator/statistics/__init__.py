@@ -1,15 +1,14 @@
-"""What the samples say and how sure that is: robust estimates, each with an interval and its true coverage.
+"""Robust estimates, each with a confidence interval and its actual coverage.
 
-Launch times are few, skewed and full of outliers, so everything here rests on ranks: medians, their differences
-and ratios, lines and bends, with intervals whose ends are order statistics. How often such an interval holds the
-truth is a matter of counting. Where a sample is too small for the confidence asked for, the widest interval is
-given with the coverage that it does have, instead of a claim.
+Samples of launch times are small and skewed, with many outliers, so all estimates here are rank-based: medians, their
+differences and ratios, lines and bends. The ends of their intervals are order statistics, whose coverage follows from
+counting. If a sample is too small for the requested confidence, the widest interval is given with its actual coverage.
 
-Pure and deterministic: no Dagster, no matplotlib, nothing random. `python -m benchmarks.statistics_coverage` measures
-every coverage and error rate that the docstrings state.
+Pure and deterministic: no Dagster, no matplotlib, no random numbers. `python -m benchmarks.statistics_coverage`
+measures every coverage and error rate in the docstrings.
 
-scipy loads its parts when they are used, hence `scipy.special.ndtr` and no import of it: most processes of the meta
-location compute nothing.
+The code refers to `scipy.special.ndtr` without importing the submodule because scipy loads submodules on first use:
+most processes of the meta location compute nothing.
 """
 
 from bench_orchestrator.statistics.bends import Bend, find_bend

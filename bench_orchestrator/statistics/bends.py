@@ -1,6 +1,6 @@
-"""Whether growth has a bend: flat up to some size, say, and steep from there.
+"""Detection of a bend in growth, for example flat up to some size and steep beyond it.
 
-Owned here: the comparison of the line through the smaller sizes with the line through the larger ones.
+Compares the line through the smaller sizes with the line through the larger ones.
 """
 
 from collections.abc import Sequence
@@ -17,29 +17,32 @@ from bench_orchestrator.statistics.ranks import Floats
 
 @dataclass(frozen=True)
 class Bend:
-    """Growth in two straight pieces that meet."""
+    """Growth in two linear pieces that meet."""
 
     place: Estimate
-    """The x where they meet; its interval ends at the smallest and largest x at the latest."""
+    """The x where they meet; its interval is clamped to the measured x."""
     before: Fit
     after: Fit
 
 
 def find_bend(x: Sequence[float], y: Sequence[float], confidence: float = 0.95) -> Bend | None:
-    """Where the growth of the median of y with x has a bend, or None if none is shown.
+    """Find a bend in the growth of the median of y with x; None if no bend is shown.
 
-    Between every two neighbouring sizes that leave at least two sizes on each side, the slopes of the Theil-Sen lines
-    through the points on either side are compared. There is a bend where they differ by more than their intervals
-    allow, at a confidence that is divided among the places tried, and where the lines meet within the measured x.
-    Of several such places the one whose lines leave the smallest residuals is taken. The interval of the place holds
-    every x where the difference of the lines may be zero. Fewer than four distinct x show none.
+    Every gap between neighbouring sizes with at least two sizes on each side is tried. Theil-Sen lines are fitted to
+    the points on either side of the gap. There is a bend if their slopes differ by more than their intervals allow and
+    the lines meet within the measured x. The error probability is divided among the gaps tried. Of several gaps, the
+    one with the smallest residuals is chosen. The interval of the place contains every x where the difference of the
+    lines may be zero. Fewer than four distinct x never show a bend.
 
-    Measured with 5 launches of 250, 500, 2,000, 5,000 and 10,000 assets, the noise the same at every size or growing
-    fourfold: a straight line is called bent in 1 to 4 %. Growth of 2 ms per asset from 2,000 or 5,000 assets on is
-    found in 97 to 99 % with normal noise of 0.5 s, in 91 to 99 % with skewed noise, but in 15 to 64 % with waits in the
-    queue of up to 5 s: look at the lag without the wait. 3 launches of each show that bend in 73 % (noise growing
-    fourfold: 29 %), 2 in 20 %. The place's interval covers 95 to 98 % of those found, the slopes' 94 to 97 %. Where a
-    bend lies between the two smallest or the two largest sizes, nothing can tell where.
+    Measured with 5 launches each at 250, 500, 2,000, 5,000 and 10,000 assets, with noise that is constant or grows
+    fourfold:
+
+    - A straight line is reported as bent in 1 to 4 % of the cases.
+    - Growth of 2 ms per asset that starts at 2,000 or 5,000 assets is found in 97 to 99 % with normal noise of 0.5 s,
+      and in 91 to 99 % with skewed noise. With queue waits of up to 5 s it is found in 15 to 64 %: exclude the wait.
+    - With 3 launches each it is found in 73 % (29 % if the noise grows fourfold), with 2 in 20 %.
+    - The interval of the place covers 95 to 98 % of the bends found, those of the slopes 94 to 97 %.
+    - A bend between the two smallest or the two largest sizes cannot be located.
 
     Raises ValueError for x and y of different lengths, for NaN or infinite values, and for a confidence outside 0 to 1.
     """
@@ -61,8 +64,10 @@ def find_bend(x: Sequence[float], y: Sequence[float], confidence: float = 0.95) 
 
 
 def _differ(before: Estimate, after: Estimate) -> bool:
-    """Whether the interval of the difference leaves out zero; the pieces share no point, so their errors add up
-    as those of independent estimates."""
+    """Return whether the interval of the difference excludes zero.
+
+    The pieces share no points, so their errors add up like those of independent estimates.
+    """
     if before.low is None or before.high is None or after.low is None or after.high is None:
         return False
     if isclose(after.value, before.value, rel_tol=1e-9):
@@ -75,7 +80,7 @@ def _differ(before: Estimate, after: Estimate) -> bool:
 
 
 def _meeting(before: Fit, after: Fit, first: float, last: float) -> Estimate | None:
-    """The x where the lines meet, if it lies between the first and the last."""
+    """Return the x where the lines meet; None unless it is between `first` and `last`."""
     turn = after.slope.value - before.slope.value
     place = (before.intercept.value - after.intercept.value) / turn
     if not first < place < last:
@@ -95,5 +100,5 @@ def _meeting(before: Fit, after: Fit, first: float, last: float) -> Estimate | N
 
 
 def _misfit(fit: Fit, xs: Floats, ys: Floats) -> float:
-    """The sum of the residuals' sizes."""
+    """Return the sum of the absolute residuals."""
     return float(np.abs(ys - fit.level.value - fit.slope.value * (xs - fit.centre)).sum())

@@ -1,8 +1,7 @@
-"""Two sides against each other: by how much their medians differ, and whether that is more than noise.
+"""Comparison of a side with its baseline: differences and ratios of medians, and the verdict on them.
 
-Owned here: differences and ratios with intervals, of samples paired by block or not, and the rule that turns them
-into a verdict. Launches of one block share what the machine went through at the time, so the differences within
-blocks are free of it; that is what makes pairs worth the trouble.
+Samples are paired by block or independent. Launches of one block share the state of the machine at that time, so
+differences within a block are free of drift. That makes paired intervals narrower.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,17 +17,17 @@ from bench_orchestrator.statistics.pairs import ordered_averages, ordered_shifts
 from bench_orchestrator.statistics.ranks import Floats, order_misses, walsh_misses
 
 CONFIDENCE = 0.95
-"""At which verdicts are made."""
+"""The confidence of verdicts."""
 
 FEWEST = 3
-"""Blocks, or samples of each side, below which there is no verdict: two can agree by chance too easily."""
+"""Minimum blocks, or samples of each side, for a verdict: two can agree by chance too easily."""
 
 LIKELY = 0.8
-"""The probability with which `more_blocks` are to decide."""
+"""The probability that `more_blocks` further blocks lead to a verdict."""
 
 
 class Verdict(StrEnum):
-    """What a comparison says of the side, as a person reads it."""
+    """The verdict on a side, as shown to users."""
 
     FASTER = "faster"
     SLOWER = "slower"
@@ -38,32 +37,33 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """A side against a baseline."""
+    """A side compared with a baseline."""
 
     difference: Estimate
-    """Of the medians, side minus baseline, in the samples' unit: negative is faster."""
+    """Difference of the medians, side minus baseline, in the samples' unit: negative is faster."""
     ratio: Estimate | None
-    """Of the medians, side over baseline; None where a sample is not positive."""
+    """Ratio of the medians, side to baseline; None if a sample is not positive."""
     noise: Estimate | None
-    """The difference that the A/A arm shows, the baseline against itself; None without one."""
+    """The difference between the A/A arm and the baseline; None without an A/A arm."""
     verdict: Verdict
     more_blocks: int | None
-    """Undecided: about how many more blocks (or samples of each side) it takes; None if that cannot be said."""
+    """If undecided, about how many more blocks (or samples of each side) are needed; None if that is unknown."""
 
 
 def paired_difference(side: Sequence[float], baseline: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """The difference of the medians, side minus baseline, from samples that were taken in pairs.
+    """Estimate the difference of the medians, side minus baseline, from paired samples.
 
-    The value is the median of the Walsh averages of the pairs' differences (Hodges and Lehmann), the interval that
-    of Wilcoxon's signed-rank test. Whatever the two samples of a pair share drops out. `n` is the number of pairs.
-    Exact where the differences are symmetric: if the sides' distributions are the same but for a shift, and skewed,
-    with outliers or several peaks as they like. 5 pairs cover 93.75 %, 3 cover 75 %, 2 cover 50 %, 1 none.
+    The value is the median of the Walsh averages of the pairs' differences (Hodges-Lehmann). The interval is that of
+    Wilcoxon's signed-rank test. Whatever the samples of a pair share cancels out. `n` is the number of pairs. The
+    interval is exact if the differences are symmetric, as for distributions that differ by a shift only. Those may be
+    skewed, multimodal or have outliers. 5 pairs cover 93.75 %, 3 cover 75 %, 2 cover 50 %, 1 has no interval.
 
-    Measured with skewed launches, waits, outliers and drifting blocks, at 5, 10 and 30 pairs: it covers what it
-    claims for sides that differ by a shift or by 30 %, about 1 % less for sides that differ threefold. Others that
-    were tried: Student's t is up to 5 times as wide where there are outliers (30 pairs); the sign test is a tenth to
-    two fifths wider, but narrower at 10 pairs with outliers and no waits; Mann and Whitney's, which takes no notice
-    of pairs, is 1.4 times as wide where blocks drift.
+    Measured with skewed launches, waits, outliers and drifting blocks, at 5, 10 and 30 pairs: the coverage is as
+    claimed for sides that differ by a shift or by 30 %, and about 1 % lower for a factor of three. Alternatives tried:
+
+    - Student's t is up to 5 times as wide with outliers (30 pairs).
+    - The sign test is 10 to 40 % wider, but narrower at 10 pairs with outliers and no waits.
+    - Mann-Whitney, which ignores pairs, is 1.4 times as wide if blocks drift.
 
     Raises ValueError without pairs, for sides of different lengths, for NaN or infinite samples, and for a
     confidence outside 0 to 1.
@@ -73,10 +73,10 @@ def paired_difference(side: Sequence[float], baseline: Sequence[float], confiden
 
 
 def paired_ratio(side: Sequence[float], baseline: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """The ratio of the medians, side over baseline, from positive samples that were taken in pairs.
+    """Estimate the ratio of the medians, side to baseline, from positive paired samples.
 
-    `paired_difference` of the logarithms: exact if the sides' distributions are the same but for a factor, and
-    measured to cover what it claims for shifts of a third, too.
+    This is `paired_difference` of the logarithms: exact for distributions that differ by a factor only. For shifts of
+    a third the measured coverage is as claimed, too.
 
     Raises ValueError as `paired_difference` does, and for samples that are not positive.
     """
@@ -85,14 +85,14 @@ def paired_ratio(side: Sequence[float], baseline: Sequence[float], confidence: f
 
 
 def difference(side: Sequence[float], baseline: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """The difference of the medians, side minus baseline, from samples that were taken independently.
+    """Estimate the difference of the medians, side minus baseline, from independent samples.
 
-    The value is the median difference between a sample of one and one of the other (Hodges and Lehmann), the
-    interval that of Mann and Whitney's test. `n` is the number of samples of both sides. Exact if the sides'
-    distributions are the same but for a shift. 5 against 5 cover 96.8 %, 4 against 4 97.1 %, 3 against 3 90 %.
+    The value is the median of the differences between a sample of one side and one of the other (Hodges-Lehmann). The
+    interval is that of the Mann-Whitney test. `n` is the number of samples of both sides. It is exact for
+    distributions that differ by a shift only. 5 against 5 cover 96.8 %, 4 against 4 97.1 %, 3 against 3 90 %.
 
-    Measured as `paired_difference`, without blocks: it covers what it claims for sides that differ by a shift or by
-    30 %, 2 to 3 % less for sides that differ threefold (92 % at 30 against 30).
+    Measured like `paired_difference`, without blocks: the coverage is as claimed for sides that differ by a shift or by
+    30 %, and 2 to 3 % lower for a factor of three (92 % at 30 against 30).
 
     Raises ValueError if a side has no samples, for NaN or infinite samples, and for a confidence outside 0 to 1.
     """
@@ -101,10 +101,10 @@ def difference(side: Sequence[float], baseline: Sequence[float], confidence: flo
 
 
 def ratio(side: Sequence[float], baseline: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """The ratio of the medians, side over baseline, from positive samples that were taken independently.
+    """Estimate the ratio of the medians, side to baseline, from positive independent samples.
 
-    `difference` of the logarithms: exact if the sides' distributions are the same but for a factor, and measured to
-    cover what it claims for shifts of a third, too.
+    This is `difference` of the logarithms: exact for distributions that differ by a factor only. For shifts of a third
+    the measured coverage is as claimed, too.
 
     Raises ValueError as `difference` does, and for samples that are not positive.
     """
@@ -119,27 +119,32 @@ def compare(
     *,
     relevant: float = 0.05,
 ) -> Comparison:
-    """A side against the baseline of the same blocks: block numbers to samples, one sample per block and arm.
+    """Compare a side with the baseline in the same blocks; samples are keyed by block, one per block and arm.
 
-    `again` is the A/A arm, the baseline run a second time in each block. A block that lacks an arm drops out of
-    the pairs; `n` of the estimates says how many are left.
+    `again` is the A/A arm: the baseline, launched a second time in each block. A block without both arms is left out
+    of the pairs; `n` of the estimates is the number of pairs left.
 
-    The rule: the side is faster or slower if the 95 % interval of the difference leaves out zero, and the difference is
-    more than that of the A/A arm, either way. There is no difference beyond the noise if the interval lies within
-    `relevant`, a share of the baseline's median, or within what the A/A arm differs by at least (the end of its
-    interval that is nearer to zero). It is undecided otherwise. Fewer than 6 blocks have no 95 % interval; for the
-    verdict theirs is drawn out (`estimates.stretched`), in `difference` it is as it is. Fewer than 3 decide nothing.
+    The rule:
 
-    `more_blocks`: with so many more, the verdict would be another than undecided with a probability of 80 %, if the
-    true difference is as far from the estimated one as its interval says and the interval shrinks with the square
-    root of the number of blocks. None for a single block, and beyond 10,000 times as many. Measured from 5 blocks: so
-    many decide 83 to 99 % for sides that are 10 to 30 % faster; for sides that are the same 84 % with 5 % of noise,
-    but 4 to 55 % with more, as it takes more still to show that there is no difference.
+    - Faster or slower: the 95 % interval of the difference excludes zero, and the difference exceeds that of the A/A
+      arm in absolute value.
+    - No difference beyond the noise: the interval is within `relevant` (a fraction of the baseline's median), or
+      within the smallest difference compatible with the A/A arm (the end of its interval nearer to zero).
+    - Undecided: otherwise, and always with fewer than 3 blocks.
 
-    Measured on skewed launches with waits, outliers and drifting blocks: of sides that are the same, about 3.5 % are
-    called faster or slower at 5 blocks, 5 % at 10 and 30 (exactly 4.9 and 5.0); with an A/A arm 2.5 and 4.3 %. Of
-    sides that are 30 % faster, with 5 % of noise, all 2,000 are called so at 5 blocks; of those 10 % faster 55 % at 5
-    and 98 % at 10. Up to 11 blocks, a single outlier the wrong way leaves it undecided.
+    Fewer than 6 blocks have no 95 % interval. The verdict then uses a stretched one (`estimates.stretched`);
+    `difference` keeps the original.
+
+    `more_blocks` gives a verdict other than undecided with a probability of 80 %. This assumes that the true difference
+    is distributed around the estimate as its interval says, and that the interval shrinks with the square root of the
+    number of blocks. It is None for a single block, and beyond 10,000 times the blocks. Measured from 5 blocks: that
+    many decide in 83 to 99 % of the cases for sides that are 10 to 30 % faster. For equal sides they decide in 84 %
+    with 5 % noise, but in 4 to 55 % with more noise, as it takes even more blocks to show that there is no difference.
+
+    Measured on skewed launches with waits, outliers and drifting blocks: of equal sides, about 3.5 % are called faster
+    or slower at 5 blocks, 5 % at 10 and 30 (exactly 4.9 and 5.0); with an A/A arm 2.5 and 4.3 %. With 5 % noise, all
+    of 2,000 sides that are 30 % faster are called faster at 5 blocks. Of those that are 10 % faster, 55 % are at 5
+    blocks and 98 % at 10. Up to 11 blocks, a single outlier in the wrong direction leaves the verdict undecided.
 
     Raises ValueError if no block has both arms, and for NaN or infinite samples.
     """
@@ -150,14 +155,14 @@ def compare(
 
 
 def compare_unpaired(side: Sequence[float], baseline: Sequence[float], *, relevant: float = 0.05) -> Comparison:
-    """A side against a baseline that was measured at another time.
+    """Compare a side with a baseline that was measured at another time.
 
-    The rule is that of `compare` without an A/A arm; `more_blocks` are samples of each side. What changed between
-    the two times besides the sides counts as their difference: nothing in the samples can tell.
+    The rule is that of `compare` without an A/A arm; `more_blocks` counts samples of each side. Any other change
+    between the two times counts as a difference between the sides: the samples cannot separate the two.
 
-    Measured as `compare`, without drift: of sides that are the same, about 3 % are called faster or slower with 5
-    launches of each, 4 to 5 % with 10 and 30. Of sides that are 30 % faster, with 5 % of noise, all 2,000 are called
-    so with 5 launches of each; of those 10 % faster 73 % with 5 and 99 % with 10.
+    Measured like `compare`, without drift: of equal sides, about 3 % are called faster or slower with 5 launches each,
+    4 to 5 % with 10 and 30. With 5 % noise, all of 2,000 sides that are 30 % faster are called faster with 5 launches
+    each. Of those that are 10 % faster, 73 % are with 5 launches and 99 % with 10.
 
     Raises ValueError if a side has no samples, and for NaN or infinite samples.
     """
@@ -194,7 +199,7 @@ def _verdict(difference: Estimate, noise: float, margin: float) -> Verdict:
 
 
 def _more(difference: Estimate, n: int, noise: float, margin: float) -> int | None:
-    """How many more than n it takes; the rule is in the docstring of `compare`."""
+    """Return how many blocks are needed beyond n; the docstring of `compare` states the rule."""
     if difference.low is None or difference.high is None:
         return None
     error = (difference.high - difference.low) / 2 / scipy.special.ndtri((1 + difference.coverage) / 2)
@@ -211,20 +216,20 @@ def _more(difference: Estimate, n: int, noise: float, margin: float) -> int | No
 
 
 def _within(size: Floats, centre: float, spread: Floats) -> Floats:
-    """How likely a normal variable is no further than `size` from zero."""
+    """Return the probability that a normal variable is within `size` of zero."""
     likely: Floats = scipy.special.ndtr((size - centre) / spread) - scipy.special.ndtr((-size - centre) / spread)
     return likely
 
 
 def _least_size(estimate: Estimate) -> float:
-    """How far from zero the interval is; 0 if it holds zero or there is none."""
+    """Return the distance of the interval from zero; 0 if it contains zero or there is none."""
     if estimate.low is None or estimate.high is None:
         return 0.0
     return max(0.0, estimate.low, -estimate.high)
 
 
 def _shared(side: Mapping[int, float], baseline: Mapping[int, float]) -> tuple[list[float], list[float]]:
-    """The samples of the blocks that have both arms."""
+    """Return the samples of the blocks that have both arms."""
     blocks = sorted(side.keys() & baseline.keys())
     if not blocks:
         raise ValueError("no block has both arms")
@@ -254,7 +259,7 @@ def _logarithms(side: Floats, baseline: Floats) -> tuple[Floats, Floats]:
 
 
 def _exponential(estimate: Estimate) -> Estimate:
-    """Back from logarithms."""
+    """Convert an estimate back from logarithms."""
     low, high = (None if end is None else exp(end) for end in (estimate.low, estimate.high))
     return Estimate(exp(estimate.value), low, high, estimate.coverage, estimate.n)
 

@@ -1,8 +1,8 @@
-"""The ordered statistics of all pairs of points: slopes, differences between two samples, Walsh averages.
+"""Order statistics over all pairs of points: slopes, differences between two samples, Walsh averages.
 
-Up to `ALL_PAIRS` pairs they are an array. Beyond that none is made: the k-th smallest is found by bisection, counting
-how many pairs are below a value. That takes memory that grows with the points, and time that grows with n log n.
-The value is the same but for rounding, a relative error of about 1e-12.
+Up to `ALL_PAIRS` pairs they are computed as an array. Beyond that, the k-th smallest is found by bisection, counting
+the pairs below a value. That takes memory linear in the points and n log n time. The results agree to a relative error
+of about 1e-12.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,24 +14,24 @@ import numpy as np
 from bench_orchestrator.statistics.ranks import Floats
 
 ALL_PAIRS = 1_000_000
-"""Pairs up to which their statistics are made, in 8 MB: 1,414 points, or samples of 1,000 and 1,000."""
+"""Maximum pairs that are computed as an array of 8 MB: 1,414 points, or two samples of 1,000 each."""
 
 _BLOCK = 128
-"""Points up to which all pairs are compared at once."""
+"""Maximum points whose pairs are compared at once."""
 
 _PRECISION = 1e-12
 
 
 @dataclass(frozen=True)
 class Counted(Sequence[float]):
-    """Ordered statistics, each found by counting when it is asked for."""
+    """Lazy order statistics: each is found by counting when it is indexed."""
 
     size: int
     least: float
     most: float
     """No statistic is below `least` or above `most`."""
     count_below: Callable[[float], float]
-    """How many statistics are below a value, those equal to it counting half."""
+    """Counts the statistics below a value; those equal to it count half."""
 
     def __len__(self) -> int:
         return self.size
@@ -57,7 +57,7 @@ class Counted(Sequence[float]):
 
 
 def ordered_slopes(xs: Floats, ys: Floats) -> Floats | Counted:
-    """The slopes between all points of different x, of points by ascending x."""
+    """Return the slopes between all points with different x; the points must be in ascending order of x."""
     n = len(xs)
     sizes = np.unique(xs, return_counts=True)[1].astype(np.int64)
     pairs = (n**2 - int((sizes**2).sum())) // 2
@@ -67,14 +67,14 @@ def ordered_slopes(xs: Floats, ys: Floats) -> Floats | Counted:
     steepest = float(np.ptp(ys) / np.diff(np.unique(xs)).min())
 
     def count_below(slope: float) -> float:
-        # A slope is below this one where its pair falls once the trend is taken out.
+        # A pair's slope is below this one if the pair falls after subtracting the trend.
         return pairs / 2 - float(pulls(xs, ys - slope * xs).sum()) / 4
 
     return Counted(pairs, -steepest, steepest, count_below)
 
 
 def ordered_shifts(side: Floats, baseline: Floats) -> Floats | Counted:
-    """The differences between all samples of a side and all of its baseline."""
+    """Return the differences between all samples of the side and all of the baseline."""
     pairs = len(side) * len(baseline)
     if pairs <= ALL_PAIRS:
         return np.sort(np.subtract.outer(side, baseline), axis=None)
@@ -87,7 +87,7 @@ def ordered_shifts(side: Floats, baseline: Floats) -> Floats | Counted:
 
 
 def ordered_averages(samples: Floats) -> Floats | Counted:
-    """The Walsh averages: the means of all two samples, and of each with itself."""
+    """Return the Walsh averages: the means of all pairs of samples, including each sample with itself."""
     n = len(samples)
     pairs = n * (n + 1) // 2
     if pairs <= ALL_PAIRS:
@@ -103,15 +103,15 @@ def ordered_averages(samples: Floats) -> Floats | Counted:
 
 
 def _count_below(ordered: Floats, values: Floats) -> float:
-    """Over all values, how many of the ordered samples are below each; those equal to it count half."""
+    """Return the total, over all values, of the ordered samples below the value; those equal to it count half."""
     below, up_to = (np.searchsorted(ordered, values, end).sum() for end in ("left", "right"))
     return float(below + up_to) / 2
 
 
 def pulls(xs: Floats, values: Floats) -> Floats:
-    """How much each point speaks for a rising trend, of points by ascending x.
+    """Return how much each point supports a rising trend; the points must be in ascending order of x.
 
-    A point counts the points at smaller x below it and those at larger x above it, less those the other way round.
+    This is the number of points at smaller x below it and at larger x above it, minus those the other way round.
     """
     total = np.zeros(len(xs))
 
@@ -135,7 +135,7 @@ def pulls(xs: Floats, values: Floats) -> Floats:
 
 
 def _more_above(values: Floats, others: Floats) -> Floats:
-    """Of each value, how many more of the others are above it than below."""
+    """Return, for each value, how many more of the others are above it than below."""
     ordered = np.sort(others)
     more: Floats = np.float64(len(others)) - np.searchsorted(ordered, values, "right")
     return more - np.searchsorted(ordered, values, "left")

@@ -1,11 +1,11 @@
-"""How often ranks miss the truth: the exact distributions behind every interval of this package.
+"""Exact distributions of rank statistics, behind every interval of this package.
 
-Counting takes the place of assumptions. Of all the signs or orders that samples can have, each equally likely, how
-many put the k-th smallest of some statistics beyond the truth? That is all that an interval needs. scipy has these
-distributions inside its tests, and gives p-values of them, but no intervals.
+All signs or orders of the samples are equally likely. The fraction of them that puts the k-th smallest statistic
+beyond the true value determines an interval's coverage, without assumptions about distributions. scipy has these
+distributions inside its tests and returns p-values, but no intervals.
 
-In every sequence the entry for k is at k - 1. It is the probability that the truth is below the k-th smallest; that it
-is above the k-th largest is as likely.
+In every sequence the entry for k is at index k - 1. It is the probability that the true value is below the k-th
+smallest statistic, and by symmetry that it is above the k-th largest.
 """
 
 from collections import Counter
@@ -20,28 +20,27 @@ import numpy.typing as npt
 import scipy
 
 EXACT_POINTS = 100
-"""Points up to which signs and orders are counted one by one, within 50 ms; beyond, the counts are as good as
-normally distributed."""
+"""Maximum points for exact counting, which takes up to 50 ms; beyond that the normal approximation is as good."""
 
 Floats = npt.NDArray[np.float64]
 Ordered = Floats | Sequence[float]
-"""Values in ascending order, or that can be asked for by their rank from 0."""
+"""Values in ascending order, or a sequence indexed by rank from 0."""
 
 
 @lru_cache(maxsize=256)
 def sample_misses(n: int) -> Floats:
-    """For n ordered samples and their median: each is above it with probability 1/2."""
+    """Return the miss probabilities for the median of n samples: each is above it with probability 1/2."""
     misses: Floats = scipy.special.bdtr(np.arange(max(1.0, n // 2)), n, 0.5)
     return misses
 
 
 @lru_cache(maxsize=256)
 def walsh_misses(n: int) -> Ordered:
-    """For the ordered Walsh averages of n samples and their centre of symmetry.
+    """Return the miss probabilities for the ordered Walsh averages of n samples and their centre of symmetry.
 
-    Walsh averages are the means of two samples, of each pair and of each with itself. As many are above the
-    centre as the ranks of the samples above it add up to (Wilcoxon's signed-rank statistic), and each rank takes
-    part in that sum with probability 1/2.
+    Walsh averages are the means of all pairs of samples, including each sample with itself. The number above the
+    centre is the sum of the ranks of the samples above it (Wilcoxon's signed-rank statistic). Each rank is part of
+    that sum with probability 1/2.
     """
     averages = n * (n + 1) // 2
     if n > EXACT_POINTS:
@@ -54,13 +53,13 @@ def walsh_misses(n: int) -> Ordered:
 
 @lru_cache(maxsize=256)
 def order_misses(group_sizes: tuple[int, ...]) -> Ordered:
-    """For the ordered slopes between points of different groups and their true slope.
+    """Return the miss probabilities for the ordered slopes between points of different groups.
 
-    A group are the points that share an x. With the true slope taken out, all orders of the values are equally
-    likely; those with j rising pairs are counted by the coefficient of q^j in the q-multinomial: the product of
-    (1 - q^i) for i up to all points, divided by the same for each group. Whole numbers, as differences of huge
-    counts would not survive rounding. Two groups give the distribution of Mann and Whitney's U, points that all
-    differ in x that of Kendall's tau.
+    A group consists of the points that share an x. After subtracting the true slope, all orders of the values are
+    equally likely. The number of orders with j rising pairs is the coefficient of q^j in the q-multinomial: the product
+    of (1 - q^i) for i up to the number of points, divided by the same product for each group. The counts are integers,
+    because rounding would destroy differences of huge counts. Two groups give the distribution of the Mann-Whitney U,
+    points with all different x that of Kendall's tau.
     """
     points = sum(group_sizes)
     pairs = (points**2 - sum(size**2 for size in group_sizes)) // 2
@@ -86,7 +85,7 @@ def _half(statistics: int) -> int:
 
 @dataclass(frozen=True)
 class _NormalMisses(Sequence[float]):
-    """The same from the normal distribution that the counts approach (Wilcoxon, Jonckheere-Terpstra)."""
+    """Miss probabilities from the normal approximation (Wilcoxon, Jonckheere-Terpstra)."""
 
     statistics: int
     variance: float

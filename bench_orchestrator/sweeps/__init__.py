@@ -1,1 +1,1 @@
-"""Carrying out a sweep: planning, launching, recording, harvesting."""
+"""Execution of sweeps: planning, launching, recording, harvesting."""

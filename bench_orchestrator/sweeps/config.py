@@ -1,4 +1,4 @@
-"""The configuration of sweeps, as the launchpad shows it: of locations, and of experiments."""
+"""The configuration of sweeps, as shown in the launchpad."""
 
 from copy import copy
 from typing import Any
@@ -26,11 +26,11 @@ class SweepConfig(dg.Config):
         gt=0,
         description="Seconds until a trial is terminated and counted as timed out.",
     )
-    pause_s: float = Field(default=1, ge=0, description="Seconds of rest after each trial.")
+    pause_s: float = Field(default=1, ge=0, description="Seconds of pause after each trial.")
     jitter_s: float = Field(
         default=5,
         ge=0,
-        description="Maximum of the random addition to the rest, in seconds. Keep it at or above the daemon's dequeue "
+        description="Maximum random addition to the pause, in seconds. Keep it at or above the daemon's dequeue "
         "interval, so that requests do not synchronise with it.",
     )
     settle_s: float = Field(
@@ -67,7 +67,7 @@ class LocationSweepConfig(SweepConfig):
 class ExperimentConfig(SweepConfig):
     """The configuration of a sweep that compares the sides of an experiment."""
 
-    quick: bool = Field(default=False, description="Run at a size for laptops: the same question, small locations.")
+    quick: bool = Field(default=False, description="Use small locations, for laptops: same question, reduced size.")
     only: list[str] = Field(
         default=[],
         description="Variants to launch, besides the baseline. Empty: all of them.",

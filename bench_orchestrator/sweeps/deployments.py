@@ -1,9 +1,9 @@
-"""Where the variants of a sweep are launched: in the deployment that the sweep runs in, or in one of its own.
+"""The deployments that a sweep's variants are launched in: the sweep's own, or temporary ones.
 
-A variant needs a deployment of its own where it wants another dagster.yaml, or where its locations are not served as it
-wants them. Such a deployment has a fresh store, serves what its variants need and nothing else, and lives only as long
-as the sweep. On Kubernetes there are none: what a sweep needs has to be served, limited locations and those behind the
-warm server under names of their own (`served_name`).
+A variant needs a temporary deployment if it requires a different dagster.yaml, or if its locations are not served as
+required. Such a deployment has fresh storage, serves only what its variants need, and ends with the sweep. On
+Kubernetes there are none: the release must serve every location, those with CPU limits or the warm server under
+separate names (`served_name`).
 """
 
 import json
@@ -34,35 +34,35 @@ from bench_orchestrator.webserver import Webserver
 
 OWN_INSTANCE: Mapping[str, Any] = {
     "telemetry": {"enabled": False},
-    # In a fresh store the freshness daemon first writes an event for every asset that there is, with or without a
-    # policy. A store that is not fresh has that behind it.
+    # On fresh storage, the freshness daemon first writes an event for every asset, with or without a policy, which
+    # older storage already has.
     "freshness": {"enabled": False},
     "concurrency": {"runs": {"max_concurrent_runs": 10}},
-    # Every second instead of every five: what an experiment is about is not hidden behind a wait that is chance.
+    # 1 s instead of 5 s, so that the random queue wait does not mask the effect under test.
     "run_coordinator": {
         "module": "dagster.core.run_coordinator",
         "class": "QueuedRunCoordinator",
         "config": {
             "dequeue_interval_seconds": 1,
-            # The daemon may notice later than the webserver that a code server is back; a launch is not to fail for it.
+            # The daemon may notice later than the webserver that a code server is back; launches must not fail then.
             "max_user_code_failure_retries": 10,
             "user_code_failure_retry_delay": 1,
         },
     },
 }
-"""The dagster.yaml of a sweep's own deployment; a variant's entries replace these, and None takes one away."""
+"""The dagster.yaml of a temporary deployment; a variant's entries replace these, and None removes one."""
 
 _LOADING_S = 1_800.0
 
 
 class CodeServers(Protocol):
-    """Ends and starts the code servers of a deployment; raises UnusableError where it cannot."""
+    """Stops and starts the code servers of a deployment; raises UnusableError on failure."""
 
     def stop_server(self, location: str) -> None:
-        """End the one of this location, and keep it down."""
+        """Stop the location's code server and keep it down."""
 
     def start_server(self, location: str) -> None:
-        """Start it again; does not wait for it."""
+        """Start it again without waiting for it."""
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,21 @@ class Site:
     """A deployment that trials are launched in."""
 
     name: str
-    """Empty for the one that the sweep itself runs in."""
+    """Empty for the deployment that the sweep itself runs in."""
     webserver: Webserver
     instance: DagsterInstance
     meter: UsageMeter
     environment: Mapping[str, Any]
     load_s: Mapping[str, float] = field(default_factory=dict)
-    """How long each location's code server took to start, where that is known."""
+    """The start time of each location's code server in seconds, if known."""
     servers: CodeServers | None = None
-    """None where the code servers are not the sweep's to end."""
+    """None if the sweep must not stop the code servers."""
 
 
 def served_name(location: str, variant: Variant) -> str:
-    """What a deployment calls a location that it serves as this variant wants it: `a2k_500m`, `a10_warm`.
+    """Return the name of a location that is served as this variant requires: `a2k_500m`, `a10_warm`.
 
-    No shape has such a name, and a name stays as it is if it says so already.
+    No shape has such a name. A name that already has the suffix is returned unchanged.
     """
     return location.removesuffix(_suffix(variant)) + _suffix(variant)
 
@@ -102,19 +102,19 @@ def _millicores(cpus: float) -> str:
 def open_sites(
     variants: Sequence[Variant], here: Site, directory: Path, say: Callable[[str], None]
 ) -> Iterator[tuple[tuple[Variant, ...], dict[str, Site]]]:
-    """The variants with their locations as they are called where they are launched, and the site of each by its name.
+    """Yield the variants with their locations' served names, and the site of each variant by its name.
 
-    The sweep's own deployments end with the block.
+    Temporary deployments end with the block.
 
     Args:
         here: the deployment that the sweep runs in.
-        directory: where own deployments keep their instances for the time being. Nobody else had it before, as
-            processes of a killed sweep may still be ending; its parent is for nothing but such folders.
-        say: gets a line for whatever takes long.
+        directory: for the instances of temporary deployments. Never used before, because processes of a killed sweep
+            may still be ending; its parent must contain only such folders.
+        say: receives a line for each slow operation.
 
     Raises:
-        PreflightError: an own deployment cannot be started, or a location in it cannot be loaded; on Kubernetes,
-            something is not served.
+        PreflightError: a temporary deployment cannot be started, or one of its locations cannot be loaded; on
+            Kubernetes, something is not served.
     """
     namespace = kubernetes_namespace(here.instance)
     statuses = here.webserver.list_locations()
@@ -128,11 +128,11 @@ def open_sites(
         return
     served = {name for name, status in statuses.items() if status.state == "loaded"}
     particular = [variant for variant in variants if _is_particular(variant)]
-    # All of them or none: sides in different deployments would differ in more than they are about.
+    # All or none: sides in different deployments would differ in more than the property under test.
     if all(_is_served(variant, served) and variant.server is ServerState.AS_IT_IS for variant in particular):
         variants = tuple(map(_as_served, variants))
         particular = []
-    shutil.rmtree(directory.parent, ignore_errors=True)  # what a sweep that was killed left there
+    shutil.rmtree(directory.parent, ignore_errors=True)  # left by a killed sweep
     groups: dict[str, list[Variant]] = {}
     for variant in variants:
         if variant not in particular and served.issuperset(variant.locations):
@@ -144,7 +144,7 @@ def open_sites(
     started: list[_Own] = []
     try:
         for group in groups.values():
-            # Named for its first variant, unless all of the sweep's variants share it.
+            # Named after its first variant, unless all variants share it.
             name = "own" if len(groups) == 1 else group[0].name
             say(f"Starting a deployment for {', '.join(variant.name for variant in group)} ...")
             own = _Own(name, group, directory / str(len(started)))
@@ -160,7 +160,7 @@ def open_sites(
 
 
 def _is_particular(variant: Variant) -> bool:
-    """Whether it matters how its locations are served."""
+    """Return whether a variant has requirements on how its locations are served."""
     treated = variant.server is not ServerState.AS_IT_IS
     return bool(variant.instance) or variant.cpus is not None or variant.warm is not None or treated
 
@@ -174,10 +174,10 @@ def _is_served(variant: Variant, served: Collection[str]) -> bool:
 
 
 def _refuse_unserved(variants: Sequence[Variant], served: Collection[str], instance: DagsterInstance) -> None:
-    """Every side of a sweep on Kubernetes has to be served as it wants to be.
+    """Check that every variant of a sweep on Kubernetes is served as it requires.
 
     Raises:
-        PreflightError: with all that is not.
+        PreflightError: lists everything that is not.
     """
     problems = [
         f"{variant.name!r} needs its own settings in dagster.yaml, but all locations here share one. Launch it in a "
@@ -208,7 +208,7 @@ def _refuse_unserved(variants: Sequence[Variant], served: Collection[str], insta
 
 
 def _chart_entry(location: str, variant: Variant) -> str:
-    """A line of the chart's `locations` that serves a location as the variant wants it."""
+    """Return the line of the chart's `locations` that serves a location as the variant requires."""
     name = served_name(location, variant)
     if not _suffix(variant):
         return f"  - {name}"
@@ -219,7 +219,7 @@ def _chart_entry(location: str, variant: Variant) -> str:
 
 
 class _Own:
-    """A deployment of the sweep's own, from `start` to `stop`."""
+    """A temporary deployment of the sweep, from `start` to `stop`."""
 
     def __init__(self, name: str, variants: Sequence[Variant], home: Path) -> None:
         self._name = name
@@ -240,7 +240,7 @@ class _Own:
     def start(self) -> Site:
         self._home.mkdir(parents=True)
         (self._home / "dagster.yaml").write_text(yaml.safe_dump(self._settings))
-        # Not as a context manager: the signals of this process are Dagster's, which cancels runs by them.
+        # Not as a context manager, which would handle signals: Dagster uses them to cancel runs in this process.
         self._deployment = Deployment(self._home, self._locations)
         try:
             self._deployment.start()

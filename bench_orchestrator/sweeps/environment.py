@@ -1,7 +1,7 @@
-"""What a measurement depends on besides the code under test: versions, the machine, the deployment's settings.
+"""The environment of a measurement: versions, the machine, the deployment's settings.
 
-The only module that looks into a Dagster instance's make-up (its launcher, coordinator, storages and limits), for
-which Dagster has no public API; `tests/test_environment.py` pins what it relies on.
+The only module that inspects an instance's launcher, coordinator, storages and limits, for which Dagster has no public
+API. `tests/sweeps/test_environment.py` pins what it relies on.
 """
 
 import os
@@ -17,7 +17,7 @@ from dagster_warm.launcher import WarmRunLauncher
 
 
 def describe_environment(instance: DagsterInstance) -> dict[str, Any]:
-    """The environment as plain data, for the row of every launch and the foot of every chart."""
+    """Return the environment as plain data, for the plan of a sweep and the footer of every chart."""
     queue = instance.get_concurrency_config().run_queue_config
     return {
         "bench": version("dagster-bench"),
@@ -37,7 +37,7 @@ def describe_environment(instance: DagsterInstance) -> dict[str, Any]:
 
 
 def kubernetes_namespace(instance: DagsterInstance) -> str | None:
-    """The namespace of the Kubernetes jobs that runs are; None where they are none."""
+    """Return the namespace of the runs' Kubernetes jobs; None if runs are not Kubernetes jobs."""
     launcher = instance.run_launcher
     if isinstance(launcher, WarmRunLauncher):
         launcher = launcher.cold
@@ -45,13 +45,13 @@ def kubernetes_namespace(instance: DagsterInstance) -> str | None:
 
 
 def is_launched_warm(instance: DagsterInstance, location: str) -> bool:
-    """Whether the launcher has the runs of this location forked by its code server."""
+    """Return whether the location's code server forks its runs."""
     launcher = instance.run_launcher
     return isinstance(launcher, WarmRunLauncher) and launcher.is_warm(location)
 
 
 def blocking_limit(instance: DagsterInstance, sweep_tags: dict[str, str], trial_tags: dict[str, str]) -> str:
-    """Why the run limits cannot let a sweep and one of its trials run together; empty when they can."""
+    """Return why the run limits prevent a sweep and a trial from running together; empty if they do not."""
     queue = instance.get_concurrency_config().run_queue_config
     if queue is None:
         return ""
@@ -72,7 +72,7 @@ def blocking_limit(instance: DagsterInstance, sweep_tags: dict[str, str], trial_
 
 
 def _runs_counted(limit: Mapping[str, Any], sweep_tags: dict[str, str], trial_tags: dict[str, str]) -> int:
-    """How many of a sweep and its trial fall under one tag limit together."""
+    """Return how many of the two runs, a sweep and its trial, count towards the same tag limit."""
     key, value = limit["key"], limit.get("value")
     per_value = isinstance(value, dict) and value["applyLimitPerUniqueValue"]
     counted = [

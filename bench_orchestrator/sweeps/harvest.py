@@ -1,7 +1,6 @@
-"""From a sweep's journal and its trials' event logs to what became of each planned trial.
+"""Harvesting: derives the outcome of each planned trial from a sweep's journal and its trials' event logs.
 
-Derives everything from the instance, so that doing it again gives the same rows, and so that whatever was killed in
-between costs nothing but time.
+Everything is derived from the instance. A repeated harvest gives the same rows, and a killed one loses only time.
 """
 
 from collections.abc import Sequence
@@ -18,19 +17,19 @@ from bench_orchestrator.sweeps.journal import read_journal
 from bench_orchestrator.timeline.launches import launch_of
 
 _DUMP = " Debug information for "
-"""What dagster-k8s goes on with where it gives a run up: all that it finds out about the pod."""
+"""The text after which dagster-k8s appends debug information on the pod to a failure message."""
 
 _STATUS_OF = {
     **{outcome: status for status, outcome in OUTCOMES.items()},
     Outcome.TIMED_OUT: DagsterRunStatus.STARTED,
 }
-"""The status of a run that only the sweep's note remembers."""
+"""The status of a run that is recorded only in the sweep's note."""
 
 _STATUS = {DagsterRunStatus.SUCCESS: "complete", DagsterRunStatus.CANCELED: "canceled"}
 
 
 def harvest_sweep(instance: DagsterInstance, sweep_run_id: str) -> Sweep | None:
-    """The sweep that a run carried out, with every trial that was planned; None where it never had a plan.
+    """Return the sweep of a run with every planned trial; None if it never recorded a plan.
 
     Raises:
         ValueError: the instance has no run of that id.
@@ -59,19 +58,19 @@ def harvest_sweep(instance: DagsterInstance, sweep_run_id: str) -> Sweep | None:
 
 @dataclass(frozen=True)
 class _Trace:
-    """What is left of a trial's run: in the instance, or in the sweep's note on it."""
+    """The record of a trial's run, from the instance or from the sweep's note."""
 
     run_id: str
     status: DagsterRunStatus
     requested_us: int | None
     created_us: int | None
     log: RunLog | None = None
-    """As the note has it; None where it is in the instance."""
+    """The log from the note; None if the instance has the run."""
     warnings: tuple[str, ...] = ()
 
 
 def _trace(plan: SweepPlan, note: TrialNote | None, runs: Sequence[Run]) -> _Trace | None:
-    """A trial's run, None where there is none."""
+    """Return the record of a trial's run; None if there is none."""
     if note is not None and note.log is not None and note.run_id is not None and note.outcome in _STATUS_OF:
         return _Trace(note.run_id, _STATUS_OF[note.outcome], note.requested_us, note.created_us, note.log)
     if not runs:
@@ -129,7 +128,7 @@ def _trial(
 def _judged(
     launch: Launch, trace: _Trace | None, planned: PlannedTrial, note: TrialNote | None, sweep_run: Run
 ) -> Launch:
-    """The launch with its outcome as a trial: what it planned, and what its sweep knows of it, count as well."""
+    """Return the launch with its outcome as a trial, which depends on the plan and the sweep's note, too."""
     outcome, reason = _outcome(launch, trace, planned, note, sweep_run)
     if launch.pod and launch.pod.trouble and outcome is not Outcome.OK:
         reason = f"{launch.pod.trouble} ({reason.partition(_DUMP)[0]})"
@@ -140,13 +139,13 @@ def _judged(
 def _outcome(
     launch: Launch, trace: _Trace | None, planned: PlannedTrial, note: TrialNote | None, sweep_run: Run
 ) -> tuple[Outcome, str]:
-    """The run's own log first, the sweep's note where the log cannot tell."""
+    """Return outcome and reason: from the run's own log, or else from the sweep's note."""
     if trace is None:
         if note is not None and note.outcome is not Outcome.OK:
             return note.outcome, note.reason
         if note is not None:
             return Outcome.LOST, f"its run {note.run_id} is no longer in the instance"
-        # Runs in a deployment of the sweep's own are gone with it; elsewhere, no run means no launch.
+        # The runs of temporary deployments are deleted with them; elsewhere, no run means no launch.
         when = "over" if planned.deployment else "launched"
         if sweep_run.status is DagsterRunStatus.CANCELED:
             return Outcome.CANCELED, f"the sweep was canceled before this trial was {when}"

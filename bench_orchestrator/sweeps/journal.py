@@ -1,4 +1,4 @@
-"""What a sweep records in its own run: its plan as an asset materialization, its trials as asset observations."""
+"""A sweep's journal in its own run: the plan is an asset materialization, trials are asset observations."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ _NOTE = TypeAdapter(TrialNote)
 
 @dataclass(frozen=True)
 class Journal:
-    """What a sweep recorded of itself: its plan, and a note for each trial it is done with."""
+    """The entries of a sweep's journal: its plan, and a note for each finished trial."""
 
     plan: SweepPlan
     notes: tuple[TrialNote, ...]
@@ -25,9 +25,9 @@ class Journal:
 
 @patient
 def read_journal(instance: DagsterInstance, sweep_run_id: str) -> Journal | None:
-    """What a sweep recorded in its own run; None where it ended before it had a plan.
+    """Return a sweep's journal; None if it ended before it had a plan.
 
-    Where it continues an interrupted sweep, that one's notes come first.
+    If it continues an interrupted sweep, the notes of that sweep come first.
     """
     plan: SweepPlan | None = None
     notes: list[TrialNote] = []
@@ -49,7 +49,7 @@ def read_journal(instance: DagsterInstance, sweep_run_id: str) -> Journal | None
 
 
 def plan_event(plan: SweepPlan) -> dg.AssetMaterialization:
-    """The journal's first entry: everything the sweep is going to do."""
+    """Return the journal's first entry: the plan."""
     return dg.AssetMaterialization(
         SWEEPS_ASSET,
         description=f"{plan.scenario}: {len(plan.trials)} trials planned",
@@ -64,7 +64,7 @@ def plan_event(plan: SweepPlan) -> dg.AssetMaterialization:
 
 
 def note_event(note: TrialNote, description: str) -> dg.AssetObservation:
-    """A later entry: what the sweep knows of one trial."""
+    """Return a later entry: the note on one trial."""
     return dg.AssetObservation(
         SWEEPS_ASSET,
         description=description,

@@ -1,7 +1,7 @@
-"""Asks for a trial's run, by the path that the trial is about, and never for two.
+"""Requests a trial's run, by the trial's launch path, and never more than one.
 
-A webserver or a code server that is away for a while is waited for. What went wrong may have been carried out all the
-same: a run that the request made is the trial's run.
+Waits for a webserver or code server that is temporarily unavailable. A failed request may still have created a run;
+that run is then the trial's run.
 """
 
 import logging
@@ -34,13 +34,13 @@ from synthetic_locations.triggers import LaunchRequest, Trigger, clear_request, 
 _logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
-"""Between two looks at a trial's status."""
+"""Polling interval for a trial's status, in seconds."""
 
 SERVER_POLL_S = 0.2
-"""Between two looks whether a code server is back: part of what is measured, where a trial waits for that."""
+"""Polling interval for a replaced code server, in seconds; a cold-start trial includes it in its measurement."""
 
 _CODE_SERVER_PATIENCE_S = 180.0
-"""How long a location may be without a code server: on Kubernetes it is without one whenever that moves."""
+"""Seconds for which a location may lack a code server, as it does on Kubernetes whenever the pod moves."""
 
 _Seen = TypeVar("_Seen")
 
@@ -48,7 +48,7 @@ _TRIGGERS = {LaunchPath.SCHEDULE: Trigger.SCHEDULE, LaunchPath.SENSOR: Trigger.S
 
 
 def trial_tags(plan: SweepPlan, trial: PlannedTrial, requested_us: int) -> dict[str, str]:
-    """The tags of a trial's run: how the harvest finds it, and how a person filters for it."""
+    """Return the tags of a trial's run, by which the harvest finds it and users can filter."""
     tags = {
         Tag.KIND: "trial",
         Tag.SWEEP: plan.sweep_id,
@@ -57,24 +57,24 @@ def trial_tags(plan: SweepPlan, trial: PlannedTrial, requested_us: int) -> dict[
         Tag.TRIAL: str(trial.number),
         Tag.WARMUP: str(trial.warmup).lower(),
         Tag.REQUESTED_AT: str(requested_us),
-        # A run that Dagster retries by itself would be a second launch of the same trial.
+        # An automatic retry would be a second launch of the same trial.
         "dagster/max_retries": "0",
     }
     if trial.last_partition_key is not None and trial.partition_key is not None:
         tags["dagster/asset_partition_range_start"] = trial.partition_key
         tags["dagster/asset_partition_range_end"] = trial.last_partition_key
-    elif trial.partition_key is not None and trial.path is LaunchPath.GRAPHQL:  # whatever else launches sets it itself
+    elif trial.partition_key is not None and trial.path is LaunchPath.GRAPHQL:  # the other paths set it themselves
         tags["dagster/partition"] = trial.partition_key
     return {str(name): value for name, value in tags.items()}
 
 
 class NotLaunchedError(Exception):
-    """What was to launch a trial's run, a schedule or a daemon, did not do so in time."""
+    """A schedule, sensor or daemon did not launch a trial's run in time."""
 
 
 @dataclass(frozen=True)
 class LaunchOfTrial:
-    """One trial on its way: asks for its run, by the path that it is about, and never for two."""
+    """The launch of one trial: requests its run, by the trial's launch path, and never more than one."""
 
     plan: SweepPlan
     trial: PlannedTrial
@@ -83,14 +83,14 @@ class LaunchOfTrial:
     sleep: Callable[[float], None]
 
     def restart_server(self, deadline: float) -> int:
-        """End the location's code server, start another, and wait until the webserver has loaded the location from it.
+        """Replace the location's code server, and wait until the webserver has loaded the location from the new one.
 
         Returns:
-            When the other was asked for.
+            The time at which the new server was requested, in microseconds.
 
         Raises:
-            UnusableError: it cannot be ended or started.
-            NotLaunchedError: it was not there, or not back, until the deadline.
+            UnusableError: the server cannot be stopped or started.
+            NotLaunchedError: the server was not up, or not back, by the deadline.
         """
         servers = self.site.servers
         if servers is None:
@@ -98,17 +98,17 @@ class LaunchOfTrial:
         earlier = self._await_location(lambda _: True, deadline)
         try:
             servers.stop_server(self.location.name)
-        finally:  # whatever happens, a location does not stay without its server
+        finally:  # never leave a location without its server
             asked_us = now_us()
             servers.start_server(self.location.name)
         self._await_location(lambda now: now.state == "loaded" and now.server_id != earlier.server_id, deadline)
         return asked_us
 
     def _await_location(self, will_do: Callable[[LocationStatus], bool], deadline: float) -> LocationStatus:
-        """What the webserver says of the location, as soon as that will do."""
+        """Return the webserver's status of the location once it satisfies `will_do`."""
 
         def look() -> LocationStatus | str:
-            """The location's status, or why it will not do."""
+            """Return the location's status, or why it does not satisfy `will_do`."""
             try:
                 status = self.site.webserver.list_locations().get(self.location.name)
             except WebserverError as error:
@@ -129,16 +129,16 @@ class LaunchOfTrial:
         return seen
 
     def request(self, deadline: float, asked_us: int | None = None) -> tuple[str, int, str]:
-        """The trial's run, when it was asked for, and the error if that made it all the same.
+        """Return the trial's run id, the time of its request, and the error if the request failed but created the run.
 
-        A webserver or a code server that is away is waited for.
+        Waits for a webserver or code server that is temporarily unavailable.
 
         Args:
-            asked_us: when it was asked for, where that was before this.
+            asked_us: time of the request in microseconds, if it was before this call.
 
         Raises:
-            WebserverError: it refuses the launch, or what is away stayed so for too long.
-            NotLaunchedError: nothing launched the run until the deadline.
+            WebserverError: the launch was rejected, or a server was unavailable for too long.
+            NotLaunchedError: no run was launched by the deadline.
         """
         first_us = asked_us or now_us()
         patience = {
@@ -146,7 +146,7 @@ class LaunchOfTrial:
             DatabaseTroubleError: deadline,
             LocationAwayError: min(deadline, time.monotonic() + _CODE_SERVER_PATIENCE_S),
         }
-        # Not by `poll`: how long to go on depends on the error, and a run is looked for before the request is repeated.
+        # Not `poll`: the patience depends on the error, and each retry first checks for a run of the last request.
         while True:
             requested_us = asked_us or now_us()
             tags = trial_tags(self.plan, self.trial, requested_us)
@@ -163,9 +163,9 @@ class LaunchOfTrial:
                 trouble = error
                 if isinstance(error, DatabaseTroubleError):
                     trouble = DatabaseTroubleError(f"{error} {describe_storage(self.site.instance)}")
-                # To the process's own output: the sweep's log may be in the very database.
+                # To the process's own output, because the sweep's log may be in the failing database.
                 _logger.warning("trial %s: %s", self.trial.number, trouble)
-                # Whatever went wrong, the request may have been carried out: a run that it made is this trial's run.
+                # The failed request may still have created a run: that is this trial's run.
                 self.sleep(2 * POLL_S)
                 for run in self._runs(first_us):
                     return run.run_id, run.requested_us or requested_us, str(trouble)
@@ -180,7 +180,7 @@ class LaunchOfTrial:
         reason: str = "",
         usage: Mapping[str, float] | None = None,
     ) -> TrialNote:
-        """What is known of the trial; with its run's log, where the instance that holds it ends with the sweep."""
+        """Return the note on the trial; with its run's log if the run's instance ends with the sweep."""
         on_kubernetes = kubernetes_namespace(self.site.instance) is not None
         log = read_run_log(self.site.instance, run_id) if self.site.name or on_kubernetes else RunLog()
         pod = read_pod(*log.kubernetes_job) if log.kubernetes_job else None
@@ -204,7 +204,7 @@ class LaunchOfTrial:
         self.site.webserver.submit_backfill(asset_keys=self.trial.asset_keys, partitions=partitions, tags=tags)
 
     def _await_tick(self, tags: dict[str, str], first_us: int, deadline: float) -> tuple[str, int]:
-        """Have the location's schedule or sensor launch the run; it was asked for when that ticked."""
+        """Have the location's schedule or sensor launch the run; the tick counts as the request."""
         request = LaunchRequest(
             run_key=f"{self.plan.sweep_id}/{self.trial.number}/{first_us}",
             asset_keys=self.trial.asset_keys,
@@ -217,7 +217,7 @@ class LaunchOfTrial:
             run = self._await_run(first_us, deadline)
         finally:
             clear_request(self.site.instance, self.location.name, trigger)
-        times_s = self._poll(  # a tick is written down when it is over
+        times_s = self._poll(  # a tick is recorded when it ends
             lambda: self.site.webserver.tick_times_s(
                 location=self.location.name,
                 repository=self.location.repository,
@@ -241,6 +241,6 @@ class LaunchOfTrial:
         return poll(look, until, patience_s=deadline - time.monotonic(), every_s=POLL_S, sleep=self.sleep)
 
     def _runs(self, since_us: int) -> list[Run]:
-        """What was launched for this trial since then: an interrupted sweep may have left older runs."""
+        """Return the runs launched for this trial since then; an interrupted sweep may have left older ones."""
         runs = find_trial_runs(self.site.instance, self.plan.sweep_id, self.trial.number)
         return [run for run in runs if run.requested_us is None or run.requested_us >= since_us]

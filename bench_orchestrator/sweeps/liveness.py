@@ -1,4 +1,4 @@
-"""Whether a run of the bench, or what it launched, may still be alive, where Dagster cannot tell."""
+"""Decides whether a run of the bench, or a run that it launched, may still be alive if Dagster cannot tell."""
 
 from dagster import DagsterInstance
 
@@ -7,17 +7,17 @@ from bench_orchestrator.sources.instance import Run, find_trial_runs, is_in_doub
 from bench_orchestrator.sweeps.journal import read_journal
 
 SILENCE_US = 600 * MICROSECONDS
-"""How long a run of the bench may write nothing to its log, beside what one of its trials may take: many times what
-preflight, terminating a run, or harvesting a large sweep from slow storage takes."""
+"""The maximum silence of a live run's log, in addition to a trial's time-out. Preflight, terminating a run, and
+harvesting a large sweep from slow storage take a fraction of it."""
 
 
 def may_go_on(instance: DagsterInstance, sweep_run: Run, now_us: int) -> bool:
-    """Whether a sweep that counts as failed may still be launching trials."""
+    """Return whether a sweep marked as failed may still be launching trials."""
     return is_in_doubt(instance, sweep_run) and not given_up(instance, sweep_run, now_us)
 
 
 def overdue(instance: DagsterInstance, sweep_run: Run, now_us: int) -> bool:
-    """Whether a finished sweep's trials are all over, or late enough not to be waited for any longer."""
+    """Return whether all trials of a finished sweep have ended, or are too late to wait for."""
     journal = read_journal(instance, sweep_run.run_id)
     if journal is None:
         return True
@@ -29,11 +29,11 @@ def overdue(instance: DagsterInstance, sweep_run: Run, now_us: int) -> bool:
 
 
 def given_up(instance: DagsterInstance, run: Run, now_us: int) -> str:
-    """Why a run of the bench, a sweep's or a harvest's, is taken for dead; empty while it may be alive.
+    """Return why a sweep's or a harvest's run is considered dead; empty while it may be alive.
 
-    Dagster's default launcher reports the death of a run worker only while the code server that started it lives.
-    Where both are killed, or the machine, the run would stay in progress for ever, and all that comes after it wait.
-    A living sweep writes to its log after every trial, if not before.
+    Dagster's default launcher reports a dead run worker only while the code server that started it is alive. If both
+    are killed, the run would stay in progress indefinitely and block all later ones. A live sweep writes to its log at
+    least after every trial.
     """
     patience_us = SILENCE_US
     journal = read_journal(instance, run.run_id)
@@ -44,4 +44,4 @@ def given_up(instance: DagsterInstance, run: Run, now_us: int) -> str:
     silence_us = now_us - last_sign_us(instance, run)
     if silence_us <= patience_us:
         return ""
-    return f"This run has written nothing to its log for {silence_us // MICROSECONDS} s: its process is taken for dead."
+    return f"This run has written nothing to its log for {silence_us // MICROSECONDS} s: its process counts as dead."

@@ -1,7 +1,6 @@
-"""From what a sweep is to compare to its plan: looks at the deployments before the first launch, lays out every trial.
+"""Planning: checks the deployments before the first launch (preflight) and lays out every trial.
 
-Preflight refuses with everything that is wrong at once; nothing is launched against a deployment that cannot give
-an answer.
+Preflight reports all problems at once. Nothing is launched in a deployment that cannot give valid results.
 """
 
 import random
@@ -18,11 +17,11 @@ from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.webserver import ASSET_JOB, Webserver, WebserverError
 
 DEFAULT_VARIANT = "default"
-"""The variant of scenarios that compare locations as they are."""
+"""The variant of scenarios that compare locations."""
 
 
 class TooFewPartitionsError(PreflightError):
-    """An asset has fewer partitions than a trial launches, so far."""
+    """An asset does not have enough partitions for a trial yet."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,12 @@ class Target:
     name: str
     repository: str
     assets: Mapping[str, bool]
-    """Whether each is partitioned, by key."""
+    """Whether each asset is partitioned, by key."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A variant with the places where it is launched."""
+    """A variant with the locations where it is launched."""
 
     variant: Variant
     deployment: str
@@ -47,12 +46,12 @@ class Placement:
 
 
 def location_variants(names: Sequence[str]) -> tuple[Variant, ...]:
-    """What a scenario that compares locations as they are launches: one asset in each, once per block."""
+    """Return the variants of a scenario that compares locations: one asset in each, once per block."""
     return tuple(Variant(DEFAULT_VARIANT, (name,)) for name in dict.fromkeys(names))
 
 
 def with_baselines_again(variants: Sequence[Variant]) -> tuple[Variant, ...]:
-    """An experiment's variants, and after each that another is compared with the same again: the A/A arms."""
+    """Return an experiment's variants with an A/A arm, the same variant again, after each baseline."""
     baselines = {variants[0].name} | {variant.against for variant in variants}
     arms: list[Variant] = []
     for variant in variants:
@@ -74,16 +73,16 @@ def plan_sweep(
     settings: Mapping[str, Any],
     patience_s: float = 0.0,
 ) -> SweepPlan:
-    """Preflight, and then everything that the sweep is going to do.
+    """Run preflight and plan the whole sweep.
 
     Args:
-        variants: what every block launches; of an experiment, its baseline first.
-        sites: where each variant is launched, by its name.
-        settings: to be recorded with the plan.
-        patience_s: how long to wait for partitions that a sensor of the location is still adding.
+        variants: launched in every block; in an experiment, the baseline first.
+        sites: the deployment of each variant, by name.
+        settings: recorded with the plan.
+        patience_s: seconds to wait for partitions that a sensor of the location is still adding.
 
     Raises:
-        PreflightError: with all that stands in the way.
+        PreflightError: lists all problems.
     """
     by_name = {site.name: site for site in sites.values()}
     targets: dict[str, dict[str, Target]] = {}
@@ -119,7 +118,7 @@ def plan_sweep(
 
 
 def find_targets(webserver: Webserver, names: Sequence[str]) -> list[Target]:
-    """The locations to launch in, in the order named.
+    """Return the locations to launch in, in the given order.
 
     Raises:
         PreflightError: the webserver cannot be used, or a location is missing, loading, broken or empty.
@@ -142,7 +141,7 @@ def find_targets(webserver: Webserver, names: Sequence[str]) -> list[Target]:
             else:
                 target = Target(name, status.repositories[0], webserver.list_assets(name, status.repositories[0]))
                 if not target.assets:
-                    problems.append(f"The code location {name!r} has no asset that can be launched.")
+                    problems.append(f"The code location {name!r} has no executable asset.")
                 targets.append(target)
     except WebserverError as error:
         raise PreflightError(str(error)) from error
@@ -154,13 +153,13 @@ def find_targets(webserver: Webserver, names: Sequence[str]) -> list[Target]:
 def plan_trials(
     placements: Sequence[Placement], *, repeats: int, warmups: int, seed: int
 ) -> tuple[tuple[Location, ...], tuple[PlannedTrial, ...]]:
-    """Every trial in its order: warm-up blocks, then measured ones; each block launches each variant once.
+    """Plan every trial in order: warm-up blocks, then measured blocks; each block launches each variant once.
 
-    Variants that are launched in turn come last. The same seed and assets give the same plan. The latest partitions
-    are launched where there are partitions.
+    Variants launched in turn come last. The same seed and assets give the same plan. For partitioned assets, the
+    latest partitions are launched.
 
     Raises:
-        PreflightError: a location has fewer assets or partitions than one of its trials selects.
+        PreflightError: a location has fewer assets or partitions than a trial selects.
     """
     choices = list(_choose(placements, blocks=warmups + repeats, rng=random.Random(seed)))
     partitions = {
@@ -224,7 +223,7 @@ def _choose(placements: Sequence[Placement], *, blocks: int, rng: random.Random)
 
 
 def _choose_assets(variant: Variant, target: Target, rng: random.Random) -> tuple[str, ...]:
-    """So many assets, in the order of their keys: groups of neighbours, or from the first in strides."""
+    """Choose a variant's assets in key order: a group of neighbours, or every stride-th from the first."""
     keys = sorted(target.assets)
     span = (variant.assets - 1) * variant.stride + 1
     if span > len(keys):
@@ -237,7 +236,7 @@ def _choose_assets(variant: Variant, target: Target, rng: random.Random) -> tupl
 
 
 def _range(choice: _Choice, partitions: Sequence[str] | None) -> dict[str, str]:
-    """The partition of a trial, or the two ends of its range; nothing where its assets have none."""
+    """Return a trial's partition, or the two ends of its range; nothing for unpartitioned assets."""
     if partitions is None:
         return {}
     wanted = choice.placement.variant.partitions

@@ -1,4 +1,4 @@
-"""What an interrupted sweep still owes, and the plan by which another run continues it."""
+"""Resuming an interrupted sweep: its remaining trials, and its plan for the run that continues it."""
 
 from dataclasses import replace
 
@@ -15,19 +15,17 @@ from bench_orchestrator.sweeps.liveness import may_go_on
 
 
 def find_interrupted(instance: DagsterInstance, scenario: str, sweep_id: str) -> Sweep:
-    """A sweep that was interrupted, as far as it came, with a plan for the run that is to continue it.
+    """Return an interrupted sweep as far as it got, with the plan for the run that continues it.
 
     Raises:
-        PreflightError: there is none, it is of another scenario, or it owes nothing.
+        PreflightError: there is no such sweep, it has another scenario, or it is complete.
     """
     runs = find_runs(instance, {Tag.KIND: "sweep", Tag.SCENARIO: scenario}, statuses=FINISHED)
-    for run in reversed(runs):  # of those that continued one another, the latest knows the most
+    for run in reversed(runs):  # of a chain of resumed runs, the latest has the most complete journal
         journal = read_journal(instance, run.run_id)
         if journal is not None and journal.plan.sweep_id == sweep_id:
             if may_go_on(instance, run, now_us()):
-                raise PreflightError(
-                    f"The sweep {sweep_id} may still be running: Dagster could not ask for its worker."
-                )
+                raise PreflightError(f"The sweep {sweep_id} may still be running: Dagster could not reach its worker.")
             sweep = harvest_sweep(instance, run.run_id)
             assert sweep is not None
             if not missing_trials(sweep):
@@ -39,8 +37,8 @@ def find_interrupted(instance: DagsterInstance, scenario: str, sweep_id: str) ->
 
 
 def missing_trials(sweep: Sweep) -> frozenset[int]:
-    """The numbers of the trials that an interrupted sweep still owes: never launched, canceled, or lost.
+    """Return the numbers of an interrupted sweep's remaining trials: never launched, canceled, or lost.
 
-    What failed, was refused or took too long is a result and is not tried again.
+    Failed, rejected and timed-out trials are results and are not repeated.
     """
     return frozenset(trial.number for trial in sweep.trials if trial.outcome in (Outcome.LOST, Outcome.CANCELED))

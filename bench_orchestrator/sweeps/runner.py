@@ -1,7 +1,7 @@
-"""Carries out a sweep's plan: launches one trial after the other and waits for each, disturbing as little as it can.
+"""Executes a sweep's plan: launches one trial after the other and waits for each, with as little load as possible.
 
-While a trial runs, this sleeps and now and then asks the run storage for its status. Nothing it learns is kept in
-memory only: what the run's own log cannot tell is yielded as a note as soon as it is known, for the caller to record.
+While a trial runs, this process sleeps and polls the run storage. Whatever the run's own log does not contain is
+yielded at once as a note for the caller to record, so a kill loses nothing.
 """
 
 import random
@@ -20,24 +20,24 @@ from bench_orchestrator.waiting import poll
 from bench_orchestrator.webserver import WebserverError, WebserverUnreachableError
 
 TERMINATION_GRACE_S = 20.0
-"""How long a run may take to stop when asked, before it is marked canceled whatever its process does."""
+"""Seconds that a run gets to stop on request before it is marked as canceled."""
 
 
 class SweepAbortedError(Exception):
-    """The sweep cannot go on; what is left of its plan stays unlaunched."""
+    """The sweep cannot continue; the remaining trials are not launched."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How a sweep spends the time around its trials, in seconds."""
+    """A sweep's time-out and pauses, in seconds."""
 
     timeout_s: float
-    """Longest a trial may take from request to end, and a code server that is replaced before it."""
+    """Maximum duration of a trial from request to end, and of the replacement of a code server before it."""
     pause_s: float
-    """Rest between a trial's end and the next request, for its processes to be gone."""
+    """Pause between a trial's end and the next request, in which its processes end."""
     jitter_s: float
-    """Upper bound of a random addition to the pause. Without it, requests fall into step with the daemon's dequeue
-    interval, and every queue wait of a location is the same arbitrary part of that interval."""
+    """Maximum random addition to the pause. Without it, requests synchronise with the daemon's dequeue interval, and
+    every queue wait of a location is the same arbitrary part of that interval."""
 
 
 def run_trials(
@@ -48,17 +48,17 @@ def run_trials(
     trials: Sequence[PlannedTrial] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[TrialNote]:
-    """Launch the plan's trials in order, one at a time, and yield a note on each when it is over.
+    """Launch the plan's trials in order, one at a time, and yield a note on each when it ends.
 
-    A trial that exceeds its time is noted *before* it is terminated, so that a kill in between cannot turn it into a
-    canceled one. When this generator is interrupted, the trial it waits for is canceled.
+    A timed-out trial is noted *before* it is terminated, so that a kill in between cannot turn it into a canceled one.
+    If this generator is interrupted, the current trial is canceled.
 
     Args:
-        sites: the deployments of the plan, by the names that its trials have for them.
-        trials: those of the plan that are still to be launched; all of them where nothing is said.
+        sites: the plan's deployments, by the names used in its trials.
+        trials: the trials to launch; by default all of the plan.
 
     Raises:
-        SweepAbortedError: the webserver stayed away for as long as a trial may take.
+        SweepAbortedError: the webserver was unreachable for as long as a trial may take.
     """
     places = plan.places
     rng = random.Random(plan.seed)
@@ -86,7 +86,7 @@ def run_trials(
             outcome = _await_end(site, run_id, deadline, sleep)
             if outcome is None:
                 run = get_run(site.instance, run_id)
-                # The status tells where it hangs: QUEUED without a slot, NOT_STARTED where the webserver died on it.
+                # The status shows where it hangs: QUEUED without a slot, NOT_STARTED if the webserver died.
                 reason = f"not over {pace.timeout_s:g} s after its request, still {run.status.value if run else 'gone'}"
                 if trouble:
                     reason += f"; what its request was answered with: {trouble}"
@@ -98,7 +98,7 @@ def run_trials(
         except SweepAbortedError:
             raise
         except BaseException:
-            # Interrupted: whatever was launched for this trial must not outlive the sweep.
+            # Interrupted: runs launched for this trial must not outlive the sweep.
             for run in find_trial_runs(site.instance, plan.sweep_id, trial.number):
                 if not run.finished:
                     _terminate(site, run.run_id, sleep)
@@ -106,10 +106,10 @@ def run_trials(
 
 
 def _await_end(site: Site, run_id: str, deadline: float, sleep: Callable[[float], None]) -> Outcome | None:
-    """How the run ended by its status; None when the deadline came first."""
+    """Return the run's outcome by its status; None if the deadline passed first."""
 
     def look() -> tuple[Run | None, bool]:
-        """The run, and whether it is over."""
+        """Return the run and whether it has ended."""
         run = get_run(site.instance, run_id)
         over = run is None or (run.finished and not is_in_doubt(site.instance, run))
         if not over:
@@ -121,7 +121,7 @@ def _await_end(site: Site, run_id: str, deadline: float, sleep: Callable[[float]
 
 
 def _terminate(site: Site, run_id: str, sleep: Callable[[float], None]) -> None:
-    """Stop a run: ask, wait, then mark it canceled. A webserver that is away is left alone."""
+    """Terminate a run: request, wait, then mark it as canceled; do nothing if the webserver is unreachable."""
     with suppress(WebserverError):
         site.webserver.terminate(run_id)
     if _await_end(site, run_id, time.monotonic() + TERMINATION_GRACE_S, sleep) is None:

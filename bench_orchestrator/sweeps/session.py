@@ -1,6 +1,6 @@
-"""The story of a sweep: refuse, open, plan, settle, record, launch.
+"""The stages of a sweep: check, open deployments, plan, settle, record, launch.
 
-It runs in the process of the sweep's own run and knows nothing of jobs and ops: it yields what is to be recorded.
+Runs in the process of the sweep's own run, independent of jobs and ops: it yields the entries to record.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -29,21 +29,21 @@ from bench_orchestrator.timeline.stages import timeline
 from bench_orchestrator.webserver import Webserver, WebserverError
 
 SWEEP_POOL = "bench_sweep"
-"""With a limit of 1, a second sweep stays in the queue while one runs."""
+"""With a limit of 1, a second sweep stays queued while one runs."""
 
 _SENSOR_PATIENCE_S = 90.0
 
 
 @dataclass(frozen=True)
 class Session:
-    """The run that carries out a sweep, and what it works with."""
+    """The run of a sweep, and what it works with."""
 
     run_id: str
     run_tags: Mapping[str, str]
     instance: DagsterInstance
     webserver: Webserver
     history: Callable[[], Iterable[Sweep]]
-    """Earlier sweeps of locations, which predictions rest on. May raise UnusableError."""
+    """Returns earlier sweeps of locations, the basis of predictions. May raise UnusableError."""
     say: Callable[[str], None]
     warn: Callable[[str], None]
 
@@ -55,18 +55,18 @@ class Session:
 
 @dataclass(frozen=True)
 class TrialEntry:
-    """A trial that is over: the sweep's note on it, and the line of its log."""
+    """A finished trial: the sweep's note, and its log line."""
 
     note: TrialNote
     line: str
 
 
 def carry_out(scenario: Scenario, config: SweepConfig, session: Session) -> Generator[SweepPlan | TrialEntry]:
-    """Carry out a sweep from the first check to the last trial; yields what to record, at once and in this order.
+    """Run a sweep from the first check to the last trial; yield the entries to record, immediately and in order.
 
     Raises:
-        PreflightError: nothing was launched; the message says why and what to do.
-        SweepAbortedError: the sweep ended early; the message says how far it came.
+        PreflightError: nothing was launched; the message states why and what to do.
+        SweepAbortedError: the sweep ended early; the message states how far it got.
     """
     with ExitStack() as stack:
         try:
@@ -83,7 +83,7 @@ def carry_out(scenario: Scenario, config: SweepConfig, session: Session) -> Gene
         except (PreflightError, WebserverError) as error:
             raise PreflightError(f"Nothing was launched. {error}") from error
         used = {site.name: site for site in sites.values()}
-        # Before the plan is recorded: `bench run` shows what the sweep says until then, and only its trials later.
+        # Before the plan is recorded, because afterwards `bench run` shows only trials.
         settle([site.meter for site in used.values()], config.settle_s, session.say)
         session.say(f"Sweep {plan.sweep_id}: {len(trials)} trials in {len(plan.locations)} locations, seed {plan.seed}")
         yield plan
@@ -91,7 +91,7 @@ def carry_out(scenario: Scenario, config: SweepConfig, session: Session) -> Gene
 
 
 def _refuse_second_sweep(session: Session) -> None:
-    """The pool holds a second sweep back; this is for deployments whose pools have no limit."""
+    """Refuse a second sweep in deployments where the pool has no limit that would queue it."""
     own = get_run(session.instance, session.run_id)
     others = find_runs(session.instance, {Tag.KIND: "sweep"}, statuses=IN_PROGRESS)
     for other in others:
@@ -104,10 +104,10 @@ def _refuse_second_sweep(session: Session) -> None:
 
 
 def _refuse_limits(plan: SweepPlan, session: Session) -> None:
-    """A trial beside the sweep needs a slot beside its own; those in the sweep's own deployments do not.
+    """Check the run limits: a trial in the sweep's deployment needs a second slot, one in a temporary deployment none.
 
     Raises:
-        PreflightError: the limits cannot let both run.
+        PreflightError: the limits do not let both run.
     """
     for trial in plan.trials:
         if not trial.deployment:
@@ -121,7 +121,7 @@ def _refuse_limits(plan: SweepPlan, session: Session) -> None:
 def _open(
     scenario: Scenario, variants: tuple[Variant, ...], session: Session
 ) -> Iterator[tuple[tuple[Variant, ...], Mapping[str, Site]]]:
-    """The variants and where each is launched; deployments of an experiment's own end with the block."""
+    """Yield the variants and the deployment of each; an experiment's temporary deployments end with the block."""
     here = Site(
         "", session.webserver, session.instance, UsageMeter(session.home), describe_environment(session.instance)
     )
@@ -149,7 +149,7 @@ def _plan(
         warmups=config.warmups,
         seed=now_us() % 1_000_000 if config.seed is None else config.seed,
         settings=config.model_dump(exclude={"seed", "resume"}),
-        # Sensors of a deployment that has just started are still adding dynamic partitions.
+        # In a new deployment, sensors may still be adding dynamic partitions.
         patience_s=_SENSOR_PATIENCE_S if any(site.name for site in sites.values()) else 0,
     )
     return replace(plan, predictions_s=_predict(plan, session))
@@ -158,25 +158,25 @@ def _plan(
 def _predict(plan: SweepPlan, session: Session) -> dict[str, Prediction]:
     """Predict the lag of an experiment's sides from earlier sweeps, before any of them is launched."""
     sizes = comparable_sizes(plan.variants)
-    if len(set(sizes.values())) < 2:  # there is nothing to predict where size makes no difference
+    if len(set(sizes.values())) < 2:  # all sides have the same size, so there is nothing to predict
         return {}
     try:
         return predict_lags(session.history(), sizes, plan.environment["dequeue_interval_s"])
     except UnusableError as error:
-        session.warn(f"Nothing is predicted: {error}")
+        session.warn(f"No predictions: {error}")
         return {}
 
 
 def _planned_variants(plan: SweepPlan) -> tuple[Variant, ...]:
-    """What a recorded plan launches: its variants, or its locations as they are."""
+    """Return the variants of a recorded plan, or one variant per location if it has none."""
     return plan.variants or location_variants([location.name for location in plan.locations])
 
 
 def _resume(earlier: Sweep, sites: Mapping[str, Site], session: Session) -> tuple[SweepPlan, tuple[PlannedTrial, ...]]:
-    """The plan of an interrupted sweep and the trials that it still owes; says what has changed since.
+    """Return the plan of an interrupted sweep and its remaining trials; warn about changes in the environment.
 
     Raises:
-        PreflightError: its trials cannot be launched where they were.
+        PreflightError: its trials cannot be launched in the same deployments as before.
     """
     plan = earlier.plan
     here = {site.name for site in sites.values()}
@@ -201,7 +201,7 @@ def _launch(
     pace = Pace(knobs["timeout_s"], knobs["pause_s"], knobs["jitter_s"])
 
     def summary(how: str) -> str:
-        """The last line of the sweep's log."""
+        """Return the last line of the sweep's log."""
         ended = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count) or "none"
         return f"Sweep {plan.sweep_id} {how}: {sum(counts.values())} of {len(trials)} trials done ({ended})"
 
@@ -215,14 +215,14 @@ def _launch(
         raise SweepAbortedError(f"{summary('is over')}. It ended early: {error}") from error
     except Exception:
         raise
-    except BaseException:  # how Dagster interrupts a run, while a trial is waited for or between two
+    except BaseException:  # Dagster interrupts a run at any point: during a trial or between two
         session.warn(summary("was canceled"))
         raise
     session.say(summary("is over"))
 
 
 def _line(instance: DagsterInstance, plan: SweepPlan, note: TrialNote) -> str:
-    """One line of the sweep's log: which trial, how it ended, and what it took."""
+    """Return a line of the sweep's log: the trial, its outcome and its durations."""
     trial = plan.trials[note.number - 1]
     kind = "warm-up" if trial.warmup else f"block {trial.block}"
     side = f"{trial.variant}, " if plan.variants else ""

@@ -1,4 +1,4 @@
-"""From a run and its log to its launch: pure, whoever delivers them, with or without a sweep."""
+"""Builds a launch from a run and its log: pure, for any source of runs, with or without a sweep."""
 
 from bench_orchestrator.model.launch import Launch, Outcome
 from bench_orchestrator.model.runs import Pod, RunLog
@@ -16,14 +16,14 @@ def launch_of(
     created_us: int | None,
     pod: Pod | None = None,
 ) -> Launch:
-    """The launch of any run, in linear time. Any log gives one; none raises.
+    """Return the launch of a run, in linear time. Accepts any log; raises nothing.
 
     Args:
-        run_id: None where no run came of it; its log is empty then.
-        outcome: how the run ended; None while it is not over.
-        requested_us: when the client sent the request, in microseconds since the epoch; None where it is not known.
+        run_id: None if no run was created; the log is then empty.
+        outcome: how the run ended; None while it is in progress.
+        requested_us: when the client sent the request, in microseconds since the epoch; None if unknown.
         created_us: when the run was created, likewise.
-        pod: of the run's worker, where that is a Kubernetes job.
+        pod: the run worker's, if it is a Kubernetes job.
     """
     times = timeline(log.events, requested_us=requested_us, created_us=created_us)
     boot_us, doubts = boot_stages(

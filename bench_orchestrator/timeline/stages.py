@@ -1,25 +1,23 @@
-"""From the events of one run to the stages of its launch: pure, exact, whoever delivers the events.
+"""Turns the events of one run into the stages of its launch: pure and exact, for any source of events.
 
-Three decisions live here, and nowhere else.
+Three decisions are made here and nowhere else.
 
-**Which events count.** The order of the log decides what came before what, because each process stamps its
-events with a clock of its own. The launch is the part of the log up to the first STEP_START, and it is cut in
-two at the first PIPELINE_START. A launch may take several attempts (the run is queued again, a worker dies
-before it starts): the user waits from the first PIPELINE_ENQUEUED, and the stages are those of the attempt
-that got through, the last. An attempt that begins takes back whatever the one before it had reached.
+**Which events count.** The order of the log decides what came first, because each process stamps its events with its
+own clock. The launch is the part of the log up to the first STEP_START. The first PIPELINE_START divides it in two. A
+launch may take several attempts: the run is queued again, or a worker dies before it starts. The user waits from the
+first PIPELINE_ENQUEUED, but the stages are those of the last attempt, which succeeded. An attempt that begins
+discards the instants of the one before it.
 
-**What a missing instant means.** It falls together with the next one that is known: its stage reads zero, and
-the time is counted in the stage before. That is no flaw for steps that run in the run worker's process, which
-have no step worker to boot and load, nor for runs that never queued; anything else leaves a warning. Where no
-instant before it is known either (the time of the request was not recorded), the stage stays unknown rather
-than zero. The stages that a run never finished stay unknown too.
+**What a missing instant means.** It takes the value of the next known instant: its stage is zero, and the time counts
+in the stage before. That is correct for steps in the run worker's process, which boot and load no step worker, and
+for runs that never queued. All other cases produce a warning. If no earlier instant is known (the time of the request
+was not recorded), the stage is unknown rather than zero. Stages that a run never finished are unknown too.
 
-**What to do with clocks that disagree.** No stage is ever negative, and mending moves as little of the
-headline as can be: the lag is STEP_START minus PIPELINE_ENQUEUED, whatever the clocks in between say;
-PIPELINE_START, which divides it into queue and init time, is held between the two; every other instant is
-held between its neighbours of these three. The request's clock belongs to another machine, so an instant
-before the queue is pulled back to it and never pushes it. Wherever a clock steps backwards there is a
-warning, so mended numbers never pass for clean ones.
+**How to resolve clocks that disagree.** No stage is ever negative, and corrections change the headline as little as
+possible. The lag is always STEP_START minus PIPELINE_ENQUEUED. PIPELINE_START, which divides it into queue and init
+time, is clamped between the two. Every other instant is clamped between its neighbours among these three. The
+request's clock is on another machine: an instant before the queue is moved back to the queue and never moves it. Every
+backward step of a clock produces a warning, so corrected numbers never pass for clean ones.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,11 +39,11 @@ _BOUNDARY_OF_TYPE: Mapping[str, Boundary] = {
 }
 _WORKER_STARTED_MESSAGE = "Started process for run"
 _IN_A_POD = "in Kubernetes job"
-"""What dagster-k8s' executor says where it asks for a step's worker."""
+"""What dagster-k8s' executor logs when it requests a step's worker."""
 _TERMINAL_TYPES = frozenset({"PIPELINE_SUCCESS", "PIPELINE_FAILURE", "PIPELINE_CANCELED"})
 
 EVENT_TYPES = frozenset(_BOUNDARY_OF_TYPE) | _TERMINAL_TYPES
-"""The types of event that a timeline is made of; a log stripped of all others gives the same timeline."""
+"""The event types that affect a timeline; without all others, a log gives the same timeline."""
 
 _RUN_ATTEMPT = (Boundary.STARTING, Boundary.WORKER_STARTED)
 _STEP_ATTEMPT = (
@@ -62,45 +60,46 @@ class Timeline:
     """Where the time between the request and the first line of user code went. All times in microseconds."""
 
     at_us: Mapping[Boundary, int | None]
-    """The instants chosen from the log, unmended; None where there is none."""
+    """The instants chosen from the log, uncorrected; None if missing."""
     stages_us: Mapping[Stage, int | None]
-    """Contiguous durations, never negative. None where the run never finished the stage, and, before the
-    queue, where no instant tells when it began."""
+    """Contiguous durations, never negative. None if the run never finished the stage, or, before the queue, if no
+    instant marks its beginning."""
     queue_us: int | None
     """Enqueued to run started: the sum of QUEUE_STAGES. None if the run did not start."""
     init_us: int | None
     """Run started to the first step's start: the sum of INIT_STAGES. None if no step started."""
     lag_us: int | None
-    """Queue and init time: independent of the clocks of the request and the run record."""
+    """Queue plus init time: independent of the clocks of the request and the run record."""
     time_to_code_us: int | None
     """The sum of all stages. None if no step started or the time of the request is unknown."""
     executor: str | None
-    """`multiprocess` if the measured step had a worker of its own, `pods` if that was a pod, `in_process` if it
-    started without one, None if it did neither."""
+    """`multiprocess` if the measured step had its own worker, `pods` if that was a pod, `in_process` if it started
+    without one, None if it had neither."""
     ended_us: int | None
-    """When the run first succeeded, failed or was canceled; None while it has not."""
+    """When the run first succeeded, failed or was canceled; None until then."""
     warnings: tuple[str, ...]
-    """What to doubt about these numbers: missing instants, clocks that ran backwards, repeated queueing."""
+    """Why these numbers may be wrong: missing instants, clocks that ran backwards, repeated queueing."""
 
 
 def timeline(events: Sequence[RunEvent], *, requested_us: int | None, created_us: int | None) -> Timeline:
-    """Read the stages of a launch off its run's log, in linear time. Any log gives a timeline; none raises.
+    """Compute the stages of a launch from its run's log, in linear time. Accepts any log; raises nothing.
 
-    `events` are the run's events in log order; types not in EVENT_TYPES are ignored. `requested_us` is when
-    the client sent the request, `created_us` the run record's creation, in microseconds since the epoch.
+    The instants are those of the attempt that led to the first line of user code:
 
-    The instants are chosen so that they belong to the launch that led to the first line of user code:
-
-    - enqueued: the first PIPELINE_ENQUEUED before PIPELINE_START, as the user waits from there on, however
-      often the run is queued again;
-    - starting, worker_started: the last PIPELINE_STARTING before PIPELINE_START, and the last "Started
-      process for run" after it, as an attempt that died before led to nothing;
+    - enqueued: the first PIPELINE_ENQUEUED before PIPELINE_START, since the user waits from there, even if the
+      run is queued again;
+    - starting, worker_started: the last PIPELINE_STARTING before PIPELINE_START, and the last "Started process for run"
+      after it, since earlier attempts died;
     - run_started: the first PIPELINE_START;
-    - step_worker_starting, step_worker_started, resource_init_started: likewise the last ones before
-      STEP_START of the step that is first to start. In-process executors start the resources once for the
-      run, with no step's key;
-    - step_started: the first STEP_START. Without one, the first step of which anything is logged is measured
-      instead, so that a failed run shows how far it got.
+    - step_worker_starting, step_worker_started, resource_init_started: likewise the last ones before the STEP_START of
+      the first step to start. In-process executors start the resources once for the run, without a step key;
+    - step_started: the first STEP_START. Without one, the first step with any event is measured instead, so
+      that a failed run shows how far it got.
+
+    Args:
+        events: the run's events in log order; types not in EVENT_TYPES are ignored.
+        requested_us: when the client sent the request, in microseconds since the epoch; None if unknown.
+        created_us: when the run record was created, likewise.
     """
     step_start = _first(events, "STEP_START")
     launch = events[:step_start]
@@ -122,15 +121,15 @@ def timeline(events: Sequence[RunEvent], *, requested_us: int | None, created_us
     if len(enqueued_us) > 1:
         warnings.append(f"the run was enqueued {len(enqueued_us)} times: queue time counts from the first")
 
-    mended_us = _filled(_mended(at_us))
-    lag_us = _elapsed_us(mended_us, Boundary.ENQUEUED, Boundary.STEP_STARTED)
+    clamped_us = _filled(_clamped(at_us))
+    lag_us = _elapsed_us(clamped_us, Boundary.ENQUEUED, Boundary.STEP_STARTED)
     return Timeline(
         at_us=at_us,
-        stages_us={stage: _elapsed_us(mended_us, stage.start, stage.end) for stage in Stage},
-        queue_us=_elapsed_us(mended_us, Boundary.ENQUEUED, Boundary.RUN_STARTED),
-        init_us=_elapsed_us(mended_us, Boundary.RUN_STARTED, Boundary.STEP_STARTED),
+        stages_us={stage: _elapsed_us(clamped_us, stage.start, stage.end) for stage in Stage},
+        queue_us=_elapsed_us(clamped_us, Boundary.ENQUEUED, Boundary.RUN_STARTED),
+        init_us=_elapsed_us(clamped_us, Boundary.RUN_STARTED, Boundary.STEP_STARTED),
         lag_us=lag_us,
-        time_to_code_us=_elapsed_us(mended_us, Boundary.REQUESTED, Boundary.STEP_STARTED),
+        time_to_code_us=_elapsed_us(clamped_us, Boundary.REQUESTED, Boundary.STEP_STARTED),
         executor=_executor(at_us, before_step),
         ended_us=_ended_us(events),
         warnings=tuple(warnings),
@@ -138,7 +137,7 @@ def timeline(events: Sequence[RunEvent], *, requested_us: int | None, created_us
 
 
 def without_steps_after_the_first(events: Sequence[RunEvent]) -> tuple[RunEvent, ...]:
-    """The events up to the first STEP_START and the run's end: they give the same timeline, however long the run."""
+    """Return the events up to the first STEP_START, and the run's end; their timeline is the same."""
     step_start = _first(events, "STEP_START")
     if step_start is None:
         return tuple(events)
@@ -147,7 +146,7 @@ def without_steps_after_the_first(events: Sequence[RunEvent]) -> tuple[RunEvent,
 
 
 def _ended_us(events: Sequence[RunEvent]) -> int | None:
-    """The first of its ends; but its success, where it was taken for dead before."""
+    """Return the first end of the run; its success takes precedence, if the run was presumed dead earlier."""
     ends = (event for event in events if event.type in _TERMINAL_TYPES)
     end = min(ends, key=lambda event: event.type != "PIPELINE_SUCCESS", default=None)
     return end.time_us if end else None
@@ -158,14 +157,14 @@ def _first(events: Sequence[RunEvent], event_type: str) -> int | None:
 
 
 def _boundary(event: RunEvent) -> Boundary | None:
-    """The instant that an event marks; of all the engine's events only one does."""
+    """Return the instant that an event marks; only one of the engine events marks any."""
     if event.type == "ENGINE_EVENT" and not event.message.startswith(_WORKER_STARTED_MESSAGE):
         return None
     return _BOUNDARY_OF_TYPE.get(event.type)
 
 
 def _first_step(events: Sequence[RunEvent]) -> str | None:
-    """The first step that has got anywhere."""
+    """Return the first step with any event."""
     return next((event.step_key for event in events if event.step_key and _boundary(event) in _STEP_ATTEMPT), None)
 
 
@@ -174,7 +173,7 @@ def _concerns(event: RunEvent, step_key: str | None) -> bool:
 
 
 def _last_attempt(events: Sequence[RunEvent], boundaries: Sequence[Boundary]) -> dict[Boundary, int | None]:
-    """The instants of the last pass through `boundaries`: reaching one again undoes those after it."""
+    """Return the instants of the last pass through `boundaries`: reaching one again discards those after it."""
     reached_us: dict[Boundary, int | None] = dict.fromkeys(boundaries)
     for event in events:
         boundary = _boundary(event)
@@ -196,7 +195,7 @@ def _has_step_worker(at_us: Mapping[Boundary, int | None]) -> bool:
 
 
 def _missing_instants(at_us: Mapping[Boundary, int | None]) -> Iterator[str]:
-    """A warning for each instant that should be known, as a later one is, and where its time is counted."""
+    """Yield a warning for each missing instant that precedes a known one, with the stage that includes its time."""
     normal = {Boundary.ENQUEUED}
     if not _has_step_worker(at_us):
         normal |= {Boundary.STEP_WORKER_STARTING, Boundary.STEP_WORKER_STARTED}
@@ -211,7 +210,7 @@ def _missing_instants(at_us: Mapping[Boundary, int | None]) -> Iterator[str]:
 
 
 def _backward_clocks(at_us: Mapping[Boundary, int | None]) -> Iterator[str]:
-    """A warning for each place where a known instant is before the known one that it follows."""
+    """Yield a warning for each known instant that is earlier than its known predecessor."""
     known = list(_known(at_us).items())
     for (earlier, earlier_us), (later, later_us) in pairwise(known):
         if later_us < earlier_us:
@@ -222,8 +221,8 @@ def _known(at_us: Mapping[Boundary, int | None]) -> dict[Boundary, int]:
     return {boundary: us for boundary in Boundary if (us := at_us[boundary]) is not None}
 
 
-def _mended(at_us: Mapping[Boundary, int | None]) -> dict[Boundary, int]:
-    """The known instants, moved by the module's rule so that none is before its predecessor."""
+def _clamped(at_us: Mapping[Boundary, int | None]) -> dict[Boundary, int]:
+    """Return the known instants, clamped by the module's rules so that none is before its predecessor."""
     known = _known(at_us)
     in_log = [boundary for boundary in known if boundary not in _BEFORE_THE_LOG]
     latest_us = max(known.values(), default=0)
@@ -231,23 +230,22 @@ def _mended(at_us: Mapping[Boundary, int | None]) -> dict[Boundary, int]:
     end_us = max(begin_us, known.get(Boundary.STEP_STARTED, latest_us))
     run_started_us = min(max(begin_us, known.get(Boundary.RUN_STARTED, end_us)), end_us)
 
-    mended: dict[Boundary, int] = {}
+    clamped: dict[Boundary, int] = {}
     floor_us = begin_us
     for boundary in in_log:
         ceiling_us = run_started_us if boundary in _QUEUE_ENDS else end_us
-        floor_us = mended[boundary] = min(max(known[boundary], floor_us), ceiling_us)
+        floor_us = clamped[boundary] = min(max(known[boundary], floor_us), ceiling_us)
     ceiling_us = begin_us
     for boundary in reversed(_BEFORE_THE_LOG):
         if boundary in known:
-            ceiling_us = mended[boundary] = min(known[boundary], ceiling_us)
-    return mended
+            ceiling_us = clamped[boundary] = min(known[boundary], ceiling_us)
+    return clamped
 
 
 def _filled(known_us: Mapping[Boundary, int]) -> dict[Boundary, int]:
-    """The instants with each missing one put at the next known one.
+    """Set each missing instant to the next known one.
 
-    Before the log, an instant is only put in where one before it is known: with none, no stage would hold its
-    time.
+    Before the log, this requires an earlier known instant: without one, no stage would include its time.
     """
     filled: dict[Boundary, int] = {}
     following_us: int | None = None

@@ -1,11 +1,14 @@
-"""From a run's log and its pod to the pieces of worker boot on Kubernetes: pure, exact, whoever delivers them.
+"""Splits worker boot on Kubernetes into pieces, from a run's log and its pod: pure and exact, for any source.
 
-The first piece ends with an event of Dagster's, the others with instants that Kubernetes keeps: whole seconds of other
-clocks. Two decisions follow. **An instant lies somewhere within the second that it names**, behind the instant before
-it and before worker boot ends. It is put where it is to be expected: in the middle of that, or, where several name the
-same second, so that they divide it evenly. One launch is then wrong by half a second at most, and many are not wrong to
-one side. Only an instant that would have to leave its second shows that clocks disagree, and is a warning.
-**No piece is negative and none reaches beyond worker boot**, whose length is the timeline's: the pieces sum to it.
+The first piece ends with a Dagster event, the others with Kubernetes instants: whole seconds of other clocks. Two
+decisions follow.
+
+**An instant lies anywhere within its second**, but after the instant before it and before the end of worker boot. It is
+placed at its expected position: the middle of that range. Instants that share a second divide it evenly. A single
+launch is then off by at most half a second, and many launches are unbiased. Only an instant that would have to leave
+its second shows that clocks disagree, and produces a warning.
+
+**No piece is negative or extends beyond worker boot**, whose length comes from the timeline: the pieces sum to it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,27 +18,27 @@ from bench_orchestrator.model.runs import Pod, RunEvent
 from bench_orchestrator.model.stages import BootStage
 
 _JOB_CREATED = "Kubernetes run worker job created"
-"""What dagster-k8s says, behind the name of its class."""
+"""dagster-k8s' message, after its class name."""
 
 
 def boot_stages(
     events: Sequence[RunEvent], pod: Pod | None, *, starting_us: int | None, worker_boot_us: int | None
 ) -> tuple[dict[BootStage, int], tuple[str, ...]]:
-    """The pieces of worker boot in microseconds, and what is to be doubted about them.
+    """Return the pieces of worker boot in microseconds, and warnings about them.
 
-    There are none where the run's worker is no Kubernetes job or was never up, and none where nothing is known of its
-    pod: worker boot then stays whole, and the warning says why.
+    There are no pieces if the run worker is not a Kubernetes job or never started, or if nothing is known about its
+    pod: worker boot is then not split, and the warning says why.
 
     Args:
         events: the run's, in log order.
-        starting_us: PIPELINE_STARTING of the attempt that got through, where worker boot begins.
-        worker_boot_us: its length, as the timeline has it.
+        starting_us: PIPELINE_STARTING of the successful attempt, where worker boot begins.
+        worker_boot_us: its length in the timeline.
     """
     created_us = [event.time_us for event in events if _JOB_CREATED in event.message]
     if not created_us or starting_us is None or worker_boot_us is None:
         return {}, ()
     if pod is None or pod.scheduled_us is None or pod.started_us is None:
-        why = (pod.unknown or pod.trouble if pod else "") or "nothing is known of its pod"
+        why = (pod.unknown or pod.trouble if pod else "") or "nothing is known about its pod"
         return {}, (f"worker boot is not split: {why}",)
     end_us = starting_us + worker_boot_us
     reached_us = starting_us
@@ -50,7 +53,7 @@ def boot_stages(
     }
     named = [at_us for at_us, width_us in instants.values() if width_us]
     for stage, (at_us, width_us) in instants.items():
-        if at_us is None:  # the image was there before anybody asked for it
+        if at_us is None:  # the image was already there
             stages_us[stage] = 0
             continue
         early_us = reached_us - (at_us + width_us)
@@ -63,7 +66,7 @@ def boot_stages(
             )
         first_us, last_us = max(at_us, reached_us), min(at_us + width_us, end_us)
         if width_us:
-            # Of those in this second, the ones that are placed already are behind `first_us`.
+            # Instants of this second that are already placed are before `first_us`.
             first_us += max(last_us - first_us, 0) // (1 + named.count(at_us))
             named.remove(at_us)
         ended_us = min(first_us, end_us)

@@ -1,1 +1,1 @@
-"""One launch laid out in time."""
+"""Waterfalls: one launch laid out in time."""

@@ -1,9 +1,8 @@
-"""One run's launch laid out in time: what its picture, the terminal and programs show of it.
+"""The layout of one launch in time, shown by the chart, the terminal and the JSON output. Pure functions.
 
-It is made of the launch of any run, whether a trial's or another's, and is pure. A
-waterfall is always one launch that happened: for several runs the one with the median lag, as medians do not add up.
-The stages are laid end to end from the durations of the timeline, which has mended the clocks; the steps, and the
-run's end, stand where their own clocks say.
+A waterfall shows one actual launch of any run. For several runs it is the launch with the median lag, because medians
+do not add up. Stages are placed end to end by the durations from the timeline, which has corrected clock skew. Steps
+and the end of the run are placed by their own clocks.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ _MOST_WARNINGS = 3
 _BEFORE_THE_LOG = (Stage.SUBMIT, Stage.PLAN_EVENTS)
 _OF_A_STEP_WORKER = (Stage.STEP_BOOT, Stage.STEP_LOAD)
 _ANCHORS = (*tuple(Boundary)[2:], Boundary.CREATED, Boundary.REQUESTED)
-"""The first of these instants that is known is the one that mending never moves."""
+"""Candidate anchors: clock correction never moves the first known one."""
 
 _ZERO_WORDS: Mapping[Boundary, str] = {
     Boundary.REQUESTED: "the request",
@@ -36,16 +35,16 @@ _ZERO_WORDS: Mapping[Boundary, str] = {
     Boundary.STARTING: "RUN_STARTING",
     Boundary.RUN_STARTED: "RUN_START",
 }
-"""Instants as Dagster's UI calls them."""
+"""Instants by their names in Dagster's UI."""
 
 
 class UnknownLaunchError(ValueError):
-    """There is no launch to show, or more than one is meant; the message says what to do."""
+    """No launch matches, or more than one does; the message tells what to do."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One stage of a launch, or a piece of one, in microseconds from the waterfall's zero."""
+    """A stage of a launch, or a piece of one, in microseconds from the waterfall's zero."""
 
     stage: Piece
     start_us: int
@@ -53,7 +52,7 @@ class Bar:
 
     @property
     def duration_us(self) -> int:
-        """How long it took."""
+        """The duration in microseconds."""
         return self.end_us - self.start_us
 
 
@@ -67,38 +66,38 @@ class Waterfall:
     outcome: str
     """How the run ended, in words: `ok`, `timed out`, `not over`."""
     reason: str
-    """One line a human understands; empty where it went well."""
+    """One readable line about a failure; empty if the launch succeeded."""
     environment: Mapping[str, Any]
-    """What the launch depended on; empty where nobody recorded it."""
+    """The environment of the launch; empty if it was not recorded."""
     executor: str | None
     zero: Boundary
-    """The request, where its time is known; else the first instant of the run's log, with plan events before it."""
+    """The request, if its time is known; else the first instant of the run's log, with plan events before it."""
     zero_us: int
-    """The zero itself, since the epoch."""
+    """The zero as microseconds since the epoch."""
     bars: tuple[Bar, ...]
-    """The stages that were finished and whose length is known, each from the end of the one before it."""
+    """The finished stages with known durations, each starting at the end of the previous one."""
     boot: tuple[Bar, ...]
-    """The pieces of worker boot, which they fill; none where it is whole."""
+    """The pieces that make up worker boot; empty if it is not split."""
     unfinished: Bar | None
-    """Of a run that did not reach its first step: the stage that it was in, to the run's end if it has one."""
+    """The stage in which a run without a first step was last seen, up to the run's end if there is one."""
     queue_us: int | None
     init_us: int | None
     lag_us: int | None
     ended_us: int | None
     steps: tuple[StepSpan, ...]
-    """In the order in which they were launched."""
+    """The steps in launch order."""
     warnings: tuple[str, ...]
     template: Mapping[str, float]
-    """Of a run that was forked: what it was forked from."""
+    """The process that a forked run was forked from; empty otherwise."""
 
     @property
     def zero_words(self) -> str:
-        """The zero as a person knows it."""
+        """The zero in words."""
         return _ZERO_WORDS.get(self.zero, self.zero.value.replace("_", " "))
 
     @property
     def rows(self) -> tuple[Bar, ...]:
-        """The stages to show: those that took any time, or all where none did, and the one that was not finished."""
+        """The stages to show: those that took time, or all if none did, and the unfinished one."""
         lasting: tuple[Bar, ...] = ()
         for bar in self.bars:
             pieces = self.boot if bar.stage is Stage.WORKER_BOOT else ()
@@ -107,42 +106,42 @@ class Waterfall:
 
     @property
     def end_us(self) -> int:
-        """The latest instant that is known of the run."""
+        """The latest known instant of the run."""
         steps = [us for step in self.steps for us in (step.launched_us, step.started_us, step.ended_us)]
         return max(us for us in (0, *(bar.end_us for bar in self.rows), *steps, self.ended_us) if us is not None)
 
     def process(self, stage: Piece) -> str:
-        """Where a stage's time was spent; a step that has no worker of its own is initialised by the run's."""
+        """Return the process in which a stage ran; a step without its own worker is initialised by the run worker."""
         if self.template and stage is Stage.WORKER_BOOT:
             return f"{Stage.WORKER_LOAD.process} (forked)"
         in_process = self.executor == "in_process" and stage is Stage.STEP_INIT
         return Stage.WORKER_LOAD.process if in_process else stage.process
 
     def edges_us(self, step: StepSpan) -> tuple[int, int, int]:
-        """A step's launch, start and end; what is not known falls together with what follows, at last the run's end."""
+        """Return a step's launch, start and end; an unknown instant takes the value of the next, or the run's end."""
         ended_us = self.end_us if step.ended_us is None else step.ended_us
         started_us = ended_us if step.started_us is None else step.started_us
         return started_us if step.launched_us is None else step.launched_us, started_us, ended_us
 
     def lag_percent(self, bar: Bar) -> float | None:
-        """The share that a stage has in the launch lag; None for those before it, and where there is no lag."""
+        """Return a stage's share of the launch lag in percent; None if it precedes the lag or there is no lag."""
         counts = bar.stage in LAG_STAGES or isinstance(bar.stage, BootStage)
         return 100 * bar.duration_us / self.lag_us if self.lag_us and counts else None
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The launches of which a waterfall shows the one with the median lag."""
+    """The launches from which a waterfall shows the one with the median lag."""
 
     lag_s: Estimate
     without_lag: int
-    """Those that did not reach their first step."""
+    """Launches that did not reach their first step."""
 
 
 def of_trial(trial: Trial, environment: Mapping[str, Any], launch: Launch | None = None) -> Waterfall:
-    """The waterfall of a trial, or of one of its launches, measured in this environment.
+    """Return the waterfall of a trial, or of one of its launches, measured in this environment.
 
-    Raises UnknownLaunchError where no instant of it is known: it never was a run, or its events are gone.
+    Raises UnknownLaunchError if no instant is known: there was no run, or its events have been deleted.
     """
     subject = f"{trial.asset_key} in {trial.location}, trial {trial.number} ({trial.variant}) of {trial.sweep_id}"
     return of_launch(launch or trial.launch, subject, environment)
@@ -153,13 +152,13 @@ def of_launch(
     subject: str,
     environment: Mapping[str, Any] | None = None,
 ) -> Waterfall:
-    """The waterfall of any run's launch: its known stages end to end, and what has an instant of its own beside them.
+    """Return the waterfall of any run's launch.
 
     Args:
         subject: what was launched, in words.
-        environment: what it depended on, where that is known.
+        environment: the environment of the launch, if known.
 
-    Raises UnknownLaunchError where no instant of it is known.
+    Raises UnknownLaunchError if no instant is known.
     """
     outcome = "not over" if launch.outcome is None else describe_outcome(launch.outcome)
     known_at_us = {boundary: us for boundary in _ANCHORS if (us := launch.at_us[boundary]) is not None}
@@ -205,9 +204,9 @@ def of_launch(
 
 
 def median_of(waterfalls: Sequence[Waterfall]) -> tuple[Waterfall, Sample]:
-    """The one with the median lag, of an even number the faster of the two in the middle, and what it stands for.
+    """Return the waterfall with the median lag (for an even number, the faster of the middle two) and its sample.
 
-    Raises UnknownLaunchError where none has a lag.
+    Raises UnknownLaunchError if none has a lag.
     """
     with_lag = [(one.lag_us, one) for one in waterfalls if one.lag_us is not None]
     if not with_lag:
@@ -219,14 +218,14 @@ def median_of(waterfalls: Sequence[Waterfall]) -> tuple[Waterfall, Sample]:
 
 
 def excerpt(steps: Sequence[StepSpan]) -> tuple[Sequence[StepSpan], ...]:
-    """As many of the steps as a person can look at: all of them, or the first and the last."""
+    """Return the steps to show: all of them, or the first and the last if there are many."""
     if len(steps) <= _FIRST_STEPS + _LAST_STEPS:
         return (steps,) if steps else ()
     return steps[:_FIRST_STEPS], steps[-_LAST_STEPS:]
 
 
 def headline(shown: Waterfall, sample: Sample | None = None) -> str:
-    """What a waterfall says, in one sentence: the lag and its longest stage, or how far the run came."""
+    """State the finding in one sentence: the lag and its longest stage, or how far the run got."""
     if shown.lag_us is not None:
         longest = max((bar for bar in shown.bars if bar.stage in LAG_STAGES), key=lambda bar: bar.duration_us)
         takes = f"{longest.stage.label} takes {describe_us(longest.duration_us)}"
@@ -234,7 +233,7 @@ def headline(shown: Waterfall, sample: Sample | None = None) -> str:
         if sample is not None:
             return f"Median launch lag {describe_estimate(sample.lag_s)}: {takes}, {percent} of the launch shown"
         return f"Launch lag {describe_us(shown.lag_us)}: {takes} ({percent})"
-    assert shown.unfinished is not None  # or it would have a lag
+    assert shown.unfinished is not None  # because it has no lag
     if shown.ended_us is None:
         return f"No step has started; last seen in {shown.unfinished.stage.label}"
     how = "Over" if shown.outcome == Outcome.OK else shown.outcome.capitalize()
@@ -243,7 +242,7 @@ def headline(shown: Waterfall, sample: Sample | None = None) -> str:
 
 
 def remarks(shown: Waterfall, sample: Sample | None = None) -> Iterator[str]:
-    """What there is to say besides, a paragraph each: what is shown, what is absent, why it failed, what to doubt."""
+    """Yield further paragraphs: what is shown, which stages are absent, why the launch failed, what is uncertain."""
     yield f"{shown.subject}; run {shown.run_id}."
     if sample is not None:
         yield _describe_sample(sample)
@@ -263,19 +262,19 @@ def remarks(shown: Waterfall, sample: Sample | None = None) -> Iterator[str]:
     if shown.warnings:
         more = len(shown.warnings) - _MOST_WARNINGS
         doubts = [*shown.warnings[:_MOST_WARNINGS], *([f"and {more} more"] if more > 0 else [])]
-        yield f"In doubt: {'; '.join(doubts)}."
+        yield f"Uncertain: {'; '.join(doubts)}."
 
 
 def _describe_sample(sample: Sample) -> str:
     n = sample.lag_s.n
-    middle = ", the faster of the two in the middle" if n % 2 == 0 else ""
+    middle = ", the faster of the middle two" if n % 2 == 0 else ""
     covers = f"; the interval covers the median with {100 * sample.lag_s.coverage:.0f} %" if n > 1 else ""
     left_out = f" {sample.without_lag} more did not reach their first step." if sample.without_lag else ""
-    return f"Shown is the launch with the median lag of n = {n}{middle}{covers}.{left_out}"
+    return f"Shows the launch with the median lag of n = {n}{middle}{covers}.{left_out}"
 
 
 def _shift(step: StepSpan, zero_us: int) -> StepSpan:
-    """The step's instants from zero, none before the one that it follows."""
+    """Shift the step's instants to the zero, each at or after the previous one."""
     launched_us, started_us, ended_us = (
         None if us is None else us - zero_us for us in (step.launched_us, step.started_us, step.ended_us)
     )

@@ -1,4 +1,4 @@
-"""A waterfall in brief: for the terminal as tables with a bar in each row, and the same numbers for a program."""
+"""A waterfall as text: tables with bars for the terminal, and the same numbers as plain data for JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +21,7 @@ _LONGEST_NAME = 36
 
 @dataclass(frozen=True)
 class _Drawing:
-    """A row's bar: each piece from where to where and with what, on whatever width the table has left for it."""
+    """A row's bar, drawn on the width that the table leaves: each piece is (start, end, character)."""
 
     span_us: tuple[int, int]
     pieces: tuple[tuple[int, int, str], ...]
@@ -31,7 +31,7 @@ class _Drawing:
         cells = [" "] * options.max_width
         per_us = len(cells) / max(end_us - begin_us, 1)
         for from_us, to_us, cell in self.pieces:
-            if to_us > from_us:  # then something of it is seen, however short it is
+            if to_us > from_us:  # even the shortest piece gets one cell
                 first = min(int((from_us - begin_us) * per_us), len(cells) - 1)
                 last = max(first + 1, round((to_us - begin_us) * per_us))
                 cells[first:last] = cell * (last - first)
@@ -42,14 +42,14 @@ class _Drawing:
 
 
 def render_waterfall(shown: Waterfall, sample: Sample | None = None) -> Group:
-    """What it says, its stages, its steps, and what there is to remark."""
+    """Return the headline, the stages, the steps and the remarks."""
     tables = [_render_stages(shown), *([_render_steps(shown)] if shown.steps else [])]
     words = [f"Instants are since {shown.zero_words}.", *remarks(shown, sample)]
     return Group(Text(headline(shown, sample), style="bold"), *tables, *map(Text, words))
 
 
 def summarize_waterfall(shown: Waterfall, sample: Sample | None = None) -> dict[str, Any]:
-    """The same as plain data for JSON: instants in seconds from zero; what is not known is None, or not in a list."""
+    """Return the same as plain data for JSON: instants in seconds from zero; unknown values are None or left out."""
     return {
         "run_id": shown.run_id,
         "subject": shown.subject,
@@ -111,8 +111,10 @@ def _render_stages(shown: Waterfall) -> Table:
 
 
 def _render_steps(shown: Waterfall) -> Table:
-    """Light from a step's launch to its start, solid to its end; the last steps, if others are left out, to a scale of
-    their own."""
+    """Return a table of the steps, with bars that are light from launch to start and solid from start to end.
+
+    If steps are left out, the last ones have their own scale.
+    """
     table = _table(["step"], ["launched", "started", "ended"])
     groups = excerpt(shown.steps)
     for group in groups:
@@ -130,7 +132,7 @@ def _render_steps(shown: Waterfall) -> Table:
 
 
 def _table(names: Sequence[str], quantities: Sequence[str]) -> Table:
-    """Names, then quantities, then a bar, which is the first to be short of room."""
+    """Create a table with columns for names, quantities and a bar, which shrinks first."""
     table = Table(box=box.SIMPLE, collapse_padding=True)
     for name in names:
         table.add_column(name, no_wrap=True, max_width=_LONGEST_NAME)

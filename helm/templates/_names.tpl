@@ -1,6 +1,6 @@
-{{/* What things are called and labelled, and where they are in a container. */}}
+{{/* Names, labels, and paths in containers. */}}
 
-{{/* (list $ "webserver"): <release>-webserver. 52 characters at most: the shortest limit there is, a StatefulSet's. */}}
+{{/* (list $ "webserver"): <release>-webserver. At most 52 characters, the shortest limit: a StatefulSet's. */}}
 {{- define "bench.name" -}}
 {{- $name := printf "%s-%s" (index . 0).Release.Name (index . 1) | replace "_" "-" -}}
 {{- if gt (len $name) 52 -}}
@@ -10,19 +10,19 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What every pod of the release has, those that Dagster launches included. */}}
+{{/* Labels of every pod of the release, including those that Dagster launches. */}}
 {{- define "bench.releaseLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
-{{/* (list $ "webserver"): what the pods of a component are selected by. It must never change. */}}
+{{/* (list $ "webserver"): the selector of a component's pods. It must never change. */}}
 {{- define "bench.selector" -}}
 {{ include "bench.releaseLabels" (index . 0) }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
-{{/* (list $ server): the same of one code server. Dagster labels the pods of its runs with the location as well. */}}
+{{/* (list $ server): the same for one code server. Dagster also labels the pods of its runs with the location. */}}
 {{- define "bench.serverSelector" -}}
 {{ include "bench.selector" (list (index . 0) "code-server") }}
 dagster/code-location: {{ (index . 1).name | quote }}
@@ -45,7 +45,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- else if .Values.postgresql.enabled -}}
 {{ include "bench.name" (list . "postgresql") }}
 {{- else -}}
-{{ fail "postgresql.existingSecret is needed where postgresql.enabled is false: the name of a secret with the key postgresql-password" }}
+{{ fail "postgresql.existingSecret is required if postgresql.enabled is false: the name of a secret with the key postgresql-password" }}
 {{- end -}}
 {{- end -}}
 
@@ -64,6 +64,6 @@ http://{{ include "bench.name" (list . "webserver") }}{{ with int .Values.webser
 {{- if .Values.postgresql.enabled -}}
 {{ include "bench.name" (list . "postgresql") }}
 {{- else -}}
-{{ required "postgresql.host is needed where postgresql.enabled is false" .Values.postgresql.host }}
+{{ required "postgresql.host is required if postgresql.enabled is false" .Values.postgresql.host }}
 {{- end -}}
 {{- end -}}

@@ -1,15 +1,15 @@
-{{/* What pods have in common, whoever starts them: the chart, or Dagster for a run or a step. */}}
+{{/* What all pods have in common, whether started by the chart or, for a run or a step, by Dagster. */}}
 
-{{/* (list $ part): the settings of `pod`, with those of a part of the values merged over them. */}}
+{{/* (list $ part): the settings of `pod`, overridden by those of a part of the values. */}}
 {{- define "bench.podSettings" -}}
 {{- $settings := deepCopy (index . 0).Values.pod -}}
 {{- mergeOverwrite $settings (deepCopy (pick (index . 1) "labels" "annotations" "nodeSelector" "tolerations" "affinity" "priorityClassName")) | toYaml -}}
 {{- end -}}
 
-{{/* (list $ settings uid): the fields of a pod's specification that do not depend on what is in it. */}}
+{{/* (list $ settings uid): the fields of a pod's specification that do not depend on its containers. */}}
 {{- define "bench.podSpec" -}}
 {{- $settings := index . 1 -}}
-# Variables such as DAGSTER_WEBSERVER_PORT, for a service of that name, would be options of Dagster's commands.
+# Service variables such as DAGSTER_WEBSERVER_PORT would be taken as options of Dagster's commands.
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
@@ -50,12 +50,12 @@ priorityClassName: {{ quote . }}
 - {name: tmp, mountPath: /tmp}
 {{- end -}}
 
-{{/* The instance's dagster.yaml, for processes that are not told of it by the run or request that they serve. */}}
+{{/* The instance's dagster.yaml, for processes that do not receive it with a run or request. */}}
 {{- define "bench.instanceVolume" -}}
 - {name: instance, configMap: {name: {{ include "bench.name" (list . "instance") }}}}
 {{- end -}}
 
-{{/* Has pods that read it restarted when it changes. */}}
+{{/* Restarts the pods that read it when it changes. */}}
 {{- define "bench.instanceChecksum" -}}
 checksum/instance: {{ include (print $.Template.BasePath "/instance.yaml") . | sha256sum }}
 {{- end -}}
@@ -77,7 +77,7 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* Seconds between two looks whether something has started, and how often at most. */}}
+{{/* The interval of startup probes in seconds, and their maximum number. */}}
 {{- define "bench.startupTiming" -}}
 periodSeconds: 5
 failureThreshold: {{ div (int .Values.startupSeconds) 5 }}

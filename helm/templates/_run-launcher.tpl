@@ -1,6 +1,6 @@
-{{/* How Dagster launches runs: what all of their pods have. What a location's have besides is its container context. */}}
+{{/* How Dagster launches runs: the settings of all their pods. A location's container context adds to them. */}}
 
-{{/* Whether runs of warm locations are launched in their code server: `true`, or nothing. */}}
+{{/* Whether runs of warm locations are launched in their code server: `true`, or empty. */}}
 {{- define "bench.launchesWarm" -}}
 {{- if kindIs "bool" .Values.runLauncher.warm -}}
 {{- if .Values.runLauncher.warm }}true{{ end -}}
@@ -20,11 +20,11 @@
 module: dagster_warm.launcher
 class: WarmRunLauncher
 config:
-  # Those whose server is a warm one.
+  # The warm locations.
   locations: {{- $warm := list }}
     {{- range (include "bench.servers" . | fromYaml).servers }}{{ if .warm }}{{ $warm = append $warm .name }}{{ end }}{{ end }}
     {{- toYaml $warm | nindent 4 }}
-  # Of all other runs, and of those that are tagged `bench/cold: true`.
+  # Launches all other runs, and those tagged `bench/cold: true`.
   cold: {{- toYaml $k8s | nindent 4 }}
 {{- else -}}
 {{ toYaml $k8s }}
@@ -60,7 +60,7 @@ config:
       ttlSecondsAfterFinished: {{ int .Values.runs.ttlSecondsAfterFinished }}
 {{- end -}}
 
-{{/* (list $ server): what the runs of a location have besides; Dagster merges it into the launcher's. */}}
+{{/* (list $ server): additional settings for a location's runs; Dagster merges them into the launcher's. */}}
 {{- define "bench.containerContext" -}}
 {{- $root := index . 0 -}}
 {{- $server := index . 1 -}}
@@ -79,7 +79,7 @@ k8s:
     pod_spec_config:
       automountServiceAccountToken: true
       {{- if and $server.results (ne $root.Values.results.accessMode "ReadWriteMany") }}
-      # The volume is attached to one node: that of the code server.
+      # The volume is attached to a single node: the code server's.
       affinity:
         podAffinity:
           requiredDuringSchedulingIgnoredDuringExecution:

@@ -1,9 +1,9 @@
 {{/*
-The code servers, as {servers: [...]}: the meta location's, then one for each entry of `locations`. Each is a map of
-  name, resource         of the location in Dagster, and of everything it has in Kubernetes
-  module, env            what it serves
-  account                whose rights its runs have: meta, steps or unprivileged
-  results                whether it and its runs have the results volume
+The code servers, as {servers: [...]}: the meta location's, then one per entry of `locations`. Each is a map of
+  name, resource         of the location in Dagster, and of its objects in Kubernetes
+  module, env            the code that it serves
+  account                the service account of its runs: meta, steps or unprivileged
+  results                whether it and its runs mount the results volume
   replicas, warm, resources, runResources (with the CPU limit `cpu`), and the keys of `pod`
 */}}
 {{- define "bench.servers" -}}
@@ -30,10 +30,10 @@ The code servers, as {servers: [...]}: the meta location's, then one for each en
 {{- end -}}
 {{- $shape := $given.shape | default $given.name -}}
 {{- if not (regexMatch "^a[0-9]+k?(p[0-9]+k?)?(_[a-z0-9]+)*$" $shape) -}}
-{{- fail (printf "locations: %q is not the name of a shape, such as a250 or a10p10k; give `shape` as well where the location is to be called so" $shape) -}}
+{{- fail (printf "locations: %q is not the name of a shape, such as a250 or a10p10k; to use it as the location's name, set `shape` as well" $shape) -}}
 {{- end -}}
 {{- if regexMatch "_([0-9]+m|warm)$" $shape -}}
-{{- fail (printf "locations: %q is what limited or warm locations are called; give `shape` as well, and what makes it one" $shape) -}}
+{{- fail (printf "locations: %q is reserved for limited or warm locations; set `shape` as well, and `cpu` or `warm`" $shape) -}}
 {{- end -}}
 {{- $resource := include "bench.name" (list $ $given.name) -}}
 {{- if hasKey $taken $resource -}}
@@ -42,7 +42,7 @@ The code servers, as {servers: [...]}: the meta location's, then one for each en
 {{- $_ := set $taken $resource (printf "the location %q" $given.name) -}}
 {{- $podPerStep := has "pods" (splitList "_" $shape) -}}
 {{- if and $podPerStep (include "bench.launchesWarm" $) -}}
-{{- fail (printf "locations: %q has a pod for each step, which its executor can start with Dagster's own launcher only: set runLauncher.warm to false" $given.name) -}}
+{{- fail (printf "locations: %q has a pod per step, which only Dagster's own launcher supports: set runLauncher.warm to false" $given.name) -}}
 {{- end -}}
 {{- $_ := set $server "resource" $resource -}}
 {{- $_ := set $server "module" "synthetic_locations.from_environment" -}}

@@ -1,4 +1,4 @@
-"""CPU limits: real cgroups where they are allowed, and a fake tree of files for version 2 and for what goes wrong."""
+"""CPU limits: real cgroups where they are permitted, and fake ones for version 2 and for errors."""
 
 import errno
 import json
@@ -107,7 +107,7 @@ class TestRealCgroups:
         folders = [create_recorded(cgroup_parent, f"bench-{deployment_id}-{n}", 1, directory) for n in range(2)]
         environment = {**os.environ, MARKER: f"{deployment_id} {tmp_path}"}
         with subprocess.Popen(entering(folders[0], ["sleep", "60"]), env=environment) as process:
-            # While the shell becomes what it runs, nobody can read whose process it is.
+            # During the shell's exec, the process's environment cannot be read.
             wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n")
             assert members(cgroup_parent, folders[0].name)
             guard = [sys.executable, "-m", "bench_orchestrator.deployment.guard", deployment_id, str(directory)]
@@ -150,22 +150,22 @@ class TestRealCgroups:
         if guard_too:
             assert cgroups(cgroup_parent, deployment_id)
             with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(DeploymentError, match="is in use"):
-                Deployment(home, [], port=taken.getsockname()[1]).start()  # gets no further than cleaning up
+                Deployment(home, [], port=taken.getsockname()[1]).start()  # fails right after the clean-up
             assert not cgroups(cgroup_parent, deployment_id)
         wait_until(lambda: not cgroups(cgroup_parent, deployment_id))
 
 
 class FakeCgroups:
-    """A fake of `/sys/fs/cgroup` and `/proc/self/cgroup`, made of plain files: nothing in it limits anything."""
+    """A fake of `/sys/fs/cgroup` and `/proc/self/cgroup` made of plain files, which limits nothing."""
 
     def __init__(self, folder: Path) -> None:
         self.mount = folder / "cgroup-mount"
         self.membership = folder / "cgroup-membership"
         self.refusals: dict[Path, int] = {}
-        """Files that refuse to be written, and with which error."""
+        """Files that cannot be written, with the error number."""
 
     def add(self, path: str, controllers: str = "", shared: str = "") -> Path:
-        """A cgroup of version 2."""
+        """Add a cgroup of version 2."""
         folder = self.mount / path
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "cgroup.controllers").write_text(f"{controllers}\n")
@@ -245,7 +245,7 @@ class TestFakeCgroups:
         ("code", "reason", "help_"),
         [
             (errno.EACCES, "Permission denied", "systemd-run --user --scope"),
-            (errno.EBUSY, "Device or resource busy", "to a child of it"),
+            (errno.EBUSY, "Device or resource busy", "to one of its children"),
             (errno.EROFS, "Read-only file system", "--privileged"),
         ],
     )
@@ -256,14 +256,14 @@ class TestFakeCgroups:
         fake.refusals[own / "cgroup.subtree_control"] = code
         with pytest.raises(DeploymentError) as caught:
             fake.find("0::/mine\n")
-        assert f"cannot be made in {own} ({reason})" in str(caught.value)
+        assert f"in {own} ({reason})" in str(caught.value)
         assert help_ in str(caught.value)
 
     def test_without_a_cpu_controller_there_is_no_limit(self, fake: FakeCgroups) -> None:
         fake.add("mine", "memory pids")
         with pytest.raises(DeploymentError) as caught:
             fake.find("3:memory:/mine\n0::/mine\n")
-        assert "there is none in" in str(caught.value)
+        assert "has none: mount one" in str(caught.value)
 
     def test_without_cgroups_there_is_no_limit(self, tmp_path: Path) -> None:
         with pytest.raises(DeploymentError) as caught:

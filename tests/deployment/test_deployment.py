@@ -1,4 +1,4 @@
-"""The parts of a deployment that need no Dagster: names, homes, locks, and processes that end or do not."""
+"""The parts of a deployment that do not need Dagster: names, homes, locks, and processes, cooperative or not."""
 
 import json
 import os
@@ -154,8 +154,8 @@ def test_a_process_whose_id_was_another_processs_before_is_found_as_itself(
 def test_a_server_that_never_answers_is_restarted_ever_later_and_reported(tmp_path: Path) -> None:
     server = _server(tmp_path, "print('no'); raise SystemExit(7)", answers=lambda _: False)
     lines = _poll_until(server, lambda: server.is_hopeless)
-    assert "ended with exit code 7; starting it again in 0.5 s" in lines[0]
-    assert "starting it again in 1 s" in lines[1]
+    assert "ended with exit code 7; restarting it in 0.5 s" in lines[0]
+    assert "restarting it in 1 s" in lines[1]
     assert server.restarts == 1
     assert server.log_tail() == "no\nno"
 

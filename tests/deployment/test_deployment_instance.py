@@ -1,4 +1,4 @@
-"""Where the instance of a home is, with and without a database on PostgreSQL."""
+"""The location of a home's instance, with and without a PostgreSQL database."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(home: Path
 
 def test_a_home_that_names_its_storage_is_left_alone(home: Path, postgres_server: str) -> None:
     (home / "dagster.yaml").write_text("storage: {sqlite: {base_dir: here}}")
-    with pytest.raises(DeploymentError, match=r"already configures where runs and events are kept \(storage\)"):
+    with pytest.raises(DeploymentError, match=r"already configures the storage of runs and events \(storage\)"):
         instance_home(home, postgres_server)
 
 

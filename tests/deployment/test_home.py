@@ -1,4 +1,4 @@
-"""The home's lock: one deployment at a time, whoever holds it is named, and a killed holder blocks nothing."""
+"""The home's lock: it allows one deployment at a time, names its holder, and a killed holder blocks nothing."""
 
 import signal
 import subprocess
@@ -26,7 +26,7 @@ lock.release()
 
 @pytest.fixture
 def holder(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds the lock of `tmp_path`."""
+    """Yield another process that holds the lock of `tmp_path`."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path), *getattr(request, "param", ())],
         stdin=subprocess.PIPE,

@@ -394,7 +394,7 @@ class TestWhatPeopleSee:
         ):
             assert command in notes
         assert "API server" in notes
-        assert "WARNING: a sweep and its trial are two runs" in notes
+        assert "WARNING: a sweep and its trial need two runs" in notes
 
     def test_what_is_kept_is_removed_by_the_command_in_the_notes(self) -> None:
         kept = [

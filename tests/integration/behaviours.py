@@ -1,4 +1,4 @@
-"""User code with a job for each behaviour of a code server, for the tests that ask for the same of every server."""
+"""User code with a job for each behaviour of a code server, for tests that compare servers."""
 
 import json
 import os
@@ -21,7 +21,7 @@ PARTITIONS = ("north", "south", "west")
 
 
 class Greeter(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Reads its greeting from the environment, when a run begins."""
+    """Reads its greeting from the environment when a run begins."""
 
     greeting: str
 
@@ -30,14 +30,14 @@ RESOURCES = {"greeter": Greeter(greeting=dg.EnvVar("GREETING"))}
 
 
 class Where(dg.Config):
-    """A file or folder that a test looks at afterwards."""
+    """A file or folder that a test inspects afterwards."""
 
     path: str
 
 
 @dg.op
 def look(context: dg.OpExecutionContext, greeter: Greeter) -> int:
-    """Tell what this process is like."""
+    """Report on this process."""
     print("a line to stdout")
     print("a line to stderr", file=sys.stderr)
     context.log.info("a line to the log")
@@ -59,7 +59,7 @@ def look(context: dg.OpExecutionContext, greeter: Greeter) -> int:
 
 @dg.op
 def add(context: dg.OpExecutionContext, one: int) -> int:
-    """Take what came from another process."""
+    """Use a value from another process."""
     context.add_output_metadata({"pid": os.getpid()})
     return one + 1
 
@@ -72,7 +72,7 @@ def refuse(one: int) -> None:
 
 @dg.op
 def refuse_once(config: Where, one: int) -> int:
-    """Fail, unless it has been tried before."""
+    """Fail at the first attempt."""
     tried = Path(config.path)
     if not tried.exists():
         tried.touch()
@@ -90,27 +90,27 @@ def stumble(context: dg.OpExecutionContext) -> int:
 
 @dg.op(out=dg.DynamicOut())
 def split() -> Iterator[dg.DynamicOutput[int]]:
-    """Three pieces."""
+    """Yield three pieces."""
     for number in range(3):
         yield dg.DynamicOutput(number, mapping_key=f"piece_{number}")
 
 
 @dg.op
 def double(piece: int) -> int:
-    """Work on one of them."""
+    """Process one of them."""
     return 2 * piece
 
 
 @dg.op
 def collect(context: dg.OpExecutionContext, pieces: list[int]) -> int:
-    """Put them together."""
+    """Combine them."""
     context.add_output_metadata({"sum": sum(pieces)})
     return sum(pieces)
 
 
 @dg.op(pool="narrow")
 def squeeze(context: dg.OpExecutionContext) -> int:
-    """Take a while where there is room for one."""
+    """Take a while in a pool of one."""
     entered = time.time()
     time.sleep(1)
     context.add_output_metadata({"entered": entered, "left": time.time()})
@@ -134,7 +134,7 @@ def connect(context: dg.OpExecutionContext) -> int:
 
 @dg.op
 def die(config: Where) -> int:
-    """Be killed, unless that has happened before."""
+    """Kill this process at the first attempt."""
     died = Path(config.path)
     if not died.exists():
         died.touch()
@@ -144,7 +144,7 @@ def die(config: Where) -> int:
 
 @dg.op
 def wait(config: Where) -> int:
-    """Leave the id of this process, and do not end."""
+    """Write this process's id, and never end."""
     Path(config.path).write_text(str(os.getpid()))
     time.sleep(600)
     return 0
@@ -152,7 +152,7 @@ def wait(config: Where) -> int:
 
 @dg.op
 def wait_for_file(config: Where) -> int:
-    """Leave the id of this process, and end as soon as its file is gone."""
+    """Write this process's id, and end once the file is gone."""
     path = Path(config.path)
     path.write_text(str(os.getpid()))
     while path.exists():
@@ -162,7 +162,7 @@ def wait_for_file(config: Where) -> int:
 
 @dg.job(resource_defs=RESOURCES)
 def success() -> None:
-    """Two steps in processes of their own, the second with what the first returned."""
+    """Two out-of-process steps; the second uses the first's value."""
     add(look())
 
 
@@ -174,13 +174,13 @@ def success_in_process() -> None:
 
 @dg.job(resource_defs=RESOURCES)
 def failure() -> None:
-    """A step that works and one that does not."""
+    """A step that succeeds and one that fails."""
     refuse(look())
 
 
 @dg.job(resource_defs=RESOURCES)
 def recovery() -> None:
-    """A step that works and one that does so the second time."""
+    """A step that succeeds and one that succeeds at the second attempt."""
     refuse_once(look())
 
 
@@ -192,7 +192,7 @@ def retrying() -> None:
 
 @dg.job
 def dynamic() -> None:
-    """As many steps as there are pieces."""
+    """A step for each piece."""
     collect(split().map(double).collect())
 
 
@@ -222,7 +222,7 @@ def dying_run() -> None:
 
 @dg.job
 def endless() -> None:
-    """A step, in a process of its own, that does not end."""
+    """An out-of-process step that does not end."""
     wait()
 
 
@@ -234,7 +234,7 @@ def endless_in_process() -> None:
 
 @dg.job(executor_def=dg.in_process_executor)
 def lasting() -> None:
-    """A run that ends when it is told to."""
+    """A run that ends on request."""
     wait_for_file()
 
 
@@ -246,30 +246,30 @@ def sales(context: dg.AssetExecutionContext) -> str:
 
 @dg.asset
 def report(sales: dict[str, str]) -> None:
-    """Below all partitions."""
+    """Depends on all partitions."""
 
 
 @dg.asset_check(asset=report)
 def report_is_there() -> dg.AssetCheckResult:
-    """A check in a step of its own."""
+    """A check in a separate step."""
     return dg.AssetCheckResult(passed=True)
 
 
 @dg.sensor(job=success, minimum_interval_seconds=1)
 def watch() -> Iterator[dg.RunRequest]:
-    """Ask for one run."""
+    """Request one run."""
     yield dg.RunRequest(run_key="only", tags={"asked_by": "watch"})
 
 
 @dg.schedule(job=success_in_process, cron_schedule="* * * * *")
 def clock() -> dg.RunRequest:
-    """Ask for a run a minute."""
+    """Request a run every minute."""
     return dg.RunRequest(tags={"asked_by": "clock"})
 
 
 @dg.repository
 def main() -> list[Any]:
-    """Nearly everything."""
+    """Almost all of the definitions."""
     jobs = [
         success,
         success_in_process,
@@ -290,7 +290,7 @@ def main() -> list[Any]:
 
 @dg.job(name="success")
 def other_success() -> None:
-    """Of the same name as one in the other repository."""
+    """Has the same name as a job in the other repository."""
     collect(split().map(double).collect())
 
 

@@ -1,6 +1,6 @@
 """Real deployments for the tests.
 
-Whatever a test does, its deployment is stopped, and no process and no socket of it may be left.
+Each deployment is stopped after its test, and must leave no process and no socket behind.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ from bench_orchestrator.deployment import CodeLocation, Deployment
 from integration.leftovers import assert_nothing_left
 
 LIMITED_SCENARIO = "assets-vs-partitions"
-"""Its sweep and a trial of it cannot run together."""
+"""The limits do not let its sweep and a trial run together."""
 
 DAGSTER_YAML = f"""
 telemetry: {{enabled: false}}
@@ -50,7 +50,7 @@ NewDatabase = Callable[[], str | None]
 
 @pytest.fixture(scope="session")
 def new_home(tmp_path_factory: pytest.TempPathFactory) -> NewHome:
-    """Make a Dagster home of its own: `new_home()` or, for a certain folder name, `new_home("a name")`."""
+    """Create a separate Dagster home: `new_home()` or, with a given folder name, `new_home("a name")`."""
 
     def make(name: str = "home") -> Path:
         home: Path = tmp_path_factory.mktemp("deployment") / name
@@ -63,10 +63,9 @@ def new_home(tmp_path_factory: pytest.TempPathFactory) -> NewHome:
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)])
 def new_database_url(request: pytest.FixtureRequest) -> Iterator[NewDatabase]:
-    """Make the database for the runs and events of a deployment, and drop it in the end; None: files in its home.
+    """Create a database for the runs and events of a deployment, and drop it afterwards; None: files in its home.
 
-    Tests that use it are run with both by `make test-thorough`; what PostgreSQL alone can show is in
-    `test_postgresql`.
+    `make test-thorough` runs the tests that use it both ways; `test_postgresql` has those that need PostgreSQL.
     """
     if request.param == "sqlite":
         yield lambda: None
@@ -78,7 +77,7 @@ def new_database_url(request: pytest.FixtureRequest) -> Iterator[NewDatabase]:
 
 @pytest.fixture
 def tiny_location(tmp_path: Path) -> Callable[[str], CodeLocation]:
-    """Make a code location of that name with the assets `<name>/hello` and, never ending, `<name>/endless`."""
+    """Create a code location of that name with the assets `<name>/hello` and `<name>/endless`."""
 
     def make(name: str) -> CodeLocation:
         (tmp_path / f"{name}.py").write_text(TINY_MODULE.replace("NAME", name))

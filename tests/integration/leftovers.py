@@ -1,4 +1,4 @@
-"""What a test of deployments must never leave behind."""
+"""Checks that deployments leave nothing behind."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from bench_orchestrator.deployment.processes import end_processes, processes_of
 
 
 def assert_nothing_left(home: Path) -> None:
-    """Fail if a process of any deployment of this home lives; end it, too."""
+    """Fail if a process of any deployment of this home is alive; end it, too."""
     left = [process.as_dict(["pid", "cmdline"]) for process in processes_of(home=home)]
     end_processes(lambda: processes_of(home=home), grace_s=0)
     assert not left

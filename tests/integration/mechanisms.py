@@ -1,4 +1,4 @@
-"""The meta location with one experiment more, whose few sides use every mechanism that an experiment can use."""
+"""The meta location with an additional experiment, whose few sides use every mechanism of experiments."""
 
 import dagster as dg
 
@@ -11,9 +11,9 @@ from bench_orchestrator.scenarios.registry import SCENARIOS
 NAME = "mechanisms"
 
 SERVED = "a3_sleep0ms_inprocess"
-"""The deployment around the sweep serves it."""
+"""Served by the deployment of the sweep."""
 IMPOSTOR = "a2_graph3_inprocess"
-"""It serves that as well, but with assets that do one unit of work in place of three."""
+"""Served there too, but its assets do one unit of work instead of three."""
 
 TRIGGERED = "a2p3_dynamic_sleep0ms_triggers_inprocess"
 PARTS = tuple(f"a4_spine2_part{number}of2_sleep0ms_inprocess" for number in (1, 2))
@@ -36,7 +36,7 @@ SIDES = (
     Variant("chain", (CHAIN,), assets=2, work=2),
     Variant("particular", (CHAIN,), work=1, instance=UNQUEUED, cpus=0.5 if LIMITED else None, warm=True),
 )
-"""The first two are launched in the deployment around the sweep, the last in one of its own, the rest in another."""
+"""The first two launch in the sweep's own deployment, the last in a separate one, the rest in another."""
 
 EXPERIMENT = Experiment(
     Scenario(
@@ -52,7 +52,7 @@ EXPERIMENT = Experiment(
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The meta location's own, made when the experiment is among the others."""
+    """Return the meta location's definitions, built with the additional experiment."""
     EXPERIMENTS[NAME] = EXPERIMENT
     SCENARIOS[NAME] = EXPERIMENT.scenario
     from bench_orchestrator.definitions import defs as meta

@@ -1,4 +1,4 @@
-"""Code servers in a real deployment, with a webserver and a daemon: ask them for runs, and look at those."""
+"""Code servers in a real deployment, with a webserver and a daemon: launch runs and inspect them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ DAGSTER_YAML: Mapping[str, Any] = {
         "class": "QueuedRunCoordinator",
         "config": {
             "dequeue_interval_seconds": 1,
-            # The daemon notices later than the webserver that broken code has been mended.
+            # The daemon notices repaired code later than the webserver does.
             "max_user_code_failure_retries": 10,
             "user_code_failure_retry_delay": 1,
         },
@@ -47,31 +47,31 @@ class Server:
     instance: dg.DagsterInstance
 
     def launch(self, job: str, tags: Mapping[str, str] | None = None, repository: str = "main", **ops: Path) -> str:
-        """Launch a run of a job, with a path for those of its ops that want one."""
+        """Launch a run of a job, with a path for those of its ops that take one."""
         config = {"ops": {op: {"config": {"path": str(path)}} for op, path in ops.items()}} if ops else {}
         return self.webserver.submit(
             location=self.location, repository=repository, job=job, tags=tags or {}, run_config=config
         )
 
     def run(self, run_id: str) -> dg.DagsterRun:
-        """It, as it is now."""
+        """Return the run's current state."""
         run = self.instance.get_run_by_id(run_id)
         assert run is not None
         return run
 
     def wait_for_end(self, run_id: str) -> dg.DagsterRunStatus:
-        """How it ended."""
+        """Wait for the run's end; return its status."""
         wait_for(f"the end of {run_id}", lambda: self.run(run_id).is_finished)
         return self.run(run_id).status
 
     def finish(self, job: str, **options: Any) -> str:
-        """Launch a run that goes well, and wait until it is over."""
+        """Launch a run, wait for its end, and check that it succeeded."""
         run_id = self.launch(job, **options)
         assert self.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS, self.story(run_id)
         return run_id
 
     def events(self, run_id: str, kind: dg.DagsterEventType) -> list[dg.DagsterEvent]:
-        """Those of a kind, in their order."""
+        """Return the events of a type, in order."""
         return [
             entry.dagster_event
             for entry in self.instance.all_logs(run_id, of_type=kind)
@@ -79,40 +79,40 @@ class Server:
         ]
 
     def story(self, run_id: str) -> list[str]:
-        """All that was logged, to read when a test fails."""
+        """Return the run's log, for the message of a failed test."""
         return [entry.message or entry.user_message for entry in self.instance.all_logs(run_id)]
 
     def saw(self, run_id: str, step: str) -> dict[str, Any]:
-        """What a step has told of itself."""
+        """Return what a step reported about itself."""
         for event in self.events(run_id, dg.DagsterEventType.STEP_OUTPUT):
             if event.step_key == step:
                 return {name: value.value for name, value in event.step_output_data.metadata.items()}
         raise AssertionError(f"{step} has put out nothing: {self.story(run_id)}")
 
     def steps(self, run_id: str, kind: dg.DagsterEventType = dg.DagsterEventType.STEP_SUCCESS) -> list[str]:
-        """The steps with such an event, by name."""
+        """Return the names of the steps with such an event."""
         return sorted(str(event.step_key) for event in self.events(run_id, kind))
 
     def process_in(self, path: Path) -> psutil.Process:
-        """The process that writes its id there, when it has."""
+        """Wait for a process to write its id there; return the process."""
         return psutil.Process(wait_for(f"{path}", lambda: int(path.read_text() or 0) if path.exists() else 0))
 
     def query(self, text: str, **variables: Any) -> Any:
-        """Ask the webserver."""
+        """Query the webserver."""
         return self.webserver.query(text, variables)
 
     @property
     def temporary(self) -> Path:
-        """Where its processes put temporary files."""
+        """Where its processes create temporary files."""
         return self.deployment.home / "tmp"
 
     @property
     def log(self) -> str:
-        """What the code server has said."""
+        """The code server's output."""
         return (self.deployment.home / ".bench" / "logs" / f"{self.location}.log").read_text()
 
     def cancel(self, run_id: str, policy: str = "SAFE_TERMINATE") -> str:
-        """Cancel a run; why that cannot be, or nothing."""
+        """Cancel a run; return why that is not possible, or nothing."""
         answer = self.query(
             """mutation($run: String!, $policy: TerminateRunPolicy) {
                 terminateRun(runId: $run, terminatePolicy: $policy) {
@@ -127,7 +127,7 @@ class Server:
 
 @contextmanager
 def serve(home: Path, *locations: CodeLocation) -> Iterator[dict[str, Server]]:
-    """A deployment of these locations; the server of each, by its name."""
+    """Yield the server of each location by name, in a deployment of these locations."""
     (home / "dagster.yaml").write_text(yaml.safe_dump(dict(DAGSTER_YAML)))
     temporary = home / "tmp"
     temporary.mkdir()
@@ -143,10 +143,10 @@ def serve(home: Path, *locations: CodeLocation) -> Iterator[dict[str, Server]]:
 
 
 def behaviours(server: tuple[str, ...]) -> CodeLocation:
-    """The code with a job for each behaviour, served by a server of that command."""
+    """Return the location with a job for each behaviour, served by this command."""
     return CodeLocation(LOCATION, LOCATION, working_directory=Path(__file__).parent, server=server)
 
 
 def gone(process: psutil.Process) -> bool:
-    """Whether it has ended."""
+    """Return whether it has ended."""
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE

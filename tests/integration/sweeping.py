@@ -1,4 +1,4 @@
-"""What tests of real sweeps share: a deployment to sweep in, and what must be true after any sweep, good or bad."""
+"""Helpers for tests of real sweeps: a deployment, and what must be true after any sweep, successful or not."""
 
 import base64
 import os
@@ -43,11 +43,11 @@ from integration.leftovers import assert_nothing_left
 PROJECT = Path(__file__).parent.parent.parent
 
 FAST = "a3_sleep0ms_inprocess"
-"""A location whose launches are as short as launches get."""
+"""A location with the shortest possible launches."""
 
 PARTITIONED = "a2p3_sleep0ms_inprocess"
 ENDLESS = "a1_sleep600000ms_inprocess"
-"""A location whose one asset takes ten minutes."""
+"""A location whose only asset takes ten minutes."""
 
 RAISING = "raising"
 RAISING_MODULE = """
@@ -68,13 +68,13 @@ HURRIED: Mapping[str, Any] = {
     "settle_s": 0,
     "timeout_s": 90,
 }
-"""A sweep's configuration that gives every launch once, as soon as possible."""
+"""The configuration of a sweep with each launch once, without pauses."""
 
 PATIENCE_S = 180.0
 """For what takes a few seconds on an idle machine."""
 
 SERVED_EXPERIMENTS = ("imports", "loading", "partition-kinds", "dependencies", "checks", "selection-size")
-"""The experiments whose locations the deployment serves; the others have deployments of their own."""
+"""The experiments whose locations the deployment serves; the others need separate deployments."""
 LONGEST_EXPERIMENT_S = 400.0
 """For an experiment with many sides, on a busy machine."""
 
@@ -82,7 +82,7 @@ T = TypeVar("T")
 
 
 def wait_for(what: str, look: Callable[[], T | None], timeout_s: float = PATIENCE_S, every_s: float = 0.2) -> T:
-    """What `look` finds, as soon as it finds something."""
+    """Call `look` until it returns something; return that."""
     deadline = time.monotonic() + timeout_s
     while not (found := look()):
         assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
@@ -92,7 +92,7 @@ def wait_for(what: str, look: Callable[[], T | None], timeout_s: float = PATIENC
 
 @dataclass(frozen=True)
 class Bench:
-    """A deployment that is up, and the three ways into it: its webserver, its instance, its results."""
+    """A running deployment, and the three ways into it: its webserver, its instance, its results."""
 
     deployment: Deployment
     webserver: Webserver
@@ -100,7 +100,7 @@ class Bench:
 
     @property
     def results(self) -> Path:
-        """Where the meta location leaves what it measured."""
+        """Where the meta location stores its results."""
         return self.deployment.home / "results"
 
     @property
@@ -109,15 +109,15 @@ class Bench:
         return Store.in_directory(self.results)
 
     def start(self, locations: Sequence[str], scenario: str = "quick", **config: Any) -> str:
-        """Launch a sweep as `bench run` does, hurried unless told otherwise; its run id."""
+        """Launch a sweep like `bench run`, without pauses by default; return its run id."""
         return client.start_sweep(self.webserver, scenario, {**HURRIED, "locations": list(locations), **config})
 
     def start_experiment(self, name: str, **config: Any) -> str:
-        """Launch an experiment at its quick size, hurried; its run id."""
+        """Launch an experiment at its quick size, without pauses; return its run id."""
         return client.start_sweep(self.webserver, name, {**HURRIED, "quick": True, **config})
 
     def run(self, run_id: str) -> Run:
-        """The run as it is now."""
+        """Return the run's current state."""
         run = get_run(self.instance, run_id)
         assert run is not None
         return run
@@ -127,12 +127,12 @@ class Bench:
         wait_for(f"run {run_id} {statuses}", lambda: self.run(run_id).status in statuses)
 
     def wait_for_end(self, run_id: str, timeout_s: float = PATIENCE_S) -> dg.DagsterRunStatus:
-        """How a run ended that ends by itself."""
+        """Wait for the run's end; return its status."""
         wait_for(f"the end of run {run_id}", lambda: self.run(run_id).finished, timeout_s, every_s=0.5)
         return self.run(run_id).status
 
     def wait_for_trial(self, run_id: str, number: int, *statuses: dg.DagsterRunStatus) -> Run:
-        """A sweep's trial, as soon as it was launched, or has one of these statuses."""
+        """Wait until a sweep's trial is launched, or has one of these statuses; return its run."""
 
         def look() -> Run | None:
             journal = read_journal(self.instance, run_id)
@@ -151,11 +151,11 @@ class Bench:
         wait_for(f"{count} notes", look, timeout_s)
 
     def harvests(self, run_id: str) -> list[Run]:
-        """The runs that harvest a sweep, oldest first."""
+        """Return the runs that harvest a sweep, oldest first."""
         return find_runs(self.instance, {Tag.HARVEST_OF: run_id})
 
     def harvest(self, run_id: str) -> Sweep:
-        """What the database holds of a sweep when its sensor has had it harvested, checked against all rules."""
+        """Wait for the sensor's harvest of a sweep; return its stored rows, checked against all rules."""
         wait_for(
             "the harvest",
             lambda: any(run.status is dg.DagsterRunStatus.SUCCESS for run in self.harvests(run_id)),
@@ -163,7 +163,7 @@ class Bench:
         return self.recorded(run_id)
 
     def harvest_now(self, run_id: str) -> Sweep:
-        """The same without waiting for a tick of the sensor, and without drawing charts."""
+        """Harvest at once, without the sensor and without charts."""
         self.wait_until_usable()
         submitted = self.submit(
             "harvest",
@@ -175,12 +175,12 @@ class Bench:
         return self.recorded(run_id)
 
     def submit(self, job: str, **how: Any) -> str:
-        """Launch a job of the meta location as a click in the UI does; its run id."""
+        """Launch a job of the meta location like a click in the UI; return its run id."""
         selected = {"location": META_LOCATION, "repository": "__repository__", "job": job, "tags": {}}
         return self.webserver.submit(**(selected | how))
 
     def wait_until_usable(self) -> None:
-        """Wait for what was killed to be back."""
+        """Wait until killed processes are back."""
 
         def look() -> bool:
             try:
@@ -192,7 +192,7 @@ class Bench:
         wait_for("the webserver and the meta location", look)
 
     def recorded(self, run_id: str) -> Sweep:
-        """What the database holds of a sweep, checked against all rules."""
+        """Return the stored rows of a sweep, checked against all rules."""
         journal = read_journal(self.instance, run_id)
         assert journal is not None
         sweep = self.store.load(journal.plan.sweep_id)
@@ -200,7 +200,7 @@ class Bench:
         return sweep
 
     def _assert_recorded_once(self, run_id: str, sweep: Sweep) -> None:
-        """The rules hold, and a new harvest agrees."""
+        """Check the rules, and that a new harvest agrees."""
         assert self.run(run_id).finished
         assert_recorded_once(sweep, find_trial_runs(self.instance, sweep.plan.sweep_id))
         again = harvest_sweep(self.instance, run_id)
@@ -209,17 +209,17 @@ class Bench:
         assert self.store.load(sweep.plan.sweep_id) == sweep
 
     def outcomes(self, sweep: Sweep) -> list[str]:
-        """How its trials ended, in order."""
+        """Return the trials' outcomes, in order."""
         return [trial.outcome.value for trial in sweep.trials]
 
     def log(self, run_id: str) -> list[str]:
-        """What a run logged for people: its messages, and why it failed."""
+        """Return a run's messages and failures from its log."""
         lines = [entry.user_message for entry in self.instance.all_logs(run_id) if entry.dagster_event is None]
         failure = "".join(progress.failure for progress in client.follow(self.webserver, run_id))
         return [*lines, failure] if failure else lines
 
     def server(self, name: str) -> psutil.Process:
-        """The webserver, the daemon, or the code server of a location; not what it has forked."""
+        """Return the webserver, the daemon, or the code server of a location, but not its forks."""
         words = {
             "webserver": {"dagster_webserver"},
             "daemon": {"dagster._daemon"},
@@ -233,7 +233,7 @@ class Bench:
         return found[0]
 
     def worker(self, run_id: str) -> psutil.Process:
-        """The process that executes a run, which says so in the run's log."""
+        """Return the process that executes a run, from the run's log."""
 
         def look() -> psutil.Process | None:
             for entry in self.instance.all_logs(run_id):
@@ -246,14 +246,14 @@ class Bench:
 
 
 def assert_recorded_once(sweep: Sweep, runs: Sequence[Run]) -> None:
-    """Every planned trial is in the database exactly once, explained, and adds up.
+    """Check that every planned trial is stored exactly once, explained, and adds up.
 
     Args:
-        runs: those of the sweep's trials that the instance holds.
+        runs: the runs of the sweep's trials in the instance.
     """
     assert [trial.number for trial in sweep.trials] == list(range(1, len(sweep.plan.trials) + 1))
     assert len({run.tags[Tag.TRIAL] for run in runs}) == len(runs), "a trial was launched twice"
-    # Runs of the sweep's own deployments are gone with these; the journal remembers them.
+    # Runs in the sweep's separate deployments are deleted with these; the journal keeps them.
     here = {trial.launch.run_id for trial in sweep.trials if not trial.deployment} - {None}
     assert {run.run_id for run in runs} == here
     for planned, trial in zip(sweep.plan.trials, sweep.trials, strict=True):
@@ -275,7 +275,7 @@ def assert_recorded_once(sweep: Sweep, runs: Sequence[Run]) -> None:
 
 
 def sweep_well(bench: Bench) -> None:
-    """Carry out a sweep on a good day, and hold its rows, its log, its charts and its check to what they should be."""
+    """Carry out a sweep without failures, and check its rows, log, charts and asset check."""
     run_id = bench.start([FAST, PARTITIONED], repeats=2)
     assert bench.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS
 
@@ -314,7 +314,7 @@ def sweep_well(bench: Bench) -> None:
         if materialization and "chart" in materialization.metadata:
             metadata = materialization.metadata
             charted.append(materialization.asset_key.to_user_string())
-            # Remedies rest on several sweeps, and a timeline on a run.
+            # Remedies need several sweeps, and a timeline needs a run.
             assert charted[-1] in ("remedies", "launch_timeline") or metadata["sweep"].value == sweep.plan.sweep_id
             assert Path(str(metadata["png"].value)).read_bytes().startswith(b"\x89PNG")
             assert Path(str(metadata["svg"].value)).read_text().startswith("<?xml")
@@ -329,14 +329,14 @@ def sweep_well(bench: Bench) -> None:
 
 
 def kill_a_sweep(bench: Bench) -> None:
-    """Kill a sweep's process in the middle of a launch, and hold the rows to what is known of each trial."""
+    """Kill a sweep's process during a launch, and check that the rows match what is known about each trial."""
     run_id = bench.start([FAST], repeats=3)
     bench.wait_for_notes(run_id, 1)
     bench.wait_for_trial(run_id, 2)
     bench.worker(run_id).kill()
     assert bench.wait_for_end(run_id) is dg.DagsterRunStatus.FAILURE
     assert "was terminated by signal 9 (SIGKILL)" in bench.log(run_id)[-1]
-    sweep = bench.harvest(run_id)  # waits for the trial that is under way
+    sweep = bench.harvest(run_id)  # waits for the trial in progress
     assert sweep.status == "failed"
     assert [(trial.outcome, trial.reason) for trial in sweep.trials] == [
         (Outcome.OK, ""),
@@ -346,7 +346,7 @@ def kill_a_sweep(bench: Bench) -> None:
 
 
 def carry_out(bench: Bench, name: str) -> None:
-    """Run an experiment at its quick size and hold what it measured to what its sides ask for."""
+    """Run an experiment at its quick size and check its measurements against its sides."""
     run_id = bench.start_experiment(name)
     assert bench.wait_for_end(run_id, LONGEST_EXPERIMENT_S) is dg.DagsterRunStatus.SUCCESS, bench.log(run_id)
     sweep = bench.harvest_now(run_id)
@@ -376,7 +376,7 @@ def _command(process: psutil.Process) -> list[str]:
 
 @contextmanager
 def bench_in(home: Path, locations: Sequence[CodeLocation], postgres_url: str | None = None) -> Iterator[Bench]:
-    """Start a deployment and stop it."""
+    """Start a deployment and stop it afterwards."""
     with Deployment(home, locations, on_event=print, postgres_url=postgres_url) as deployment:
         deployment.wait_until_loaded(timeout_s=PATIENCE_S)
         with instance_of(home, postgres_url) as instance:
@@ -386,7 +386,7 @@ def bench_in(home: Path, locations: Sequence[CodeLocation], postgres_url: str | 
 
 @contextmanager
 def instance_of(home: Path, postgres_url: str | None = None) -> Iterator[dg.DagsterInstance]:
-    """The instance of a home, from outside of its deployment."""
+    """Yield a home's instance, outside of its deployment."""
     with pytest.MonkeyPatch.context() as patch:
         if postgres_url:
             patch.setenv(settings.POSTGRES_URL, postgres_url)
@@ -398,19 +398,19 @@ def instance_of(home: Path, postgres_url: str | None = None) -> Iterator[dg.Dags
 def project_locations(
     *names: str, server: tuple[str, ...] = WARM_SERVER, **meta_environment: str
 ) -> list[CodeLocation]:
-    """The meta location, with variables of its own, and generated ones; warm, unless the launch is what is tested."""
+    """Return the meta location with additional variables, and generated ones; warm, unless launches are the subject."""
     meta, *others = read_locations(PROJECT / "workspace.yaml", [META_LOCATION, *names])
     return [replace(meta, environment=meta_environment), *(replace(other, server=server) for other in others)]
 
 
 def raising_location(directory: Path) -> CodeLocation:
-    """A location whose one asset fails."""
+    """Return a location whose only asset fails."""
     (directory / f"{RAISING}.py").write_text(RAISING_MODULE)
     return CodeLocation(RAISING, RAISING, working_directory=directory, server=WARM_SERVER)
 
 
 def seed_for(order: Sequence[str], locations: Sequence[str]) -> int:
-    """A seed with which the first block trials in that order."""
+    """Return a seed with which the first block launches in that order."""
     return next(
         seed for seed in range(1, 1000) if random.Random(seed).sample(list(locations), len(locations)) == list(order)
     )
@@ -419,7 +419,7 @@ def seed_for(order: Sequence[str], locations: Sequence[str]) -> int:
 def bench_command(
     home: Path, *arguments: str, postgres_url: str | None = None, **environment: str
 ) -> "subprocess.Popen[str]":
-    """Start a `bench` command as a person does in the project's folder."""
+    """Start a `bench` command like a user in the project's folder."""
     if postgres_url:
         environment[settings.POSTGRES_URL] = postgres_url
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
@@ -435,7 +435,7 @@ def bench_command(
 
 @contextmanager
 def ended(process: "subprocess.Popen[str]") -> Iterator["subprocess.Popen[str]"]:
-    """A process that is killed where the test did not end it."""
+    """Yield a process, and kill it if the test did not end it."""
     with process:
         try:
             yield process

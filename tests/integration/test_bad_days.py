@@ -1,4 +1,4 @@
-"""Bad days: whatever is killed, locked or gone while a sweep runs, every planned trial ends up recorded once."""
+"""Failures: whatever is killed, locked or missing while a sweep runs, every planned trial is recorded once."""
 
 import re
 import threading
@@ -42,7 +42,7 @@ LOCK_WAIT_S = 10
 def bench(
     new_home: Callable[..., Path], new_database_url: NewDatabase, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bench]:
-    """A deployment whose servers the tests kill; its supervisor brings them back."""
+    """Yield a deployment whose servers the tests kill; its supervisor restarts them."""
     locations = [
         *project_locations(FAST, ENDLESS, BENCH_LOCK_WAIT_S=str(LOCK_WAIT_S)),
         raising_location(tmp_path_factory.mktemp("locations")),
@@ -75,8 +75,8 @@ def test_a_trial_whose_process_is_killed_says_so(bench: Bench) -> None:
 
 
 def test_a_daemon_and_a_webserver_that_are_killed_cost_no_trial(bench: Bench) -> None:
-    # While the sweep rests between two trials: in the middle of making a run, or of taking one from the queue, either
-    # would leave one that nothing goes on with, and a trial that times out.
+    # During the pause between two trials: at any other time the kill could leave a run that is never continued, and a
+    # trial that times out.
     run_id = bench.start([FAST], repeats=3, pause_s=5)
     bench.wait_for_notes(run_id, 1)
     bench.server("daemon").kill()
@@ -191,7 +191,7 @@ def test_a_webserver_that_stays_away_ends_the_sweep(bench: Bench) -> None:
 
 @contextmanager
 def forwarding(target: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    """The URL of a proxy in front of a webserver, and what makes the proxy go away for good."""
+    """Yield the URL of a proxy for a webserver, and a function that shuts the proxy down permanently."""
 
     class Forward(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -224,13 +224,13 @@ def forwarding(target: str) -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 def _errors(bench: Bench, run_id: str) -> str:
-    """What the UI shows of a failed step, causes included."""
+    """Return the errors that the UI shows for a failed step, with their causes."""
     failures = bench.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     return "".join(str(entry.get_dagster_event().step_failure_data.error) for entry in failures)
 
 
 def _attempt(bench: Bench, run_id: str, number: int) -> Run:
-    """A sweep's harvest of that number, as soon as it has begun."""
+    """Wait for the start of a sweep's harvest with that number; return its run."""
 
     def look() -> Run | None:
         runs = bench.harvests(run_id)

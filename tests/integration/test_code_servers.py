@@ -1,10 +1,10 @@
-"""What runs do is the same on Dagster's own code server and on the warm one: one test, both servers.
+"""Runs behave the same on Dagster's own code server and on the warm one: one test, both servers.
 
-Each server is in a real deployment, with a webserver and a daemon. What only the warm one has is in
-`test_warm_server`.
+Each server is in a real deployment, with a webserver and a daemon. `test_warm_server` covers what only the warm server
+has.
 
-That Dagster's own behaves so is what the warm one is held to; it changes only with Dagster's release, which
-requirements.lock pins, and so is tried by `make test-thorough`.
+Dagster's own server is the reference. It changes only with Dagster's release, which requirements.lock pins, so only
+`make test-thorough` tests it.
 """
 
 import json
@@ -168,7 +168,7 @@ class TestAKilledProcess:
 
 
 def is_code_server(process: psutil.Process, deployment: Deployment) -> bool:
-    """Whether it is the one that the deployment started for the behaviours."""
+    """Return whether it is the server that the deployment started for the behaviours."""
     line = process.info["cmdline"] or []
     return "--socket" in line and LOCATION in line and process.ppid() == os.getpid() and bool(deployment.home)
 
@@ -228,7 +228,7 @@ class TestAskedByTheDaemon:
 
     @contextmanager
     def switched_on(self, server: Server, kind: str, name: str) -> Iterator[None]:
-        """While a sensor or schedule is on."""
+        """Switch a sensor or schedule on within this context."""
         stop = {"Sensor": "stopSensor", "Schedule": "stopRunningSchedule"}[kind]
         result = {
             "Sensor": "... on Sensor { sensorState { id } }",

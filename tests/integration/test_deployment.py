@@ -1,4 +1,4 @@
-"""A real deployment: it comes up, runs, survives what dies, and leaves nothing behind."""
+"""A real deployment starts, runs, survives the death of its processes, and leaves nothing behind."""
 
 import json
 import os
@@ -55,14 +55,14 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 60) -> None:
 
 
 def process_running(deployment: Deployment, *words: str) -> psutil.Process:
-    """The deployment's process that has these words in its command line."""
+    """Return the deployment's process with these words in its command line."""
     found = [process for process in processes_of(deployment.id) if set(words) <= set(process.cmdline())]
     assert len(found) == 1
     return found[0]
 
 
 def ignores_interrupts(process: psutil.Process) -> bool:
-    """Whether SIGINT does nothing to it."""
+    """Return whether it ignores SIGINT."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     (ignored,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:"))
     return bool(int(ignored, 16) >> (signal.SIGINT - 1) & 1)
@@ -75,7 +75,7 @@ def state(deployment: Deployment) -> dict[str, object]:
 
 @contextmanager
 def bench_up(home: Path, *arguments: str, in_background: bool = False) -> Iterator[subprocess.Popen[str]]:
-    """`bench up --json` as a process; in the background of a script, it is started to ignore SIGINT."""
+    """Run `bench up --json`; in the background of a script, it starts with SIGINT ignored."""
     background = ("sh", "-c", 'trap "" INT; exec "$@"', "sh") if in_background else ()
     process = subprocess.Popen(
         [*background, sys.executable, "-m", "bench_orchestrator", "up", "--json", *arguments],
@@ -92,7 +92,7 @@ def bench_up(home: Path, *arguments: str, in_background: bool = False) -> Iterat
 
 
 def ready(process: subprocess.Popen[str]) -> dict[str, object]:
-    """What `bench up --json` says when everything is loaded."""
+    """Return what `bench up --json` prints once everything is loaded."""
     assert process.stdout is not None
     line: dict[str, object] = json.loads(process.stdout.readline())
     return line
@@ -131,13 +131,13 @@ def test_code_server_and_daemon_that_are_killed_come_back(
 
     process_running(deployment, "--location-name", "tiny").kill()
     wait_until(lambda: len(events) == 2)
-    assert "tiny was ended by signal 9" in events[0]
+    assert "tiny was killed by signal 9" in events[0]
     assert "tiny is up again" in events[1]
     assert deployment.status().locations[0].restarts == 1
 
     process_running(deployment, "dagster._daemon").kill()
     wait_for_run(deployment.url, launch(deployment.url, "tiny"), DagsterRunStatus.SUCCESS)
-    assert "daemon was ended by signal 9" in events[2]
+    assert "daemon was killed by signal 9" in events[2]
 
     endless = launch(deployment.url, "tiny", "endless")
     wait_for_run(deployment.url, endless, DagsterRunStatus.STARTED)
@@ -185,7 +185,7 @@ def test_bench_up_leaves_nothing_however_it_is_stopped(new_home: NewHome, free_p
         assert process.wait(60) == 0
         assert_nothing_left(home)
 
-    with bench_up(home, *arguments) as process:  # interrupted without mercy until it has ended
+    with bench_up(home, *arguments) as process:  # interrupted repeatedly until it ends
         wait_until((home / ".bench" / "deployment.json").exists)
         while process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -198,7 +198,7 @@ def test_a_deployment_within_another_ends_with_that(
     new_home: NewHome, free_port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = new_home()
-    monkeypatch.setenv(MARKER, "outer /home/of/the/outer/one")  # as in a sweep's run, which starts one of its own
+    monkeypatch.setenv(MARKER, "outer /home/of/the/outer/one")  # like a sweep's run that starts a separate deployment
     with bench_up(home, "--port", free_port, "--locations", "a10") as process:
         wait_until(lambda: len(processes_of(home=home)) >= 2)  # the code servers
         for supervisor in processes_of("outer"):

@@ -1,6 +1,6 @@
-"""The experiments in locations that a deployment serves, at their quick size: each side does its work.
+"""Experiments in locations that the deployment serves, at their quick size: each side does its work.
 
-What they have in common is tested by `test_mechanisms`, and their sides in process by `tests/scenarios/test_sides.py`.
+`test_mechanisms` tests what they have in common, and `tests/scenarios/test_sides.py` tests their sides in process.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.thorough, pytest.mark.timeout(LONGEST_EXPERIMENT_S + 2
 
 @pytest.fixture(scope="module")
 def bench(new_home: Callable[..., Path]) -> Iterator[Bench]:
-    """A deployment that serves the locations of these experiments."""
+    """Yield a deployment that serves the locations of these experiments."""
     sides = (side for name in SERVED_EXPERIMENTS for side in EXPERIMENTS[name].scenario.quick_variants)
     locations = project_locations(*(name for side in sides for name in side.locations), server=STOCK_SERVER)
     with bench_in(new_home(), locations) as bench:

@@ -1,6 +1,6 @@
-"""The experiments whose sides have deployments of their own, at their quick size: each side does its work.
+"""Experiments whose sides need separate deployments, at their quick size: each side does its work.
 
-Apart from the others, whose many code servers would only take CPU from these.
+Kept apart from the others, whose many code servers would take CPU from these.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.thorough, pytest.mark.timeout(LONGEST_EXPERIMENT_S + 2
 
 @pytest.fixture(scope="module")
 def bench(new_home: Callable[..., Path]) -> Iterator[Bench]:
-    """A deployment of the meta location alone."""
+    """Yield a deployment of the meta location only."""
     with bench_in(new_home(), project_locations()) as bench:
         yield bench
 

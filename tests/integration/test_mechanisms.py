@@ -1,7 +1,7 @@
-"""Every mechanism of an experiment in one sweep, which is killed on the way and resumed.
+"""Every mechanism of an experiment in one sweep, which is killed and resumed.
 
-That each side of the experiments does its work is tested in process (`tests/scenarios/test_sides.py`), and with real
-deployments by `make test-thorough`.
+`tests/scenarios/test_sides.py` tests in process that each side of the experiments does its work; `make test-thorough`
+does so with real deployments.
 """
 
 import random
@@ -29,13 +29,13 @@ pytestmark = pytest.mark.timeout(LONGEST_EXPERIMENT_S + 200)
 
 KILLED_AFTER = 4
 HERE = ("served", "served, again", "impostor")
-"""The sides that are launched in the deployment around the sweep."""
+"""The sides that launch in the deployment of the sweep."""
 LESS = "it succeeded, but did 1 of 3 units of work"
 
 
 @pytest.fixture(scope="module")
 def bench(new_home: Callable[..., Path]) -> Iterator[Bench]:
-    """A deployment of the meta location with that experiment, of one side, and of one that is not what it says."""
+    """Yield a deployment of the meta location with that experiment, of one side, and of one with too little work."""
     meta = CodeLocation(META_LOCATION, "mechanisms", working_directory=Path(__file__).parent, server=WARM_SERVER)
     _, served = project_locations(SERVED)
     impostor = CodeLocation(IMPOSTOR, "synthetic_locations.catalog", "a2_inprocess", server=WARM_SERVER)
@@ -45,7 +45,7 @@ def bench(new_home: Callable[..., Path]) -> Iterator[Bench]:
 
 @pytest.fixture(scope="module")
 def interrupted(bench: Bench) -> Sweep:
-    """The sweep, its worker killed while a launch in one of its own deployments is under way."""
+    """Return the sweep, whose worker is killed during a launch in one of the separate deployments."""
     run_id = bench.start_experiment(NAME, seed=_seed())
     bench.wait_for_notes(run_id, KILLED_AFTER, LONGEST_EXPERIMENT_S)
     bench.worker(run_id).send_signal(signal.SIGKILL)
@@ -55,7 +55,7 @@ def interrupted(bench: Bench) -> Sweep:
 
 @pytest.fixture(scope="module")
 def resumed(bench: Bench, interrupted: Sweep) -> str:
-    """The run that resumes it, when it is over."""
+    """Return the finished run that resumes it."""
     run_id = bench.start_experiment(NAME, resume=interrupted.plan.sweep_id)
     assert bench.wait_for_end(run_id, LONGEST_EXPERIMENT_S) is Status.SUCCESS, bench.log(run_id)
     return run_id
@@ -63,7 +63,7 @@ def resumed(bench: Bench, interrupted: Sweep) -> str:
 
 @pytest.fixture(scope="module")
 def sweep(bench: Bench, resumed: str) -> Sweep:
-    """What its sensor had harvested."""
+    """Return the sweep as its sensor harvested it."""
     return bench.harvest(resumed)
 
 
@@ -109,7 +109,7 @@ def test_every_side_is_launched_where_and_as_it_asks_and_does_its_work(sweep: Sw
 
 def test_what_is_particular_about_a_side_is_so(sweep: Sweep) -> None:
     trials = {trial.variant: trial for trial in sweep.trials}
-    # From zero, the time counts from when the server is asked to come up, and that imports Dagster.
+    # From zero, the time counts from the start of the server, which then imports Dagster.
     assert (trials["from zero"].launch.stages_us[Stage.SUBMIT] or 0) > 1_000_000
     assert [trial.location for trial in sweep.trials if trial.variant == "path"] == list(PARTS)
     assert [step.launched_us is not None for step in trials["chain"].launch.steps] == [True, True]
@@ -127,7 +127,7 @@ def test_every_launch_has_its_cost(sweep: Sweep) -> None:
     for trial in sweep.trials:
         cost = trial.usage
         assert cost["code_server_bytes"] > 30e6
-        # One whose server was ended meanwhile has no growth.
+        # If its server was replaced meanwhile, its growth is unknown.
         if trial.variant not in ("replaced", "from zero"):
             assert cost.keys() - {"throttled_s"} >= MEASURES.keys() - {"throttled_s", "run_peak_pss_bytes"}
             assert 0 < cost["run_cpu_s"] < cost["wall_s"] * 8
@@ -154,7 +154,7 @@ def test_its_evaluation_tells_what_the_sides_did_and_did_not(bench: Bench, resum
 
 
 def _seed() -> int:
-    """One with which the launch that the kill meets is in the sweep's own deployment, and one before it was."""
+    """Return a seed with which the kill hits a launch in a separate deployment that has already had one."""
     names = [variant.name for variant in with_baselines_again(SIDES) if not variant.in_turn]
     for seed in count(1):
         order = random.Random(seed).sample(names, len(names))

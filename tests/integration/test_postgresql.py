@@ -1,6 +1,6 @@
-"""Sweeps on PostgreSQL: a good one, a killed one, and bad days: a restart, connections that are cut, a full disk.
+"""Sweeps on PostgreSQL: a successful one, a killed one, and failures: a restart, cut connections, a full disk.
 
-All that `test_sweeps` and `test_bad_days` try is tried on PostgreSQL as well by `make test-thorough`.
+`make test-thorough` also runs everything in `test_sweeps` and `test_bad_days` on PostgreSQL.
 """
 
 import os
@@ -39,11 +39,11 @@ CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_ba
 
 @pytest.fixture(scope="module")
 def small_disk() -> Iterator[Path | None]:
-    """A file system with room for a database and little else, where one can be made."""
+    """Yield a file system with room for little more than a database, where one can be created."""
     if os.geteuid() != 0:
         yield None
         return
-    disk = Path(tempfile.mkdtemp(prefix="bench-disk-"))  # where another user may look
+    disk = Path(tempfile.mkdtemp(prefix="bench-disk-"))  # accessible to other users
     disk.chmod(0o755)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m,mode=755", "tmpfs", disk], check=True)
     yield disk
@@ -53,21 +53,21 @@ def small_disk() -> Iterator[Path | None]:
 
 @pytest.fixture(scope="module")
 def server(small_disk: Path | None) -> Iterator[PostgresServer]:
-    """A server that the tests stop, start again, and take the room from."""
+    """Yield a server that the tests stop, restart, and fill up."""
     with running_server(small_disk) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def deployed(new_home: Callable[..., Path], server: PostgresServer) -> Iterator[Bench]:
-    """A deployment on it."""
+    """Yield a deployment on that server."""
     with bench_in(new_home(), project_locations(FAST, PARTITIONED), server.url) as bench:
         yield bench
 
 
 @pytest.fixture
 def bench(deployed: Bench) -> Bench:
-    """The deployment, recovered from what another test did."""
+    """Return the deployment, recovered from earlier tests."""
     deployed.wait_until_usable()
     return deployed
 
@@ -91,7 +91,7 @@ def test_a_restart_in_the_middle_of_a_sweep_loses_no_launch(bench: Bench, server
     sweep = bench.harvest(run_id)
     assert sweep.status == "complete"
     assert bench.outcomes(sweep)[:2] == ["ok", "ok"]
-    # The webserver keeps connections: the first request after the restart may make a run and fail to enqueue it.
+    # The webserver pools connections: the first request after the restart may create a run but fail to enqueue it.
     for trial in sweep.trials[2:]:
         assert re.search("^$|still NOT_STARTED|has trouble with its database", trial.reason)
 
@@ -113,7 +113,7 @@ def test_a_full_disk_is_named_and_every_launch_is_recorded_once(
 ) -> None:
     if small_disk is None:
         pytest.skip("only root can make a file system of a certain size")
-    # Filled while the sweep rests between two trials: a run that is under way could not tell anybody.
+    # Fill it during the pause between two trials: a run in progress could not report anything.
     run_id = bench.start([FAST], repeats=4, timeout_s=30, pause_s=5)
     bench.wait_for_notes(run_id, 2)
     filler = small_disk / "filler"
@@ -130,14 +130,14 @@ def test_a_full_disk_is_named_and_every_launch_is_recorded_once(
 
 
 def fill(path: Path) -> None:
-    """Take all the room that is left."""
+    """Use up all free space."""
     with path.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(b"\0" * 4_096)
 
 
 def _output(bench: Bench, run_id: str) -> str:
-    """What a run's process has said, which is kept in files whatever becomes of the database."""
+    """Return the output of a run's process, which is stored in files, independent of the database."""
     files = (bench.deployment.instance_home / "storage" / run_id / "compute_logs").glob("*.err")
     return "".join(file.read_text() for file in files)
 

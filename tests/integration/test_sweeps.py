@@ -1,4 +1,4 @@
-"""Good days: sweeps on a real deployment, started from the UI, the schedule and the command line, and refused ones."""
+"""Sweeps on a real deployment, started from the UI, the schedule and the command line; and refused ones."""
 
 import json
 import os
@@ -54,7 +54,7 @@ HURRIED = ("--repeats", "1", "--warmups", "0", "--pause", "0", "--jitter", "0", 
 def bench(
     new_home: Callable[..., Path], new_database_url: NewDatabase, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bench]:
-    """A deployment for all tests of this module, with a location that is fast, and others that are trouble."""
+    """Yield a deployment for all tests of this module, with a fast location and faulty ones."""
     folder = tmp_path_factory.mktemp("locations")
     (folder / "broken.py").write_text("raise RuntimeError('no such luck')")
     locations = [
@@ -166,7 +166,7 @@ def test_ctrl_c_keeps_what_was_measured(bench: Bench) -> None:
         for line in process.stdout:
             lines.append(line)
             if line.startswith("trial 1/2"):
-                time.sleep(1)  # rich prints again what an interrupt finds in its buffer
+                time.sleep(1)  # rich would repeat output that an interrupt finds in its buffer
                 process.send_signal(signal.SIGINT)
         process.wait(PATIENCE_S)
     output = "".join(lines)
@@ -215,7 +215,7 @@ def test_bench_run_brings_its_own_deployment_and_takes_it_away(
 
 
 class _Refusal(BaseHTTPRequestHandler):
-    """A webserver behind a proxy that wants to know who asks."""
+    """A webserver behind a proxy that requires credentials."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -251,7 +251,7 @@ def test_dagsters_own_commands_serve_the_repositorys_workspace(
 
 @contextmanager
 def dev(command: str, home: Path, workspace_file: Path) -> Iterator[Webserver]:
-    """`dagster dev` or `dg dev` in the project's folder, with its dagster.yaml; it stops when it is told to."""
+    """Run `dagster dev` or `dg dev` in the project's folder, with its dagster.yaml; stop it afterwards."""
     (home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -267,7 +267,7 @@ def dev(command: str, home: Path, workspace_file: Path) -> Iterator[Webserver]:
         yield Webserver(f"http://127.0.0.1:{port}")
         process.send_signal(signal.SIGINT)
         process.wait(PATIENCE_S)
-        # Its code servers notice by themselves that nobody calls any more.
+        # Its code servers notice by themselves that their client is gone.
         wait_for(f"the end of {command} dev", lambda: not processes_of(home=home))
     finally:
         process.kill()
@@ -283,6 +283,6 @@ def _states(webserver: Webserver) -> dict[str, str]:
 
 
 def _sweep_run(output: str) -> str:
-    """The run id that `bench run` printed."""
+    """Return the run id that `bench run` printed."""
     (run_id,) = set(re.findall(r"/runs/([0-9a-f-]{36})", output))
     return str(run_id)

@@ -1,6 +1,6 @@
-"""What a real run costs in a real deployment, as read from outside, with a CPU limit where one can be set.
+"""The resource usage of a real run in a real deployment, read from outside, with a CPU limit where possible.
 
-That every launch of a sweep has its cost is tested every day by `test_mechanisms`.
+`test_mechanisms` tests in `make test` that every launch of a sweep has its usage.
 """
 
 import time
@@ -29,7 +29,7 @@ def test_usage_of_a_run(start_deployment: StartDeployment, tiny_location: TinyLo
     client = DagsterGraphQLClient("127.0.0.1", port_number=deployment.port)
     meter = UsageMeter(deployment.home)
 
-    for _ in range(2):  # the code server's first run differs from all others: multiprocessing's tracker comes with it
+    for _ in range(2):  # the code server's first run differs: it starts multiprocessing's resource tracker
         began = time.monotonic()
         meter.begin("tiny")
         run_id = client.submit_job_execution(

@@ -1,6 +1,6 @@
-"""What only the warm code server has: its template, and what becomes of runs when that dies, reloads or is not safe.
+"""Features of the warm code server only: its template, and runs when that dies, reloads or is not safe to fork.
 
-What it has in common with Dagster's own is in `test_code_servers`.
+`test_code_servers` covers what it has in common with Dagster's own.
 """
 
 import json
@@ -31,7 +31,7 @@ MODULES = {
     "accepted": ((*WARM_SERVER, "--accept", "thread metrics *", "--after-fork", "accepted:hook"), THREADED),
     "cold_steps": ((*WARM_SERVER, "--cold-steps", "--after-fork", "cold_steps:hook"), ""),
 }
-"""Code locations with the module below: each with its server, and the line or two that it has beside the others."""
+"""Code locations with the module below, by name: each server's options, and the additional lines of its code."""
 
 MODULE = """
 import os
@@ -78,13 +78,13 @@ defs = dg.Definitions(jobs=[telling, waiting])
 
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for each module, where its server runs."""
+    """Return the folder with a subfolder for each module, where its server runs."""
     return tmp_path_factory.mktemp("code")
 
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory, code: Path) -> Iterator[dict[str, Server]]:
-    """One for each module, and one with the behaviours' code."""
+    """Yield a server for each module, and one for the behaviours' code."""
     locations = [behaviours(WARM_SERVER)]
     for name, (server, more) in MODULES.items():
         (code / name).mkdir()
@@ -96,7 +96,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory, code: Path) -> Iterator[di
 
 @pytest.fixture
 def server(servers: dict[str, Server]) -> Server:
-    """That with the behaviours' code."""
+    """Return the server with the behaviours' code."""
     return servers[LOCATION]
 
 
@@ -105,7 +105,7 @@ def write(code: Path, name: str, version: str = "first", more: str = "") -> None
 
 
 def warmth(server: Server, run_id: str) -> dict[str, str]:
-    """What the run's engine event says of the template that it came from; nothing if it was launched the stock way."""
+    """Return the run's launch event metadata about its template; empty if it was launched the stock way."""
     for event in server.events(run_id, dg.DagsterEventType.ENGINE_EVENT):
         if (event.message or "").startswith("Launched warm"):
             metadata = event.engine_event_data.metadata
@@ -161,7 +161,7 @@ class TestARun:
         assert all(warmth(server, run_id)["template_pid"] == str(template.pid) for run_id in run_ids)
         wait_for("descriptors to be closed", lambda: template.num_fds() <= before[0])
         wait_for("descriptors to be closed", lambda: code_server.num_fds() <= before[1] + 2)
-        assert code_server.num_threads() <= before[2] + 10  # the pool of gRPC's, which grows to its limit
+        assert code_server.num_threads() <= before[2] + 10  # gRPC's pool, which grows to its limit
         assert set(server.temporary.rglob("*")) == files
 
 
@@ -181,7 +181,7 @@ class TestATemplateThatDies:
         second.suspend()
         run_id = launch(server, "telling")
         wait_for("the request", lambda: server.run(run_id).status is dg.DagsterRunStatus.STARTING)
-        time.sleep(1)  # the template has not read it, and never will
+        time.sleep(1)  # the template will never read it
         second.kill()
         assert server.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS, server.story(run_id)
         assert int(warmth(server, run_id)["template_generation"]) == generation + 1
@@ -225,7 +225,7 @@ class TestAReload:
         assert server.saw(in_flight, "tell_after")["version"] == "first"
         wait_for("the end of the old template", lambda: gone(old))
 
-    def test_of_broken_code_says_so_and_can_be_mended(self, servers: dict[str, Server], code: Path) -> None:
+    def test_of_broken_code_says_so_and_can_be_repaired(self, servers: dict[str, Server], code: Path) -> None:
         server = servers["reloaded"]
         write(code, server.location, more="raise RuntimeError('a typo')")
         assert "a typo" in json.dumps(self.reload(server))
@@ -250,12 +250,12 @@ class TestCodeThatCannotBeForked:
         assert warmth(server, finish(server, "telling")) == {}
         assert "thread metrics (time:sleep)" in server.log
 
-    def test_is_refused_where_that_is_asked_for(self, servers: dict[str, Server]) -> None:
+    def test_is_refused_on_request(self, servers: dict[str, Server]) -> None:
         locations = servers["refused"].deployment.status().locations
         (message,) = (status.message for status in locations if status.name == "refused")
         assert "thread metrics (time:sleep) (start it when it is needed, not at import)" in message
 
-    def test_is_forked_if_the_user_answers_for_it(self, servers: dict[str, Server]) -> None:
+    def test_is_forked_if_the_user_accepts_it(self, servers: dict[str, Server]) -> None:
         assert warmth(servers["accepted"], finish(servers["accepted"], "telling"))
 
 

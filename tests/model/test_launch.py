@@ -1,4 +1,4 @@
-"""A trial is its plan's entry with the launches that came of it, one or several."""
+"""A trial is a plan's entry with one or several launches."""
 
 from dataclasses import replace
 

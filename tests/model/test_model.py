@@ -1,4 +1,4 @@
-"""The stages lie end to end between the boundaries, and what counts as measured is decided once."""
+"""The stages are contiguous between the boundaries, and one rule decides which trials are measured."""
 
 from itertools import pairwise
 

@@ -7,7 +7,7 @@ from bench_orchestrator.analysis.advice import advise, headline
 from bench_orchestrator.analysis.claims import judge_claims
 from bench_orchestrator.analysis.evidence import Evidence
 from bench_orchestrator.analysis.wording import describe_estimate
-from bench_orchestrator.report.advice import render_claims, render_remedies, table_of_remedies
+from bench_orchestrator.report.advice import render_claims, render_remedies
 
 
 def test_every_remedy_has_its_line_its_costs_and_its_code() -> None:
@@ -19,7 +19,7 @@ def test_every_remedy_has_its_line_its_costs_and_its_code() -> None:
     for ranked in advice.remedies:
         assert f"## {ranked.remedy.name}" in text
         assert f"```{ranked.remedy.language}\n{ranked.remedy.apply}\n```" in text
-    lines = table_of_remedies(advice).splitlines()[2:]
+    lines = [line for line in text.splitlines() if line.startswith("| ")][2:]
     assert len(lines) == len(advice.remedies)
     assert describe_estimate(advice.measured[0].saved_s, "") in lines[0]
     assert "not measured here: bench run " in lines[-1]

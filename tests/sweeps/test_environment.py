@@ -1,5 +1,5 @@
 """The contract with Dagster's private API: what `environment` reads of an instance is there and means what it takes
-it to mean. When a new Dagster breaks something in here, `bench_orchestrator/environment.py` is the module to mend.
+it to mean. When a new Dagster breaks something in here, mend `bench_orchestrator/sweeps/environment.py`.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""What the tests of synthetic locations share: building them by name, and really materializing their assets."""
+"""Helpers for tests of synthetic locations: build them by name and materialize their assets."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def specs_of(definitions: dg.Definitions) -> list[dg.AssetSpec]:
 
 
 def upstream_of(definitions: dg.Definitions) -> dict[str, list[str]]:
-    """Each asset that depends on others, and on which; keys as Dagster prints them to users."""
+    """Return the upstream keys of each asset that has any, as Dagster displays keys."""
     specs = {
         spec.key.to_user_string(): [dep.asset_key.to_user_string() for dep in spec.deps]
         for spec in specs_of(definitions)
@@ -39,7 +39,7 @@ def materialize_all(
 
 
 def reports_of(result: dg.ExecuteInProcessResult) -> list[dict[str, Any]]:
-    """What each materialization reports, in their order, without the prefix; and its `asset` and `partition`."""
+    """Return the reports of the materializations in order, without the prefix, plus `asset` and `partition`."""
     return [
         {
             "asset": event.materialization.asset_key.path[-1],

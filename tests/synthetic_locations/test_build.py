@@ -1,4 +1,4 @@
-"""Definitions have what the shape's name says, and their assets really materialize."""
+"""Definitions match the shape's name, and their assets really materialize."""
 
 import os
 from collections.abc import Iterator
@@ -100,7 +100,7 @@ def test_the_sensor_adds_dynamic_partition_keys_in_batches_until_all_exist(
     partitions = partitions_of(definitions)
 
     def tick() -> int:
-        """As the daemon does it; returns how many keys there are after it."""
+        """Tick as the daemon does; return the number of keys afterwards."""
         result = sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
         for request in result.dynamic_partitions_requests or ():
             instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys or []))
@@ -201,7 +201,7 @@ def test_chains_are_of_consecutive_assets_and_independent() -> None:
 
 
 def path_through(*names: str) -> list[str]:
-    """The path that the spine of some locations is, from its end to its beginning."""
+    """Return the path along the spine of these locations, from its end to its beginning."""
     upstream: dict[str, list[str]] = {}
     for name in names:
         upstream |= upstream_of(definitions_of(name))

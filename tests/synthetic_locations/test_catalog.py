@@ -1,4 +1,4 @@
-"""The module whose attributes are code locations, as Dagster and Python's own tools ask for them."""
+"""The module's attributes are code locations, for Dagster and for Python's own tools."""
 
 import keyword
 import subprocess

@@ -1,4 +1,4 @@
-"""The executor is what the shape's name says, and preloads a module that stands for the location."""
+"""The executor follows from the shape's name, and preloads a module for the location."""
 
 import dagster as dg
 import pytest

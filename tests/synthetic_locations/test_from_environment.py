@@ -1,4 +1,4 @@
-"""A code location that environment variables describe."""
+"""A code location described by environment variables."""
 
 import os
 import subprocess

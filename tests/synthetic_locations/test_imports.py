@@ -29,7 +29,7 @@ print(json.dumps({"built": built, "computed": imported(), "metadata": metadata})
 
 
 def in_new_process(name: str, **environment: str) -> dict[str, Any]:
-    """When which libraries were imported there, and what the location's one asset reports."""
+    """Return which libraries were imported when in a new process, and the report of the location's only asset."""
     command = [sys.executable, "-c", CODE, name]
     output = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
@@ -43,7 +43,7 @@ def test_the_projects_own_libraries_are_among_the_heavy_ones() -> None:
 
 
 def test_at_the_top_they_are_imported_when_the_definitions_are_built() -> None:
-    # Whatever the backend: none is used.
+    # Any backend: none is used.
     seen = in_new_process("a1_sleep0ms_importtop", MPLBACKEND="module://no.such.backend")
     assert seen["built"] == seen["computed"] == list(installed_libraries())
     assert seen["metadata"]["bench/imported"] == ", ".join(installed_libraries())

@@ -1,4 +1,4 @@
-"""What a process does to come by a location's definitions, and how often."""
+"""How and how often a process loads a location's definitions."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Steps of a real run, in processes of their own, find the definitions that the forkserver built."""
+"""Out-of-process steps of a real run find the definitions that the fork server built."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ needs_forks = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """An instance on disk that other processes find by DAGSTER_HOME."""
+    """Yield an instance on disk that other processes find through DAGSTER_HOME."""
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         yield instance
 
@@ -23,7 +23,7 @@ def home(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 def materialize_in_processes(
     instance: dg.DagsterInstance, module: str, attribute: str, key: str, **environment: str
 ) -> dict[str, Any]:
-    """What an asset's materialization reports when Dagster's own command has made it."""
+    """Materialize an asset with Dagster's own command; return its report."""
     command = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "--select", f'key:"{key}"']
     subprocess.run([*command, "-m", module, "-a", attribute], check=True, env={**os.environ, **environment})
     event = instance.get_latest_materialization_event(dg.AssetKey.from_user_string(key))

@@ -1,4 +1,4 @@
-"""What a process tells of itself, on this machine and from files of machines it may run on."""
+"""A process's measurements, on this machine and from files of other platforms."""
 
 import os
 import subprocess

@@ -26,7 +26,7 @@ FLAGS = ("rebuilt", "nogc", "triggers")
 
 
 def counts(lowest: int, highest: int) -> st.SearchStrategy[int]:
-    """Numbers of a range, whole thousands about as often as others."""
+    """Draw numbers of a range, whole thousands about as often as others."""
     thousands = st.integers(0, highest // 1000).map(lambda thousand: thousand * 1000)
     return st.one_of(st.integers(lowest, highest), thousands.filter(lambda count: lowest <= count))
 
@@ -69,7 +69,7 @@ def shapes(draw: st.DrawFn) -> Shape:
     )
 
 
-# Most of these are almost a name: in the wrong order, with leading zeros, with a default spelled out.
+# Most of these are almost valid: in the wrong order, with leading zeros, with a default spelled out.
 near_names = st.builds(
     lambda size, options: "_".join([size, *options]),
     st.from_regex(r"a0?[0-9]{1,6}k?(p0?[0-9]{1,6}k?)?", fullmatch=True),
@@ -195,15 +195,15 @@ def test_a_second_way_to_write_a_shape_is_answered_with_the_first(name: str, ins
         ("a10\n", "is not a<assets>"),
         ("a٣", "is not a<assets>"),
         ("a" + "9" * 5000, "is not a<assets>"),
-        ("a0", "0 assets, where 1 to 100000 are possible"),
-        ("a101k", "101000 assets, where 1 to 100000 are possible"),
-        ("a1p101k", "101000 partitions, where 0 to 100000 are possible"),
+        ("a0", "0 assets, but the range is 1 to 100000"),
+        ("a101k", "101000 assets, but the range is 1 to 100000"),
+        ("a1p101k", "101000 partitions, but the range is 0 to 100000"),
         ("a10_weekly", "there is no option 'weekly'"),
         ("a10_", "there is no option ''"),
         ("a10_checks", "there is no option 'checks'"),
-        ("a10_checks101", "101 checks per asset, where 0 to 100 are possible"),
+        ("a10_checks101", "101 checks per asset, but the range is 0 to 100"),
         ("a10_sleep1s", "there is no option 'sleep1s'"),
-        ("a10_sleep3600001ms", "3600001 milliseconds of sleep, where 0 to 3600000 are possible"),
+        ("a10_sleep3600001ms", "3600001 milliseconds of sleep, but the range is 0 to 3600000"),
         ("a10_daily", "daily partitions need a number"),
         ("a10p5_daily_hourly", "'hourly' is a second partitioning option"),
         ("a10_chain_chain", "'chain' is a second dependencies option"),
@@ -211,18 +211,18 @@ def test_a_second_way_to_write_a_shape_is_answered_with_the_first(name: str, ins
         ("a10_fused2_graph2", "'graph2' is a second structure option"),
         ("a10_graph", "graph needs a number of 2 or more"),
         ("a10_fused1", "fused needs a number of 2 or more"),
-        ("a10_fused1001", "1001 pieces in fused, where 2 to 1000 are possible"),
-        ("a10_plain2", "plain assets are not in pieces"),
+        ("a10_fused1001", "1001 pieces in fused, but the range is 2 to 1000"),
+        ("a10_plain2", "plain assets take no number of pieces"),
         ("a10_multi11", "multi11 needs at least as many assets"),
-        ("a10_graph2_chain", "assets that are graphs are independent of each other"),
-        ("a10_graph2_checks2", "assets that are graphs have no checks"),
-        ("a10_graph2_pods", "the ops of a graph hand on their values in files, which pods do not share"),
+        ("a10_graph2_chain", "graph assets cannot have dependencies"),
+        ("a10_graph2_checks2", "graph assets cannot have checks"),
+        ("a10_graph2_pods", "the ops of a graph pass on their values in files, which pods do not share"),
         ("a10_chain2", "chain takes no number"),
         ("a10_chains", "chains needs a number of 2 or more"),
         ("a10_chains10", "chains10 of 10 assets is the same as chain"),
         ("a10_spine10", "spine10 of 10 assets is the same as no dependencies"),
-        ("a10_part1of2", "parts hang together by a spine"),
-        ("a10_spine5_part1of1", "1 parts, where 2 to 1000 are possible"),
+        ("a10_part1of2", "parts are connected by a spine"),
+        ("a10_spine5_part1of1", "1 parts, but the range is 2 to 1000"),
         ("a10_spine5_part3of2", "there is no part 3 of 2"),
         ("a10_spine5_part0of2", "there is no part 0 of 2"),
         ("a10_rebuilt_forkserver", "forkserver would preload them in vain"),

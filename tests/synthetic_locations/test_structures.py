@@ -1,4 +1,4 @@
-"""Each structure of assets does its work in the steps it says, and every materialization reports its share."""
+"""Each structure of assets does its work in the expected steps, and every materialization reports its share."""
 
 import time
 from collections import Counter

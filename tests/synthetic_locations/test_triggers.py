@@ -1,4 +1,4 @@
-"""The schedule and the sensor launch what is in the mailbox, and that once."""
+"""The schedule and the sensor launch the request in the mailbox exactly once."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ REQUEST = LaunchRequest("sweep-7", (f"{LOCATION}/asset_0000", f"{LOCATION}/asset
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """An instance on disk, like the one of a deployment."""
+    """Yield an instance on disk, like a deployment's."""
     with dg.instance_for_test() as instance:
         yield instance
 
@@ -69,7 +69,7 @@ def test_an_empty_mailbox_is_skipped(instance: dg.DagsterInstance, tick: Tick, t
     write_request(instance, LOCATION, other, REQUEST)
     requests, reason = tick(definitions_of(LOCATION), instance)
     assert requests == []
-    assert reason == "The mailbox is empty: no run is asked for."
+    assert reason == "The mailbox is empty: no run is requested."
 
 
 @each_trigger
@@ -99,7 +99,7 @@ def test_what_was_launched_is_not_requested_again(instance: dg.DagsterInstance, 
     job.execute_in_process(instance=instance, tags={RUN_KEY_TAG: REQUEST.run_key})
     requests, reason = tick(definitions, instance)
     assert requests == []
-    assert reason == "The run that is asked for, sweep-7, has been launched."
+    assert reason == "The requested run, sweep-7, has already been launched."
 
 
 def test_a_parts_triggers_leave_out_the_asset_that_it_cannot_make() -> None:

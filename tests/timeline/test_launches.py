@@ -1,4 +1,4 @@
-"""The launch of any run: what its timeline and its log say, with or without a sweep."""
+"""The launch of any run combines its timeline and its log, with or without a sweep."""
 
 from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.runs import Pod, RunEvent, RunLog, StepSpan

@@ -1,4 +1,4 @@
-"""How a launch's log reads as stages: the pipeline told in examples, then what holds for any log."""
+"""A launch's log becomes stages: first examples of the pipeline, then properties of any log."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from bench_orchestrator.timeline.stages import EVENT_TYPES, Timeline, timeline, 
 
 WORKER_STARTED = "Started process for run (pid: 3130)."
 
-# As Dagster 1.13 logs the launch of one asset: the instants are round here, the order is that of a real log.
+# As Dagster 1.13 logs the launch of one asset, in its real order but with round instants.
 REQUESTED_US, CREATED_US = 0, 40
 QUEUED = [
     RunEvent("ASSET_MATERIALIZATION_PLANNED", 50, "a"),
@@ -58,7 +58,7 @@ def without(events: Sequence[RunEvent], *types: str) -> list[RunEvent]:
 
 
 def durations(times: Timeline) -> list[int | None]:
-    """The stages in order: two before the queue, the queue's three, and the four of the init time."""
+    """Return the stages in order: two before the queue, three of the queue, four of the init time."""
     return [times.stages_us[stage] for stage in Stage]
 
 
@@ -68,11 +68,11 @@ class TestACompleteLog:
         assert times.stages_us == {
             Stage.SUBMIT: 40,  # the request is answered: the run exists
             Stage.PLAN_EVENTS: 20,  # one ASSET_MATERIALIZATION_PLANNED for each asset
-            Stage.QUEUE_WAIT: 5_000,  # until the daemon takes it off the queue
-            Stage.WORKER_BOOT: 2_000,  # until the run worker is a process that logs
+            Stage.QUEUE_WAIT: 5_000,  # until the daemon dequeues it
+            Stage.WORKER_BOOT: 2_000,  # until the run worker's process logs its start
             Stage.WORKER_LOAD: 2_000,  # until it has loaded all definitions and starts the run
-            Stage.EXECUTOR_START: 100,  # until the executor asks for a step worker
-            Stage.STEP_BOOT: 1_000,  # until that is a process that logs
+            Stage.EXECUTOR_START: 100,  # until the executor requests a step worker
+            Stage.STEP_BOOT: 1_000,  # until the step worker's process logs its start
             Stage.STEP_LOAD: 1_500,  # until it has loaded all definitions, again
             Stage.STEP_INIT: 30,  # until the resources are there and the step starts
         }
@@ -178,7 +178,7 @@ class TestMissingInstants:
         assert times.warnings == ("created is not known: plan events is counted as submit",)
 
     def test_without_the_request_there_is_no_submit_and_no_time_to_code(self) -> None:
-        """No stage before could take the time: zero would be a lie."""
+        """No earlier stage could include the time, and zero would be wrong."""
         times = timeline(COMPLETE, requested_us=None, created_us=CREATED_US)
         assert durations(times)[:3] == [None, 20, 5_000]
         assert times.time_to_code_us is None
@@ -240,7 +240,7 @@ class TestRunsThatDidNotGetThere:
 
 class TestRepeatedAttempts:
     def test_the_user_waits_from_the_first_time_in_the_queue(self) -> None:
-        """The first run worker died before it started the run, so the daemon put the run back."""
+        """The first run worker died before it started the run, so the daemon queued the run again."""
         died = [
             RunEvent("PIPELINE_ENQUEUED", 10),
             RunEvent("PIPELINE_STARTING", 20),
@@ -251,7 +251,7 @@ class TestRepeatedAttempts:
         assert times.warnings == ("the run was enqueued 2 times: queue time counts from the first",)
 
     def test_a_new_attempt_takes_back_what_the_last_one_reached(self) -> None:
-        """Not a worker that started before it was asked for, but one that never said that it started."""
+        """The worker did not start before its request; the last attempt's worker never reported its start."""
         died = [RunEvent("PIPELINE_STARTING", 100), RunEvent("ENGINE_EVENT", 200, message=WORKER_STARTED)]
         times = read([*QUEUED[:2], *died, QUEUED[2], *COMPLETE[4:]])
         assert times.at_us[Boundary.WORKER_STARTED] is None
@@ -276,7 +276,7 @@ class TestRepeatedAttempts:
 
 class TestClocksThatDisagree:
     def at(self, event_type: str, time_us: int) -> Timeline:
-        """The complete log with another time for its events of one type."""
+        """Read the complete log with another time for its events of one type."""
         return read(
             [RunEvent(e.type, time_us if e.type == event_type else e.time_us, e.step_key, e.message) for e in COMPLETE]
         )
@@ -313,7 +313,7 @@ class TestClocksThatDisagree:
         assert times.warnings
 
 
-# Few instants and steps, so that ties, repeats and reversals are common.
+# Few instants and steps make ties, repeats and reversals common.
 TIMES = st.integers(-5, 40)
 EVENTS = st.lists(
     st.builds(
@@ -325,7 +325,7 @@ EVENTS = st.lists(
     ),
     max_size=30,
 )
-# Logs as Dagster writes them, with some events lost or repeated and clocks that are off.
+# Logs as Dagster writes them, with some events lost or repeated and with wrong clocks.
 DAMAGED = st.lists(st.integers(0, 2), min_size=len(COMPLETE), max_size=len(COMPLETE)).flatmap(
     lambda copies: st.tuples(
         *(
@@ -385,7 +385,7 @@ class TestAnyLog:
         if any(known):
             first, last = known.index(True), len(known) - known[::-1].index(True)
             assert all(known[first:last])
-            # In front of the log only what has no beginning is unknown.
+            # Before the log, only stages without a beginning are unknown.
             assert first == (0 if requested_us is not None else 1 if created_us is not None else 2)
 
     @given(LOGS)

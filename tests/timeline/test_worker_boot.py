@@ -1,4 +1,4 @@
-"""The pieces of worker boot sum to it, whatever clocks say; and they are where Kubernetes says."""
+"""The pieces of worker boot sum to it, whatever the clocks say, and lie where Kubernetes reports them."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -29,7 +29,7 @@ def after(seconds: float) -> int:
 
 
 def whole(seconds: float) -> int:
-    """As Kubernetes keeps an instant."""
+    """Truncate to seconds, as Kubernetes stores instants."""
     return after(seconds) // MICROSECONDS * MICROSECONDS
 
 
@@ -42,7 +42,7 @@ def test_the_pieces_sum_to_worker_boot_and_none_is_negative(
         created(STARTING_US + job_us), pod, starting_us=STARTING_US, worker_boot_us=boot_us
     )
     if scheduled_us is None or started_us is None:
-        assert (stages_us, warnings) == ({}, ("worker boot is not split: nothing is known of its pod",))
+        assert (stages_us, warnings) == ({}, ("worker boot is not split: nothing is known about its pod",))
         return
     assert list(stages_us) == list(BootStage)
     assert sum(stages_us.values()) == boot_us
@@ -66,7 +66,7 @@ def test_whole_seconds_that_were_cut_off_are_no_disagreement() -> None:
     pod = Pod(scheduled_us=whole(0.3), pulled_us=whole(0.4), started_us=whole(0.6))  # all before 0.7 as written
     stages_us, warnings = boot_stages(created(after(0.2)), pod, starting_us=STARTING_US, worker_boot_us=900_000)
     assert warnings == ()
-    # From 0.2 s, when the job was created, to 0.75 s, when the next second begins, three instants divide it evenly.
+    # Three instants divide the time evenly from 0.2 s (job created) to 0.75 s (the next second).
     assert stages_us == {
         BootStage.CREATE_JOB: 200_000,
         BootStage.SCHEDULE_POD: 137_500,
@@ -104,7 +104,7 @@ def test_an_instant_before_its_cause_is_stated() -> None:
 def test_what_is_not_known_leaves_worker_boot_whole_and_says_why() -> None:
     events = created(after(0.2))
     for pod, why in (
-        (None, "nothing is known of its pod"),
+        (None, "nothing is known about its pod"),
         (Pod(unknown="no rights"), "no rights"),
         (Pod(scheduled_us=whole(1), trouble="its image cannot be pulled"), "its image cannot be pulled"),
     ):

@@ -1,6 +1,6 @@
-"""The experiments: comparisons of sides that differ in one thing. Each has a file of its own and an entry here.
+"""The experiments: comparisons of sides that differ in one respect. Each has its own file and an entry here.
 
-From the entry follow its job, its command, its evaluation in the asset catalog and its part in the remedies.
+An experiment's job, command, evaluation asset and remedies are derived from its entry.
 """
 
 from bench_orchestrator.scenarios.experiments import (
@@ -40,6 +40,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         checks,
     )
 }
-"""By name, in the order in which their questions matter."""
+"""The experiments by name, most relevant first."""
 
 __all__ = ["COMMON_MEASURES", "EXPERIMENTS", "LAG", "WORK", "Experiment", "Measure", "Remedy"]

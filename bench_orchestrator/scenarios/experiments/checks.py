@@ -1,4 +1,4 @@
-"""Whether asset checks make launches slower, at the same number of assets."""
+"""The effect of asset checks on launches, at the same number of assets."""
 
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.model.stages import Stage
@@ -16,7 +16,7 @@ def _sides(size: str) -> tuple[Variant, ...]:
 EXPERIMENT = Experiment(
     Scenario(
         "checks",
-        "Do asset checks make a code location slower to launch in?",
+        "Do asset checks make launches slower?",
         variants=_sides("a2k"),
         quick_variants=_sides("a20"),
         holds_equal="2,000 assets, one asset per launch with its checks, executor, deployment.",

@@ -1,4 +1,4 @@
-"""The first launch after a code location's server was replaced, or comes up from nothing."""
+"""The first launch after a code server was replaced or started from zero."""
 
 from bench_orchestrator.model.plan import Scenario, ServerState, Variant
 from bench_orchestrator.model.stages import Stage
@@ -32,12 +32,12 @@ def _sides(size: str) -> tuple[Variant, ...]:
 EXPERIMENT = Experiment(
     Scenario(
         "cold-start",
-        "How much slower is the first launch after a code server was replaced, and after it was scaled to zero?",
+        "How much slower is the first launch after a code server was replaced or scaled to zero?",
         variants=_sides("a2k"),
         quick_variants=_sides("a10"),
         holds_equal="the code location, one asset per launch, executor, the deployment's settings. A replaced server "
-        "is up and its location loaded when the launch is requested; from zero, the time counts from when the server "
-        "is asked to come up.",
+        "is up and has loaded its location before the launch is requested. From zero, the time starts with the request "
+        "to start the server.",
     ),
     measures=(stage_measure(Stage.SUBMIT), stage_measure(Stage.PLAN_EVENTS)),
     headline=TIME_TO_CODE,

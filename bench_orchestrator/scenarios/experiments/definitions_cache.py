@@ -1,4 +1,4 @@
-"""The definitions, loaded by each process of a run or kept by a code server that forks them."""
+"""Definitions loaded by each process of a run, or held by a code server that forks these processes."""
 
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.model.stages import Stage
@@ -16,11 +16,11 @@ def _sides(*sizes: str) -> tuple[Variant, ...]:
 EXPERIMENT = Experiment(
     Scenario(
         "definitions-cache",
-        "What does it save to fork runs and steps from a process that holds the definitions?",
+        "How much time is saved by forking runs and steps from a process that holds the definitions?",
         variants=_sides("a10", "a250", "a2k", "a10k"),
         quick_variants=_sides("a10", "a20"),
-        holds_equal="the code location, one asset per launch, executor, the deployment's settings; each server has a "
-        "deployment of its own, on Kubernetes a location.",
+        holds_equal="the code location, one asset per launch, executor, the deployment's settings. Each server has its "
+        "own deployment (on Kubernetes: its own location).",
     ),
     measures=(
         stage_measure(Stage.WORKER_BOOT),
@@ -32,10 +32,9 @@ EXPERIMENT = Experiment(
         Remedy(
             "Fork runs from a server that holds the definitions",
             "warm, a10k",
-            "One more process per code location, which holds its definitions. Runs share the code server's container, "
-            "its CPU and memory. Code that starts threads or opens connections when it is imported is launched as "
-            "before.",
-            "# in place of `dagster api grpc` and `dagster code-server start`, with their options\n"
+            "One more process per code location, which holds its definitions. Runs share the code server container's "
+            "CPU and memory. Code that starts threads or opens connections on import is launched as before.",
+            "# replaces `dagster api grpc` and `dagster code-server start`, with the same options\n"
             'command: [python, -m, dagster_warm, -m, my_project.definitions, -p, "4000"]',
             "yaml",
         ),

@@ -1,4 +1,4 @@
-"""Whether dependencies between assets make launches slower, at the same number of assets."""
+"""The effect of dependencies between assets on launches, at the same number of assets."""
 
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.model.stages import Stage
@@ -6,7 +6,7 @@ from bench_orchestrator.scenarios.experiments.experiment import Experiment, stag
 
 
 def _sides(size: str, length: int) -> tuple[Variant, ...]:
-    """Chained are so many assets at a time: a launch in one chain of 2,000 ends in a RecursionError of Dagster's."""
+    """Return the sides, with chains of `length` assets: in a chain of 2,000, Dagster raises a RecursionError."""
     return (
         Variant("none", (size,), work=1),
         Variant("chained", (f"{size}_chains{length}",), work=1),
@@ -17,7 +17,7 @@ def _sides(size: str, length: int) -> tuple[Variant, ...]:
 EXPERIMENT = Experiment(
     Scenario(
         "dependencies",
-        "Do dependencies between its assets make a code location slower to launch in?",
+        "Do dependencies between assets make launches slower?",
         variants=_sides("a2k", 100),
         quick_variants=_sides("a20", 5),
         holds_equal="2,000 assets, one asset per launch, executor, deployment.",

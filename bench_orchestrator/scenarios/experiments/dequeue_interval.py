@@ -1,4 +1,4 @@
-"""How the queue is emptied: every few seconds, with threads, or not at all."""
+"""How the daemon dequeues runs: at an interval, with threads, or without a queue."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def _unqueued() -> dict[str, Any]:
 
 
 def _daemon_share(trial: Trial) -> float | None:
-    """Of one CPU, in percent, from the request until the run's processes were gone."""
+    """Return the daemon's CPU use in percent of one CPU, from the request until the run's processes were gone."""
     cpu_s, wall_s = trial.usage.get("daemon_cpu_s"), trial.usage.get("wall_s")
     return 100 * cpu_s / wall_s if cpu_s is not None and wall_s else None
 
@@ -42,11 +42,11 @@ def _sides() -> tuple[Variant, ...]:
 EXPERIMENT = Experiment(
     Scenario(
         "dequeue-interval",
-        "How long do runs wait in the queue for the daemon, and what does it cost to ask more often?",
+        "How long do runs wait in the queue for the daemon, and what does a shorter dequeue interval cost?",
         variants=_sides(),
         quick_variants=_sides(),
         repeats=8,
-        holds_equal="the code location a10, one asset per launch, executor; each side has a deployment of its own.",
+        holds_equal="the code location a10, one asset per launch, executor. Each side has its own deployment.",
     ),
     flat=True,
     measures=(
@@ -57,16 +57,16 @@ EXPERIMENT = Experiment(
         Remedy(
             "Dequeue runs every second",
             "every 1 s",
-            "The daemon asks the run storage five times as often.",
-            "run_queue:  # in dagster.yaml; where it has a run_coordinator, in the config of that instead\n"
+            "The daemon queries the run storage five times as often.",
+            "run_queue:  # in dagster.yaml; if it has a run_coordinator, in the config of that instead\n"
             "  dequeue_interval_seconds: 1",
             "yaml",
         ),
         Remedy(
             "Launch runs without a queue",
             "no queue",
-            "No limits on concurrent runs, no priorities: whoever launches a thousand runs, runs a thousand. "
-            "Limits that dagster.yaml still has are passed over in silence.",
+            "No limits on concurrent runs and no priorities: a thousand launches are a thousand concurrent runs. "
+            "Limits left in dagster.yaml are silently ignored.",
             "run_coordinator:  # in dagster.yaml\n"
             "  module: dagster.core.run_coordinator\n"
             "  class: DefaultRunCoordinator",

@@ -1,4 +1,4 @@
-"""What runs the steps: a new process each, a fork of a prepared one, or the run worker itself."""
+"""Where steps run: in a new process each, in a fork of a prepared process, or in the run worker."""
 
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Trial
@@ -14,7 +14,7 @@ _KINDS = (
 
 
 def _step_s(trial: Trial) -> float | None:
-    """From the first step's launch to the last one's end, per step."""
+    """Return the seconds per step, from the launch of the first step to the end of the last."""
     begun = [us for step in trial.launch.steps if (us := step.launched_us or step.started_us) is not None]
     ended = [step.ended_us for step in trial.launch.steps if step.ended_us is not None]
     if not begun or len(ended) < len(trial.launch.steps):
@@ -23,7 +23,7 @@ def _step_s(trial: Trial) -> float | None:
 
 
 def _sides(assets: int, most: int) -> tuple[Variant, ...]:
-    """So many serial steps are a chain of as many assets; one step is one of them."""
+    """Return the sides with one step, and with `most` serial steps: a chain of as many assets."""
     several = f"spawn, {most} steps"
     return tuple(
         Variant(
@@ -41,7 +41,7 @@ def _sides(assets: int, most: int) -> tuple[Variant, ...]:
 EXPERIMENT = Experiment(
     Scenario(
         "executors",
-        "How much of a launch do the processes of its steps cost, and what avoids it?",
+        "How much of a launch do its step processes cost, and what avoids it?",
         variants=_sides(2_004, 6),
         quick_variants=_sides(6, 2),
         holds_equal="2,004 assets in chains of six, the same assets per launch, deployment.",
@@ -51,7 +51,7 @@ EXPERIMENT = Experiment(
         Remedy(
             "Run the steps in the run worker's own process",
             "in-process, 1 step",
-            "Steps share one process: no parallel steps, and memory or a crash of one is that of all.",
+            "Steps share one process: there are no parallel steps, memory is shared, and a crash of one ends all.",
             "defs = dg.Definitions(assets=assets, executor=dg.in_process_executor)",
             "python",
         ),
@@ -59,7 +59,7 @@ EXPERIMENT = Experiment(
             "Fork step processes from one that has imported the code",
             "forkserver, module, 1 step",
             "One more process per run, which holds the code; importing it must not start threads or open connections. "
-            "A module that cannot be imported from the run's working directory is passed over in silence.",
+            "A module that cannot be imported from the run's working directory is silently ignored.",
             'forkserver = {"forkserver": {"preload_modules": ["my_project.definitions"]}}\n'
             'executor = dg.multiprocess_executor.configured({"start_method": forkserver})\n'
             "defs = dg.Definitions(assets=assets, executor=executor)",
@@ -68,9 +68,9 @@ EXPERIMENT = Experiment(
         Remedy(
             "Fork step processes from one that has built the job as well",
             "forkserver, job, 1 step",
-            "As with one that has imported the code, and the preloaded module calls a method that Dagster does not "
-            "document.",
-            "# my_project/preload.py, named in preload_modules in place of the definitions' module\n"
+            "As for a process that has imported the code; in addition, the preloaded module calls an undocumented "
+            "method of Dagster.",
+            "# my_project/preload.py, named in preload_modules instead of the definitions' module\n"
             "from my_project.definitions import defs\n\n"
             "defs.resolve_implicit_global_asset_job_def()",
             "python",

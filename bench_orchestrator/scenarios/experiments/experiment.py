@@ -1,4 +1,4 @@
-"""What an experiment consists of: a scenario with sides, what they are compared by, and the remedies they stand for.
+"""Building blocks of an experiment: a scenario with sides, the measures that compare them, and remedies.
 
 Plain data and pure functions; no Dagster, no matplotlib.
 """
@@ -17,19 +17,19 @@ MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True)
 class Measure:
-    """A quantity that the sides of an experiment are compared by; less of it is better."""
+    """A quantity that the sides of an experiment are compared by; less is better."""
 
     name: str
-    """Of metadata and columns: `run_cpu_s`."""
+    """The name in metadata and columns: `run_cpu_s`."""
     label: str
-    """What a person reads: `CPU of the run`."""
+    """The name in reports: `CPU of the run`."""
     unit: str
     of: Callable[[Trial], float | None]
-    """Its value in one launch, in the unit; None where the launch does not show it."""
+    """Returns the value for one launch, in the unit; None if it was not measured."""
 
 
 def seconds(duration_us: int | None) -> float | None:
-    """Microseconds in seconds."""
+    """Convert microseconds to seconds."""
     return None if duration_us is None else duration_us / MICROSECONDS
 
 
@@ -40,15 +40,16 @@ WORK = Measure("work_s", "until all work is done", "s", lambda trial: seconds(tr
 
 @dataclass(frozen=True)
 class Remedy:
-    """Something that a user can change, as one side of an experiment against its baseline shows it."""
+    """A change that a user can make, measured by one side of an experiment against its baseline."""
 
     name: str
-    """As an order: `Run steps in the run worker's process`."""
+    """An imperative: `Run steps in the run worker's process`."""
     variant: str
+    """The side that measures it."""
     costs: str
     """What it costs: memory, isolation, observability, partitioning, work."""
     apply: str
-    """Three lines of code or configuration that work as shown."""
+    """A few lines of code or configuration that work as shown."""
     language: Literal["python", "yaml"]
 
 
@@ -58,26 +59,26 @@ class Experiment:
 
     scenario: Scenario
     measures: tuple[Measure, ...] = ()
-    """Beside the launch lag and `COMMON_MEASURES`."""
+    """Measures in addition to the launch lag and `COMMON_MEASURES`."""
     remedies: tuple[Remedy, ...] = ()
     headline: Measure = LAG
-    """What its answer is about."""
+    """The measure that answers the question."""
     flat: bool = False
-    """Whether its sides differ by what takes as long in a small location as in a large one."""
+    """Whether the differences between its sides are independent of the location's size."""
 
     @property
     def name(self) -> str:
-        """Its scenario's."""
+        """The scenario's name."""
         return self.scenario.name
 
 
 def stage_measure(stage: Stage) -> Measure:
-    """A stage as a measure, in seconds."""
+    """Return a measure of a stage, in seconds."""
     return Measure(f"{stage}_s", stage.label, "s", lambda trial: seconds(trial.launch.stages_us.get(stage)))
 
 
 def usage_measure(key: str, label: str, unit: str = "s", scale: float = 1.0) -> Measure:
-    """One of `usage.MEASURES`, in its unit divided by `scale`."""
+    """Return a measure of one of `processes.MEASURES`, in its unit divided by `scale`."""
 
     def of(trial: Trial) -> float | None:
         value = trial.usage.get(key)
@@ -87,13 +88,13 @@ def usage_measure(key: str, label: str, unit: str = "s", scale: float = 1.0) -> 
 
 
 def _peak_bytes(trial: Trial) -> float | None:
-    """Without what is shared counting more than once, where that is known."""
+    """Return the peak memory in MiB; from PSS, which counts shared pages once, if it was recorded, else from RSS."""
     value = trial.usage.get("run_peak_pss_bytes", trial.usage.get("run_peak_rss_bytes"))
     return None if value is None else value / MEBIBYTE
 
 
 CODE_SERVER = usage_measure("code_server_bytes", "memory of the code server", "MiB", MEBIBYTE)
-"""Of the one that a launch was in; a side with several has several."""
+"""Memory of the code server of the launched location; a side with several locations has several servers."""
 
 COMMON_MEASURES: tuple[Measure, ...] = (
     TIME_TO_CODE,
@@ -103,4 +104,4 @@ COMMON_MEASURES: tuple[Measure, ...] = (
     Measure("run_peak_bytes", "peak memory of the run's processes", "MiB", _peak_bytes),
     CODE_SERVER,
 )
-"""What every experiment records of each launch beside its lag."""
+"""The measures that every experiment records for each launch, in addition to its lag."""

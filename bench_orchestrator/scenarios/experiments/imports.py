@@ -1,4 +1,4 @@
-"""Where a heavy import stands: every process that loads the code pays for one at the top of a module."""
+"""Placement of a heavy import: at the top of a module, every process that loads the code pays for it."""
 
 from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.plan import Scenario, Variant
@@ -32,7 +32,7 @@ EXPERIMENT = Experiment(
         Remedy(
             "Import heavy libraries inside the assets that use them",
             "inside the asset",
-            "The first use pays instead, in the step's process alone; an import that fails, fails when the asset runs.",
+            "Steps that use the library pay for the import; a failing import fails only when the asset runs.",
             "@dg.asset\ndef chart():\n    import matplotlib.pyplot as plt",
             "python",
         ),

@@ -1,4 +1,4 @@
-"""Who launches: a person, a schedule, a sensor, a backfill."""
+"""The origin of a launch: a user, a schedule, a sensor or a backfill."""
 
 from bench_orchestrator.model.plan import LaunchPath, Scenario, Variant
 from bench_orchestrator.model.stages import Stage
@@ -13,7 +13,7 @@ def _sides(size: str) -> tuple[Variant, ...]:
 EXPERIMENT = Experiment(
     Scenario(
         "launch-path",
-        "From the click, the tick or the backfill until the run exists: does it matter who launches it?",
+        "Does it matter whether a user, a schedule, a sensor or a backfill launches a run?",
         variants=_sides("a250"),
         quick_variants=_sides("a10"),
         holds_equal="the code location, one partition of one asset per launch, executor, deployment.",

@@ -1,4 +1,4 @@
-"""How often the definitions are built, and with what garbage collection."""
+"""How often the definitions are built, and whether garbage collection runs meanwhile."""
 
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.model.stages import Stage
@@ -16,7 +16,7 @@ def _sides(size: str) -> tuple[Variant, ...]:
 EXPERIMENT = Experiment(
     Scenario(
         "loading",
-        "What do three lines in the definitions' module save: building them once, without collecting garbage?",
+        "How much time is saved by building the definitions once, and without garbage collection?",
         variants=_sides("a2k"),
         quick_variants=_sides("a20"),
         holds_equal="2,000 assets, one asset per launch, executor, deployment.",
@@ -26,7 +26,7 @@ EXPERIMENT = Experiment(
         Remedy(
             "Memoise the function that builds the definitions",
             "a memoised function",
-            "Nothing where it has no arguments; definitions at the top of a module are built once already.",
+            "No cost if the function has no arguments. Definitions at the top of a module are already built once.",
             "@dg.definitions\n"
             "@functools.cache  # or Dagster builds them twice in every run worker\n"
             "def defs():\n"
@@ -36,8 +36,8 @@ EXPERIMENT = Experiment(
         Remedy(
             "Build the definitions once, without collecting garbage",
             "memoised, no garbage collection",
-            "Cyclic garbage is not collected in run workers and code servers, which execute no asset; step processes "
-            "keep that of the loading for good.",
+            "Run workers and code servers, which execute no assets, never collect cyclic garbage; step processes "
+            "keep the garbage from loading.",
             "gc.disable()  # at the top of the definitions' module\n\n"
             "@dg.asset\n"
             "def orders():\n"

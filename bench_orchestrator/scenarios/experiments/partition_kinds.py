@@ -1,4 +1,4 @@
-"""Whether it matters how an asset is partitioned, at the same number of partitions."""
+"""The effect of the kind of partitions on launches, at the same number of partitions."""
 
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.model.stages import Stage

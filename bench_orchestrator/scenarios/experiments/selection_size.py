@@ -1,4 +1,4 @@
-"""How much is launched at once: assets selected, partitions in a range."""
+"""The size of a launch: the number of assets selected, or of partitions in a range."""
 
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.model.stages import Stage

@@ -1,4 +1,4 @@
-"""Many small code locations in place of one large one, the study's main proposal."""
+"""Several small code locations instead of one large one, the study's main proposal."""
 
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.scenarios.experiments.experiment import Experiment, Remedy
@@ -7,7 +7,7 @@ _WORDS = {1: "one", 3: "three", 9: "nine"}
 
 
 def _sides(assets: int, parts: tuple[int, ...]) -> tuple[Variant, ...]:
-    """So many assets in one location and in several; a path of as many assets as there are most parts crosses them."""
+    """Return the sides: `assets` assets in one location and in several, and a path of `max(parts)` assets across."""
     length = max(parts)
     step = assets // length
 
@@ -38,7 +38,7 @@ def _print(count: int) -> str:
 EXPERIMENT = Experiment(
     Scenario(
         "split-definitions",
-        "What does it gain to split a code location into three or nine, and what does it cost?",
+        "What does splitting a code location into three or nine gain, and what does it cost?",
         variants=_sides(9_000, (1, 3, 9)),
         quick_variants=_sides(30, (1, 3)),
         holds_equal="9,000 assets in all, dependencies across the parts, one asset per launch, executor, deployment.",
@@ -47,9 +47,9 @@ EXPERIMENT = Experiment(
         Remedy(
             "Split the code location into nine",
             "nine locations",
-            "A code server per part: each holds its own interpreter and libraries in memory, and has to be deployed. "
-            "Assets of another part are named by their keys, and not checked until the deployment sees both.",
-            "# in the part that reads the other's table, and in workspace.yaml one more entry\n"
+            "One code server per part, each to be deployed, with its own interpreter and libraries in memory. "
+            "Assets of another part are referenced by key, and checked only once both are deployed.",
+            "# in the part that reads the other's table; add an entry to workspace.yaml\n"
             'orders = dg.AssetSpec("orders")  # lives in the other code location\n'
             "defs = dg.Definitions(assets=[orders, *assets_of_this_part])",
             "python",

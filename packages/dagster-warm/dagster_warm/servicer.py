@@ -126,7 +126,7 @@ class Warmth:
                 self.logger.error("%d templates have died; runs are now launched the stock way.", self._generation)
                 return
             self._generation += 1
-            self.logger.warning("Template (pid %d) died; replacing it with template %d.", gone.pid, self._generation)
+            self.logger.warning("The template (pid %d) died; template %d replaces it.", gone.pid, self._generation)
             listener, lifeline = listen(self._directory, str(self._generation))
             fds = (listener.socket.fileno(), listener.lifeline)
             environ = {**os.environ, LISTENER_VARIABLE: f"{fds[0]},{fds[1]},{listener.address}"}
