@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import dagster as dg
-import duckdb
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
@@ -16,6 +15,9 @@ from bench_orchestrator import settings
 from bench_orchestrator.results.database import CONNECTION_CONFIG
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.webserver import Webserver
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 
 class WebserverResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -67,7 +69,7 @@ class ResultsResource(DuckDBResource):
         return replace(store, config={**store.config, **self.connection_config})
 
     @contextmanager
-    def get_connection(self, *, read_only: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+    def get_connection(self, *, read_only: bool = True) -> Iterator["DuckDBPyConnection"]:
         """A connection for queries, closed after the block; only another process's lock is waited for.
 
         Args:
