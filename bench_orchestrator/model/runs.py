@@ -9,7 +9,7 @@ from bench_orchestrator.model.tags import Tag
 
 
 class RunStatus(StrEnum):
-    """How far a run is, in Dagster's words."""
+    """Dagster's run statuses."""
 
     QUEUED = "QUEUED"
     NOT_STARTED = "NOT_STARTED"
@@ -38,7 +38,7 @@ class Run:
     created_us: int
     updated_us: int
     started_us: int | None = None
-    """When its worker began to execute it; None before that."""
+    """When its worker started to execute it; None before that."""
 
     @property
     def finished(self) -> bool:
@@ -47,13 +47,13 @@ class Run:
 
     @property
     def requested_us(self) -> int | None:
-        """When its request was sent, by the sender's clock; None where the sender did not record it."""
+        """When the request was sent, by the sender's clock; None if the sender did not record it."""
         return int(self.tags[Tag.REQUESTED_AT]) if Tag.REQUESTED_AT in self.tags else None
 
 
 @dataclass(frozen=True)
 class RunError:
-    """An exception that an event reports, and the one that caused it."""
+    """An exception in an event, with its explicit cause."""
 
     message: str
     class_name: str = ""
@@ -61,7 +61,7 @@ class RunError:
 
 
 LOG_MESSAGE = "LOG_MESSAGE"
-"""The type of an event that is a line of a log: of `context.log`, not one of Dagster's own."""
+"""The type of an event that user code logged with `context.log`."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ class RunEvent:
     step_key: str | None = None
     message: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Of engine events, materializations and observations: plain values, those of JSON decoded."""
+    """Plain values of engine events, materializations and observations; JSON is decoded."""
     error: RunError | None = None
     description: str = ""
-    """What the code that made a materialization, an observation or a failure says of it."""
+    """The user code's description of a materialization, an observation or a failure."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from dagster import DagsterInstance
 
 from bench_orchestrator.analysis.lag_model import comparable_sizes, predict_lags
-from bench_orchestrator.model.errors import PreflightError, UnusableError
+from bench_orchestrator.model.errors import PreflightError, UnusableError, one_line
 from bench_orchestrator.model.instants import describe_us, now_us
 from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
 from bench_orchestrator.model.plan import PlannedTrial, Prediction, Scenario, SweepPlan, Variant
@@ -230,7 +230,7 @@ def _line(instance: DagsterInstance, plan: SweepPlan, note: TrialNote) -> str:
     line = f"trial {note.number}/{len(plan.trials)} {side}{trial.location} ({kind}): {note.outcome}"
     log = note.log or (read_run_log(instance, note.run_id) if note.run_id else None)
     if log is None or note.outcome is not Outcome.OK:
-        reason = note.reason or (log.failure if log else "")
+        reason = note.reason or (one_line(log.failure) if log else "")
         return f"{line}, {reason}" if reason else line
     times = timeline(log.events, requested_us=note.requested_us, created_us=None)
     queue, init, lag = (describe_us(us, decimals=2) for us in (times.queue_us, times.init_us, times.lag_us))

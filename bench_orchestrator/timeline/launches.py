@@ -1,5 +1,6 @@
 """Builds a launch from a run and its log: pure, for any source of runs, with or without a sweep."""
 
+from bench_orchestrator.model.errors import one_line
 from bench_orchestrator.model.launch import Launch, Outcome
 from bench_orchestrator.model.runs import Pod, RunLog
 from bench_orchestrator.model.stages import Boundary, Stage
@@ -35,7 +36,7 @@ def launch_of(
     return Launch(
         run_id=run_id,
         outcome=outcome,
-        reason="" if outcome is Outcome.OK else log.failure,
+        reason="" if outcome is Outcome.OK else one_line(log.failure),
         executor=times.executor,
         at_us=times.at_us,
         ended_us=times.ended_us,

@@ -54,3 +54,9 @@ def test_a_launch_without_a_run_is_empty() -> None:
     launch = launch_of(None, RunLog(), outcome=None, requested_us=None, created_us=None)
     assert (launch.run_id, launch.outcome, launch.reason, launch.warnings) == (None, None, "", ())
     assert launch.lag_us is None
+
+
+def test_a_long_reason_is_cut_off() -> None:
+    log = RunLog(failure="it broke " * 1_000)
+    launch = launch_of("4f2a", log, outcome=Outcome.FAILED, requested_us=None, created_us=None)
+    assert 400 < len(launch.reason) < 600
