@@ -6,7 +6,7 @@ import dagster as dg
 
 from bench_orchestrator.defs.charts import chart_assets
 from bench_orchestrator.defs.evaluations import evaluations
-from bench_orchestrator.defs.harvest import every_trial_ok, harvest_job, harvest_sensor, launch_measurements
+from bench_orchestrator.defs.harvest import harvest_job, harvest_sensor, launch_measurements
 from bench_orchestrator.defs.monitor import monitor
 from bench_orchestrator.defs.remedies import conclusions
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
@@ -20,7 +20,6 @@ def defs() -> dg.Definitions:
     """Sweep jobs, the harvest, its charts, and the schedule that watches."""
     return dg.Definitions(
         assets=[sweeps, launch_measurements, *chart_assets, evaluations, launch_timeline, conclusions],
-        asset_checks=[every_trial_ok],
         jobs=[*sweep_jobs.values(), harvest_job],
         sensors=[harvest_sensor],
         schedules=[monitor],

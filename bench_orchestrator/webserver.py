@@ -1,21 +1,16 @@
-"""The bench's way into a deployment: everything it asks of a webserver over GraphQL.
+"""The bench's way into a deployment: the one client for a webserver's GraphQL.
 
-Launching and terminating go through dagster-graphql's own client; the few questions that client has no method for
-(locations, assets, partitions) are asked over the same transport. Failures are sorted into the three kinds that
-callers must tell apart: the webserver cannot be reached, it refuses us, or it refuses this launch.
+It needs no Dagster. Failures are sorted into the kinds that callers must tell apart: the webserver cannot be reached,
+its database cannot, it refuses the credentials, or it refuses this launch.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
-from gql import Client, GraphQLRequest
-from gql.transport.exceptions import TransportConnectionFailed, TransportError, TransportServerError
-from gql.transport.requests import RequestsHTTPTransport
+import requests
 
 from bench_orchestrator.model.errors import UnusableError, one_line
 
@@ -56,7 +51,7 @@ class LocationAwayError(LaunchRejectedError):
 
 
 @dataclass(frozen=True)
-class LocationStatus:
+class LocationEntry:
     """A code location as the webserver lists it."""
 
     name: str
@@ -79,26 +74,23 @@ class Webserver:
         timeout_s: seconds to wait for an answer.
     """
 
-    def __init__(self, url: str, authorization: str | None = None, timeout_s: int = 120) -> None:
+    def __init__(self, url: str, authorization: str | None = None, timeout_s: float = 120) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is not the URL of a webserver. Example: http://127.0.0.1:3000")
         self.url = url.rstrip("/")
-        transport = RequestsHTTPTransport(
-            url=f"{self.url}/graphql",
-            timeout=timeout_s,
-            headers={"Authorization": authorization} if authorization else None,
-        )
-        self._gql = Client(transport=transport)
-        self._dagster = DagsterGraphQLClient(parts.hostname, transport=transport)
+        self.headers = {"Authorization": authorization} if authorization else {}
+        self._timeout_s = timeout_s
+        # No proxy is asked for a local address, whatever the environment says.
+        self._is_local = parts.hostname in ("localhost", "127.0.0.1", "::1")
 
-    def list_locations(self) -> dict[str, LocationStatus]:
+    def list_locations(self) -> dict[str, LocationEntry]:
         """The deployment's code locations by name."""
         data = self.query(_LOCATIONS)
         entries = data["workspaceOrError"].get("locationEntries")
         if entries is None:
             raise WebserverError(f"{self.url} cannot list its code locations: {data['workspaceOrError']}")
-        return {entry["name"]: _location_status(entry) for entry in entries}
+        return {entry["name"]: _location_entry(entry) for entry in entries}
 
     def list_assets(self, location: str, repository: str) -> dict[str, bool]:
         """The assets that can be launched in a location: whether each is partitioned, by its key."""
@@ -134,30 +126,30 @@ class Webserver:
             WebserverUnreachableError: no answer came; whether a run exists must be looked up.
             AccessDeniedError: the credentials do not do.
         """
-        with self._errors():
-            try:
-                return self._dagster.submit_job_execution(
-                    job,
-                    repository_location_name=location,
-                    repository_name=repository,
-                    run_config=run_config,
-                    tags=dict(tags),
-                    asset_selection=[key.split("/") for key in asset_keys] or None,
-                )
-            except DagsterGraphQLClientError as error:
-                if isinstance(error.__cause__, TransportError) or _NO_DATABASE.search(str(error)):
-                    raise
-                raise self._rejection(location, one_line(": ".join(str(part) for part in error.args))) from error
-            except KeyError as error:
-                # The client does not ask for the message of an InvalidSubsetError, and trips over its absence.
-                selector = {
-                    "repositoryLocationName": location,
-                    "repositoryName": repository,
-                    "pipelineName": job,
-                    "assetSelection": [{"path": key.split("/")} for key in asset_keys] or None,
-                }
-                answer = self.query(_SELECTION, {"selector": selector})["pipelineOrError"]
-                raise self._rejection(location, one_line(answer.get("message", ""))) from error
+        selector = {
+            "repositoryLocationName": location,
+            "repositoryName": repository,
+            "pipelineName": job,
+            "assetSelection": [{"path": key.split("/")} for key in asset_keys] or None,
+        }
+        parameters = {
+            "selector": selector,
+            "mode": "default",
+            "runConfigData": run_config or {},
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+        }
+        answer = self._data(_SUBMIT, {"executionParams": parameters})["launchPipelineExecution"]
+        if "run" in answer:
+            return str(answer["run"]["runId"])
+        kind = answer["__typename"]
+        if kind == "InvalidSubsetError":
+            # It may be of a code server that was away; whether the selection is refused is asked again.
+            again = self.query(_SELECTION, {"selector": selector})["pipelineOrError"]
+            raise self._rejection(location, one_line(again.get("message", "")))
+        said = ": ".join([kind, *(str(value) for name, value in answer.items() if name != "__typename")])
+        if _NO_DATABASE.search(said):
+            raise self._error(said)
+        raise self._rejection(location, one_line(said))
 
     def submit_backfill(self, *, asset_keys: Sequence[str], partitions: Sequence[str], tags: Mapping[str, str]) -> None:
         """Ask for a backfill of these partitions; the daemon launches its runs, with these tags, when it gets to it.
@@ -198,8 +190,9 @@ class Webserver:
         Raises:
             WebserverError: it cannot be; the run may have ended in the meantime.
         """
-        with self._errors():
-            self._dagster.terminate_run(run_id)
+        answer = self.query(_TERMINATE, {"runId": run_id})["terminateRun"]
+        if answer["__typename"] != "TerminateRunSuccess":
+            raise self._error(f"{answer['__typename']}: {answer.get('message', answer)}")
 
     def force_terminate(self, run_id: str) -> None:
         """Mark a run canceled at once, whether or not its process can be reached."""
@@ -211,12 +204,42 @@ class Webserver:
         Raises:
             WebserverError: of the kind that fits; also for a PythonError that the document asks to be told of.
         """
-        with self._errors():
-            data = dict(self._gql.execute(GraphQLRequest(document, variable_values=dict(variables or {}))))
-            for answer in data.values():
-                if isinstance(answer, Mapping) and answer.get("__typename") == "PythonError":
-                    raise DagsterGraphQLClientError(answer["__typename"], answer["message"])  # type: ignore[no-untyped-call]
-            return data
+        data = self._data(document, variables)
+        for answer in data.values():
+            if isinstance(answer, Mapping) and answer.get("__typename") == "PythonError":
+                raise self._error(f"PythonError: {answer['message']}")
+        return data
+
+    def _data(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The answer's data, whatever it says."""
+        try:
+            with requests.Session() as session:
+                session.trust_env = not self._is_local
+                response = session.post(
+                    f"{self.url}/graphql",
+                    json={"query": document, "variables": dict(variables or {})},
+                    headers=self.headers,
+                    timeout=self._timeout_s,
+                )
+        except requests.RequestException as error:
+            raise self._unreachable() from error
+        if response.status_code in _REFUSALS:
+            raise AccessDeniedError(
+                f"The webserver at {self.url} refuses the credentials (HTTP {response.status_code}). "
+                "Set BENCH_WEBSERVER_AUTHORIZATION to the value of its Authorization header."
+            )
+        if response.status_code in _GATEWAY_ERRORS:
+            raise self._unreachable()
+        try:
+            answer = response.json()
+        except ValueError as error:
+            raise self._error(f"HTTP {response.status_code}, no JSON: {response.text}") from error
+        errors, data = (answer.get("errors"), answer.get("data")) if isinstance(answer, dict) else (None, None)
+        if errors:
+            raise self._error("; ".join(str(error.get("message", error)) for error in errors))
+        if not isinstance(data, dict):
+            raise self._error(f"HTTP {response.status_code}, no data: {response.text}")
+        return data
 
     def _rejection(self, location: str, reason: str) -> LaunchRejectedError:
         """The error for a launch that was refused: with what is known of the location where that has no server.
@@ -224,50 +247,37 @@ class Webserver:
         Args:
             reason: empty where there is none any more.
         """
-        status = self.list_locations().get(location, LocationStatus(location, "unknown"))
+        status = self.list_locations().get(location, LocationEntry(location, "unknown"))
         said = "it loads" if status.state == "loading" else status.error or reason
         if status.state == "loading" or _NO_SERVER in said or not reason:
             return LocationAwayError(f"The code location {location} had no code server: {said or 'for a moment'}")
         return LaunchRejectedError(reason)
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except WebserverError:
-            raise
-        except (DagsterGraphQLClientError, TransportError) as error:
-            cause = error if isinstance(error, TransportError) else error.__cause__
-            code = cause.code if isinstance(cause, TransportServerError) else None
-            if code in _REFUSALS:
-                raise AccessDeniedError(
-                    f"The webserver at {self.url} refuses the credentials (HTTP {code}). "
-                    "Set BENCH_WEBSERVER_AUTHORIZATION to the value of its Authorization header."
-                ) from error
-            if isinstance(cause, TransportConnectionFailed) or code in _GATEWAY_ERRORS:
-                raise WebserverUnreachableError(
-                    f"The webserver at {self.url} does not answer. Start it with `bench up`, or set "
-                    "BENCH_WEBSERVER_URL to its URL."
-                ) from error
-            said = one_line(str(cause or error))
-            if _NO_DATABASE.search(said):
-                raise DatabaseTroubleError(
-                    f"The webserver at {self.url} has trouble with its database: {said}"
-                ) from error
-            raise WebserverError(f"The webserver at {self.url} answered with an error: {said}") from error
+    def _unreachable(self) -> WebserverUnreachableError:
+        return WebserverUnreachableError(
+            f"The webserver at {self.url} does not answer. Start it with `bench up`, or set "
+            "BENCH_WEBSERVER_URL to its URL."
+        )
+
+    def _error(self, said: str) -> WebserverError:
+        """Return the error for an answer that is one."""
+        said = one_line(said)
+        if _NO_DATABASE.search(said):
+            return DatabaseTroubleError(f"The webserver at {self.url} has trouble with its database: {said}")
+        return WebserverError(f"The webserver at {self.url} answered with an error: {said}")
 
 
-def _location_status(entry: Mapping[str, Any]) -> LocationStatus:
+def _location_entry(entry: Mapping[str, Any]) -> LocationEntry:
     location = entry["locationOrLoadError"] or {}
     host = next((one["value"] for one in entry["displayMetadata"] if one["key"] == "host"), "")
     if entry["loadStatus"] == "LOADING" or not location:
-        return LocationStatus(entry["name"], "loading", host=host)
+        return LocationEntry(entry["name"], "loading", host=host)
     if location["__typename"] == "RepositoryLocation":
         names = tuple(repository["name"] for repository in location["repositories"])
-        return LocationStatus(entry["name"], "loaded", names, server_id=location["serverId"] or "", host=host)
+        return LocationEntry(entry["name"], "loaded", names, server_id=location["serverId"] or "", host=host)
     # The first error says that the code could not be loaded, the last cause says why.
     reason = [location, *location.get("causes", ())][-1].get("message", "")
-    return LocationStatus(entry["name"], "error", error=reason, host=host)
+    return LocationEntry(entry["name"], "error", error=reason, host=host)
 
 
 _LOCATIONS = """
@@ -304,6 +314,19 @@ _PARTITIONS = """
 query BenchPartitions($assetKey: AssetKeyInput!) {
   assetNodeOrError(assetKey: $assetKey) {
     ... on AssetNode { partitionKeys }
+  }
+}
+"""
+
+_SUBMIT = """
+mutation BenchSubmit($executionParams: ExecutionParams!) {
+  launchPipelineExecution(executionParams: $executionParams) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on InvalidStepError { invalidStepKey }
+    ... on InvalidOutputError { stepKey invalidOutputName }
+    ... on RunConfigValidationInvalid { errors { __typename message path reason } }
+    ... on Error { message }
   }
 }
 """
@@ -348,6 +371,16 @@ query BenchSensorTicks($selector: SensorSelector!) {
 }
 """,
 }
+
+_TERMINATE = """
+mutation BenchTerminate($runId: String!) {
+  terminateRun(runId: $runId) {
+    __typename
+    ... on TerminateRunFailure { message }
+    ... on Error { message }
+  }
+}
+"""
 
 _FORCE_TERMINATE = """
 mutation BenchForceTerminate($runId: String!) {

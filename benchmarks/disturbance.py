@@ -24,10 +24,10 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from bench_orchestrator.deployment import META_LOCATION, Deployment, read_locations
+from bench_orchestrator.deployment import Deployment, read_locations
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.model.tags import META_LOCATION, Tag
 from bench_orchestrator.sources.instance import find_trial_runs, get_run, read_run_log
 from bench_orchestrator.statistics import Estimate, fit_line, median
 from bench_orchestrator.sweeps import client

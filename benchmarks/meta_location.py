@@ -29,11 +29,12 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench_orchestrator.deployment import META_LOCATION, STOCK_SERVER, WARM_SERVER, Deployment, read_locations
+from bench_orchestrator.deployment import STOCK_SERVER, WARM_SERVER, Deployment, read_locations
 from bench_orchestrator.deployment.processes import processes_of
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.sources.instance import Run, find_runs, get_run
+from bench_orchestrator.model.runs import Run, RunStatus
+from bench_orchestrator.model.tags import META_LOCATION, Tag
+from bench_orchestrator.sources.instance import find_runs, get_run
 from bench_orchestrator.sources.processes import server_memory
 from bench_orchestrator.statistics import Estimate, fit_line, median
 from bench_orchestrator.sweeps import client
@@ -87,7 +88,7 @@ class Arm:
             found = [get_run(self.instance, run_id)] if run_id else find_runs(self.instance, tags)
             for run in found:
                 if run is not None and run.finished:
-                    if run.status is not dg.DagsterRunStatus.SUCCESS:
+                    if run.status is not RunStatus.SUCCESS:
                         raise RuntimeError(f"Run {run.run_id} ended as {run.status}")
                     return run
             time.sleep(0.5)

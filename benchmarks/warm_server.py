@@ -42,6 +42,7 @@ from rich.table import Table
 from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.deployment import STOCK_SERVER, WARM_SERVER, Deployment, shape_location
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
+from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.stages import Boundary
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sources.instance import get_run, read_run_log
@@ -132,7 +133,7 @@ class Side:
         """
         while not (run := get_run(self.instance, run_id)) or not run.finished:
             time.sleep(0.2)
-        if run.status is not dg.DagsterRunStatus.SUCCESS:
+        if run.status is not RunStatus.SUCCESS:
             raise RuntimeError(f"{self.name}: run {run_id} ended as {run.status.value}")
 
     def times(self, run_id: str) -> Timeline:

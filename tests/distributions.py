@@ -61,9 +61,9 @@ def build(folder: Path, wheels: Path) -> Path:
     """Build the source distribution of a distribution's folder, and from that the wheel, without an index.
 
     Returns:
-        the wheel; the source distribution is beside it.
+        The wheel, next to the source distribution.
     """
-    copy = wheels / "sources" / folder.name  # a build writes beside its sources
+    copy = wheels / "sources" / folder.name  # a build writes next to its sources
     project = metadata(folder)
     for name in ("pyproject.toml", "MANIFEST.in", project["readme"], *project["license-files"]):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from bench_orchestrator.webserver import LocationStatus, Webserver, WebserverUnreachableError
+from bench_orchestrator.webserver import LocationEntry, Webserver, WebserverUnreachableError
 from synthetic_locations.build import build_definitions
 from synthetic_locations.shape import parse_shape
 
@@ -19,8 +19,8 @@ class FakeWebserverOfThisProcess(Webserver):
         self.instance = instance
         self.away = False
 
-    def list_locations(self) -> dict[str, LocationStatus]:
-        return {name: LocationStatus(name, "loaded", ("__repository__",)) for name in LOCATIONS}
+    def list_locations(self) -> dict[str, LocationEntry]:
+        return {name: LocationEntry(name, "loaded", ("__repository__",)) for name in LOCATIONS}
 
     def list_assets(self, location: str, repository: str) -> dict[str, bool]:
         assert repository == "__repository__"

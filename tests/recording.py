@@ -16,6 +16,7 @@ from kubernetes.client import Configuration
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.plan import SweepPlan
+from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sweeps.journal import note_event, plan_event
 from bench_orchestrator.sweeps.launching import trial_tags
@@ -65,11 +66,10 @@ def run_trial(instance: dg.DagsterInstance, plan: SweepPlan, number: int, *, ok:
     return result.run_id
 
 
-def make_run(
-    instance: dg.DagsterInstance, tags: Mapping[str, str], status: dg.DagsterRunStatus = dg.DagsterRunStatus.SUCCESS
-) -> str:
+def make_run(instance: dg.DagsterInstance, tags: Mapping[str, str], status: RunStatus = RunStatus.SUCCESS) -> str:
     """Record a run with that status that was never executed and has an empty log."""
-    run = instance.create_run_for_job(nothing, tags={str(key): value for key, value in tags.items()}, status=status)
+    plain = {str(key): value for key, value in tags.items()}
+    run = instance.create_run_for_job(nothing, tags=plain, status=dg.DagsterRunStatus(status))
     return run.run_id
 
 

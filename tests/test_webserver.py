@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import dagster as dg
 import pytest
 from recording import Served, make_run
 
+from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.sources.instance import get_run
 from bench_orchestrator.webserver import (
     AccessDeniedError,
     DatabaseTroubleError,
     LaunchRejectedError,
     LocationAwayError,
-    LocationStatus,
+    LocationEntry,
     Webserver,
     WebserverError,
     WebserverUnreachableError,
@@ -95,11 +95,11 @@ class TestARealWebserver:
             Webserver(served.url).terminate("4f2a")
 
     def test_marks_a_run_canceled_whose_process_is_gone(self, served: Served) -> None:
-        run_id = make_run(served.instance, {}, dg.DagsterRunStatus.STARTED)
+        run_id = make_run(served.instance, {}, RunStatus.STARTED)
         Webserver(served.url).force_terminate(run_id)
         run = get_run(served.instance, run_id)
         assert run is not None
-        assert run.status is dg.DagsterRunStatus.CANCELED
+        assert run.status is RunStatus.CANCELED
 
     def test_says_what_is_wrong_with_a_question(self, served: Served) -> None:
         with pytest.raises(WebserverError, match="Cannot query field 'nonsense'"):
@@ -165,7 +165,7 @@ class TestFailuresOfASmallHttpServer:
             with pytest.raises(WebserverUnreachableError, match=rf"{url} does not answer. Start it"):
                 use()
 
-    def test_an_error_in_place_of_the_workspace_is_told(self) -> None:
+    def test_an_error_in_place_of_the_workspace_is_reported(self) -> None:
         with (
             small_server(200, '{"data": {"workspaceOrError": {"message": "no workspace"}}}') as (url, _),
             pytest.raises(WebserverError, match="no workspace"),
@@ -189,9 +189,7 @@ class TestWhatIsSentToASmallHttpServer:
             (None, "had no code server: it loads"),
         ],
     )
-    def test_a_refusal_for_want_of_a_code_server_is_told_from_others(
-        self, entry: dict[str, Any] | None, reason: str
-    ) -> None:
+    def test_a_refusal_for_lack_of_a_code_server_is_recognized(self, entry: dict[str, Any] | None, reason: str) -> None:
         broken = {"__typename": "PythonError", "message": "ImportError: no pandas"}
         for found, kind in ((entry, LocationAwayError), (broken, LaunchRejectedError)):
             listed: dict[str, Any] = {
@@ -288,10 +286,10 @@ def test_locations_are_loaded_loading_or_broken_as_a_small_http_server_says() ->
     with small_server(200, json.dumps({"data": {"workspaceOrError": {"locationEntries": entries}}})) as (url, _):
         locations = Webserver(url).list_locations()
     assert locations == {
-        "good": LocationStatus("good", "loaded", ("__repository__",), server_id="4f2a", host="bench-good"),
-        "broken": LocationStatus("broken", "error", error="ImportError: no pandas"),
-        "slow": LocationStatus("slow", "loading"),
-        "unknown": LocationStatus("unknown", "loading"),
+        "good": LocationEntry("good", "loaded", ("__repository__",), server_id="4f2a", host="bench-good"),
+        "broken": LocationEntry("broken", "error", error="ImportError: no pandas"),
+        "slow": LocationEntry("slow", "loading"),
+        "unknown": LocationEntry("unknown", "loading"),
     }
 
 

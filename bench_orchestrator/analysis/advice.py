@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from math import inf
 
 from bench_orchestrator.analysis.evaluation import evaluate, is_experiment
-from bench_orchestrator.analysis.evidence import Evidence, gather, location_sweeps
+from bench_orchestrator.analysis.evidence import Evidence
 from bench_orchestrator.analysis.lag_model import LagModel
 from bench_orchestrator.analysis.remedies import RankedRemedy, rank_remedies
 from bench_orchestrator.analysis.wording import describe_estimate, quote
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import Prediction
-from bench_orchestrator.results.store import Store
 from bench_orchestrator.scenarios.experiments import WORK
 
 TOLERATED = 0.15
@@ -77,17 +76,15 @@ def first_steps(advice: Advice, count: int = 3) -> Iterator[str]:
         yield f"**{best.remedy.name}**: saves {saving}, against {quote(best.against)}. {best.remedy.costs}"
 
 
-def first_steps_after(sweep: Sweep, store: Store) -> list[str]:
+def first_steps_after(sweep: Sweep, evidence: Evidence) -> list[str]:
     """Return the first steps for the largest location of a sweep, in Markdown.
 
-    For an experiment these are its own remedies; there may be none. For any other sweep they are the best remedies
-    measured here, or else the command that measures some.
-
-    Raises:
-        StoreError: the results database cannot be read.
+    For an experiment these are its own remedies; there may be none. For any other sweep they are the best remedies in
+    the evidence, or else the command that measures some.
     """
     own = is_experiment(sweep)
-    evidence = Evidence(location_sweeps(store), (evaluate(sweep),)) if own else gather(store)
+    if own:
+        evidence = Evidence(evidence.sweeps, (evaluate(sweep),))
     advice = advise(evidence, max(location.asset_count for location in sweep.plan.locations))
     steps = list(first_steps(advice))
     if steps or own:

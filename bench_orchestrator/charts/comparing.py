@@ -15,6 +15,7 @@ from bench_orchestrator.analysis.evaluation import Evaluation, Side, evaluate, i
 from bench_orchestrator.analysis.evaluation.verdicts import NOTHING_COMPARED, describe_change, describe_ratio
 from bench_orchestrator.charts import canvas, marks
 from bench_orchestrator.charts.drawing import CHARTS, Chart
+from bench_orchestrator.model.content import Content
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import again
 from bench_orchestrator.scenarios.experiments import LAG, WORK
@@ -217,14 +218,14 @@ COMPARISON_CHARTS: tuple[Chart, ...] = (
         "median. The band around it is the noise: the difference between the baseline's two launches in every block "
         "(the second as hollow dots). On the right, the difference from the baseline within blocks, with its interval.",
         comparison,
-        is_experiment,
+        Content.SIDES,
     ),
     Chart(
         "costs",
         "Medians with their intervals, coloured by the verdict against the baseline: green is less, red is more, grey "
         "is no difference beyond the noise, yellow is undecided, black is not compared.",
         costs,
-        is_experiment,
+        Content.SIDES,
     ),
 )
 """The charts of experiments, in the order of a report."""
@@ -232,4 +233,5 @@ COMPARISON_CHARTS: tuple[Chart, ...] = (
 
 def charts_for(sweep: Sweep) -> list[Chart]:
     """Return the charts that apply to a sweep, in the order of a report."""
-    return [chart for chart in (*COMPARISON_CHARTS, *CHARTS) if chart.applies(sweep)]
+    charts = (*COMPARISON_CHARTS, *CHARTS) if is_experiment(sweep) else CHARTS
+    return [chart for chart in charts if chart.content.is_in(sweep)]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench_orchestrator.analysis import wording
 from bench_orchestrator.analysis.summary import MedianLaunch, Row, lag_fits, location_rows, sweep_rows
 from bench_orchestrator.charts import canvas, marks
+from bench_orchestrator.model.content import Content
 from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.stages import PIECES
 
@@ -33,8 +34,8 @@ class Chart:
     """The name of its files without the suffix."""
     caption: str
     draw: Callable[[Sweep], Figure]
-    applies: Callable[[Sweep], bool]
-    """Returns whether a sweep has the data for the chart."""
+    content: Content
+    """The data that a sweep must hold for the chart."""
 
 
 def all_locations(sweep: Sweep) -> Figure:
@@ -180,23 +181,6 @@ def trial_outcomes(sweep: Sweep) -> Figure:
     return figure
 
 
-def _has_trials(sweep: Sweep) -> bool:
-    return bool(sweep.trials)
-
-
-def _compares_locations(sweep: Sweep) -> bool:
-    return _has_trials(sweep) and not sweep.plan.variants
-
-
-def _has_sizes(sweep: Sweep) -> bool:
-    sizes = {trial.asset_count for trial in sweep.trials if not trial.partition_count}
-    return _compares_locations(sweep) and len(sizes) > 1
-
-
-def _has_both_kinds(sweep: Sweep) -> bool:
-    return _compares_locations(sweep) and len({bool(trial.partition_count) for trial in sweep.trials}) > 1
-
-
 CHARTS: tuple[Chart, ...] = (
     Chart(
         "all_locations",
@@ -204,33 +188,33 @@ CHARTS: tuple[Chart, ...] = (
         "launches), so that each bar ends at the median lag. Below it, each dot is one launch, and the line is the "
         "interval of the median lag.",
         all_locations,
-        _compares_locations,
+        Content.LOCATIONS,
     ),
     Chart(
         "lag_vs_assets",
         "Each dot is one launch in a location without partitions; dashes are medians; the line is fitted to all "
         "launches (Theil-Sen).",
         lag_vs_assets,
-        _has_sizes,
+        Content.SIZES,
     ),
     Chart(
         "stage_breakdown",
         "The stages of the median launch, from the request to the first step. They are not the medians of the "
         "stages, which do not add up. Blue is queue time, amber is init time; grey precedes the launch lag.",
         stage_breakdown,
-        _has_trials,
+        Content.TRIALS,
     ),
     Chart(
         "assets_vs_partitions",
         "Each dot is one launch: blue without partitions, amber with. Diamonds are medians, whiskers their intervals.",
         assets_vs_partitions,
-        _has_both_kinds,
+        Content.BOTH_KINDS,
     ),
     Chart(
         "trial_outcomes",
         "Outcomes of all trials except warm-ups. The charts above contain successful trials only.",
         trial_outcomes,
-        _has_trials,
+        Content.TRIALS,
     ),
 )
 """The charts of any sweep, in the order of a report."""

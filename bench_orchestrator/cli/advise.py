@@ -15,7 +15,6 @@ from rich.text import Text
 
 from bench_orchestrator.analysis.advice import Advice, advise, describe_saving, stays_within
 from bench_orchestrator.analysis.claims import judge_claims
-from bench_orchestrator.analysis.evidence import gather
 from bench_orchestrator.analysis.lag_model import LagModel
 from bench_orchestrator.analysis.remedies import RankedRemedy
 from bench_orchestrator.analysis.wording import describe_estimate
@@ -26,6 +25,7 @@ from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.cli.values import Duration
 from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.report import write_claims, write_remedies
+from bench_orchestrator.results.queries import gather
 from bench_orchestrator.statistics import Estimate
 
 _ANSWERS = {True: "yes", False: "no", None: "perhaps"}

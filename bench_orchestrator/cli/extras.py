@@ -8,7 +8,6 @@ EXTRAS: Mapping[str, str] = {
     "PIL": "local",
     "dagster": "local",
     "dagster_duckdb": "local",
-    "dagster_graphql": "local",
     "dagster_warm": "local",
     "duckdb": "local",
     "filelock": "local",

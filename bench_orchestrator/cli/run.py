@@ -11,7 +11,7 @@ from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
 from bench_orchestrator.cli.values import Names
 from bench_orchestrator.model.launch import Outcome
-from bench_orchestrator.results.store import StoreError
+from bench_orchestrator.results.database import StoreError
 from bench_orchestrator.scenarios.registry import SCENARIOS
 
 

@@ -12,7 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench_orchestrator import settings
 from bench_orchestrator.cli.loading import LoadingView
 from bench_orchestrator.deployment import (
-    META_LOCATION,
     Deployment,
     DeploymentError,
     find_deployment,
@@ -21,6 +20,7 @@ from bench_orchestrator.deployment import (
 )
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import Scenario
+from bench_orchestrator.model.tags import META_LOCATION
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.webserver import Webserver, WebserverError

@@ -9,10 +9,12 @@ from bench_orchestrator import settings
 from bench_orchestrator.charts import save, waterfall
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.deployment import find_home, instance_home
+from bench_orchestrator.model.content import Content
+from bench_orchestrator.results.queries import latest_sweep
 from bench_orchestrator.results.store import Store, UnknownSweepError
 from bench_orchestrator.sources.instance import open_instance
 from bench_orchestrator.waterfall.layout import Sample, UnknownLaunchError, Waterfall
-from bench_orchestrator.waterfall.lookup import SHORTEST_PREFIX, find_median, find_runs, has_measurements, latest_sweep
+from bench_orchestrator.waterfall.lookup import SHORTEST_PREFIX, find_launch, find_median
 from bench_orchestrator.waterfall.text import render_waterfall, summarize_waterfall
 
 
@@ -62,11 +64,11 @@ def _of_runs(run_ids: tuple[str, ...], store: Store, home: Path) -> tuple[Waterf
             raise click.UsageError(
                 f"{run_id!r} is too short: give at least {SHORTEST_PREFIX} characters of a run's id."
             )
-    return find_runs(run_ids, store, lambda: open_instance(instance_home(home, settings.postgres_url())))
+    return find_launch(run_ids, store, lambda: open_instance(instance_home(home, settings.postgres_url())))
 
 
 def _of_sweep(sweep_id: str | None, location: str, variant: str, store: Store) -> tuple[Waterfall, Sample]:
-    sweep = store.load(sweep_id) if sweep_id else latest_sweep(store, has_measurements)
+    sweep = store.load(sweep_id) if sweep_id else latest_sweep(store, Content.MEASUREMENTS)
     if sweep is None:
         raise click.UsageError("No sweep has been measured yet. Give a run's id, or run a sweep: bench run quick")
     return find_median(sweep, location, variant)

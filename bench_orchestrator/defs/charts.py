@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -14,7 +13,8 @@ from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.tables import metadata_table
 from bench_orchestrator.model.launch import Sweep
-from bench_orchestrator.waterfall.lookup import latest_sweep
+from bench_orchestrator.results.queries import latest_sweep
+from bench_orchestrator.results.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,8 +40,7 @@ def _chart_asset(chart: Chart) -> dg.AssetsDefinition:
     def chart_asset(
         context: dg.AssetExecutionContext, config: ChartConfig, results: ResultsResource
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-        store = results.store
-        sweep = store.load(config.sweep) if config.sweep is not None else latest_sweep(store, partial(_shows, chart))
+        sweep = _find_sweep(results.store, chart, config.sweep)
         if sweep is None:
             context.log.info(f"No sweep so far has the data for {chart.stem}; it is not drawn.")
             return
@@ -58,9 +57,11 @@ def _chart_asset(chart: Chart) -> dg.AssetsDefinition:
     return chart_asset
 
 
-def _shows(chart: Chart, sweep: Sweep) -> bool:
-    """Whether the chart applies to the sweep. Sweeps of experiments have their own assets."""
-    return not sweep.plan.variants and chart.applies(sweep)
+def _find_sweep(store: Store, chart: Chart, sweep_id: str | None) -> Sweep | None:
+    """The sweep asked for, else the latest that the chart applies to. Those of experiments have assets of their own."""
+    if sweep_id is not None:
+        return store.load(sweep_id)
+    return latest_sweep(store, chart.content, with_experiments=False)
 
 
 def publish(figure: "Figure", results: ResultsResource, stem: str) -> dict[str, dg.MetadataValue]:

@@ -10,7 +10,6 @@ import dagster as dg
 from pydantic import Field
 
 from bench_orchestrator.analysis.evaluation import Evaluation, evaluate, is_experiment
-from bench_orchestrator.analysis.evidence import experiment_sweeps
 from bench_orchestrator.charts import comparison
 from bench_orchestrator.defs.charts import publish
 from bench_orchestrator.defs.harvest import launch_measurements
@@ -21,6 +20,7 @@ from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.report import write_sweep
 from bench_orchestrator.report.experiment import compare_side, cost_lines, side_lines
 from bench_orchestrator.report.text import escape, table
+from bench_orchestrator.results.queries import experiment_sweeps
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENTS, LAG, Experiment
 

@@ -1,5 +1,7 @@
 """The sensor that notices finished sweeps, and the asset that their launches are harvested into."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -7,10 +9,13 @@ from pydantic import Field, TypeAdapter
 
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.sweeps import sweeps
+from bench_orchestrator.defs.tables import describe_measurements
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
-from bench_orchestrator.model.launch import Outcome, Sweep, Trial
+from bench_orchestrator.model.launch import Outcome, Sweep
+from bench_orchestrator.model.runs import FINISHED, IN_PROGRESS, Run, RunStatus
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
-from bench_orchestrator.sources.instance import FINISHED, IN_PROGRESS, Run, end_as_failed, find_runs
+from bench_orchestrator.results.store import SweepSummary
+from bench_orchestrator.sources.instance import end_as_failed, find_runs
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.journal import read_journal
 from bench_orchestrator.sweeps.liveness import given_up, may_go_on, overdue
@@ -20,6 +25,11 @@ RESULTS_POOL = "bench_results"
 
 _OVERLAP_US = 60 * MICROSECONDS
 """Dagster stamps runs in several processes, so the sensor looks back a little behind the last update it saw."""
+
+OUTCOME_CHECK = "every_trial_ok"
+
+_MOST_LINES = 5
+"""Sweeps that the check names."""
 
 _LONGEST_BACKOFF_S = 600.0
 _SWEEP = TypeAdapter(Sweep)
@@ -37,12 +47,21 @@ class HarvestConfig(dg.Config):
 @dg.asset(
     name=MEASUREMENTS_ASSET,
     deps=[sweeps],
-    description="One row per planned trial in a DuckDB table: its outcome, the raw instants from the event log, all "
-    "stages of the launch, queue time, init time, launch lag, and the environment. Harvesting a sweep again gives the "
-    "same rows.",
+    description="One row per launch in a DuckDB table: its outcome, the raw instants from the event log, all stages of "
+    "the launch, queue time, init time, launch lag, and the environment. A trial that led to no launch has a row as "
+    "well. Harvesting a sweep again gives the same rows.",
     group_name="measurements",
     kinds={"duckdb"},
     pool=RESULTS_POOL,
+    metadata=describe_measurements(),
+    check_specs=[
+        dg.AssetCheckSpec(
+            OUTCOME_CHECK,
+            asset=MEASUREMENTS_ASSET,
+            description="Every trial of the sweeps harvested ended well. Failed launches are kept and shown, never "
+            "dropped.",
+        )
+    ],
 )
 def launch_measurements(
     context: dg.AssetExecutionContext, config: HarvestConfig, results: ResultsResource
@@ -51,8 +70,10 @@ def launch_measurements(
     run_ids = config.sweep_runs or [
         run.run_id for run in find_runs(context.instance, {Tag.KIND: "sweep"}, statuses=FINISHED)
     ]
-    trials: list[Trial] = []
-    harvested: list[Sweep] = []
+    harvested: list[str] = []
+    outcomes: Counter[Outcome] = Counter()
+    warnings = 0
+    sweep: Sweep | None = None
     for run_id in run_ids:
         sweep = harvest_sweep(context.instance, run_id)
         if sweep is None:
@@ -62,41 +83,38 @@ def launch_measurements(
             continue
         results.store.save(sweep)
         context.log.info(f"Harvested {sweep.plan.sweep_id}: {len(sweep.trials)} launches, {sweep.status}")
-        harvested.append(sweep)
-        trials.extend(sweep.trials)
-    return dg.MaterializeResult(metadata=_metadata(harvested, trials, results))
-
-
-def _metadata(harvested: list[Sweep], trials: list[Trial], results: ResultsResource) -> dict[str, Any]:
-    counts = {outcome: sum(trial.outcome is outcome for trial in trials) for outcome in Outcome}
+        harvested.append(sweep.plan.sweep_id)
+        outcomes.update(trial.outcome for trial in sweep.trials)
+        warnings += sum(bool(launch.warnings) for trial in sweep.trials for launch in trial.launches)
     metadata: dict[str, Any] = {
         "sweeps": len(harvested),
-        "launches": len(trials),
-        **{f"launches/{outcome}": count for outcome, count in counts.items()},
-        "launches_with_warnings": sum(bool(launch.warnings) for trial in trials for launch in trial.launches),
+        "launches": outcomes.total(),
+        **{f"launches/{outcome}": outcomes[outcome] for outcome in Outcome},
+        "launches_with_warnings": warnings,
         "database": dg.MetadataValue.path(results.store.path),
+        "dagster/row_count": results.store.count_launches(),
     }
-    if len(harvested) == 1:
+    if sweep is not None and len(run_ids) == 1:
         # Clients that cannot reach the file read the rows from here, over GraphQL.
-        metadata["sweep"] = dg.MetadataValue.json(_SWEEP.dump_python(harvested[0], mode="json"))
-    return metadata
+        metadata["sweep"] = dg.MetadataValue.json(_SWEEP.dump_python(sweep, mode="json"))
+    return dg.MaterializeResult(
+        metadata=metadata, check_results=[_check_outcomes(results.store.list_sweeps(harvested))]
+    )
 
 
-@dg.asset_check(
-    asset=launch_measurements,
-    description="Every trial of the sweep was measured. Failed launches are kept and shown, never dropped.",
-)
-def every_trial_ok(results: ResultsResource) -> dg.AssetCheckResult:
-    """Warns where the latest sweep has trials that gave no measurement."""
-    summaries = results.store.list_sweeps()
-    if not summaries:
-        return dg.AssetCheckResult(passed=True, description="No sweep has been harvested yet.")
-    latest = summaries[0]
+def _check_outcomes(summaries: Sequence[SweepSummary]) -> dg.AssetCheckResult:
+    """Warns where sweeps have trials that gave no measurement."""
+    lines = [f"{one.ok} of {one.trials} trials of {one.sweep_id} ended well." for one in summaries]
     return dg.AssetCheckResult(
-        passed=latest.ok == latest.trials,
+        check_name=OUTCOME_CHECK,
+        passed=all(one.ok == one.trials for one in summaries),
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{latest.ok} of {latest.trials} trials of {latest.sweep_id} ended well.",
-        metadata={"sweep": latest.sweep_id, "trials": latest.trials, "ok": latest.ok},
+        description=" ".join(lines[:_MOST_LINES]) or "No sweep was harvested.",
+        metadata={
+            "sweeps": [one.sweep_id for one in summaries],
+            "trials": sum(one.trials for one in summaries),
+            "ok": sum(one.ok for one in summaries),
+        },
     )
 
 
@@ -141,8 +159,7 @@ def harvest_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
         as_of = str(sweep_run.updated_us)
         # Those of earlier releases do not say.
         done = any(
-            run.status is dg.DagsterRunStatus.SUCCESS and run.tags.get(Tag.HARVEST_AS_OF, as_of) == as_of
-            for run in attempts
+            run.status is RunStatus.SUCCESS and run.tags.get(Tag.HARVEST_AS_OF, as_of) == as_of for run in attempts
         )
         if done or read_journal(instance, sweep_run.run_id) is None:
             continue
@@ -173,7 +190,7 @@ def _why_wait(instance: dg.DagsterInstance, sweep_run: Run, attempts: list[Run])
     """Why a finished sweep is not harvested now; empty when it is."""
     if any(not run.finished for run in attempts):
         return f"The harvest of sweep run {sweep_run.run_id} is under way."
-    failed = [run for run in attempts if run.status is not dg.DagsterRunStatus.SUCCESS]
+    failed = [run for run in attempts if run.status is not RunStatus.SUCCESS]
     if failed:
         backoff_s = min(5 * 2.0 ** len(failed), _LONGEST_BACKOFF_S)
         if now_us() - failed[-1].updated_us < backoff_s * MICROSECONDS:

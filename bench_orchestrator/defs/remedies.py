@@ -11,7 +11,7 @@ from pydantic import Field
 
 from bench_orchestrator.analysis.advice import Advice, advise, describe_saving, headline
 from bench_orchestrator.analysis.claims import JudgedClaim, Judgement, judge_claims
-from bench_orchestrator.analysis.evidence import LOCATION_SCENARIOS, Evidence, gather
+from bench_orchestrator.analysis.evidence import LOCATION_SCENARIOS, Evidence
 from bench_orchestrator.charts.remedies import remedies_chart
 from bench_orchestrator.defs.charts import publish
 from bench_orchestrator.defs.harvest import launch_measurements
@@ -20,6 +20,7 @@ from bench_orchestrator.defs.tables import metadata_table
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.report import write_claims, write_remedies
 from bench_orchestrator.report.advice import claim_lines, remedy_lines
+from bench_orchestrator.results.queries import gather
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 
 

@@ -1,13 +1,19 @@
 """The resources of the meta location: the webserver to launch through, and the place for results."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import dagster as dg
+import duckdb
+from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
 from bench_orchestrator import settings
+from bench_orchestrator.results.database import CONNECTION_CONFIG
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.webserver import Webserver
 
@@ -35,20 +41,40 @@ def _variable(name: str) -> dg.EnvVar | None:
     return dg.EnvVar(name) if os.environ.get(name) else None
 
 
-class ResultsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The folder of the DuckDB results database, charts and reports."""
+class ResultsResource(DuckDBResource):
+    """The DuckDB results database; charts and reports are in folders beside it.
 
-    directory: str = Field(
-        default="",
-        description=f"A folder. Empty: {settings.RESULTS_DIR}, or `results` in DAGSTER_HOME.",
+    An asset that asks for it as a `DuckDBResource` can query `launch_measurements`.
+    """
+
+    database: str | None = Field(  # type: ignore[assignment]
+        default=None,
+        description=f"Path of the file. None: bench.duckdb in {settings.RESULTS_DIR}, or in `results` in DAGSTER_HOME.",
+    )
+    connection_config: dict[str, Any] = Field(
+        default={}, description=f"DuckDB's settings, beside or in place of {dict(CONNECTION_CONFIG)}."
     )
 
     @property
     def path(self) -> Path:
-        """The folder."""
-        return Path(self.directory) if self.directory else settings.results_directory()
+        """The folder of the file."""
+        return self.store.path.parent
 
     @property
     def store(self) -> Store:
-        """The results database in it."""
-        return Store.in_directory(self.path)
+        """The results database, as commands use it without Dagster."""
+        store = Store(Path(self.database)) if self.database else Store.in_directory(settings.results_directory())
+        return replace(store, config={**store.config, **self.connection_config})
+
+    @contextmanager
+    def get_connection(self, *, read_only: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection for queries, closed after the block; only another process's lock is waited for.
+
+        Args:
+            read_only: False to write as well: no other process can then open the file during the block.
+
+        Raises:
+            StoreError: nothing has been harvested yet (reading), or the file is held or damaged.
+        """
+        with self.store.open(read_only=read_only) as connection:
+            yield connection

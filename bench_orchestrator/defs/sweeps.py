@@ -5,11 +5,11 @@ from contextlib import closing
 
 import dagster as dg
 
-from bench_orchestrator.analysis.evidence import location_sweeps
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.plan import Scenario, SweepPlan
 from bench_orchestrator.model.tags import SWEEPS_ASSET, Tag
+from bench_orchestrator.results.queries import location_sweeps
 from bench_orchestrator.scenarios.registry import MONITOR, SCENARIOS, sweep_job_name, sweep_op_name
 from bench_orchestrator.sweeps.config import scenario_config
 from bench_orchestrator.sweeps.journal import note_event, plan_event

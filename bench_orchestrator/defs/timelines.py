@@ -11,10 +11,12 @@ from bench_orchestrator.charts import waterfall
 from bench_orchestrator.defs.charts import publish
 from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
+from bench_orchestrator.model.content import Content
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
+from bench_orchestrator.results.queries import latest_sweep
 from bench_orchestrator.sources.instance import get_run
 from bench_orchestrator.waterfall.layout import Sample, Waterfall, headline
-from bench_orchestrator.waterfall.lookup import find_median, find_runs, has_measurements, latest_sweep
+from bench_orchestrator.waterfall.lookup import find_launch, find_median
 
 _NAME = "launch_timeline"
 
@@ -44,8 +46,8 @@ def launch_timeline(
 ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
     """Draw the requested launch, else the latest sweep's; nothing if there is none yet."""
     if config.run_ids:
-        shown, sample = find_runs(config.run_ids, results.store, lambda: nullcontext(context.instance))
-    elif (sweep := latest_sweep(results.store, has_measurements)) is not None:
+        shown, sample = find_launch(config.run_ids, results.store, lambda: nullcontext(context.instance))
+    elif (sweep := latest_sweep(results.store, Content.MEASUREMENTS)) is not None:
         shown, sample = find_median(sweep)
     else:
         context.log.info(f"No sweep has been measured yet; {_NAME} is not drawn.")

@@ -1,4 +1,4 @@
-"""A local Dagster deployment: one code server per location, the webserver and the daemon, with one per home at a time.
+"""A local Dagster deployment, at most one per home: a code server per location, the webserver and the daemon.
 
 The servers match a deployment on Kubernetes (`dagster api grpc`, with no proxy in between), so that launches measured
 here have the same structure. Dagster is not imported here: the supervisor must be small beside what it measures.
@@ -9,7 +9,6 @@ from bench_orchestrator.deployment.home import DeploymentError, RunningDeploymen
 from bench_orchestrator.deployment.instance import instance_home
 from bench_orchestrator.deployment.local import Deployment
 from bench_orchestrator.deployment.locations import (
-    META_LOCATION,
     STOCK_SERVER,
     WARM_SERVER,
     CodeLocation,
@@ -19,7 +18,6 @@ from bench_orchestrator.deployment.locations import (
 from bench_orchestrator.deployment.status import DeploymentStatus, LocationState, LocationStatus
 
 __all__ = [
-    "META_LOCATION",
     "STOCK_SERVER",
     "WARM_SERVER",
     "CodeLocation",

@@ -7,8 +7,8 @@ from pathlib import Path
 import yaml
 
 from bench_orchestrator.deployment.home import DeploymentError
+from bench_orchestrator.model.tags import META_LOCATION
 
-META_LOCATION = "bench_orchestrator"
 _META_MODULE = "bench_orchestrator.definitions"
 _SHAPES_MODULE = "synthetic_locations.catalog"
 

@@ -1,7 +1,5 @@
 """The status of a deployment: of its locations from the webserver, of its servers from the supervisor."""
 
-import json
-import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from bench_orchestrator.deployment.processes import SupervisedProcess
+from bench_orchestrator.webserver import Webserver, WebserverError
 
 
 class LocationState(StrEnum):
@@ -80,7 +79,7 @@ def workspace_entries(url: str) -> dict[str, Mapping[str, Any]]:
     query = """{ workspaceOrError { ... on Workspace { locationEntries {
         name locationOrLoadError { __typename ... on PythonError { message className causes { message } } }
     } } } }"""
-    answer = _graphql(url, query)
+    answer = _ask(url, query)
     entries = answer["workspaceOrError"].get("locationEntries", []) if answer else []
     return {entry["name"]: entry for entry in entries}
 
@@ -91,7 +90,7 @@ def daemon_beats(url: str, since: float) -> bool:
     Dagster considers a daemon healthy for half an hour after its last heartbeat, even one of an earlier process.
     """
     query = "{ instance { daemonHealth { allDaemonStatuses { required lastHeartbeatTime } } } }"
-    answer = _graphql(url, query)
+    answer = _ask(url, query)
     return answer is not None and all(
         (status["lastHeartbeatTime"] or 0) > since
         for status in answer["instance"]["daemonHealth"]["allDaemonStatuses"]
@@ -99,15 +98,8 @@ def daemon_beats(url: str, since: float) -> bool:
     )
 
 
-def _graphql(url: str, query: str) -> Any:
+def _ask(url: str, query: str) -> dict[str, Any] | None:
     """Return the data of the webserver's answer; None while it does not answer."""
-    request = urllib.request.Request(
-        f"{url}/graphql",
-        data=json.dumps({"query": query}).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    # Ignore proxy settings: this is a local address.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with suppress(OSError), opener.open(request, timeout=3) as response:
-        return json.load(response).get("data")
+    with suppress(WebserverError):
+        return Webserver(url, timeout_s=3).query(query)
     return None

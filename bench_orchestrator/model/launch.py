@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from bench_orchestrator.model.plan import LaunchPath, SweepPlan
-from bench_orchestrator.model.runs import Pod, RunLog, StepSpan
+from bench_orchestrator.model.runs import Pod, RunLog, RunStatus, StepSpan
 from bench_orchestrator.model.stages import BootStage, Boundary, Stage
 
 
@@ -21,6 +21,14 @@ class Outcome(StrEnum):
     TIMED_OUT = "timed_out"
     LOST = "lost"
     """Unknown: planned and never launched, or launched and its events are gone."""
+
+
+OUTCOMES = {
+    RunStatus.SUCCESS: Outcome.OK,
+    RunStatus.FAILURE: Outcome.FAILED,
+    RunStatus.CANCELED: Outcome.CANCELED,
+}
+"""How a run ended, by its last status."""
 
 
 @dataclass(frozen=True)

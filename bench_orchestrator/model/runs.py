@@ -1,19 +1,83 @@
-"""One run as its event log describes it: events, steps, pod."""
+"""One run as its record and its event log describe it: status, events, steps, pod."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
+
+from bench_orchestrator.model.tags import Tag
+
+
+class RunStatus(StrEnum):
+    """How far a run is, in Dagster's words."""
+
+    QUEUED = "QUEUED"
+    NOT_STARTED = "NOT_STARTED"
+    MANAGED = "MANAGED"
+    STARTING = "STARTING"
+    STARTED = "STARTED"
+    SUSPENDED = "SUSPENDED"
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    CANCELING = "CANCELING"
+    CANCELED = "CANCELED"
+
+
+IN_PROGRESS = (RunStatus.STARTING, RunStatus.STARTED, RunStatus.CANCELING)
+FINISHED = (RunStatus.SUCCESS, RunStatus.FAILURE, RunStatus.CANCELED)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The record of one run. All times are microseconds since the epoch."""
+
+    run_id: str
+    status: RunStatus
+    job: str
+    tags: Mapping[str, str]
+    created_us: int
+    updated_us: int
+    started_us: int | None = None
+    """When its worker began to execute it; None before that."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has reached its last status."""
+        return self.status in FINISHED
+
+    @property
+    def requested_us(self) -> int | None:
+        """When its request was sent, by the sender's clock; None where the sender did not record it."""
+        return int(self.tags[Tag.REQUESTED_AT]) if Tag.REQUESTED_AT in self.tags else None
+
+
+@dataclass(frozen=True)
+class RunError:
+    """An exception that an event reports, and the one that caused it."""
+
+    message: str
+    class_name: str = ""
+    cause: "RunError | None" = None
+
+
+LOG_MESSAGE = "LOG_MESSAGE"
+"""The type of an event that is a line of a log: of `context.log`, not one of Dagster's own."""
 
 
 @dataclass(frozen=True)
 class RunEvent:
-    """One event of a run's log, with what a timeline needs."""
+    """One event of a run's log, the same from every source."""
 
     type: str
-    """A DagsterEventType value; these still call runs pipelines: `PIPELINE_START`."""
+    """A DagsterEventType value, or LOG_MESSAGE; the former still call runs pipelines: `PIPELINE_START`."""
     time_us: int
     step_key: str | None = None
     message: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Of engine events, materializations and observations: plain values, those of JSON decoded."""
+    error: RunError | None = None
+    description: str = ""
+    """What the code that made a materialization, an observation or a failure says of it."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +114,7 @@ class RunLog:
     """The contents of one run's event log: its timeline's events, its failure, its materializations."""
 
     events: tuple[RunEvent, ...] = ()
-    """Up to the first line of user code, and the run's end."""
+    """Up to the first line of user code, and the run's end; without metadata and errors."""
     failure: str = ""
     step_process: Mapping[str, Any] = field(default_factory=dict)
     """What the first materialized asset reported about its process."""

@@ -1,6 +1,9 @@
-"""The tags and asset keys that identify the bench's runs and events in a Dagster instance."""
+"""The names that identify the bench in a Dagster instance: its code location, its runs' tags and its asset keys."""
 
 from enum import StrEnum
+
+META_LOCATION = "bench_orchestrator"
+"""The code location that sweeps run in."""
 
 
 class Tag(StrEnum):

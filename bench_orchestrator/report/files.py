@@ -1,14 +1,12 @@
 """The files of a report. Each is written atomically, so readers never see a partial file."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
 from bench_orchestrator.analysis.advice import Advice, explain_errors, first_steps_after
 from bench_orchestrator.analysis.claims import JudgedClaim
+from bench_orchestrator.analysis.evaluation import is_experiment
 from bench_orchestrator.analysis.evidence import Evidence
 from bench_orchestrator.atomic import replacing
 from bench_orchestrator.charts import ChartFiles, charts_for, save
@@ -16,7 +14,8 @@ from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.report.advice import render_claims, render_remedies
 from bench_orchestrator.report.html import render_page
 from bench_orchestrator.report.markdown import Picture, render_markdown
-from bench_orchestrator.results.rows import LAUNCH_COLUMNS, launch_rows
+from bench_orchestrator.results.export import write_launches
+from bench_orchestrator.results.queries import gather, location_sweeps
 from bench_orchestrator.results.store import Store
 
 
@@ -57,7 +56,7 @@ def write_report(sweep: Sweep, directory: Path, advice: Sequence[str] = ()) -> R
         parquet=directory / "launches.parquet",
         charts=charts,
     )
-    _write_launches(sweep, files)
+    write_launches(sweep, files.csv, files.parquet)
     markdown = render_markdown(sweep, pictures, advice)
     _write(files.markdown, markdown)
     _write(files.html, render_page(markdown, directory))
@@ -75,7 +74,8 @@ def write_sweep(sweep: Sweep, store: Store, directory: Path | None = None) -> Re
         StoreError: the results database cannot be read.
     """
     own = store.path.parent / "reports" / sweep.plan.sweep_id
-    return write_report(sweep, directory or own, first_steps_after(sweep, store))
+    evidence = Evidence(location_sweeps(store)) if is_experiment(sweep) else gather(store)
+    return write_report(sweep, directory or own, first_steps_after(sweep, evidence))
 
 
 def write_remedies(evidence: Evidence, advice: Advice, directory: Path, picture: str) -> Path:
@@ -101,16 +101,3 @@ def _write(path: Path, text: str) -> Path:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
-
-
-def _write_launches(sweep: Sweep, files: ReportFiles) -> None:
-    """Write all columns of the launches, in trial order, as CSV and Parquet."""
-    rows = json.dumps([row for trial in sweep.trials for row in launch_rows(trial)])
-    structure = json.dumps([dict(LAUNCH_COLUMNS)])
-    with duckdb.connect() as connection:
-        connection.execute(
-            "CREATE TABLE launches AS SELECT unnest(from_json(?::JSON, ?), recursive := true)", [rows, structure]
-        )
-        for path, options in ((files.csv, "FORMAT csv, HEADER"), (files.parquet, "FORMAT parquet")):
-            with replacing(path) as temporary:
-                connection.execute(f"COPY (FROM launches ORDER BY trial) TO ? ({options})", [str(temporary)])

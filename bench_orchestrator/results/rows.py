@@ -1,74 +1,173 @@
-"""A trial as flat rows, one for each launch: what the results database, CSV and Parquet hold of it."""
+"""A trial as flat rows, one for each launch: what the results database, CSV and Parquet hold of it.
+
+`COLUMNS` declares them once: the table's definition, writing, reading and the catalog's description follow from it.
+"""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from enum import Enum
+from functools import cache, cached_property
+from typing import Any, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter
 
 from bench_orchestrator.model.launch import Launch, Trial
 from bench_orchestrator.model.stages import Boundary, Stage
 
 Row = dict[str, str | int | bool | None]
 
+_SQL_TYPES: Mapping[type, str] = {str: "VARCHAR", bool: "BOOLEAN", int: "BIGINT"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: which field of a trial or of its launch it holds, or which entry of a field."""
+
+    name: str
+    description: str
+    owner: type[Trial] | type[Launch]
+    field: str
+    entry: Boundary | Stage | None = None
+    """The entry of the field's mapping; None where the column holds the whole field."""
+
+    @cached_property
+    def kind(self) -> Any:
+        """The type of its values, without None."""
+        if self.entry is not None:
+            return int
+        annotation = _annotations(self.owner)[self.field]
+        kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+        return kinds[0] if self._optional else annotation
+
+    @property
+    def required(self) -> bool:
+        """Whether each row has a value. The outcome of a launch that is not over is its trial's."""
+        return self.name == "outcome" or not (self.entry is not None or self._optional)
+
+    @cached_property
+    def is_json(self) -> bool:
+        """Whether it holds several values, as JSON text."""
+        return not isinstance(self.kind, type) or not issubclass(self.kind, (str, int))
+
+    @cached_property
+    def sql_type(self) -> str:
+        """Its type in CSV and Parquet; the database's table knows which texts are JSON."""
+        if self.is_json:
+            return "VARCHAR"
+        return next(sql for kind, sql in _SQL_TYPES.items() if issubclass(self.kind, kind))
+
+    def encode(self, trial: Trial, launch: Launch) -> str | int | bool | None:
+        """The column's value in a launch's row."""
+        value = getattr(trial if self.owner is Trial else launch, self.field)
+        if self.entry is not None:
+            return value.get(self.entry)  # type: ignore[no-any-return]
+        if self.name == "outcome" and value is None:
+            value = trial.outcome
+        if value is None or not self.is_json:
+            return value.value if isinstance(value, Enum) else value  # type: ignore[no-any-return]
+        return json.dumps(value, default=_plain, sort_keys=self._named)
+
+    def decode(self, value: Any) -> Any:
+        """The field's value, from a row's."""
+        if value is None or self.entry is not None:
+            return value
+        if not self.is_json:
+            return self.kind(value)
+        values = json.loads(value)
+        return values if self._named else self._adapter.validate_python(values)
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.kind)
+
+    @cached_property
+    def _optional(self) -> bool:
+        return type(None) in get_args(_annotations(self.owner)[self.field])
+
+    @cached_property
+    def _named(self) -> bool:
+        """Whether it holds values by name, in any order."""
+        return get_args(self.kind)[:1] == (str,) and get_origin(self.kind) is Mapping
+
+
+def _trial(name: str, description: str, field: str = "") -> Column:
+    return Column(name, description, Trial, field or name)
+
+
+def _launch(name: str, description: str, field: str = "") -> Column:
+    return Column(name, description, Launch, field or name)
+
+
+COLUMNS: Sequence[Column] = (
+    _trial("sweep_id", "The sweep"),
+    _trial("trial", "The trial's number in its sweep, from 1", "number"),
+    _trial("scenario", "What the sweep is about"),
+    _trial("variant", "The side of the comparison"),
+    _trial("location", "The code location launched in"),
+    _trial("asset_count", "Assets in the location"),
+    _trial("partition_count", "Partitions of the chosen assets; 0 where they have none"),
+    _trial("block", "Blocks launch each variant once; warm-up blocks come first"),
+    _trial("warmup", "Whether the statistics leave it out"),
+    _trial("asset_key", "The first of the assets selected"),
+    _trial("partition_key", "The partition, or the first of a range"),
+    _launch("outcome", "ok, rejected, failed, canceled, timed_out, lost"),
+    _launch("reason", "Why it is not ok, in one line"),
+    _launch("run_id", "The run; null where no run came of it"),
+    _launch("executor", "multiprocess, pods, in_process"),
+    *(
+        Column(f"{boundary}_at_us", f"Instant in the run's log: {boundary}", Launch, "at_us", boundary)
+        for boundary in Boundary
+    ),
+    _launch("ended_us", "When the run ended"),
+    *(Column(f"{stage}_us", f"Stage of the launch: {stage.label}", Launch, "stages_us", stage) for stage in Stage),
+    _launch("queue_us", "Queue time: RUN_ENQUEUED to RUN_START"),
+    _launch("init_us", "Init time: RUN_START to the first STEP_START"),
+    _launch("lag_us", "Launch lag: queue time and init time"),
+    _launch("time_to_code_us", "From the request to the first STEP_START"),
+    _launch("warnings", "What is doubtful about the measurement"),
+    _launch("step_process", "What the asset reported of its own process"),
+    _trial("deployment", "Empty: the deployment that the sweep ran in"),
+    _trial("path", "graphql, schedule, sensor, backfill"),
+    _trial("assets", "How many assets were selected"),
+    _launch("work", "Units of work materialized"),
+    _launch("materialized_us", "When the last asset was materialized"),
+    _launch("work_us", "From the request until then"),
+    _launch("steps", "When each step was launched, started and ended"),
+    _trial("usage", "CPU and memory of the deployment's processes"),
+    _launch("template", "What a warm run was forked from"),
+    _launch("boot", "The pieces of worker boot on Kubernetes, in microseconds", "boot_us"),
+    _launch("pod", "What Kubernetes said of the run worker's pod"),
+)
+"""Every column in order. Instants (`_at_us`) and durations (`_us`) are whole microseconds, so that sums are exact."""
+
 
 def launch_rows(trial: Trial) -> Iterator[Row]:
-    """One flat row for each of a trial's launches, keyed by `LAUNCH_COLUMNS`; what has several values is JSON text."""
-    return (_row(trial, launch) for launch in trial.launches)
+    """One flat row for each of a trial's launches, in their order."""
+    return ({column.name: column.encode(trial, launch) for column in COLUMNS} for launch in trial.launches)
 
 
-def _row(trial: Trial, launch: Launch) -> Row:
-    flattened: dict[str, str | int | None] = {
-        "trial": trial.number,
-        "outcome": (launch.outcome or trial.outcome).value,
-        "path": trial.path.value,
-        **{f"{boundary}_at_us": launch.at_us.get(boundary) for boundary in Boundary},
-        **{f"{stage}_us": launch.stages_us.get(stage) for stage in Stage},
-        "warnings": json.dumps(launch.warnings),
-        "step_process": json.dumps(dict(launch.step_process), sort_keys=True),
-        "steps": json.dumps([asdict(step) for step in launch.steps]),
-        "usage": json.dumps(dict(trial.usage), sort_keys=True),
-        "template": json.dumps(dict(launch.template), sort_keys=True),
-        "boot": json.dumps(dict(launch.boot_us)),
-        "pod": json.dumps(asdict(launch.pod)) if launch.pod else None,
-    }
-    plain = {**vars(trial), **vars(launch)}
-    return {column: flattened[column] if column in flattened else plain[column] for column in LAUNCH_COLUMNS}
+def read_trial(rows: Sequence[Mapping[str, Any]]) -> Trial:
+    """The trial of these rows, which are its launches in order."""
+    launches = tuple(Launch(**_fields(Launch, row)) for row in rows)
+    return Trial(**_fields(Trial, rows[0]), launches=launches)
 
 
-LAUNCH_COLUMNS: Mapping[str, str] = {
-    "sweep_id": "VARCHAR",
-    "trial": "BIGINT",
-    "scenario": "VARCHAR",
-    "variant": "VARCHAR",
-    "location": "VARCHAR",
-    "asset_count": "BIGINT",
-    "partition_count": "BIGINT",
-    "block": "BIGINT",
-    "warmup": "BOOLEAN",
-    "asset_key": "VARCHAR",
-    "partition_key": "VARCHAR",
-    "outcome": "VARCHAR",
-    "reason": "VARCHAR",
-    "run_id": "VARCHAR",
-    "executor": "VARCHAR",
-    **{f"{boundary}_at_us": "BIGINT" for boundary in Boundary},
-    "ended_us": "BIGINT",
-    **{f"{stage}_us": "BIGINT" for stage in Stage},
-    "queue_us": "BIGINT",
-    "init_us": "BIGINT",
-    "lag_us": "BIGINT",
-    "time_to_code_us": "BIGINT",
-    "warnings": "VARCHAR",
-    "step_process": "VARCHAR",
-    "deployment": "VARCHAR",
-    "path": "VARCHAR",
-    "assets": "BIGINT",
-    "work": "BIGINT",
-    "materialized_us": "BIGINT",
-    "work_us": "BIGINT",
-    "steps": "VARCHAR",
-    "usage": "VARCHAR",
-    "template": "VARCHAR",
-    "boot": "VARCHAR",
-    "pod": "VARCHAR",
-}
-"""The columns of `launch_rows`, in order, and their SQL types."""
+def _fields(owner: type[Trial] | type[Launch], row: Mapping[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for column in COLUMNS:
+        if column.owner is owner:
+            value = column.decode(row[column.name])
+            if column.entry is None:
+                fields[column.field] = value
+            else:
+                fields.setdefault(column.field, {})[column.entry] = value
+    return fields
+
+
+_annotations: Callable[[type], dict[str, Any]] = cache(get_type_hints)
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """A dataclass or a mapping as JSON can hold it."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else dict(value)

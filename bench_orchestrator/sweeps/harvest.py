@@ -6,13 +6,13 @@ Everything is derived from the instance. A repeated harvest gives the same rows,
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterInstance
 
-from bench_orchestrator.model.launch import Launch, Outcome, Sweep, Trial, TrialNote
+from bench_orchestrator.model.launch import OUTCOMES, Launch, Outcome, Sweep, Trial, TrialNote
 from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
-from bench_orchestrator.model.runs import RunLog
+from bench_orchestrator.model.runs import Run, RunLog, RunStatus
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.sources.instance import OUTCOMES, Run, find_trial_runs, get_run, read_run_logs
+from bench_orchestrator.sources.instance import find_trial_runs, get_run, read_run_logs
 from bench_orchestrator.sweeps.journal import read_journal
 from bench_orchestrator.timeline.launches import launch_of
 
@@ -21,11 +21,11 @@ _DUMP = " Debug information for "
 
 _STATUS_OF = {
     **{outcome: status for status, outcome in OUTCOMES.items()},
-    Outcome.TIMED_OUT: DagsterRunStatus.STARTED,
+    Outcome.TIMED_OUT: RunStatus.STARTED,
 }
 """The status of a run that is recorded only in the sweep's note."""
 
-_STATUS = {DagsterRunStatus.SUCCESS: "complete", DagsterRunStatus.CANCELED: "canceled"}
+_STATUS = {RunStatus.SUCCESS: "complete", RunStatus.CANCELED: "canceled"}
 
 
 def harvest_sweep(instance: DagsterInstance, sweep_run_id: str) -> Sweep | None:
@@ -61,7 +61,7 @@ class _Trace:
     """The record of a trial's run, from the instance or from the sweep's note."""
 
     run_id: str
-    status: DagsterRunStatus
+    status: RunStatus
     requested_us: int | None
     created_us: int | None
     log: RunLog | None = None
@@ -147,7 +147,7 @@ def _outcome(
             return Outcome.LOST, f"its run {note.run_id} is no longer in the instance"
         # The runs of temporary deployments are deleted with them; elsewhere, no run means no launch.
         when = "over" if planned.deployment else "launched"
-        if sweep_run.status is DagsterRunStatus.CANCELED:
+        if sweep_run.status is RunStatus.CANCELED:
             return Outcome.CANCELED, f"the sweep was canceled before this trial was {when}"
         return Outcome.LOST, f"the sweep ended before this trial was {when}"
     if note is not None and note.outcome is Outcome.TIMED_OUT:

@@ -14,9 +14,9 @@ from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.plan import LaunchPath, Location, PlannedTrial, SweepPlan
-from bench_orchestrator.model.runs import RunLog
+from bench_orchestrator.model.runs import Run, RunLog
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.sources.instance import Run, find_trial_runs, get_run, read_run_log, to_us
+from bench_orchestrator.sources.instance import find_trial_runs, get_run, read_run_log, to_us
 from bench_orchestrator.sources.kubernetes import read_pod
 from bench_orchestrator.sources.storage import describe_storage
 from bench_orchestrator.sweeps.deployments import Site
@@ -25,7 +25,7 @@ from bench_orchestrator.waiting import poll
 from bench_orchestrator.webserver import (
     DatabaseTroubleError,
     LocationAwayError,
-    LocationStatus,
+    LocationEntry,
     WebserverError,
     WebserverUnreachableError,
 )
@@ -104,10 +104,10 @@ class LaunchOfTrial:
         self._await_location(lambda now: now.state == "loaded" and now.server_id != earlier.server_id, deadline)
         return asked_us
 
-    def _await_location(self, will_do: Callable[[LocationStatus], bool], deadline: float) -> LocationStatus:
+    def _await_location(self, will_do: Callable[[LocationEntry], bool], deadline: float) -> LocationEntry:
         """Return the webserver's status of the location once it satisfies `will_do`."""
 
-        def look() -> LocationStatus | str:
+        def look() -> LocationEntry | str:
             """Return the location's status, or why it does not satisfy `will_do`."""
             try:
                 status = self.site.webserver.list_locations().get(self.location.name)
@@ -119,7 +119,7 @@ class LaunchOfTrial:
 
         seen = poll(
             look,
-            lambda seen: isinstance(seen, LocationStatus),
+            lambda seen: isinstance(seen, LocationEntry),
             patience_s=deadline - time.monotonic(),
             every_s=SERVER_POLL_S,
             sleep=self.sleep,

@@ -3,7 +3,8 @@
 from dagster import DagsterInstance
 
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.sources.instance import Run, find_trial_runs, is_in_doubt, last_sign_us
+from bench_orchestrator.model.runs import Run
+from bench_orchestrator.sources.instance import find_trial_runs, is_in_doubt, last_sign_us
 from bench_orchestrator.sweeps.journal import read_journal
 
 SILENCE_US = 600 * MICROSECONDS

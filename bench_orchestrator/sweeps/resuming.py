@@ -7,8 +7,9 @@ from dagster import DagsterInstance
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, Sweep
+from bench_orchestrator.model.runs import FINISHED
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.sources.instance import FINISHED, find_runs
+from bench_orchestrator.sources.instance import find_runs
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.journal import read_journal
 from bench_orchestrator.sweeps.liveness import may_go_on

@@ -11,9 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from bench_orchestrator.model.errors import UnusableError
-from bench_orchestrator.model.launch import Outcome, TrialNote
+from bench_orchestrator.model.launch import OUTCOMES, Outcome, TrialNote
 from bench_orchestrator.model.plan import PlannedTrial, ServerState, SweepPlan
-from bench_orchestrator.sources.instance import OUTCOMES, Run, find_trial_runs, get_run, is_in_doubt
+from bench_orchestrator.model.runs import Run
+from bench_orchestrator.sources.instance import find_trial_runs, get_run, is_in_doubt
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.launching import POLL_S, LaunchOfTrial, NotLaunchedError
 from bench_orchestrator.waiting import poll

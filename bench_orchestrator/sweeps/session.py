@@ -15,8 +15,9 @@ from bench_orchestrator.model.errors import PreflightError, UnusableError
 from bench_orchestrator.model.instants import describe_us, now_us
 from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
 from bench_orchestrator.model.plan import PlannedTrial, Prediction, Scenario, SweepPlan, Variant
+from bench_orchestrator.model.runs import IN_PROGRESS
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.sources.instance import IN_PROGRESS, find_runs, get_run, read_run_log
+from bench_orchestrator.sources.instance import find_runs, get_run, read_run_log
 from bench_orchestrator.sources.processes import UsageMeter, settle
 from bench_orchestrator.sweeps.config import SweepConfig
 from bench_orchestrator.sweeps.deployments import Site, open_sites

@@ -40,9 +40,10 @@ _BOUNDARY_OF_TYPE: Mapping[str, Boundary] = {
 _WORKER_STARTED_MESSAGE = "Started process for run"
 _IN_A_POD = "in Kubernetes job"
 """What dagster-k8s' executor logs when it requests a step's worker."""
-_TERMINAL_TYPES = frozenset({"PIPELINE_SUCCESS", "PIPELINE_FAILURE", "PIPELINE_CANCELED"})
+TERMINAL_TYPES = frozenset({"PIPELINE_SUCCESS", "PIPELINE_FAILURE", "PIPELINE_CANCELED"})
+"""The event types that end a run."""
 
-EVENT_TYPES = frozenset(_BOUNDARY_OF_TYPE) | _TERMINAL_TYPES
+EVENT_TYPES = frozenset(_BOUNDARY_OF_TYPE) | TERMINAL_TYPES
 """The event types that affect a timeline; without all others, a log gives the same timeline."""
 
 _RUN_ATTEMPT = (Boundary.STARTING, Boundary.WORKER_STARTED)
@@ -136,18 +137,9 @@ def timeline(events: Sequence[RunEvent], *, requested_us: int | None, created_us
     )
 
 
-def without_steps_after_the_first(events: Sequence[RunEvent]) -> tuple[RunEvent, ...]:
-    """Return the events up to the first STEP_START, and the run's end; their timeline is the same."""
-    step_start = _first(events, "STEP_START")
-    if step_start is None:
-        return tuple(events)
-    after = events[step_start + 1 :]
-    return (*events[: step_start + 1], *(event for event in after if event.type in _TERMINAL_TYPES))
-
-
 def _ended_us(events: Sequence[RunEvent]) -> int | None:
     """Return the first end of the run; its success takes precedence, if the run was presumed dead earlier."""
-    ends = (event for event in events if event.type in _TERMINAL_TYPES)
+    ends = (event for event in events if event.type in TERMINAL_TYPES)
     end = min(ends, key=lambda event: event.type != "PIPELINE_SUCCESS", default=None)
     return end.time_us if end else None
 

@@ -9,10 +9,9 @@ from contextlib import AbstractContextManager
 
 from dagster import DagsterInstance
 
-from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.model.launch import OUTCOMES, Sweep
 from bench_orchestrator.results.store import Store
-from bench_orchestrator.scenarios.registry import MONITOR
-from bench_orchestrator.sources.instance import OUTCOMES, find_run_ids, get_run, read_run_log
+from bench_orchestrator.sources.instance import find_run_ids, get_run, read_run_log
 from bench_orchestrator.timeline.launches import launch_of
 from bench_orchestrator.waterfall.layout import Sample, UnknownLaunchError, Waterfall, median_of, of_launch, of_trial
 
@@ -22,7 +21,7 @@ SHORTEST_PREFIX = 6
 _WHOLE_ID = 36
 
 
-def find_runs(
+def find_launch(
     run_ids: Iterable[str], store: Store, open_instance: Callable[[], AbstractContextManager[DagsterInstance]]
 ) -> tuple[Waterfall, Sample | None]:
     """The launch of this run, or of several the one with the median lag. Of an id, an unmistakable beginning will do.
@@ -75,18 +74,6 @@ def find_median(sweep: Sweep, location: str = "", variant: str = "") -> tuple[Wa
             for launch in trial.launches
         ]
     )
-
-
-def has_measurements(sweep: Sweep) -> bool:
-    """Whether any of a sweep's trials counts."""
-    return any(trial.measured for trial in sweep.trials)
-
-
-def latest_sweep(store: Store, applies: Callable[[Sweep], bool]) -> Sweep | None:
-    """The latest sweep of which this holds; the monitor's only where there is no other."""
-    summaries = sorted(store.list_sweeps(), key=lambda summary: summary.scenario == MONITOR)
-    sweeps = (store.load(summary.sweep_id) for summary in summaries)
-    return next((sweep for sweep in sweeps if applies(sweep)), None)
 
 
 def _in_results(run_id: str, store: Store) -> Waterfall | None:

@@ -1,4 +1,4 @@
-"""Advice is stated with its size and intervals, and a limit is only called kept where the interval keeps it."""
+"""Advice comes with its size and intervals, and a limit counts as kept only if the whole interval keeps it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from bench_orchestrator.analysis.evaluation import evaluate
 from bench_orchestrator.analysis.evidence import Evidence
 from bench_orchestrator.analysis.lag_model import predict_lags
 from bench_orchestrator.model.plan import Prediction
+from bench_orchestrator.results.queries import gather
 from bench_orchestrator.results.store import Store
 
 
@@ -67,7 +68,7 @@ class TestAfterASweep:
         store = Store.in_directory(tmp_path)
         for sweep in (measured_sweep(), sample_experiment("split-definitions"), sample_experiment("dequeue-interval")):
             store.save(sweep)
-        steps = first_steps_after(measured_sweep(), store)
+        steps = first_steps_after(measured_sweep(), gather(store))
         assert [step.split("**")[1] for step in steps][:1] == ["Split the code location into nine"]
         assert all("per launch at 10,000 assets" in step for step in steps)
         assert any(step.startswith("**Dequeue runs every second**") for step in steps)
@@ -76,14 +77,14 @@ class TestAfterASweep:
         store = Store.in_directory(tmp_path)
         for sweep in (measured_sweep(), sample_experiment("split-definitions"), sample_experiment("dequeue-interval")):
             store.save(sweep)
-        steps = first_steps_after(sample_experiment("dequeue-interval"), store)
+        steps = first_steps_after(sample_experiment("dequeue-interval"), gather(store))
         assert steps
         assert all("Dequeue" in step or "queue" in step for step in steps)
-        assert first_steps_after(sample_experiment("checks"), store) == []
+        assert first_steps_after(sample_experiment("checks"), gather(store)) == []
 
     def test_where_no_remedy_was_measured_they_say_how(self, tmp_path: Path) -> None:
         store = Store.in_directory(tmp_path)
-        (step,) = first_steps_after(measured_sweep(), store)
+        (step,) = first_steps_after(measured_sweep(), gather(store))
         assert step == "No remedy has been measured here yet. `bench run executors --quick` measures the first ones."
 
 

@@ -1,4 +1,4 @@
-"""Claims are confirmed, refuted or undecided by their rules: by intervals, and never for want of data."""
+"""Claims are confirmed, refuted or undecided by their rules: by intervals, never for lack of data."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,7 +23,7 @@ def judge(number: int, evidence: Evidence) -> Finding:
 
 
 def changed(sweep: Sweep, factors: Mapping[str, Mapping[Stage, float]]) -> Sweep:
-    """The sweep, had stages in these locations or variants taken so many times as long."""
+    """Return the sweep with stages of these locations or variants multiplied."""
 
     def change(trial: Trial) -> Trial:
         return with_stages(trial, factors.get(trial.location) or factors.get(trial.variant) or {})
@@ -181,7 +181,7 @@ class TestCausesAndRemedies:
         busy = changed(sweep, {"a10k": {Stage.SUBMIT: 300.0}})
         assert judge(9, of(busy)).judgement is Judgement.CONFIRMED
 
-    def test_cpu_is_told_where_it_was_measured(self) -> None:
+    def test_cpu_is_reported_where_it_was_measured(self) -> None:
         sweep = sized_sweep()
         usage = {"code_server_cpu_s": 0.25, "run_cpu_s": 18.0}
         used = replace(sweep, trials=tuple(replace(trial, usage=usage) for trial in sweep.trials))

@@ -1,4 +1,4 @@
-"""Two sweeps are compared where they measured the same, refused where not, and told apart where they differ."""
+"""Two sweeps are compared where they measured the same, refused otherwise, and their differences are reported."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ LOCATIONS = ("a250", "a2k")
 
 
 def slowed(sweep: Sweep, factor: float, sweep_id: str = "later") -> Sweep:
-    """The sweep with every stage, and so every lag, that many times as long."""
+    """Return the sweep with every stage, and so every lag, multiplied by this factor."""
 
     def stretch(trial: Trial) -> Trial:
         stages = {stage: None if us is None else round(us * factor) for stage, us in trial.launch.stages_us.items()}
@@ -48,7 +48,7 @@ def test_a_sweep_against_itself_stretched_shows_the_factor(factor: float) -> Non
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(3, Verdict.SLOWER), (0.3, Verdict.FASTER)])
-def test_what_is_clear_is_said(factor: float, verdict: Verdict) -> None:
+def test_a_clear_change_is_reported(factor: float, verdict: Verdict) -> None:
     sweep = samples.measured_sweep(LOCATIONS, repeats=8)
     changes = compare_sweeps(sweep, slowed(sweep, factor)).changes
     assert {change.comparison.verdict for change in changes if change.quantity == Stage.WORKER_LOAD.label} == {verdict}
@@ -72,7 +72,7 @@ def test_what_differs_is_named() -> None:
     }
 
 
-def test_what_only_one_has_is_said() -> None:
+def test_what_only_one_has_is_reported() -> None:
     before, after = samples.measured_sweep(("a250", "a2k")), samples.measured_sweep(("a2k", "a5k"))
     changes = compare_sweeps(before, after)
     assert {change.place for change in changes.changes} == {"a2k"}

@@ -1,4 +1,4 @@
-"""What an evaluation promises of any sweep: every side counted, compared with its own baseline, in honest words."""
+"""Properties of any sweep's evaluation: it counts every side, compares it with its own baseline, and is honest."""
 
 import random
 import re
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import measured_sweep, relaunched, unmeasured
 
-from bench_orchestrator.analysis.evaluation import Evaluation, Side, choose_sweep, evaluate, is_experiment
+from bench_orchestrator.analysis.evaluation import Evaluation, Side, evaluate, is_experiment
 from bench_orchestrator.analysis.evaluation.verdicts import NOTHING_COMPARED
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, Sweep, Trial
@@ -36,7 +36,7 @@ def with_launches(sweep: Sweep, trials: Sequence[Trial]) -> Sweep:
 
 
 def slowed(sweep: Sweep, seconds: dict[str, float]) -> Sweep:
-    """The same sweep with a launch lag of exactly so many seconds more than its block, by variant."""
+    """Return the same sweep, with each variant's lag at its block's plus exactly this many seconds."""
 
     def slow(trial: Trial) -> Trial:
         lag_us = round((10 + seconds[trial.variant]) * MICROSECONDS) + trial.block
@@ -192,7 +192,7 @@ class TestPredictions:
         assert nine.prediction_error == pytest.approx((nine.lag_s.value - 4.6) / nine.lag_s.value)
         assert side(evaluation, "three locations").prediction is None
 
-    def test_one_that_the_data_refutes_is_said_to_be(self) -> None:
+    def test_one_that_the_data_refutes_is_reported_as_refuted(self) -> None:
         sentences = evaluate(experiment_sweep(predicted=True)).sentences
         (sentence,) = [sentence for sentence in sentences if "predicted" in sentence]
         assert "predicted at 4.60 s [4.20, 5.10] launch lag, from the fit of assets-scaling" in sentence
@@ -245,7 +245,7 @@ class TestTheAnswer:
         assert "until all work is done" not in evaluate(experiment_sweep()).answer
         assert evaluation.lead(WORK) in evaluation.answer.replace(", 0.09 × [0.09, 0.10]", "")
 
-    def test_each_group_of_sides_has_an_answer_of_its_own(self) -> None:
+    def test_each_group_of_sides_has_its_own_answer(self) -> None:
         answer = evaluate(experiment_sweep("executors")).answer
         assert answer.count("against ‘spawn, 1 step’") == 1
         assert answer.count("against ‘spawn, 6 steps’") == 2
@@ -254,7 +254,7 @@ class TestTheAnswer:
         assert any("distrust" in sentence for sentence in self.of(3, -2, -4).sentences)
         assert not any("distrust" in sentence for sentence in self.of(0, -2, -4).sentences)
 
-    def test_what_was_expected_to_help_and_does_not_is_said(self) -> None:
+    def test_an_expected_improvement_that_is_missing_is_reported(self) -> None:
         assert any(
             sentence.startswith(
                 "Expected but refuted: that it helps to split the code location into nine: launch lag +"
@@ -286,22 +286,8 @@ class TestCosts:
         assert not {"run_cpu_s", "servers_bytes"} & {cost.name for cost in evaluate(blind).costs}
 
 
-class TestTheChoice:
-    def test_the_one_that_says_most_is_taken(self) -> None:
-        full = experiment_sweep(repeats=2)
-        longer = experiment_sweep(repeats=4)
-        later = replace(full, plan=replace(full.plan, created_us=full.plan.created_us + 1))
-        canceled = replace(experiment_sweep(repeats=6), status="canceled")
-        partial = only_variants(experiment_sweep(repeats=6), ["one location", "nine locations"])
-        quick = experiment_sweep(repeats=6, quick=True)
-        ascending = [canceled, quick, partial, full, later, longer]
-        for count in range(1, len(ascending) + 1):
-            shuffled = random.Random(count).sample(ascending[:count], count)
-            assert choose_sweep(shuffled) is ascending[count - 1]
-
-    def test_a_sweep_of_locations_is_never_taken(self) -> None:
-        assert choose_sweep([measured_sweep()]) is None
-        assert not is_experiment(measured_sweep())
+def test_a_sweep_of_locations_is_no_experiment() -> None:
+    assert not is_experiment(measured_sweep())
 
 
 def test_a_sweep_that_is_no_experiments_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Launches that are carried over to another size grow where they load definitions, and nowhere else."""
+"""Launches extrapolated to another size grow where they load definitions, and nowhere else."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""The gate: under, over, or not known; never a pass on the strength of what was not measured."""
+"""The gate: under, over, or unknown; it never passes what was not measured."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ LIMIT_S = 10.0
 
 
 def row_of(lags_s: list[float], failures: int = 0) -> Row:
-    """A location with launches of these lags, and so many that timed out."""
+    """Return a location with launches of these lags, and this many that timed out."""
     trials: list[Trial] = []
     for trial, lag_s in enumerate(lags_s, start=1):
         stages_us = dict.fromkeys(Stage, 0) | {Stage.WORKER_LOAD: round(lag_s * MICROSECONDS)}
@@ -35,7 +35,7 @@ def row_of(lags_s: list[float], failures: int = 0) -> Row:
         ([10.1, 10.2, 10.3, 10.4, 10.5, 30], 0, Ruling.OVER),
         ([9.0, 9.1, 9.2, 9.3, 9.4, 10.1], 0, Ruling.UNDECIDED),
         ([9.0, 9.1, 9.2, 9.3, 9.4, 10.0], 0, Ruling.UNDECIDED),
-        # Of nine, one may be an outlier.
+        # With nine, one may be an outlier.
         ([9.0, 9.1, 9.2, 9.3, 9.4, 9.4, 9.4, 9.9, 60.0], 0, Ruling.UNDER),
         ([9.0, 9.1, 9.2, 9.3, 9.4, 9.9], 1, Ruling.UNDECIDED),
         ([10.1, 10.2, 10.3, 10.4, 10.5, 30], 1, Ruling.OVER),
@@ -52,7 +52,7 @@ def test_a_location_is_judged_by_the_whole_interval(lags_s: list[float], failure
         assert f"{failures} timed out" in judgement.reason
 
 
-# As fine as a launch is recorded: a limit between two microseconds would have a lag rounded to its other side.
+# Launches have microsecond resolution: with a limit between two microseconds, rounding a lag would cross it.
 durations_s = st.integers(100_000, 100_000_000).map(lambda duration_us: duration_us / MICROSECONDS)
 
 

@@ -1,4 +1,4 @@
-"""Predictions are exact where launches are, say how sure they are where not, and rest on nothing unfit."""
+"""Predictions are exact where launches are, state their uncertainty otherwise, and use only suitable data."""
 
 from collections.abc import Sequence
 from dataclasses import replace

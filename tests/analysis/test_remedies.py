@@ -1,4 +1,4 @@
-"""Remedies are ranked by what they save at the user's size, and what they tell people to write works as it stands."""
+"""Remedies are ranked by what they save at the user's size."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,7 +26,7 @@ def model() -> LagModel:
 def rank(
     *sweeps: Sweep, model: LagModel | None = None, assets: int = 10_000, steps: int = 1
 ) -> Mapping[str, RankedRemedy]:
-    """By the variant's name, in their order."""
+    """By variant name, in order."""
     ranked = rank_remedies([evaluate(sweep) for sweep in sweeps], model, assets, steps)
     return {one.remedy.variant: one for one in ranked}
 
@@ -69,7 +69,7 @@ class TestTheOrder:
 class TestWhatIsSaved:
     def test_a_split_saves_what_the_fit_of_its_parts_says(self, model: LagModel) -> None:
         split = rank(sample_experiment("split-definitions"), model=model)["nine locations"]
-        # The samples' launches take 1.5 ms per asset, and so do the model's.
+        # The samples' launches take 1.5 ms per asset, as in the model.
         assert saved_s(split) == pytest.approx(0.0015 * (10_000 - 10_000 / 9), rel=0.1)
         assert split.quantity == "launch lag"
         assert split.against == "one location"
@@ -153,11 +153,11 @@ class TestWhereOneIsToday:
         assert late.lag_s is not None
         assert late.lag_s.value == pytest.approx(predicted.value, abs=0.3)
 
-    def test_a_side_with_a_plain_baseline_of_its_own_size_is_compared_with_that(self, model: LagModel) -> None:
+    def test_a_side_with_a_plain_baseline_of_the_same_size_is_compared_with_that(self, model: LagModel) -> None:
         warm = rank(sample_experiment("definitions-cache"), model=model)["warm, a10k"]
         predicted = model.predict(10_000, dequeue_interval_s=5)
         assert warm.lag_s is not None
-        # The samples' warm launches take as long as others.
+        # The samples' warm launches take as long as the others.
         assert warm.lag_s.value == pytest.approx(predicted.value, abs=1)
 
     def test_a_remedy_that_is_the_baseline_is_compared_with_the_next_side(self, model: LagModel) -> None:

@@ -1,4 +1,4 @@
-"""What the remedies tell people to write works exactly as shown, with the few names that it takes for granted."""
+"""The remedies' code works exactly as shown, given the few names that it assumes."""
 
 import functools
 import gc
@@ -63,7 +63,7 @@ def test_it_is_a_few_lines_that_parse() -> None:
 
 
 def write(variant: str, **names: Any) -> dict[str, Any]:
-    """The module that the remedy's lines make, with these names in it beforehand."""
+    """Return the module of the remedy's lines, with these names predefined."""
     module: dict[str, Any] = {"dg": dg, "gc": gc, "functools": functools, **names}
     exec(REMEDIES[variant].apply, module)
     return module
@@ -143,7 +143,7 @@ def prove_no_garbage_collection() -> None:
 
 
 class Resources(BaseModel):
-    """Of a container, as Kubernetes takes them; nothing else may be among them."""
+    """A container's resources as Kubernetes accepts them, with no other fields."""
 
     model_config = ConfigDict(extra="forbid")
     requests: dict[Literal["cpu", "memory"], str]
@@ -198,7 +198,7 @@ def test_dagster_takes_the_queues_configuration(tmp_path: Path, variant: str, li
 def test_steps_run_where_it_says_and_load_nothing_again(
     tmp_path: Path, variant: str, imported: int, stepped: int
 ) -> None:
-    """So many processes import the code and run steps: the run's own, or a forkserver's, of which steps are forks."""
+    """The number of processes that import the code and run steps: the run's, or those of a fork server."""
     module = REMEDIES[variant].apply
     (tmp_path / "my_project").mkdir()
     if variant == "forkserver, job, 1 step":

@@ -1,4 +1,4 @@
-"""What the tables promise whatever the launches: order, counts, additivity, one flat record per launch."""
+"""Properties of the tables for any launches: order, counts, additivity, one flat record per launch."""
 
 import random
 import re
@@ -122,7 +122,7 @@ def test_kubernetes_part_ends_where_the_container_is_started() -> None:
     assert (whole.kubernetes_s, whole.kubernetes_percent) == (None, None)
     assert wording.kubernetes([whole]) == ""
 
-    # Four of five pieces, a tenth of worker boot each.
+    # Four of five pieces, each a tenth of worker boot.
     trials = [on_kubernetes(trial) for trial in sweep.trials if not trial.warmup]
     boots_us = [trial.launch.stages_us[Stage.WORKER_BOOT] or 0 for trial in trials]
     (split,) = location_rows(trials)
@@ -164,7 +164,7 @@ def test_the_line_is_in_ms_per_asset_and_leaves_partitions_out() -> None:
     assert lag_fits(failed_sweep().trials) == {}
 
 
-def test_each_variant_has_a_line_and_a_label_of_its_own() -> None:
+def test_each_variant_has_its_own_line_and_label() -> None:
     sweep = measured_sweep(["a250", "a10k"])
     split = [replace(trial, variant="split", number=100 + trial.number) for trial in sweep.trials]
     both = [*sweep.trials, *split]

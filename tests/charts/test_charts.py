@@ -1,4 +1,4 @@
-"""Charts are really drawn, then read back as a viewer would: not blank, their words in them, always the same."""
+"""Charts are drawn, then read back as a viewer would: not blank, with their texts, deterministic."""
 
 import io
 import re
@@ -63,7 +63,7 @@ each_experiment = pytest.mark.parametrize(
 
 
 def words(figure: Figure) -> str:
-    """Everything that is written on a figure."""
+    """Return all text on a figure."""
     texts = [text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)]
     return " ".join("\n".join(texts).split())
 
@@ -122,7 +122,7 @@ def test_files_decode_and_are_the_same_each_time(chart: Chart, tmp_path: Path) -
     assert b"<dc:date>" not in first.svg.read_bytes()
 
 
-def test_the_footer_tells_n_coverage_and_the_environment() -> None:
+def test_the_footer_states_n_coverage_and_the_environment() -> None:
     text = words(all_locations(troubled_sweep())).replace("\N{NO-BREAK SPACE}", " ")
     assert "n = 0\N{EN DASH}5" in text
     assert "75\N{EN DASH}94 %" in text
@@ -205,7 +205,7 @@ def check_text_stays_on(figure: Figure, stem: str) -> None:
         assert extent.x1 <= box.x1 + 1, (stem, text.get_text())
 
 
-def test_two_variants_are_told_apart() -> None:
+def test_two_variants_are_distinguishable() -> None:
     sweep = measured_sweep(["a250", "a10k"])
     split = [replace(trial, variant="split", number=100 + trial.number) for trial in sweep.trials]
     figure = lag_vs_assets(make_sweep([*sweep.trials, *split]))

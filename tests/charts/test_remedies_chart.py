@@ -1,4 +1,4 @@
-"""The chart of remedies is really drawn, legible and whole, whatever was measured."""
+"""The chart of remedies is drawn, legible and complete for any measurements."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""`bench advise` as a person or a script meets it: a prediction, the remedies, and an honest answer to a limit."""
+"""`bench advise` for users and scripts: a prediction, the remedies, and an honest answer to a limit."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from bench_orchestrator.results.store import Store
 
 @pytest.fixture
 def measured(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A results folder with locations of five sizes and two experiments in it."""
+    """Return a results folder with locations of five sizes and two experiments."""
     assert home.is_dir()
     folder = tmp_path / "measured"
     monkeypatch.setenv("BENCH_RESULTS_DIR", str(folder))
@@ -33,7 +33,7 @@ class TestAdvise:
         assert "defs = dg.Definitions(assets=assets, executor=dg.in_process_executor)" in result.stdout
         assert "not measured here: bench run graph-asset" in result.stdout
 
-    def test_several_steps_are_told_apart_from_the_lag(self) -> None:
+    def test_several_steps_are_separate_from_the_lag(self) -> None:
         output = bench("advise", "--assets", "10000", "--steps", "6").stdout
         assert "with the starts of 5 more steps: " in output
         assert "launch lag, 6" in output
@@ -46,13 +46,13 @@ class TestAdvise:
         assert " no " in output
         assert "Split the code location into nine\n  costs: " in output
 
-    def test_a_limit_that_none_keeps_is_said_so_without_promises(self) -> None:
+    def test_a_limit_that_no_remedy_keeps_is_reported_without_promises(self) -> None:
         output = bench("advise", "--assets", "10000", "--max-lag", "2").stdout
         assert "No remedy alone is certain to stay under 2 s." in output
         assert "Combinations were not measured" in output
         assert "Up to 0 assets" in output
 
-    def test_all_of_it_is_written_where_that_is_asked_for(self, tmp_path: Path) -> None:
+    def test_all_of_it_is_written_on_request(self, tmp_path: Path) -> None:
         folder = tmp_path / "conclusions"
         output = bench("advise", "--assets", "10000", "--output", str(folder)).stdout
         assert f"Report: {folder / 'remedies.md'}" in output

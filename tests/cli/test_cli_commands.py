@@ -1,4 +1,4 @@
-"""The `bench` commands as a person or a script meets them: help, exit codes, messages, tables and JSON."""
+"""The `bench` commands for users and scripts: help, exit codes, messages, tables and JSON."""
 
 import csv
 import json
@@ -14,13 +14,13 @@ from recording import Served, measured
 
 from bench_orchestrator.cli import COMMANDS, main
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.results.rows import LAUNCH_COLUMNS
+from bench_orchestrator.results.rows import COLUMNS
 from bench_orchestrator.results.store import Store
 from synthetic_locations.catalog import LOCATIONS
 
 
 def bench(*arguments: str) -> Result:
-    """What a command prints and exits with; an exception that it does not handle fails the test."""
+    """Invoke a command and return its result; an unhandled exception fails the test."""
     result = CliRunner().invoke(main, arguments)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -34,7 +34,7 @@ def printed_json(result: Result) -> Any:
 
 @pytest.fixture
 def results(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A results folder with one sweep in it, beside a home without a deployment."""
+    """Return a results folder with one sweep, for a home without a deployment."""
     assert home.is_dir()
     folder = tmp_path / "measured"
     monkeypatch.setenv("BENCH_RESULTS_DIR", str(folder))
@@ -44,7 +44,7 @@ def results(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 @pytest.fixture
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory that is no project, without a DAGSTER_HOME."""
+    """Change to a working directory that is not a project, without a DAGSTER_HOME."""
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     monkeypatch.delenv("BENCH_RESULTS_DIR", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -145,7 +145,7 @@ class TestWithoutADeployment:
         assert result.exit_code == 3
         assert "is not a folder. Create it, or unset it." in result.stderr
 
-    def test_a_url_that_nobody_answers_exits_with_3(self, home: Path) -> None:
+    def test_a_url_that_does_not_answer_exits_with_3(self, home: Path) -> None:
         assert home.is_dir()
         for command in (["locations"], ["run", "quick"]):
             result = bench(*command, "--url", "http://127.0.0.1:9")
@@ -220,9 +220,9 @@ class TestReport:
         with (folder / "launches.csv").open(newline="") as lines:
             rows = list(csv.DictReader(lines))
         assert len(rows) == len(samples.troubled_sweep().trials)
-        assert list(rows[0]) == list(LAUNCH_COLUMNS)
+        assert list(rows[0]) == [column.name for column in COLUMNS]
 
-    def test_it_goes_where_it_is_told(self, results: Path, tmp_path: Path) -> None:
+    def test_it_goes_to_the_given_folder(self, results: Path, tmp_path: Path) -> None:
         result = bench("report", samples.SWEEP_ID, "--output", str(tmp_path / "docs" / "new"))
         assert result.exit_code == 0
         assert (tmp_path / "docs" / "new" / "report.md").exists()
@@ -261,7 +261,7 @@ class TestLocations:
 
 
 class TestTimeline:
-    def test_a_launch_is_laid_out_and_drawn_into_a_folder_of_its_own(self, results: Path) -> None:
+    def test_a_launch_is_laid_out_and_drawn_into_a_separate_folder(self, results: Path) -> None:
         trial = samples.troubled_sweep().trials[-1]
         assert trial.launch.run_id is not None
         result = bench("timeline", trial.launch.run_id[:8])
@@ -289,7 +289,7 @@ class TestTimeline:
         assert "in a5k, trial" in named.stdout
         assert bench("timeline").stdout == named.stdout
 
-    def test_any_run_of_the_instance_will_do(self, home: Path, home_instance: dg.DagsterInstance) -> None:
+    def test_any_run_of_the_instance_is_accepted(self, home: Path, home_instance: dg.DagsterInstance) -> None:
         run_id = dg.materialize([measured], instance=home_instance).run_id
         result = bench("timeline", run_id[:8], "--json")
         assert printed_json(result)["run_id"] == run_id

@@ -1,4 +1,4 @@
-"""`bench compare` as a person or a script meets it."""
+"""`bench compare` for users and scripts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ BEFORE = samples.SWEEP_ID
 
 @pytest.fixture
 def two_sweeps(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A results folder with a sweep, and the same one again under another version of Dagster."""
+    """Store a sweep, and the same one again under another version of Dagster."""
     assert home.is_dir()
     monkeypatch.setenv("BENCH_RESULTS_DIR", str(tmp_path / "measured"))
     store = Store.in_directory(tmp_path / "measured")

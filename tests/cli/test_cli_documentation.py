@@ -1,4 +1,4 @@
-"""README's table of commands, and the tables of docs/, name what there is: nothing else, and nothing less."""
+"""README's table of commands and the tables of docs/ are complete and correct."""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ PROJECT = next(folder for folder in Path(__file__).parents if (folder / "pyproje
 
 
 def table(page: str, first_column: str) -> Mapping[str, str]:
-    """The first two columns of a page's table, by the heading of its first."""
+    """Return the first two columns of a page's table, identified by its first heading."""
     lines = iter((PROJECT / page).read_text().splitlines())
     rows: dict[str, str] = {}
     for line in lines:

@@ -1,4 +1,4 @@
-"""A command whose extra is not installed says which line to type."""
+"""A command whose extra is not installed prints the line that installs it."""
 
 import ast
 import subprocess
@@ -18,7 +18,7 @@ CODE = PACKAGES["dagster-bench"]
 
 
 def imported() -> set[str]:
-    """The top-level modules that the project imports from other distributions, wherever it does."""
+    """Return the top-level modules that the project imports from other distributions, anywhere."""
     names: set[str] = set()
     for path in (file for folder in CODE for file in (PROJECT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):

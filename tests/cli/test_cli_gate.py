@@ -1,6 +1,6 @@
-"""`bench gate` on sweeps that were recorded: what it prints, and what it exits with.
+"""`bench gate` on recorded sweeps: its output and its exit code.
 
-tests/integration launches real ones through it.
+tests/integration uses it with real launches.
 """
 
 import json
@@ -17,7 +17,7 @@ from bench_orchestrator.model.launch import Sweep
 
 
 def bench_gate(*arguments: str) -> Result:
-    """What the command prints and exits with; an exception that it does not handle fails the test."""
+    """Invoke the command and return its result; an unhandled exception fails the test."""
     result = CliRunner().invoke(main, ("gate", *arguments))
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -26,7 +26,7 @@ def bench_gate(*arguments: str) -> Result:
 
 @pytest.fixture
 def recorded(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Sweep], list[Mapping[str, Any]]]:
-    """Makes a recorded sweep the one that the gate measures; gives the configurations that it asks for."""
+    """Make the gate measure a recorded sweep; return the configurations that it requests."""
     assert home.is_dir()
     asked: list[Mapping[str, Any]] = []
 

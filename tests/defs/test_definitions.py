@@ -1,4 +1,4 @@
-"""The meta location as a whole: it loads, and everything in it explains itself in the UI."""
+"""The meta location as a whole: it loads, and everything in it is described in the UI."""
 
 import subprocess
 import sys
@@ -42,7 +42,7 @@ def test_there_is_a_job_for_each_scenario_and_one_that_harvests() -> None:
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_an_asset_says_what_it_is_made_with_and_belongs_to_a_group_and_to_nobody_in_particular(name: str) -> None:
+def test_an_asset_has_kinds_and_a_group_but_no_owner(name: str) -> None:
     spec = SPECS[name]
     assert spec.description
     assert spec.group_name in ("measurements", "charts", "evaluations")

@@ -1,4 +1,4 @@
-"""Which evaluations a harvest writes again, and what each leaves in the catalog and on disk."""
+"""Which evaluations a harvest updates, and what each leaves in the catalog and on disk."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -30,11 +30,11 @@ def store(tmp_path: Path) -> Store:
 def write(
     store: Store, *, scenario: str = "", sweep: str | None = None, selection: Sequence[str] | None = None
 ) -> dg.ExecuteInProcessResult:
-    """Materialize evaluations, in a harvest run of that scenario or by hand."""
+    """Materialize evaluations, in a harvest run of that scenario or manually."""
     return dg.materialize(
         [evaluations],
         selection=list(selection) if selection else None,
-        resources={"results": ResultsResource(directory=str(store.path.parent))},
+        resources={"results": ResultsResource(database=str(store.path))},
         run_config={"ops": {"evaluations": {"config": {"sweep": sweep}}}},
         tags={Tag.SCENARIO: scenario} if scenario else {},
         raise_on_error=False,
@@ -122,7 +122,7 @@ def test_the_summary_of_any_experiment_stands_inline(name: str) -> None:
         assert summary.count("\n| ") > sum(not side.is_again for side in evaluation.sides)
 
 
-def test_a_sweep_that_was_asked_for_is_evaluated_though_another_says_more(store: Store) -> None:
+def test_a_requested_sweep_is_evaluated_even_if_another_says_more(store: Store) -> None:
     save(store, experiment_sweep(repeats=3), experiment_sweep(repeats=1, quick=True), measured_sweep())
     assert written(write(store))[SPLIT]["sweep"] == "split-definitions-0"
     metadata = written(write(store, sweep="split-definitions-1"))[SPLIT]

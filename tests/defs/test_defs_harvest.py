@@ -1,6 +1,7 @@
 """Which sweep is harvested when, and what a harvest leaves in the database, the catalog and on disk."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import dagster as dg
 import duckdb
 import pytest
 import samples
+from dagster_duckdb import DuckDBResource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,20 +18,22 @@ from recording import end_run, make_plan, make_run, record_sweep, run_sweep
 from bench_orchestrator.charts import CHARTS
 from bench_orchestrator.definitions import defs
 from bench_orchestrator.defs import harvest as harvest_module
-from bench_orchestrator.defs.harvest import every_trial_ok, harvest_sensor
+from bench_orchestrator.defs.harvest import harvest_sensor, launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
-from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
-from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.model.launch import Outcome, TrialNote
+from bench_orchestrator.model.runs import RunStatus
+from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import get_run
 from bench_orchestrator.sweeps.launching import trial_tags
 
-Status = dg.DagsterRunStatus
+Status = RunStatus
+MEASUREMENTS = dg.AssetKey(MEASUREMENTS_ASSET)
 
 
 def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
-    """One evaluation of the sensor, a skip being a result without requests."""
+    """Evaluate the sensor once; a skip is a result without requests."""
     answer = harvest_sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
     if isinstance(answer, dg.SkipReason):
         return dg.SensorResult(skip_reason=answer, cursor=cursor)
@@ -84,7 +88,7 @@ class TestTheSensor:
         make_run(instance, requested(tick(instance)).tags, Status.SUCCESS)
         assert "Every finished sweep has been harvested" in reason(tick(instance))
 
-    def test_a_harvest_that_failed_is_asked_for_again_later_and_later(
+    def test_a_failed_harvest_is_requested_again_with_back_off(
         self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run_sweep(instance, make_plan())
@@ -96,7 +100,7 @@ class TestTheSensor:
             keys.append(request.run_key)
             failed = get_run(instance, end_run(instance, make_run(instance, request.tags, Status.STARTED), "held"))
             assert failed is not None
-            # The update's time has the precision of the database: allow it a second.
+            # The update's time has the precision of the database: allow a second.
             for elapsed_s in (0, backoff_s - 1):
                 monkeypatch.setattr(
                     harvest_module, "now_us", lambda at=failed.updated_us + elapsed_s * MICROSECONDS: at
@@ -198,7 +202,7 @@ class TestTheSensor:
 
 
 def harvest(instance: dg.DagsterInstance, request: dg.RunRequest | None = None) -> dg.ExecuteInProcessResult:
-    """The harvest job as the sensor asks for it, or as a person starts it."""
+    """Execute the harvest job as the sensor requests it, or as a user launches it."""
     return (
         defs()
         .resolve_job_def("harvest")
@@ -325,21 +329,93 @@ class TestAHarvest:
 
 
 class TestTheCheck:
-    def check(self, directory: Path, *sweeps: Sweep) -> dg.AssetCheckResult:
-        for sweep in sweeps:
-            Store.in_directory(directory).save(sweep)
-        result = every_trial_ok(ResultsResource(directory=str(directory)))
-        assert isinstance(result, dg.AssetCheckResult)
-        return result
+    @pytest.fixture
+    def results(self, home: Path) -> Store:
+        return Store.in_directory(home / "results")
 
-    def test_passes_before_the_first_sweep(self, tmp_path: Path) -> None:
-        assert self.check(tmp_path).passed
+    def evaluate(self, instance: dg.DagsterInstance, *sweep_runs: str) -> dg.AssetCheckEvaluation:
+        config = {"ops": {"launch_measurements": {"config": {"sweep_runs": list(sweep_runs)}}}}
+        job = defs().resolve_job_def("harvest")
+        result = job.execute_in_process(instance=instance, run_config=config, asset_selection=[MEASUREMENTS])
+        (evaluation,) = result.get_asset_check_evaluations()
+        return evaluation
 
-    def test_passes_where_every_trial_ended_well(self, tmp_path: Path) -> None:
-        assert self.check(tmp_path, samples.measured_sweep()).passed
+    def test_passes_where_nothing_was_harvested(self, home_instance: dg.DagsterInstance) -> None:
+        assert self.evaluate(home_instance).passed
 
-    def test_warns_where_one_did_not(self, tmp_path: Path) -> None:
-        result = self.check(tmp_path, samples.troubled_sweep())
-        assert not result.passed
-        assert result.severity is dg.AssetCheckSeverity.WARN
-        assert "trials of" in (result.description or "")
+    def test_judges_what_was_harvested_and_not_the_latest_sweep(
+        self, home_instance: dg.DagsterInstance, results: Store
+    ) -> None:
+        later = samples.troubled_sweep()
+        results.save(replace(later, plan=replace(later.plan, created_us=2**62)))
+        run_id = record_sweep(home_instance, make_plan(locations=("a10",)))
+        evaluation = self.evaluate(home_instance, run_id)
+        assert evaluation.passed
+        assert "trials of" in (evaluation.description or "")
+        assert samples.SWEEP_ID not in (evaluation.description or "")
+
+    def test_warns_where_a_trial_did_not_end_well(self, home_instance: dg.DagsterInstance) -> None:
+        notes = [TrialNote(1, Outcome.REJECTED, "InvalidSubsetError")]
+        run_id = run_sweep(home_instance, make_plan(), notes, RuntimeError)
+        evaluation = self.evaluate(home_instance, run_id)
+        assert not evaluation.passed
+        assert evaluation.severity is dg.AssetCheckSeverity.WARN
+        assert "0 of 4 trials of" in (evaluation.description or "")
+
+
+class TestTheCatalog:
+    def test_shows_the_columns_the_rows_and_the_name_of_the_table(
+        self, home: Path, home_instance: dg.DagsterInstance
+    ) -> None:
+        record_sweep(home_instance, make_plan(locations=("a10",)))
+        harvest(home_instance)
+        schema = launch_measurements.metadata_by_key[MEASUREMENTS]["dagster/column_schema"]
+        with Store.in_directory(home / "results").open(read_only=True) as connection:
+            columns = connection.execute("DESCRIBE launch_measurements").fetchall()
+            (rows,) = connection.execute("SELECT count(*) FROM launch_measurements").fetchall()[0]
+        assert [(one.name, one.type.upper()) for one in schema.columns] == [column[:2] for column in columns]
+        assert all(one.description for one in schema.columns)
+        latest = home_instance.get_latest_materialization_event(MEASUREMENTS)
+        assert latest is not None
+        assert latest.asset_materialization is not None
+        assert latest.asset_materialization.metadata["dagster/row_count"].value == rows > 0
+
+
+class TestAUsersAsset:
+    def test_queries_the_results_by_asking_for_a_duckdb_resource(
+        self, home: Path, home_instance: dg.DagsterInstance
+    ) -> None:
+        Store.in_directory(home / "results").save(samples.measured_sweep())
+
+        @dg.asset
+        def slowest(results: DuckDBResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+            with results.get_connection() as connection:
+                found = connection.execute(
+                    "SELECT location FROM launch_measurements WHERE outcome = 'ok' ORDER BY lag_us DESC LIMIT 1"
+                ).fetchall()
+            return dg.MaterializeResult(metadata={"location": found[0][0]})
+
+        result = dg.materialize([slowest], instance=home_instance, resources=defs().resources)
+        (materialization,) = result.asset_materializations_for_node("slowest")
+        assert materialization.metadata["location"].value == "a10k"
+
+    def test_reads_beside_other_readers_and_writes_alone(self, home: Path) -> None:
+        database = home / "own.duckdb"
+        resource = ResultsResource(database=str(database), connection_config={"threads": 1})
+        resource.store.save(samples.failed_sweep())
+        with resource.get_connection() as connection:
+            assert connection.execute("SELECT current_setting('threads')").fetchall() == [(1,)]
+            with pytest.raises(duckdb.InvalidInputException, match="read-only"):
+                connection.execute("CREATE TABLE mine (x INTEGER)")
+        with resource.get_connection(read_only=False) as connection:
+            connection.execute("CREATE TABLE mine AS SELECT 1 AS x")
+        with resource.get_connection() as connection:
+            assert connection.execute("FROM mine").fetchall() == [(1,)]
+
+    def test_is_closed_whatever_a_query_raises(self, home: Path) -> None:
+        resource = ResultsResource(database=str(home / "own.duckdb"))
+        resource.store.save(samples.failed_sweep())
+        with pytest.raises(duckdb.CatalogException), resource.get_connection() as connection:
+            connection.execute("FROM nowhere")
+        with pytest.raises(duckdb.ConnectionException, match="closed"):
+            connection.execute("SELECT 1")

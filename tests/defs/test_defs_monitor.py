@@ -1,4 +1,4 @@
-"""The monitor schedule asks for a sweep that its job takes, in the locations it was told."""
+"""The monitor schedule requests a sweep that its job accepts, in the configured locations."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from bench_orchestrator.scenarios.registry import MONITOR, SCENARIOS
 
 
 def config_of_a_tick() -> dict[str, Any]:
-    """The configuration of the sweep that a tick asks for, as its job reads it."""
+    """Return the configuration of the sweep that a tick requests, as its job reads it."""
     (request,) = monitor.evaluate_tick(dg.build_schedule_context()).run_requests or ()
     config: dict[str, Any] = dg.validate_run_config(monitor_job, request.run_config)["ops"]["launch_monitor"]["config"]
     return config
@@ -29,6 +29,6 @@ def test_a_tick_launches_where_the_environment_says(monkeypatch: pytest.MonkeyPa
     assert config_of_a_tick()["locations"] == ["a10", "a750"]
 
 
-def test_it_is_off_until_somebody_switches_it_on() -> None:
+def test_it_is_off_by_default() -> None:
     assert monitor.default_status is dg.DefaultScheduleStatus.STOPPED
     assert monitor.job_name == monitor_job.name

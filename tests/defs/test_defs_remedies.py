@@ -1,4 +1,4 @@
-"""The assets that conclude: what they leave in the catalog and on disk, and that they never fail for want of data."""
+"""The assets of conclusions: what they leave in the catalog and on disk; they never fail for lack of data."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,10 +23,10 @@ def materialize(
     selection: Sequence[str] | None = None,
     harvested: str | None = None,
 ) -> dict[str, Mapping[str, Any]]:
-    """The metadata of what was materialized, by asset."""
+    """Return the metadata of the materializations, by asset."""
     result = dg.materialize(
         [conclusions],
-        resources={"results": ResultsResource(directory=str(directory))},
+        resources={"results": ResultsResource(database=str(directory / "bench.duckdb"))},
         run_config=dg.RunConfig(ops={"conclusions": config} if config else {}),
         selection=selection,
         tags={Tag.SCENARIO: harvested} if harvested else None,
@@ -59,7 +59,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_remedies_are_ranked_for_the_size_asked_for(measured: Path) -> None:
+def test_remedies_are_ranked_for_the_requested_size(measured: Path) -> None:
     metadata = materialize(measured, ConclusionsConfig(assets=4_000, steps=2))["remedies"]
     assert len(metadata["summary"]) < 1_000
     assert "4,000 assets and 2 steps" in metadata["summary"]

@@ -1,7 +1,6 @@
-"""The sweep job, run in this process against small synthetic locations that are real.
+"""The sweep job, run in this process against small but real synthetic locations.
 
-Only the webserver in between is a stand-in, which executes each launch in this process where a real one would start
-a run worker.
+Only the webserver is a stand-in: it executes each launch in this process, where a real one would start a run worker.
 """
 
 from typing import Any
@@ -10,7 +9,6 @@ import dagster as dg
 import pytest
 from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster._serdes import serialize_value
-from gql.transport.requests import RequestsHTTPTransport
 from local_launches import FakeWebserverOfThisProcess
 
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
@@ -35,7 +33,7 @@ CONFIG = {
 
 @pytest.fixture
 def webserver(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> FakeWebserverOfThisProcess:
-    """The stand-in, which the job finds behind its resource."""
+    """Return the stand-in behind the job's resource."""
     fake = FakeWebserverOfThisProcess(instance)
     monkeypatch.setattr(WebserverResource, "connect", lambda _resource: fake)
     return fake
@@ -51,7 +49,7 @@ def sweep(instance: dg.DagsterInstance, **config: Any) -> dg.ExecuteInProcessRes
 
 
 def why(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> str:
-    """Why a sweep failed, in Dagster's words and its own."""
+    """Return why a sweep failed, from Dagster's messages and its own."""
     failures = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_FAILURE]
     own = [failure.step_failure_data.user_failure_data for failure in failures]
     return (
@@ -150,6 +148,4 @@ def test_the_webserver_resource_is_configured_by_variables_whose_values_are_show
     assert defs.resolve_job_def("asking").execute_in_process().success
     (webserver,) = asked
     assert webserver.url == "http://from-environment:3001"
-    transport = webserver._gql.transport
-    assert isinstance(transport, RequestsHTTPTransport)
-    assert transport.headers == {"Authorization": "Bearer secret"}
+    assert webserver.headers == {"Authorization": "Bearer secret"}

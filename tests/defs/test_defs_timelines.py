@@ -1,4 +1,4 @@
-"""The timeline in the asset catalog: of the latest sweep, or of the runs that somebody names."""
+"""The timeline in the asset catalog: of the latest sweep, or of the given runs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,11 +17,11 @@ from bench_orchestrator.waterfall.layout import UnknownLaunchError
 
 
 def draw(instance: dg.DagsterInstance, results: Path, run_ids: Sequence[str] = ()) -> Mapping[str, Any] | None:
-    """What the asset's metadata says once it was drawn; None where it was not."""
+    """Return the asset's metadata; None if it was not materialized."""
     result = dg.materialize(
         [launch_timeline.with_attributes()],
         instance=instance,
-        resources={"results": ResultsResource(directory=str(results))},
+        resources={"results": ResultsResource(database=str(results / "bench.duckdb"))},
         run_config={"ops": {"launch_timeline": {"config": {"run_ids": list(run_ids)}}}},
     )
     events = result.get_asset_materialization_events()
@@ -65,6 +65,6 @@ def test_it_is_any_run_of_the_instance_that_is_named(instance: dg.DagsterInstanc
     assert metadata["summary"].startswith("Launch lag ")
 
 
-def test_a_run_that_nobody_knows_is_named(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_an_unknown_run_is_named(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     with pytest.raises(UnknownLaunchError, match="no run 4f2a1b2c"):
         draw(instance, tmp_path, ["4f2a1b2c"])

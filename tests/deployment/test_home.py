@@ -42,7 +42,7 @@ def holder(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subproces
 
 
 @pytest.mark.parametrize("holder", [["--described"]], indirect=True)
-def test_who_holds_it_is_told(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+def test_its_holder_is_reported(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     with pytest.raises(DeploymentError, match=rf"is up already, at http://127\.0\.0\.1:4321, process {holder.pid}\."):
         HomeLock(tmp_path)
 

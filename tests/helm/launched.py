@@ -1,4 +1,4 @@
-"""The pods that Dagster would launch with a rendered chart, made by dagster_k8s itself as it does on a cluster."""
+"""The pods that Dagster would launch with a rendered chart, created by dagster_k8s as on a cluster."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from variants import environment
 
 @contextmanager
 def run_launcher(objects: Objects) -> Iterator[RunLauncher]:
-    """The launcher of the rendered dagster.yaml, as it would be in the cluster's webserver and daemon."""
+    """Yield the launcher of the rendered dagster.yaml, as in the cluster's webserver and daemon."""
     with TemporaryDirectory() as home, mock.patch("kubernetes.config.load_incluster_config"):
         settings = yaml.safe_load(objects["ConfigMap", f"{RELEASE}-instance"]["data"]["dagster.yaml"])
         (Path(home) / "dagster.yaml").write_text(yaml.safe_dump(settings))
@@ -31,13 +31,13 @@ def run_launcher(objects: Objects) -> Iterator[RunLauncher]:
 
 
 def container_context(objects: Objects, server: str) -> dict[str, Any]:
-    """What the code server's pod is told that its runs' pods are to have."""
+    """Return the container context in the code server's pod, for its runs' pods."""
     template = objects["Deployment", f"{RELEASE}-{server}"]["spec"]["template"]
     return cast("dict[str, Any]", json.loads(environment(template)["DAGSTER_CLI_API_GRPC_CONTAINER_CONTEXT"]))
 
 
 def launched_job(objects: Objects, server: str, component: str = "run_worker") -> dict[str, Any]:
-    """The job of a run in the location of that code server, or of one of its steps, as Kubernetes would get it."""
+    """Return the job of a run in that code server's location, or of one of its steps, as Kubernetes would get it."""
     template = objects["Deployment", f"{RELEASE}-{server}"]["spec"]["template"]
     with run_launcher(objects) as launcher:
         cold = launcher if isinstance(launcher, K8sRunLauncher) else launcher.cold  # type: ignore[attr-defined]
@@ -47,10 +47,10 @@ def launched_job(objects: Objects, server: str, component: str = "run_worker") -
 
 
 def construct_job(launcher: K8sRunLauncher, context: dict[str, Any], image: str, component: str) -> dict[str, Any]:
-    """The job that this launcher makes for a run of a location with this container context."""
+    """Return the job that this launcher creates for a run of a location with this container context."""
     run = mock.Mock(tags={})
     run.job_code_origin.repository_origin.container_context = context
-    # Run tags are left out for steps, and these runs have none.
+    # Steps do not get run tags, and these runs have none.
     merged = K8sContainerContext.create_for_run(run, launcher, include_run_tags=component == "run_worker")
     job = construct_dagster_k8s_job(
         merged.get_k8s_job_config(image, launcher),

@@ -1,4 +1,4 @@
-"""What the chart installs: who may do what, who reaches whom, what runs where and how it is told."""
+"""The objects that the chart installs: permissions, connections, pods and their configuration."""
 
 import inspect
 import re
@@ -35,11 +35,11 @@ CALLS: Mapping[str, tuple[str, str]] = {
     "list_namespaced_event": ("list", "events"),
     "patch_namespaced_deployment_scale": ("patch", "deployments/scale"),
 }
-"""What has to be allowed for each method of the Kubernetes client that dagster_k8s calls."""
+"""The permission needed for each method of the Kubernetes client that dagster_k8s calls."""
 
 
 def rights(objects: Objects, account: str) -> Rights:
-    """What a service account may do, by its one role."""
+    """Return the rights of a service account, from its only role."""
     binding = objects["RoleBinding", f"{RELEASE}-{account}"]
     assert binding["roleRef"]["kind"] == "Role"
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": f"{RELEASE}-{account}", "namespace": NAMESPACE}]
@@ -52,7 +52,7 @@ def rights(objects: Objects, account: str) -> Rights:
 
 
 def needed(module: Any) -> Rights:
-    """What a module of dagster_k8s asks of the cluster, as far as its source says."""
+    """Return the rights that a module of dagster_k8s needs, according to its source."""
     pending = re.findall(r"self\._api_client\.(\w+)", inspect.getsource(module))
     seen, used = set[str](), Rights()
     while pending:
@@ -94,7 +94,7 @@ class TestRights:
             name for name, pod in pods(objects) if container(pod)["name"] == "code-server" and name != f"{RELEASE}-meta"
         }
         assert set(rule["resourceNames"]) == synthetic
-        # Where the webserver finds a location is what the Deployment is called that is to be scaled.
+        # The host where the webserver finds a location is also the name of the Deployment to scale.
         workspace = yaml.safe_load(objects["ConfigMap", f"{RELEASE}-workspace"]["data"]["workspace.yaml"])
         hosts = {entry["grpc_server"]["host"] for entry in workspace["load_from"]}
         assert hosts - {f"{RELEASE}-meta"} == synthetic
@@ -137,7 +137,7 @@ class TestRights:
 
 
 def assert_hardened(pod: Mapping[str, Any], uid: int = 1000) -> None:
-    """Nothing that a restricted namespace would refuse, and nothing to write to but what is mounted."""
+    """Check that a restricted namespace would accept the pod, and that only mounts are writable."""
     security = pod["spec"]["securityContext"]
     assert security == {
         "runAsNonRoot": True,
@@ -185,7 +185,7 @@ class TestPods:
             one = served[f"{RELEASE}-{name}"]
             assert one["startupProbe"]["periodSeconds"] * one["startupProbe"]["failureThreshold"] == 1200
             assert {"livenessProbe", "readinessProbe"} <= one.keys()
-        # Seconds of CPU each time: at most a hundredth of the time, and patience on a slow machine.
+        # Each probe takes seconds of CPU: use at most a hundredth of the time, and be patient on slow machines.
         daemon = served[f"{RELEASE}-daemon"]["livenessProbe"]
         assert daemon["periodSeconds"] >= 300
         assert daemon["timeoutSeconds"] >= 60
@@ -244,7 +244,7 @@ class TestCodeServers:
         expected = {"BENCH_SHAPE": "a1p2k", "BENCH_LOCATION_NAME": "a1p2k", "DAGSTER_CURRENT_IMAGE": image}
         assert expected.items() <= environment(template).items()
 
-    def test_a_location_can_have_a_name_limits_and_variables_of_its_own(self) -> None:
+    def test_a_location_can_have_its_own_name_limits_and_variables(self) -> None:
         objects = rendered("CPU limits")
         template = objects["Deployment", f"{RELEASE}-a250-slow"]["spec"]["template"]
         assert "--location-name=a250_slow" in container(template)["command"]
@@ -338,7 +338,7 @@ class TestPostgreSQL:
         assert claim["spec"]["resources"] == {"requests": {"storage": "4Gi"}}
 
     @pytest.mark.parametrize("variant", VARIANTS)
-    def test_everybody_has_the_password_from_one_secret(self, variant: str) -> None:
+    def test_all_pods_get_the_password_from_one_secret(self, variant: str) -> None:
         objects = rendered(variant)
         secret = "db" if variant in ("external PostgreSQL", "existing secret") else f"{RELEASE}-postgresql"
         assert (("Secret", secret) in objects) is (secret != "db")
@@ -355,7 +355,7 @@ class TestPostgreSQL:
 
 
 def allowed_from(objects: Objects, name: str) -> list[Any]:
-    """Who may reach the pods of a workload; what several policies allow adds up."""
+    """Return who may reach the pods of a workload; several policies add up."""
     labels = dict(pods(objects))[f"{RELEASE}-{name}"]["metadata"]["labels"].items()
     policies = [found["spec"] for (kind, _), found in objects.items() if kind == "NetworkPolicy"]
     selecting = [policy for policy in policies if policy["podSelector"]["matchLabels"].items() <= labels]
@@ -364,7 +364,7 @@ def allowed_from(objects: Objects, name: str) -> list[Any]:
 
 
 class TestNetworkPolicy:
-    def test_there_is_none_unless_asked_for(self) -> None:
+    def test_there_is_none_by_default(self) -> None:
         assert not [kind for kind, _ in rendered("default") if kind == "NetworkPolicy"]
 
     def test_each_is_reached_by_those_who_need_it(self) -> None:

@@ -1,4 +1,4 @@
-"""Both Helms take the chart, and every Kubernetes would take what they make of it."""
+"""Both Helms accept the chart, and every Kubernetes would accept the result."""
 
 import functools
 import json
@@ -13,15 +13,15 @@ from kubernetes_validate import utils
 from variants import VARIANTS, container, pods, rendered
 
 KUBERNETES = ("1.20.2", "1.23.17", "1.31.0", "1.37.0")
-"""The oldest that the chart supports, the last without probes over gRPC, a recent and the newest one."""
+"""The oldest version that the chart supports, the last without gRPC probes, a recent and the newest one."""
 
 SCHEMAS = ("1.25", "1.31", "1.37")
-"""The oldest that there is a schema for, a recent and the newest one."""
+"""The oldest version with a schema, a recent and the newest one."""
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _schemas_read_once() -> Any:
-    """It would read the two megabytes of a version's definitions again for every object."""
+    """Cache the two megabytes of a version's definitions, which would be read again for every object."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(utils, "schema_contents", functools.cache(utils.schema_contents))
         yield
@@ -82,7 +82,7 @@ def test_every_name_is_short_enough_and_every_object_is_the_releases(variant: st
         assert pod["metadata"]["labels"]["app.kubernetes.io/instance"] == RELEASE
 
 
-def test_a_long_release_name_will_do() -> None:
+def test_a_long_release_name_is_accepted() -> None:
     with helm_python.Chart.load(CHART) as chart:
         files = chart.render({}, name="a" * 53, namespace="dagster")
     names = [line.split()[1] for text in files.values() for line in text.splitlines() if line.startswith("  name: ")]
@@ -125,7 +125,7 @@ def test_a_long_release_name_will_do() -> None:
     ],
     ids=json.dumps,
 )
-def test_values_that_will_not_do_are_refused_by_name(values: Values, said: str) -> None:
+def test_invalid_values_are_refused_by_name(values: Values, said: str) -> None:
     for refuse in (render, files_of_helm4):
         with pytest.raises(RejectedError) as rejected:
             refuse(values)

@@ -1,4 +1,4 @@
-"""What Dagster makes of the chart: its instance, its workspace, its code servers, and the pods that it launches."""
+"""What Dagster creates from the chart: its instance, workspace, code servers, and the pods that it launches."""
 
 import os
 import socket
@@ -33,19 +33,19 @@ from launched import container_context, launched_job, run_launcher
 from test_chart_objects import assert_hardened
 from variants import COLD, VARIANTS, container, environment, pods, rendered
 
-from bench_orchestrator.deployment import META_LOCATION
+from bench_orchestrator.model.tags import META_LOCATION
 from dagster_warm.launcher import WarmRunLauncher
 
 
 def dagster_yaml(objects: Objects) -> dict[str, Any]:
-    """The instance's settings."""
+    """Return the instance's settings."""
     settings: dict[str, Any] = yaml.safe_load(objects["ConfigMap", f"{RELEASE}-instance"]["data"]["dagster.yaml"])
     return settings
 
 
 @contextmanager
 def instance(objects: Objects, home: Path) -> Iterator[dg.DagsterInstance]:
-    """The instance of the rendered dagster.yaml, on SQLite in place of PostgreSQL."""
+    """Yield the instance of the rendered dagster.yaml, on SQLite in place of PostgreSQL."""
     settings = {key: value for key, value in dagster_yaml(objects).items() if key != "storage"}
     (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
     with dg.DagsterInstance.from_config(str(home)) as made:
@@ -78,7 +78,7 @@ class TestTheInstance:
             assert not made.telemetry_enabled
 
     def test_it_can_be_opened_where_there_is_no_token(self, tmp_path: Path) -> None:
-        """As in a run's pod, or in a code server that a sensor is evaluated in."""
+        """As in a run's pod, or in a code server that evaluates a sensor."""
         with (
             mock.patch("kubernetes.config.load_incluster_config", side_effect=AssertionError("a token is asked for")),
             instance(rendered("default"), tmp_path) as made,
@@ -262,7 +262,7 @@ def test_webserver_and_daemon_know_the_options_that_they_are_started_with(tmp_pa
 
 
 @pytest.mark.parametrize(("variant", "server"), [("default", "a10"), ("warm", "a10"), ("default", "meta")])
-def test_a_code_server_starts_as_rendered_and_tells_the_launcher_of_its_runs(
+def test_a_code_server_starts_as_rendered_and_informs_the_launcher_about_its_runs(
     variant: str, server: str, tmp_path: Path
 ) -> None:
     objects = rendered(variant)
@@ -272,7 +272,7 @@ def test_a_code_server_starts_as_rendered_and_tells_the_launcher_of_its_runs(
         port = free.getsockname()[1]
     here = {"--host=0.0.0.0": "--host=127.0.0.1", "--port=4000": f"--port={port}"}
     command = [here.get(word, word) for word in container(template)["command"]]
-    # The first word is looked up in this environment's own folder, as it is in the image's.
+    # Find the command in this environment's folder, as in the image's.
     own = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "DAGSTER_HOME": str(tmp_path)}
     variables = {name: value for name, value in environment(template).items() if isinstance(value, str)}
     project = str(Path(__file__).parents[2])
@@ -281,7 +281,7 @@ def test_a_code_server_starts_as_rendered_and_tells_the_launcher_of_its_runs(
     )
     try:
         _wait_for_port(port, process)
-        # A probe that only connects relies on this: the port opens when everything is loaded.
+        # A connection-only probe relies on this: the port opens once everything is loaded.
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             health = HealthStub(channel).Check(HealthCheckRequest(service=probe["service"]))
         listed = dg.deserialize_value(DagsterGrpcClient(port=port).list_repositories(), ListRepositoriesResponse)

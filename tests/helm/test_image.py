@@ -1,4 +1,4 @@
-"""What can be said of the image without building it: its recipe, its context, its lock."""
+"""Properties of the image that can be checked without building it: its recipe, its context, its lock."""
 
 import re
 from pathlib import Path
@@ -11,13 +11,13 @@ IMAGE = PROJECT / "helm" / "image"
 
 
 def instructions() -> list[list[str]]:
-    """The words of each of the Dockerfile's instructions."""
+    """Return the words of each of the Dockerfile's instructions."""
     lines = [line for line in (IMAGE / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
     return [words for line in "\n".join(lines).replace("\\\n", " ").splitlines() if (words := line.split())]
 
 
 def locked(path: Path) -> dict[str, set[str]]:
-    """The hashes of each requirement of a lock: a version, and where it applies."""
+    """Return the hashes of each requirement of a lock, by version and markers."""
     entries = re.findall(r"^([^ \n]+==.*?) \\\n((?: +--hash=\S+(?: \\)?\n)+)", path.read_text(), re.MULTILINE)
     return {entry: set(re.findall(r"--hash=(\S+)", hashes)) for entry, hashes in entries}
 
@@ -54,7 +54,7 @@ class TestTheContext:
 class TestTheLock:
     def test_it_is_the_part_of_requirements_lock_that_the_project_needs_where_it_runs(self) -> None:
         lock, everything = locked(IMAGE / "requirements.lock"), locked(PROJECT / "requirements.lock")
-        # Without the markers: a package may be needed on more systems where development needs it, too.
+        # Ignore the markers: development may need a package on more systems.
         pinned, allowed = (
             {entry.partition(" ; ")[0]: entries[entry] for entry in entries} for entries in (lock, everything)
         )

@@ -1,6 +1,6 @@
-"""The values for Dagster's own chart: as that chart documents them, and as it would put them together.
+"""The values for Dagster's own chart: as that chart documents them, and as it would combine them.
 
-The chart itself is not at hand here. What it takes and makes of it is restated from its published schema and templates
+The chart itself is not available here. Its inputs and outputs are restated from its published schema and templates
 (dagster-io/dagster, helm/dagster/charts/dagster-user-deployments, 1.13; Apache License 2.0).
 """
 
@@ -21,14 +21,14 @@ from launched import construct_job
 from test_chart_objects import assert_hardened
 from variants import container, environment, rendered
 
-from bench_orchestrator.deployment import META_LOCATION
+from bench_orchestrator.model.tags import META_LOCATION
 
 _PROBE = {"type": "object", "required": ["enabled"], "properties": {"enabled": {"type": "boolean"}}}
 _LIST = {"type": "array", "items": {"type": "object"}}
 DEPLOYMENT: Mapping[str, Any] = {
     "type": "object",
     "required": ["name", "image", "port"],
-    # It would let others pass, and ignore them.
+    # This would accept other values and ignore them.
     "additionalProperties": False,
     "properties": {
         "name": {"type": "string"},
@@ -53,12 +53,12 @@ DEPLOYMENT: Mapping[str, Any] = {
         "readinessProbe": _PROBE,
     },
 }
-"""What an entry of `deployments` may be, as far as it is used."""
+"""The fields of an entry of `deployments` that are used here."""
 
 
 @pytest.fixture(scope="module")
 def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The values as Helm reads them, anchors and merge keys resolved."""
+    """Return the values as Helm reads them, with anchors and merge keys resolved."""
     chart = tmp_path_factory.mktemp("echo")
     (chart / "templates").mkdir()
     (chart / "Chart.yaml").write_text(yaml.safe_dump({"apiVersion": "v2", "name": "echo", "version": "1.0.0"}))
@@ -70,7 +70,7 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def deployments(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The code servers, by name."""
+    """Return the code servers, by name."""
     return {entry["name"]: entry for entry in values["dagster-user-deployments"]["deployments"]}
 
 
@@ -98,7 +98,7 @@ def test_the_locations_are_those_of_this_project_s_chart_under_the_same_names(va
 
 
 def server_pod(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A code server's pod, as far as the chart makes it of the entry."""
+    """Return a code server's pod, as far as the chart derives it from the entry."""
     own = {key: entry[key] for key in ("env", "volumeMounts", "resources", "securityContext")}
     probes = {
         name: {key: value for key, value in entry[name].items() if key != "enabled"}
@@ -119,7 +119,7 @@ def server_pod(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def container_context(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What the chart tells a code server of its runs."""
+    """Return the container context that the chart passes to a code server."""
     return {
         "k8s": {
             "image_pull_policy": entry["image"]["pullPolicy"],
@@ -135,7 +135,7 @@ def container_context(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_pod(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The pod of a run, with the launcher as the chart configures it where nothing is said."""
+    """Return the pod of a run, with the launcher's default configuration in the chart."""
     with mock.patch("kubernetes.config.load_incluster_config"):
         launcher = K8sRunLauncher(
             service_account_name="dagster",

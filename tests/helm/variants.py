@@ -1,4 +1,4 @@
-"""The ways to install the chart that its tests look at, each as its values and as it is rendered."""
+"""The variants of the chart that its tests inspect, each as values and as rendered."""
 
 import functools
 import re
@@ -26,13 +26,13 @@ _PLACEMENT: Values = {
 
 
 def _with_comments() -> Values:
-    """The chart's own values, with the locations that are commented out there."""
+    """Return the chart's own values, with its commented-out locations."""
     text = (CHART / "values.yaml").read_text()
     values: Values = yaml.safe_load(re.sub(r"^  # (- .*)$", r"  \1", text, flags=re.MULTILINE))
     return values
 
 
-# Few locations, where more would be more of the same.
+# Few locations suffice: more would only repeat the same.
 VARIANTS: Mapping[str, Values] = MappingProxyType(
     {
         "default": {},
@@ -98,17 +98,17 @@ VARIANTS: Mapping[str, Values] = MappingProxyType(
 
 
 COLD = ("pod per step", "cold")
-"""The variants whose runs all have pods of their own; in the others, those of the meta location are forked in its."""
+"""The variants whose runs all have separate pods; in the others, the meta location forks its own."""
 
 
 @functools.cache
 def rendered(variant: str) -> Objects:
-    """What Helm 3 makes of a variant."""
+    """Return what Helm 3 renders for a variant."""
     return render(VARIANTS[variant])
 
 
 def pods(objects: Objects) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The pods that the chart starts itself, each with its name, as pods or as templates of them."""
+    """Yield the pods that the chart starts itself, by name, as pods or as templates."""
     for (kind, name), found in objects.items():
         if kind in ("Deployment", "StatefulSet"):
             yield name, found["spec"]["template"]
@@ -117,11 +117,11 @@ def pods(objects: Objects) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def container(template: Mapping[str, Any]) -> dict[str, Any]:
-    """The one container of a pod."""
+    """Return the only container of a pod."""
     (only,) = template["spec"]["containers"]
     return dict(only)
 
 
 def environment(template: Mapping[str, Any]) -> dict[str, Any]:
-    """Its variables: values as they are, references as maps."""
+    """Return its environment variables: values as strings, references as maps."""
     return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container(template)["env"]}

@@ -19,7 +19,6 @@ import pytest
 
 from bench_orchestrator import settings
 from bench_orchestrator.deployment import (
-    META_LOCATION,
     WARM_SERVER,
     CodeLocation,
     Deployment,
@@ -29,11 +28,12 @@ from bench_orchestrator.deployment import (
 from bench_orchestrator.deployment.processes import processes_of
 from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.plan import again
+from bench_orchestrator.model.runs import Run, RunStatus
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES
-from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
+from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, META_LOCATION, Tag
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.scenarios.experiments.experiment import MEBIBYTE
-from bench_orchestrator.sources.instance import Run, find_runs, find_trial_runs, get_run
+from bench_orchestrator.sources.instance import find_runs, find_trial_runs, get_run
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.journal import read_journal
@@ -122,16 +122,16 @@ class Bench:
         assert run is not None
         return run
 
-    def wait_for_status(self, run_id: str, *statuses: dg.DagsterRunStatus) -> None:
+    def wait_for_status(self, run_id: str, *statuses: RunStatus) -> None:
         """Wait until the run has one of these statuses."""
         wait_for(f"run {run_id} {statuses}", lambda: self.run(run_id).status in statuses)
 
-    def wait_for_end(self, run_id: str, timeout_s: float = PATIENCE_S) -> dg.DagsterRunStatus:
+    def wait_for_end(self, run_id: str, timeout_s: float = PATIENCE_S) -> RunStatus:
         """Wait for the run's end; return its status."""
         wait_for(f"the end of run {run_id}", lambda: self.run(run_id).finished, timeout_s, every_s=0.5)
         return self.run(run_id).status
 
-    def wait_for_trial(self, run_id: str, number: int, *statuses: dg.DagsterRunStatus) -> Run:
+    def wait_for_trial(self, run_id: str, number: int, *statuses: RunStatus) -> Run:
         """Wait until a sweep's trial is launched, or has one of these statuses; return its run."""
 
         def look() -> Run | None:
@@ -158,7 +158,7 @@ class Bench:
         """Wait for the sensor's harvest of a sweep; return its stored rows, checked against all rules."""
         wait_for(
             "the harvest",
-            lambda: any(run.status is dg.DagsterRunStatus.SUCCESS for run in self.harvests(run_id)),
+            lambda: any(run.status is RunStatus.SUCCESS for run in self.harvests(run_id)),
         )
         return self.recorded(run_id)
 
@@ -171,7 +171,7 @@ class Bench:
             run_config={"ops": {MEASUREMENTS_ASSET: {"config": {"sweep_runs": [run_id]}}}},
             tags={Tag.HARVEST_OF.value: run_id},
         )
-        assert self.wait_for_end(submitted) is dg.DagsterRunStatus.SUCCESS
+        assert self.wait_for_end(submitted) is RunStatus.SUCCESS
         return self.recorded(run_id)
 
     def submit(self, job: str, **how: Any) -> str:
@@ -277,7 +277,7 @@ def assert_recorded_once(sweep: Sweep, runs: Sequence[Run]) -> None:
 def sweep_well(bench: Bench) -> None:
     """Carry out a sweep without failures, and check its rows, log, charts and asset check."""
     run_id = bench.start([FAST, PARTITIONED], repeats=2)
-    assert bench.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS
+    assert bench.wait_for_end(run_id) is RunStatus.SUCCESS
 
     sweep = bench.harvest(run_id)
     assert sweep.status == "complete"
@@ -324,7 +324,7 @@ def sweep_well(bench: Bench) -> None:
     assert [check.passed for check in checks] == [True]
 
     again = bench.submit("harvest", asset_keys=[MEASUREMENTS_ASSET])
-    assert bench.wait_for_end(again) is dg.DagsterRunStatus.SUCCESS
+    assert bench.wait_for_end(again) is RunStatus.SUCCESS
     assert bench.recorded(run_id) == sweep
 
 
@@ -334,7 +334,7 @@ def kill_a_sweep(bench: Bench) -> None:
     bench.wait_for_notes(run_id, 1)
     bench.wait_for_trial(run_id, 2)
     bench.worker(run_id).kill()
-    assert bench.wait_for_end(run_id) is dg.DagsterRunStatus.FAILURE
+    assert bench.wait_for_end(run_id) is RunStatus.FAILURE
     assert "was terminated by signal 9 (SIGKILL)" in bench.log(run_id)[-1]
     sweep = bench.harvest(run_id)  # waits for the trial in progress
     assert sweep.status == "failed"
@@ -348,7 +348,7 @@ def kill_a_sweep(bench: Bench) -> None:
 def carry_out(bench: Bench, name: str) -> None:
     """Run an experiment at its quick size and check its measurements against its sides."""
     run_id = bench.start_experiment(name)
-    assert bench.wait_for_end(run_id, LONGEST_EXPERIMENT_S) is dg.DagsterRunStatus.SUCCESS, bench.log(run_id)
+    assert bench.wait_for_end(run_id, LONGEST_EXPERIMENT_S) is RunStatus.SUCCESS, bench.log(run_id)
     sweep = bench.harvest_now(run_id)
     assert [(trial.outcome, trial.reason) for trial in sweep.trials] == [(Outcome.OK, "")] * len(sweep.trials)
     sides = {variant.name: variant for variant in sweep.plan.variants}

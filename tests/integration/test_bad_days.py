@@ -13,11 +13,11 @@ import duckdb
 import pytest
 
 from bench_orchestrator.defs import harvest
-from bench_orchestrator.deployment import META_LOCATION
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.launch import Outcome
+from bench_orchestrator.model.runs import Run, RunStatus
+from bench_orchestrator.model.tags import META_LOCATION
 from bench_orchestrator.scenarios.registry import sweep_job_name, sweep_op_name
-from bench_orchestrator.sources.instance import Run
 from bench_orchestrator.webserver import ASSET_JOB, LaunchRejectedError, LocationAwayError
 from integration.conftest import NewDatabase
 from integration.sweeping import (
@@ -33,7 +33,7 @@ from integration.sweeping import (
     wait_for,
 )
 
-Status = dg.DagsterRunStatus
+Status = RunStatus
 
 LOCK_WAIT_S = 10
 

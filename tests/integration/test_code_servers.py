@@ -34,7 +34,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 class TestARun:
-    def test_has_processes_of_its_own_and_hands_values_on(self, server: Server) -> None:
+    def test_has_its_own_processes_and_passes_values_on(self, server: Server) -> None:
         run_id = server.finish("success")
         look, add = server.saw(run_id, "look"), server.saw(run_id, "add")
         assert look["pid"] != add["pid"]
@@ -79,7 +79,7 @@ class TestARun:
     def test_may_start_threads_and_open_connections(self, server: Server) -> None:
         assert server.saw(server.finish("connecting"), "connect")["received"] == "abc"
 
-    def test_is_of_its_own_repository(self, server: Server) -> None:
+    def test_comes_from_its_own_repository(self, server: Server) -> None:
         assert server.saw(server.finish("success", repository="other"), "collect")["sum"] == 6
 
     def test_has_as_many_steps_as_there_are_pieces(self, server: Server) -> None:
@@ -142,7 +142,7 @@ class TestAKilledProcess:
         assert server.wait_for_end(run_id) is dg.DagsterRunStatus.FAILURE
         assert any("terminated by signal 9 (SIGKILL)" in line for line in server.story(run_id))
 
-    def test_of_a_run_is_retried_where_that_is_asked_for(self, server: Server, tmp_path: Path) -> None:
+    def test_of_a_run_is_retried_on_request(self, server: Server, tmp_path: Path) -> None:
         run_id = server.launch("dying_run", {"dagster/max_retries": "1"}, die=tmp_path / "died")
         assert server.wait_for_end(run_id) is dg.DagsterRunStatus.FAILURE
         retry = dg.RunsFilter(tags={"dagster/parent_run_id": run_id})

@@ -14,16 +14,18 @@ import dagster as dg
 import pytest
 
 from bench_orchestrator.defs.evaluations import WORK_CHECK, evaluation_name
-from bench_orchestrator.deployment import META_LOCATION, WARM_SERVER, CodeLocation
+from bench_orchestrator.deployment import WARM_SERVER, CodeLocation
 from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.plan import LaunchPath
+from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.model.tags import META_LOCATION
 from bench_orchestrator.sources.processes import MEASURES
 from bench_orchestrator.sweeps.planning import with_baselines_again
 from integration.mechanisms import IMPOSTOR, LIMITED, NAME, PARTS, SERVED, SIDES
 from integration.sweeping import LONGEST_EXPERIMENT_S, Bench, bench_in, project_locations
 
-Status = dg.DagsterRunStatus
+Status = RunStatus
 
 pytestmark = pytest.mark.timeout(LONGEST_EXPERIMENT_S + 200)
 
@@ -134,7 +136,7 @@ def test_every_launch_has_its_cost(sweep: Sweep) -> None:
             assert cost["run_peak_rss_bytes"] > 30e6
 
 
-def test_its_evaluation_tells_what_the_sides_did_and_did_not(bench: Bench, resumed: str, sweep: Sweep) -> None:
+def test_its_evaluation_reports_what_the_sides_did_and_did_not(bench: Bench, resumed: str, sweep: Sweep) -> None:
     harvest = next(run for run in bench.harvests(resumed) if run.status is Status.SUCCESS)
     events = [entry.dagster_event for entry in bench.instance.all_logs(harvest.run_id) if entry.dagster_event]
     (evaluation,) = (

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import dagster as dg
 import pytest
 from postgresql import PostgresServer, execute, running_server
 
 from bench_orchestrator.model.launch import Outcome
+from bench_orchestrator.model.runs import RunStatus
 from integration.leftovers import assert_nothing_left
 from integration.sweeping import (
     FAST,
@@ -32,7 +32,7 @@ from integration.sweeping import (
     wait_for,
 )
 
-Status = dg.DagsterRunStatus
+Status = RunStatus
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL"
 

@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import dagster as dg
 import pytest
 import yaml
 
-from bench_orchestrator.deployment import META_LOCATION, CodeLocation
+from bench_orchestrator.deployment import CodeLocation
 from bench_orchestrator.deployment.processes import MARKER, processes_of
 from bench_orchestrator.model.launch import Outcome
-from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.model.runs import RunStatus
+from bench_orchestrator.model.tags import META_LOCATION, Tag
 from bench_orchestrator.scenarios.registry import MONITOR, sweep_job_name
 from bench_orchestrator.sources.instance import find_runs
 from bench_orchestrator.webserver import Webserver, WebserverError
@@ -45,7 +45,7 @@ from integration.sweeping import (
     wait_for,
 )
 
-Status = dg.DagsterRunStatus
+Status = RunStatus
 
 HURRIED = ("--repeats", "1", "--warmups", "0", "--pause", "0", "--jitter", "0", "--settle", "0")
 

@@ -269,7 +269,7 @@ def test_a_hook_runs_in_every_process_and_what_was_made_by_an_import_is_there_fo
         assert told["found"] is True
 
 
-def test_steps_are_spawned_where_that_is_asked_for(servers: dict[str, Server]) -> None:
+def test_steps_are_spawned_on_request(servers: dict[str, Server]) -> None:
     server = servers["cold_steps"]
     run_id = finish(server, "telling")
     assert warmth(server, run_id)

@@ -1,4 +1,4 @@
-"""The project's image, built by podman, and containers of it."""
+"""The project's image, built by podman, and its containers."""
 
 import functools
 import os
@@ -14,9 +14,9 @@ PROJECT = Path(__file__).parents[2]
 IMAGE = "localhost/dagster-bench:test"
 POSTGRESQL_IMAGE = "localhost/dagster-bench-postgresql:test"
 
-# Without these podman asks for more than a root without CAP_SYS_RESOURCE may give.
+# By default podman requests higher limits than root may set without CAP_SYS_RESOURCE.
 _LIMITS = ["--ulimit=nofile=8192:8192", "--ulimit=nproc=8192:8192"]
-# The strictest pod there is: without network, privileges, and a root file system to write to.
+# The strictest pod: no network, no privileges, a read-only root file system.
 _RESTRICTED = [
     "--network=none",
     "--read-only",
@@ -33,12 +33,12 @@ _RESTRICTED = [
 
 @functools.cache
 def build_image() -> str:
-    """Build the image as `make image` does, and return its name; podman builds anew only what has changed.
+    """Build the image like `make image`, and return its name; podman rebuilds only what has changed.
 
-    BASE_IMAGE names the image to build on; else it is one that is made here, without a registry.
+    BASE_IMAGE names the base image; by default one is built here, without a registry.
     """
     environment = {**os.environ, "BASE_IMAGE": os.environ.get("BASE_IMAGE") or base_image()}
-    # The machine's own network: one of podman's would leave a bridge and packet filters behind.
+    # Use the machine's own network: podman's would leave a bridge and packet filters behind.
     make = ["make", "image", "BUILDER=podman", f"IMAGE={IMAGE}", "BUILD_OPTIONS=--network=host"]
     subprocess.run(make, cwd=PROJECT, env=environment, stdout=sys.stderr, check=True)
     return IMAGE
@@ -54,7 +54,7 @@ def build_postgresql_image() -> str:
 
 @contextmanager
 def container(image: str, *command: str, environment: Mapping[str, str] | None = None) -> Iterator[str]:
-    """The id of a running container, restricted as far as can be, which is removed afterwards."""
+    """Yield the id of a running container with the tightest restrictions; remove it afterwards."""
     variables = [f"--env={name}={value}" for name, value in (environment or {}).items()]
     started = podman("run", "--detach", *_RESTRICTED, *variables, image, *command).strip()
     try:
@@ -65,5 +65,5 @@ def container(image: str, *command: str, environment: Mapping[str, str] | None =
 
 
 def podman(*arguments: str) -> str:
-    """What podman prints; what it complains about goes to stderr."""
+    """Return podman's output; its errors go to stderr."""
     return subprocess.run(["podman", *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout

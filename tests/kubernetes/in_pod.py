@@ -1,4 +1,4 @@
-"""What the meta location's pod does for tests, with its instance and its results: `python - COMMAND …`, from stdin."""
+"""Commands that tests run in the meta location's pod, with its instance and results: `python - COMMAND …`."""
 
 import json
 import sys
@@ -10,8 +10,9 @@ from pydantic import TypeAdapter
 
 from bench_orchestrator import settings
 from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.model.runs import Run
 from bench_orchestrator.results.store import Store
-from bench_orchestrator.sources.instance import Run, find_trial_runs
+from bench_orchestrator.sources.instance import find_trial_runs
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.journal import read_journal
@@ -22,14 +23,14 @@ HARVEST_TIMEOUT_S = 900
 
 @dataclass(frozen=True)
 class Swept:
-    """A sweep that is over, from each place where it is to be found, and the runs of its trials."""
+    """A finished sweep, from each place that records it, and the runs of its trials."""
 
     catalog: Sweep
     """From the asset catalog: the materialization of `launch_measurements`."""
     stored: Sweep
     """From the results database."""
     again: Sweep
-    """From the instance's journal and event logs, as one more harvest would have it."""
+    """From the instance's journal and event logs, as another harvest would have it."""
     runs: list[Run]
 
 
@@ -38,13 +39,13 @@ SWEPT = TypeAdapter(Swept)
 
 
 def start(scenario: str, config: str) -> str:
-    """Launch a sweep; its run id."""
+    """Launch a sweep; return its run id."""
     return client.start_sweep(_webserver(), scenario, json.loads(config))
 
 
 def tell(run_id: str) -> str:
-    """What is known of a sweep, as JSON, as soon as it is over and harvested."""
-    # By the webserver, which is asked patiently: the database may be away meanwhile.
+    """Wait until a sweep is finished and harvested; return everything about it as JSON."""
+    # Query the webserver, with patience: the database may be temporarily unreachable.
     for _ in client.follow(_webserver(), run_id):
         pass
     with DagsterInstance.get() as instance:
@@ -59,18 +60,18 @@ def tell(run_id: str) -> str:
 
 
 def refusal(run_id: str) -> str:
-    """Why a sweep that is refused failed, in one line."""
+    """Return why a refused sweep failed, in one line."""
     *_, last = client.follow(_webserver(), run_id)
     return last.failure
 
 
 def stored(sweep_id: str) -> str:
-    """What the results database holds of a sweep, as JSON."""
+    """Return the stored sweep as JSON."""
     return SWEEP.dump_json(_load(sweep_id)).decode()
 
 
 def reload(location: str) -> str:
-    """Have the webserver ask a code server anew; the location's state."""
+    """Make the webserver reload a code server; return the location's state."""
     mutation = (
         "mutation Reload($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) { __typename } }"
     )

@@ -17,14 +17,14 @@ from bench_orchestrator.model.launch import Sweep
 
 IN_POD = Path(__file__).with_name("in_pod.py")
 TRIAL_RUNS = "app.kubernetes.io/component=run_worker,dagster/code-location"
-"""A label, to be completed with a location's name, that the pods of its runs have."""
+"""A label of run pods, to be completed with the location's name."""
 
 
 @contextmanager
 def released(
     cluster: ExistingCluster, values: Mapping[str, Any], before: Sequence[Mapping[str, Any]] = ()
 ) -> Iterator["Release"]:
-    """A release with these values, in a new namespace that first has these objects; removed with it in the end."""
+    """Yield a release with these values, in a new namespace that first gets these objects; remove it afterwards."""
     if isinstance(cluster, Cluster):
         for image in (build_image(), build_postgresql_image()):
             cluster.load_image(image)
@@ -40,27 +40,27 @@ def released(
 
 
 class Release:
-    """The chart, installed in a namespace of its own."""
+    """The chart, installed in a separate namespace."""
 
     def __init__(self, cluster: ExistingCluster, namespace: str) -> None:
         self.cluster = cluster
         self.namespace = namespace
 
     def install(self, values: Mapping[str, Any]) -> None:
-        """Install the release, or change it to have these values, and wait until everything is up."""
+        """Install the release or change its values, and wait until everything is up."""
         given = json.dumps({**_images(self.cluster), **values})
         self.helm("upgrade", "--install", RELEASE, str(CHART), "--values=-", "--wait", "--timeout=20m", input=given)
 
     def helm(self, *arguments: str, input: str | None = None) -> str:
-        """What Helm prints."""
+        """Return Helm's output."""
         return self.cluster.run(str(helm3()), f"--namespace={self.namespace}", *arguments, input=input, timeout=1500)
 
     def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 300) -> str:
-        """What kubectl prints."""
+        """Return kubectl's output."""
         return self.cluster.kubectl(f"--namespace={self.namespace}", *arguments, input=input, timeout=timeout)
 
     def read(self, *what: str) -> Any:
-        """The object that kubectl finds, or the list of them."""
+        """Return the object that kubectl finds, or the list of objects."""
         return json.loads(self.kubectl("get", *what, "--output=json"))
 
     def apply(self, described: Mapping[str, Any]) -> None:
@@ -69,16 +69,16 @@ class Release:
 
     def restart(self, component: str) -> None:
         """Replace the pod of a component."""
-        # A second of grace: PostgreSQL, for one, would wait for its clients.
+        # A grace period of one second: PostgreSQL, for one, would wait for its clients.
         self.kubectl("delete", "pod", "--grace-period=1", f"--selector=app.kubernetes.io/component={component}")
 
     def start(self, *locations: str, **config: object) -> str:
-        """Launch a sweep, hurried but patient unless told otherwise; its run id."""
+        """Launch a sweep, by default without pauses but with patience; return its run id."""
         hurried = {**HURRIED, "timeout_s": 300, "locations": locations}
         return self._in_pod("start", "quick", json.dumps({**hurried, **config}))
 
     def end(self, run_id: str) -> Swept:
-        """A sweep that is over and harvested, checked against all rules."""
+        """Wait until a sweep is finished and harvested; return it, checked against all rules."""
         swept = SWEPT.validate_json(self._in_pod("tell", run_id))
         assert swept.stored == swept.again
         assert swept.catalog == swept.stored
@@ -95,20 +95,20 @@ class Release:
         return self.end(self._in_pod("start", name, json.dumps(config)))
 
     def refusal(self, experiment: str) -> str:
-        """Why an experiment at its quick size is not begun."""
+        """Return why an experiment at its quick size is refused."""
         run_id = self._in_pod("start", experiment, json.dumps({**HURRIED, "quick": True}))
         return self._in_pod("refusal", run_id)
 
     def stored(self, sweep_id: str) -> Sweep:
-        """What the results database holds of a sweep."""
+        """Return the stored sweep."""
         return SWEEP.validate_json(self._in_pod("stored", sweep_id))
 
     def reload(self, location: str) -> None:
-        """Have the webserver load a location anew."""
+        """Make the webserver reload a location."""
         assert self._in_pod("reload", location) == "loaded"
 
     def run_pods(self, location: str) -> Sequence[Any]:
-        """The pods of a location's runs."""
+        """Return the pods of a location's runs."""
         found: Sequence[Any] = self.read("pods", f"--selector={TRIAL_RUNS}={location}")["items"]
         return found
 
@@ -118,7 +118,7 @@ class Release:
 
 
 def _images(cluster: ExistingCluster) -> Mapping[str, Any]:
-    """The values that say which images are to be installed."""
+    """Return the values that select the images."""
     if not isinstance(cluster, Cluster):
         return {"image": _parts(cluster.image)}
     return {"image": _parts(build_image()), "postgresql": {"image": _parts(build_postgresql_image())}}

@@ -1,4 +1,4 @@
-"""What the tests on Kubernetes rely on: the cluster does what a real one does, and leaves nothing behind."""
+"""Prerequisites of the tests on Kubernetes: the cluster behaves like a real one, and leaves nothing behind."""
 
 import contextlib
 import json
@@ -35,7 +35,7 @@ except urllib.error.HTTPError as error:
 
 
 class Namespace:
-    """A namespace of its own for a test."""
+    """A separate namespace for a test."""
 
     def __init__(self, cluster: ExistingCluster, image: str, name: str) -> None:
         self.cluster = cluster
@@ -50,13 +50,13 @@ class Namespace:
         self.cluster.apply({"apiVersion": version, "kind": kind, "metadata": metadata} | rest)
 
     def pod(self, name: str, command: str, *, container: dict[str, Any] | None = None, **spec: object) -> None:
-        """Make a pod that runs the shell command."""
+        """Create a pod that runs the shell command."""
         main = {"name": "main", "image": self.image, "command": ["sh", "-c", command]} | (container or {})
         common = {"containers": [main], "restartPolicy": "Never", "terminationGracePeriodSeconds": 0}
         self.apply("Pod", name, spec=common | spec)
 
     def serve(self, name: str, **spec: object) -> None:
-        """Make a pod that serves files, and a service for it."""
+        """Create a pod that serves files, and a service for it."""
         ready = {"httpGet": {"path": "/", "port": 8000}, "periodSeconds": 1}
         self.pod(name, SERVE, container={"readinessProbe": ready}, securityContext=USER, **spec)
         self.apply("Service", name, spec={"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8000}]})
@@ -65,7 +65,7 @@ class Namespace:
         self.kubectl("wait", "--for=condition=Ready", "--timeout=60s", *(f"pod/{name}" for name in names))
 
     def python(self, pod: str, code: str) -> str:
-        """What the code prints in the pod."""
+        """Return what the code prints in the pod."""
         return self.kubectl("exec", pod, "--", "python3", "-c", code).strip()
 
     def read(self, kind: str, name: str) -> Any:
@@ -74,7 +74,7 @@ class Namespace:
 
 @pytest.fixture(scope="module")
 def image(cluster: ExistingCluster) -> str:
-    """An image with Python."""
+    """Return an image with Python."""
     if not isinstance(cluster, Cluster):
         return cluster.image
     cluster.load_image(name := base_image())
@@ -93,7 +93,7 @@ def namespace(cluster: ExistingCluster, image: str) -> Iterator[Namespace]:
 
 @pytest.fixture
 def own(cluster: ExistingCluster) -> Cluster:
-    """The cluster, where it is one that the tests may break."""
+    """Return the cluster, if the tests may break it."""
     if not isinstance(cluster, Cluster):
         pytest.skip("KUBECONFIG names a cluster, which is not the tests' to stop")
     return cluster
@@ -163,7 +163,7 @@ def test_an_account_has_the_rights_that_it_was_given_and_no_others(namespace: Na
     wait_until(lambda: namespace.python("client", LIST_PODS) == "200")
 
 
-def test_a_pod_beyond_its_memory_is_killed_and_the_reason_is_told(namespace: Namespace) -> None:
+def test_a_pod_beyond_its_memory_is_killed_with_a_reason(namespace: Namespace) -> None:
     limits = {"resources": {"limits": {"memory": "64Mi"}}}
     namespace.pod("greedy", "python3 -c 'bytearray(10**9)'; exit $?", container=limits)
     wait_until(lambda: namespace.read("pod", "greedy")["status"]["phase"] == "Failed")
@@ -209,7 +209,7 @@ def test_the_api_server_goes_and_comes_back_with_its_state(own: Cluster, namespa
 
 
 def left_behind() -> list[str]:
-    """What shows that a cluster is or was here: processes, mounts, interfaces, cgroups, firewall rules, files."""
+    """Return the traces of a cluster: processes, mounts, interfaces, cgroups, firewall rules, files."""
     found = [f"process {path.parent.name}" for path in Path("/proc").glob("[0-9]*/cgroup") if mentions(path, CGROUP)]
     found += [f"process {path.parent.name}" for path in Path("/proc").glob("[0-9]*/cmdline") if mentions(path, STATE)]
     found += [f"mount {line}" for line in Path("/proc/self/mounts").read_text().splitlines() if str(HOME) in line]
@@ -230,7 +230,7 @@ def mentions(path: Path, what: object) -> bool:
 
 
 def kernel_settings() -> dict[str, str]:
-    """The settings of the whole machine that Kubernetes would like to change."""
+    """Return the machine-wide settings that Kubernetes tries to change."""
     names = ("kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "net/ipv4/ip_forward")
     return {name: Path("/proc/sys", name).read_text() for name in names}
 
@@ -252,7 +252,7 @@ def test_nothing_is_left_even_after_crashes(own: Cluster, image: str) -> None:
 
 
 def programs(*names: str) -> list[int]:
-    """The ids of the processes with these names, among those of the cluster."""
+    """Return the ids of the cluster's processes with these names."""
     first = max(json.loads(RECORD.read_text())["processes"], key=int)
     space = Path("/proc", first, "ns/pid").readlink()
     found = []

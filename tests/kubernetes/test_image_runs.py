@@ -1,4 +1,4 @@
-"""The image does its work under the restrictions that the chart puts on it, and holds nothing that it does not need."""
+"""The image works under the chart's restrictions, and contains nothing that it does not need."""
 
 import json
 import shutil
@@ -44,13 +44,13 @@ def image() -> str:
 
 @pytest.fixture(scope="module")
 def idle(image: str) -> Iterator[str]:
-    """A container that does nothing, to look into."""
+    """Yield an idle container for inspection."""
     with container(image, "sleep", "infinity") as idle:
         yield idle
 
 
 def printed_once_it_works(container: str, *command: str) -> str:
-    """What the command prints in the container, as soon as it no longer fails."""
+    """Return the command's output in the container, once it succeeds."""
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -71,7 +71,7 @@ class TestItsWork:
     def test_without_a_command_it_is_the_location_of_the_shape(self, image: str) -> None:
         with container(image, environment={"BENCH_SHAPE": "a10"}) as location:
             printed_once_it_works(location, "dagster", "api", "grpc-health-check", "-p", "4000")
-            # The first process of a container, which no signal ends that it does not handle.
+            # PID 1 of a container: only signals that it handles can end it.
             podman("stop", "--time=30", location)
             assert podman("inspect", "--format={{.State.ExitCode}}", location).strip() == "0"
 

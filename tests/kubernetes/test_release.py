@@ -1,6 +1,6 @@
-"""The chart on a real cluster: what it measures there, and what becomes of a sweep when the cluster has a bad day.
+"""The chart on a real cluster: its measurements, and its sweeps when the cluster fails.
 
-Every test has its own sweeps in one release, which has a location for each thing that can be wrong with run pods.
+All tests sweep in one release, which has a location for each possible fault of run pods.
 """
 
 import re
@@ -48,7 +48,7 @@ QUOTA = {
 @pytest.fixture(scope="module")
 def release(cluster: ExistingCluster) -> Iterator[Release]:
     with released(cluster, VALUES, [QUOTA]) as release:
-        # A location's runs have the image of its server: here, one that was replaced after it had started.
+        # A location's runs use its server's image, here one that was replaced after the server had started.
         release.kubectl("set", "env", f"deploy/{RELEASE}-without-image", f"DAGSTER_CURRENT_IMAGE={NO_IMAGE}")
         release.kubectl("rollout", "status", f"deploy/{RELEASE}-without-image", "--timeout=5m")
         release.reload("without_image")
@@ -57,7 +57,7 @@ def release(cluster: ExistingCluster) -> Iterator[Release]:
 
 @pytest.fixture(scope="module")
 def own(cluster: ExistingCluster) -> Cluster:
-    """The cluster, where it is one that the tests may break."""
+    """Return the cluster, if the tests may break it."""
     if not isinstance(cluster, Cluster):
         pytest.skip("KUBECONFIG names a cluster, which is not the tests' to stop")
     return cluster
@@ -65,13 +65,13 @@ def own(cluster: ExistingCluster) -> Cluster:
 
 @pytest.fixture(scope="module")
 def quick(release: Release) -> Swept:
-    """A sweep on a good day."""
+    """Return a sweep without failures."""
     return release.sweep(*SOUND)
 
 
 @pytest.fixture(scope="module")
 def not_started(release: Release) -> Mapping[str, Trial]:
-    """The launches of a sweep in locations whose run pods cannot run."""
+    """Return the launches of a sweep in locations whose run pods cannot run."""
     return by_location(release.sweep("without_image", "too_large", "too_small", "over_quota"))
 
 
@@ -80,7 +80,7 @@ def by_location(swept: Swept) -> dict[str, Trial]:
 
 
 class TestAGoodDay:
-    def test_every_trial_is_ok_and_is_told_what_its_pod_cost(self, release: Release, quick: Swept) -> None:
+    def test_every_trial_is_ok_and_has_its_pods_usage(self, release: Release, quick: Swept) -> None:
         nodes = {node["metadata"]["name"] for node in release.read("nodes")["items"]}
         assert by_location(quick).keys() == set(SOUND)
         for trial in quick.stored.trials:
@@ -115,7 +115,7 @@ class TestAGoodDay:
 
 
 class TestRunsThatDoNotStart:
-    """What keeps a pod from running is the reason of its trial, in words."""
+    """The reason of a trial says what keeps its pod from running."""
 
     @pytest.mark.parametrize(
         ("location", "reason"),
@@ -142,7 +142,7 @@ class TestRunsThatDoNotStart:
 
 
 class TestBadDays:
-    """Whatever goes away comes back: no launch is lost or made twice, and what is not ok says why."""
+    """Whatever fails recovers: no launch is lost or duplicated, and each one that is not ok has a reason."""
 
     def test_a_pod_that_is_deleted(self, release: Release) -> None:
         run = release.start(SLOW)
@@ -174,7 +174,7 @@ class TestBadDays:
         first, *_, last = outcomes(swept)
         assert (first, last) == (Outcome.OK, Outcome.OK)
         for trial in swept.stored.trials:
-            # One that is just back may refuse what comes before it has read its own rules.
+            # Right after its return, the API server may refuse requests because it has not read its rules yet.
             assert trial.outcome is Outcome.OK or "Kubernetes answers 403: " in trial.reason, trial.reason
 
     @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ class TestBadDays:
         swept = release.end(run)
         first, *_, last = outcomes(swept)
         assert (first, last) == (Outcome.OK, Outcome.OK)
-        # A run whose process starts while there is no database ends at once.
+        # A run whose process starts without a database ends at once.
         allowed = {Outcome.OK, Outcome.FAILED} if component == "postgresql" else {Outcome.OK}
         assert set(outcomes(swept)) <= allowed, [trial.reason for trial in swept.stored.trials]
 
@@ -212,7 +212,7 @@ class TestBadDays:
 
 
 class TestItsLife:
-    """Last: afterwards, there is no release."""
+    """Last: these tests remove the release."""
 
     def test_a_location_is_added_by_a_line(self, release: Release, quick: Swept) -> None:
         def password() -> Any:
@@ -242,16 +242,16 @@ class TestItsLife:
 
 
 def names(release: Release, location: str) -> set[str]:
-    """The names of the pods of the location's runs."""
+    """Return the names of the pods of the location's runs."""
     return {pod["metadata"]["name"] for pod in release.run_pods(location)}
 
 
 def running(release: Release, location: str) -> str:
-    """The name of a pod that runs one of the location's runs."""
+    """Return the name of a running pod of the location's runs."""
     found = [pod["metadata"]["name"] for pod in release.run_pods(location) if pod["status"]["phase"] == "Running"]
     return found[0] if found else ""
 
 
 def outcomes(swept: Swept) -> list[Outcome]:
-    """How the trials ended, in order."""
+    """Return the trials' outcomes, in order."""
     return [trial.outcome for trial in swept.stored.trials]

@@ -1,4 +1,4 @@
-"""Experiments whose sides need servers of their own, on a real cluster: in locations that the chart serves for them."""
+"""Experiments whose sides need special servers, on a real cluster: in locations that the chart serves for them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -36,7 +36,7 @@ def release(cluster: ExistingCluster) -> Iterator[Release]:
 
 
 def by_side(swept: Swept) -> dict[str, Trial]:
-    """The launch of each side; every one went well."""
+    """Return the launch of each side, all of which succeeded."""
     trials = {trial.variant: trial for trial in swept.stored.trials}
     assert {name: (trial.outcome, trial.reason) for name, trial in trials.items()} == dict.fromkeys(
         trials, (Outcome.OK, "")

@@ -1,4 +1,4 @@
-"""Instants and durations: the clock, and durations as a person reads them."""
+"""Instants and durations: the clock, and durations formatted for people."""
 
 import time
 

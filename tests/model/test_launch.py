@@ -23,7 +23,7 @@ def test_of_one_launch_it_ended_as_that_did(launch: Launch) -> None:
     assert (trial(launch).outcome, trial(launch).reason) == (launch.outcome, launch.reason)
 
 
-def test_of_several_the_first_that_did_not_end_well_tells() -> None:
+def test_of_several_the_first_that_did_not_succeed_decides() -> None:
     assert trial(OK, OK).outcome is Outcome.OK
     assert (trial(OK, FAILED, REJECTED).outcome, trial(OK, FAILED, REJECTED).reason) == (Outcome.FAILED, "it broke")
 

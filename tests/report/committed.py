@@ -1,7 +1,7 @@
-"""The sweeps behind docs/results, read back: each launch from its rows, and the plan from what the report says of it.
+"""Restores the sweeps behind docs/results: each launch from its rows, and the plan from its report.
 
-Rows hold no plan. What a report does not say of one (the order of the locations apart, what else was in the workspace)
-does not change the report either, so that a report written from this is the one that is committed.
+Rows contain no plan. What a report does not state about one (such as the order of the locations, or other locations in
+the workspace) does not affect the report either. A report written from a restored sweep equals the committed one.
 """
 
 import ast
@@ -19,7 +19,6 @@ import duckdb
 
 from bench_orchestrator.analysis.advice import advise
 from bench_orchestrator.analysis.claims import judge_claims
-from bench_orchestrator.analysis.evidence import gather
 from bench_orchestrator.analysis.lag_model import comparable_sizes, predict_lags
 from bench_orchestrator.charts import save
 from bench_orchestrator.charts.remedies import remedies_chart
@@ -27,33 +26,34 @@ from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.plan import Location, PlannedTrial, Prediction, SweepPlan, Variant
 from bench_orchestrator.report import write_claims, write_remedies, write_sweep
-from bench_orchestrator.results.rows import LAUNCH_COLUMNS
-from bench_orchestrator.results.store import Store, _trial
+from bench_orchestrator.results.queries import gather
+from bench_orchestrator.results.rows import COLUMNS, read_trial
+from bench_orchestrator.results.store import Store
 from bench_orchestrator.scenarios.registry import SCENARIOS
 from bench_orchestrator.sweeps.planning import with_baselines_again
 
 WRITTEN = (".md", ".svg", ".html")
-"""What is compared of what is committed. Which bytes a PNG has depends on the libraries of the machine."""
+"""The compared files. A PNG's bytes depend on the machine's libraries."""
 
 ROUNDED = "costs.svg"
-"""Shows how long code servers took to start, which a report rounds: it cannot be drawn from what is committed."""
+"""A chart of code servers' start times, which reports round, so the committed files cannot reproduce it."""
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 _ANOTHER_DEPLOYMENT = "kubernetes"
-"""The folder whose launches say nothing of the machine that the others were measured on."""
+"""The folder whose launches say nothing about the machine of the others."""
 
 _LATER_COLUMNS: Mapping[str, str | None] = {"template": "{}", "boot": "{}", "pod": None}
-"""What rows of earlier releases have not, and stands for nothing."""
+"""Values that rows of earlier releases lack, and that mean nothing is known."""
 
 
 def folders() -> list[Path]:
-    """Those that hold a sweep."""
+    """Return the folders that contain a sweep."""
     return sorted(path.parent for path in RESULTS.glob("*/launches.parquet"))
 
 
 def write_all(directory: Path) -> None:
-    """Write every report of docs/results anew, from the committed rows, into a folder of the same structure."""
+    """Regenerate every report of docs/results from the committed rows, into a folder of the same structure."""
     with TemporaryDirectory() as elsewhere, TemporaryDirectory() as nowhere:
         store, empty = Store.in_directory(Path(elsewhere)), Store.in_directory(Path(nowhere))
         sweeps = {folder.name: read_sweep(folder) for folder in folders()}
@@ -70,7 +70,7 @@ def write_all(directory: Path) -> None:
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """The sweep of a folder; where it was predicted, from the sweep in another that its report names."""
+    """Return a folder's sweep; predictions come from the sweep in another folder that its report names."""
     trials = tuple(_trials(folder))
     report = _Report((folder / "report.md").read_text(encoding="utf-8"))
     scenario = SCENARIOS[trials[0].scenario]
@@ -99,8 +99,8 @@ def _trials(folder: Path) -> Iterator[Trial]:
         columns = [column[0] for column in read.description or ()]
         for values in read.fetchall():
             record = {**_LATER_COLUMNS, **dict(zip(columns, values, strict=True))}
-            assert record.keys() == LAUNCH_COLUMNS.keys()
-            yield _trial(record)
+            assert record.keys() == {column.name for column in COLUMNS}
+            yield read_trial([record])
 
 
 def _locations(trials: tuple[Trial, ...], load_s: Mapping[tuple[str, str], float]) -> Iterator[Location]:
@@ -124,7 +124,7 @@ def _locations(trials: tuple[Trial, ...], load_s: Mapping[tuple[str, str], float
 
 
 def _as_recorded(variant: Variant) -> Variant:
-    """A variant as the journal holds it, which sorts what is JSON."""
+    """Return a variant as the journal stores it: with sorted JSON."""
     return replace(variant, instance=json.loads(json.dumps(dict(variant.instance), sort_keys=True)))
 
 
@@ -155,7 +155,7 @@ def _predictions(
 
 
 class _Report:
-    """What a report says of the plan."""
+    """Return what a report says about the plan."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -182,12 +182,12 @@ class _Report:
 
     @property
     def basis(self) -> str | None:
-        """The sweep that its predictions rest on."""
+        """Return the sweep on which its predictions are based."""
         found = re.search(r"was predicted at .*?, from .*? assets \(([\w-]+)\)", self.text)
         return found[1] if found else None
 
     def environments(self, deployments: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-        """The environment of the plan, and those of the deployments of its own."""
+        """Return the environments of the plan and of its separate deployments."""
         section = self.text[self.text.index("## Environment") : self.text.index("## How it was measured")]
         shared: dict[str, Any] = {}
         own: dict[str, dict[str, Any]] = {name: {} for name in sorted(deployments) if name}
@@ -202,7 +202,7 @@ class _Report:
         return environments[deployments[0]] if deployments[0] else shared, environments
 
     def load_s(self, variants: tuple[Variant, ...]) -> dict[tuple[str, str], float]:
-        """How long the code servers of each side took to start: all of it counted to the first of its locations."""
+        """Return the start times of each side's code servers, assigned entirely to the side's first location."""
         rows = [line.strip("| ").split(" | ") for line in self.text.splitlines() if line.startswith("| ")]
         found = [cells for cells in rows if cells[0] == "start of its code servers, s"]
         if not found:
@@ -222,7 +222,7 @@ class _Report:
 
 
 def _plain(markdown: str) -> str:
-    """What escaped Markdown shows."""
+    """Return the text of escaped Markdown."""
     return re.sub(r"\\([\\`*_\[\]<>|~&#])", r"\1", markdown)
 
 
@@ -234,7 +234,7 @@ def _value(text: str) -> Any:
 
 
 def differing(directory: Path) -> dict[str, Path]:
-    """The files of docs/results that are not as they were written anew, by their names in it."""
+    """Return the names of the files in docs/results that differ from their regenerated versions."""
     written = {
         path.relative_to(directory): path
         for path in directory.rglob("*")

@@ -1,4 +1,4 @@
-"""The reports of docs/results are what their rows give today; `python tests/report/committed.py` writes them anew."""
+"""The reports in docs/results match their rows; `python tests/report/committed.py` regenerates them."""
 
 from pathlib import Path
 

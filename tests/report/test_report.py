@@ -1,4 +1,4 @@
-"""Reports are written for real and read back: complete, self-contained, the same each time."""
+"""Reports are written and read back: complete, self-contained, deterministic."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> ReportFiles:
 
 
 class Page(HTMLParser):
-    """What a browser would fetch or follow, and the text it would show."""
+    """The URLs that a browser would fetch or follow, and the visible text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ def test_a_location_that_never_succeeded_is_in_every_account(troubled: ReportFil
     assert [row["n"] for row in summarize(sweep)["locations"] if row["location"] == "a10k"] == [0]
 
 
-def test_on_kubernetes_the_pieces_of_worker_boot_are_told(tmp_path: Path) -> None:
+def test_on_kubernetes_the_pieces_of_worker_boot_are_reported(tmp_path: Path) -> None:
     sweep = measured_sweep(["a250"])
     sweep = replace(sweep, trials=tuple(map(on_kubernetes, sweep.trials)))
     text = write_report(sweep, tmp_path).markdown.read_text(encoding="utf-8")
@@ -117,7 +117,7 @@ def test_on_kubernetes_the_pieces_of_worker_boot_are_told(tmp_path: Path) -> Non
     assert list(location["worker_boot_s"]) == [stage.value for stage in BootStage]
 
 
-def test_every_failure_has_its_reason_and_every_doubt_is_told(troubled: ReportFiles) -> None:
+def test_every_failure_has_its_reason_and_every_warning_is_reported(troubled: ReportFiles) -> None:
     page = Page(troubled.html.read_text(encoding="utf-8"))
     for trial in troubled_sweep().trials:
         assert " ".join(trial.reason.split()) in page.text
@@ -206,7 +206,7 @@ def test_an_experiments_report_begins_with_its_answer_in_words_and_numbers(split
     markdown = split.markdown.read_text(encoding="utf-8")
     evaluation = evaluate(experiment_sweep(predicted=True))
     heading, answer, sentences, table, *_ = markdown.split("\n\n")
-    assert heading == "# What does it gain to split a code location into three or nine, and what does it cost?"
+    assert heading == "# What does splitting a code location into three or nine gain, and what does it cost?"
     assert answer == f"**{evaluation.answer}.**"
     assert sentences == "\n".join(f"- {sentence}." for sentence in evaluation.sentences)
     assert re.search(
@@ -268,7 +268,7 @@ def test_an_experiment_as_json_has_every_comparison() -> None:
     assert (nine["side"], nine["against"], nine["n"]) == ("nine locations", "one location", 8)
     assert nine["against_baseline"]["lag_s"]["verdict"] == "faster"
     assert nine["measures"].keys() == summary["units"].keys()
-    # It has nine code servers; one of them is not compared with the baseline's only one.
+    # It has nine code servers; the comparison of one with the baseline's only server is left out.
     assert nine["against_baseline"].keys() == nine["measures"].keys() - {"code_server_bytes"}
     assert nine["prediction"]["value"] == 4.6
     assert summary["sides"][1]["noise"] is True

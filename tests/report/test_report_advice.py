@@ -1,4 +1,4 @@
-"""The remedies and the claims as Markdown: whole, in order, with what to type, and as HTML free of surprises."""
+"""The remedies and the claims as Markdown, complete and in order with their commands, and as safe HTML."""
 
 from advice_samples import sample_evidence
 from markdown_it import MarkdownIt

@@ -1,4 +1,4 @@
-"""A record is flat, typed, and loses nothing of its launch."""
+"""A record is flat, typed, and contains everything about its launch."""
 
 import json
 from dataclasses import replace
@@ -9,7 +9,7 @@ from samples import SIZES, make_trial, relaunched
 
 from bench_orchestrator.model.launch import Outcome, Trial
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.results.rows import LAUNCH_COLUMNS, launch_rows
+from bench_orchestrator.results.rows import COLUMNS, launch_rows, read_trial
 
 
 @given(
@@ -22,9 +22,11 @@ from bench_orchestrator.results.rows import LAUNCH_COLUMNS, launch_rows
 )
 def test_a_record_is_flat_and_typed(trial: Trial) -> None:
     record = next(launch_rows(trial))
-    assert list(record) == list(LAUNCH_COLUMNS)
+    assert list(record) == [column.name for column in COLUMNS]
     sql_types = {str: "VARCHAR", int: "BIGINT", bool: "BOOLEAN"}
-    assert all(value is None or sql_types[type(value)] == LAUNCH_COLUMNS[name] for name, value in record.items())
+    for column, value in zip(COLUMNS, record.values(), strict=True):
+        assert column.sql_type == sql_types[type(value)] if value is not None else not column.required
+    assert read_trial([record]) == trial
 
 
 def test_a_record_loses_nothing() -> None:
@@ -37,7 +39,7 @@ def test_a_record_loses_nothing() -> None:
     assert (record["outcome"], record["partition_key"], record["lag_us"]) == ("ok", "p0", trial.launch.lag_us)
 
 
-def test_each_launch_of_a_trial_has_a_row_of_its_own() -> None:
+def test_each_launch_of_a_trial_has_its_own_row() -> None:
     trial = make_trial()
     both = replace(trial, launches=(trial.launch, replace(trial.launch, run_id=None, outcome=Outcome.REJECTED)))
     rows = list(launch_rows(both))

@@ -1,4 +1,4 @@
-"""The results database: what is saved is what is loaded, whoever else has the file, is killed or damages it."""
+"""The results database loads what was saved, despite other processes, kills and damage to the file."""
 
 import json
 import os
@@ -23,8 +23,9 @@ from bench_orchestrator.model.launch import Launch, Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import LaunchPath, Location, PlannedTrial, Prediction, SweepPlan, Variant
 from bench_orchestrator.model.runs import Pod, StepSpan
 from bench_orchestrator.model.stages import BootStage, Boundary, Stage
-from bench_orchestrator.results.rows import LAUNCH_COLUMNS
-from bench_orchestrator.results.store import Store, StoreError
+from bench_orchestrator.results.database import StoreError
+from bench_orchestrator.results.rows import COLUMNS
+from bench_orchestrator.results.store import Store
 
 BIGINT = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -44,7 +45,7 @@ VARIANTS = st.builds(
 
 @st.composite
 def sweeps(draw: st.DrawFn) -> Sweep:
-    """Any sweep whose launches fit its plan; the values need make no sense."""
+    """Draw any sweep whose launches match its plan; the values need not be realistic."""
     locations = draw(
         st.lists(
             st.builds(Location, TEXT, TEXT, TEXT, BIGINT, BIGINT), min_size=1, max_size=3, unique_by=lambda x: x.name
@@ -137,14 +138,14 @@ def store(tmp_path: Path) -> Store:
 
 
 def with_outcome(sweep: Sweep, outcome: Outcome) -> Sweep:
-    """The sweep with its first launch ended that way."""
+    """Return the sweep with this outcome for its first launch."""
     first = samples.relaunched(sweep.trials[0], outcome=outcome, reason="as the test says")
     return replace(sweep, trials=(first, *sweep.trials[1:]))
 
 
 @contextmanager
 def another_process(code: str, path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A Python process that runs this code with `path` as its argument; it is over when the block is."""
+    """Run this code in a Python process, with `path` as its argument, within this context."""
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), str(path)],
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
@@ -179,12 +180,9 @@ HOLD = """
 SAVE_HALFWAY = """
     import sys
     from pathlib import Path
+    import duckdb
     import samples
     from bench_orchestrator.results.store import Store
-    import bench_orchestrator.results.store as module
-
-    def halfway(trial, original=module.launch_rows):
-        return original(trial)
 
     class Halfway:
         def __init__(self, connection):
@@ -199,12 +197,12 @@ SAVE_HALFWAY = """
         def close(self):
             self._connection.close()
 
-    opened = Store._open
-    Store._open = lambda self, read_only: Halfway(opened(self, read_only))
+    connect = duckdb.connect
+    duckdb.connect = lambda *args, **options: Halfway(connect(*args, **options))
     Store(Path(sys.argv[1])).save(samples.troubled_sweep())
     print("saved", flush=True)
 """
-"""Saves a sweep, and stops before the commit until it is told to go on."""
+"""Saves a sweep, and pauses before the commit until it receives a line."""
 
 
 class TestSavingAndLoading:
@@ -216,7 +214,7 @@ class TestSavingAndLoading:
             store.save(sweep)
             loaded = store.load(sweep.plan.sweep_id)
         assert loaded == sweep
-        # Equal to their names: only their type says that they are more.
+        # Enum members equal their values: only the type shows the difference.
         assert all(isinstance(stage, BootStage) for trial in loaded.trials for stage in trial.launch.boot_us)
 
     @pytest.mark.parametrize("make", [samples.measured_sweep, samples.troubled_sweep, samples.failed_sweep])
@@ -277,15 +275,18 @@ class TestSavingAndLoading:
 class TestTheTables:
     def test_the_columns_of_launches_are_those_of_a_launch_rows(self, store: Store) -> None:
         store.save(samples.failed_sweep())
-        with store.connect(read_only=True) as connection:
+        with store.open(read_only=True) as connection:
             columns = connection.execute("DESCRIBE launches").fetchall()
-        # The table knows which texts are JSON.
-        assert [(name, kind.replace("JSON", "VARCHAR")) for name, kind, *_ in columns] == list(LAUNCH_COLUMNS.items())
+        # The table marks the texts that are JSON.
+        assert [(name, kind.replace("JSON", "VARCHAR")) for name, kind, *_ in columns] == [
+            *((column.name, column.sql_type) for column in COLUMNS),
+            ("launch", "BIGINT"),
+        ]
 
     def test_the_view_has_every_launch_with_its_environment(self, store: Store) -> None:
         sweep = samples.troubled_sweep()
         store.save(sweep)
-        with store.connect(read_only=True) as connection:
+        with store.open(read_only=True) as connection:
             rows = connection.execute(
                 "SELECT trial, outcome, sweep_status, environment ->> 'dagster' FROM launch_measurements ORDER BY trial"
             ).fetchall()
@@ -294,7 +295,7 @@ class TestTheTables:
 
     def test_the_stages_in_the_table_sum_to_the_lag(self, store: Store) -> None:
         store.save(samples.measured_sweep())
-        with store.connect(read_only=True) as connection:
+        with store.open(read_only=True) as connection:
             lags = connection.execute(
                 "SELECT lag_us, queue_wait_us + worker_boot_us + worker_load_us + executor_start_us + step_boot_us "
                 "+ step_load_us + step_init_us FROM launch_measurements"
@@ -304,7 +305,7 @@ class TestTheTables:
 
     def test_what_a_step_reported_can_be_queried_as_json(self, store: Store) -> None:
         store.save(samples.measured_sweep(("a10",), 1))
-        with store.connect(read_only=True) as connection:
+        with store.open(read_only=True) as connection:
             rows = connection.execute("SELECT (step_process ->> 'import_s')::DOUBLE FROM launches").fetchall()
         assert rows == [(1.5,)] * 2
 
@@ -360,7 +361,7 @@ class TestOtherProcesses:
 
 
 class TestADamagedFile:
-    # The folder's name holds the word that DuckDB's message about a held file has in it.
+    # The folder's name contains the word from DuckDB's message about a locked file.
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
         folder = tmp_path / "lock"

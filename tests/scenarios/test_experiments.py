@@ -1,4 +1,4 @@
-"""Every experiment can be planned as it stands: its sides are shapes, comparable, and its remedies are among them."""
+"""Every experiment can be planned: its sides are shapes, comparable, and include its remedies."""
 
 import pytest
 
@@ -46,7 +46,7 @@ class TestAnExperiment:
         names = {side.name for side in experiment.scenario.variants}
         assert {remedy.variant for remedy in experiment.remedies} <= names
 
-    def test_its_measures_have_names_of_their_own(self, experiment: Experiment) -> None:
+    def test_its_measures_have_unique_names(self, experiment: Experiment) -> None:
         names = [measure.name for measure in (LAG, *COMMON_MEASURES, *experiment.measures)]
         assert len(set(names)) == len(names)
 

@@ -1,4 +1,4 @@
-"""Every named scenario can be launched on what this project serves, and its names are ones that Dagster takes."""
+"""Every named scenario can be launched in this project's locations, and Dagster accepts its names."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ class TestAScenario:
         assert scenario.repeats >= 1
         assert scenario.warmups >= 0
 
-    def test_its_job_and_op_have_names_of_their_own(self, scenario: Scenario) -> None:
+    def test_its_job_and_op_have_unique_names(self, scenario: Scenario) -> None:
         job, op = sweep_job_name(scenario.name), sweep_op_name(scenario.name)
         assert re.fullmatch(r"sweep_[a-z0-9_]+", job)
         assert re.fullmatch(r"launch_[a-z0-9_]+", op)

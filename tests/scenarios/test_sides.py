@@ -1,4 +1,4 @@
-"""Each side of each experiment does its work: what its trials select is materialized, here in this process."""
+"""Each side of each experiment does its work: this process materializes what its trials select."""
 
 from collections.abc import Mapping
 from unittest import mock
@@ -12,19 +12,19 @@ from bench_orchestrator.sources.instance import read_run_log
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.planning import plan_sweep
-from bench_orchestrator.webserver import LocationStatus, Webserver
+from bench_orchestrator.webserver import LocationEntry, Webserver
 from synthetic_locations import catalog
 
 
 class BuiltLocations(Webserver):
-    """Answers what planning asks from the definitions of the locations, in place of a deployment."""
+    """A stand-in for a webserver that answers from the definitions of the locations."""
 
     def __init__(self, names: set[str], instance: dg.DagsterInstance) -> None:
         self.definitions = {name: _definitions(name) for name in names}
         self._instance = instance
 
-    def list_locations(self) -> dict[str, LocationStatus]:
-        return {name: LocationStatus(name, "loaded", ("__repository__",)) for name in self.definitions}
+    def list_locations(self) -> dict[str, LocationEntry]:
+        return {name: LocationEntry(name, "loaded", ("__repository__",)) for name in self.definitions}
 
     def list_assets(self, location: str, repository: str) -> dict[str, bool]:
         assert repository == "__repository__"
@@ -49,7 +49,7 @@ class BuiltLocations(Webserver):
                         self._instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
 
     def materialize(self, trial: PlannedTrial, tags: Mapping[str, str]) -> str:
-        """Execute a trial's run in this process; its id."""
+        """Execute a trial's run in this process; return its id."""
         result = (
             self.definitions[trial.location]
             .resolve_implicit_global_asset_job_def()
@@ -65,7 +65,7 @@ class BuiltLocations(Webserver):
 
 
 def _definitions(name: str) -> dg.Definitions:
-    """The location of that shape."""
+    """Return the location of that shape."""
     made = getattr(catalog, name)()
     assert isinstance(made, dg.Definitions)
     return made

@@ -1,4 +1,4 @@
-"""What is read from Dagster's storage is what Dagster was told: journals, run logs and runs, in real instances."""
+"""Reading Dagster's storage returns what was written: journals, run logs and runs, in real instances."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,21 +14,13 @@ from recording import PROCESS, broken, end_run, make_plan, make_run, measured, r
 
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, TrialNote
+from bench_orchestrator.model.runs import FINISHED, IN_PROGRESS, RunStatus
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sources import storage
-from bench_orchestrator.sources.instance import (
-    FINISHED,
-    IN_PROGRESS,
-    find_runs,
-    find_trial_runs,
-    get_run,
-    is_in_doubt,
-    read_run_log,
-    to_us,
-)
+from bench_orchestrator.sources.instance import find_runs, find_trial_runs, get_run, is_in_doubt, read_run_log, to_us
 from bench_orchestrator.sweeps.journal import read_journal
 
-Status = dg.DagsterRunStatus
+Status = RunStatus
 
 NOTES = (
     TrialNote(1, Outcome.OK, run_id="4f2a", requested_us=1_784_021_400_123_457),
@@ -129,7 +121,7 @@ class TestARunsLog:
         result = dg.materialize([broken], instance=instance, raise_on_error=False)
         assert read_run_log(instance, result.run_id).failure == "ConnectionError: no route to the warehouse"
 
-    def test_a_refusal_of_kubernetes_is_told_without_its_headers(self, instance: dg.DagsterInstance) -> None:
+    def test_a_refusal_of_kubernetes_is_reported_without_its_headers(self, instance: dg.DagsterInstance) -> None:
         class Answer:
             status = 403
             reason = "Forbidden"
@@ -180,7 +172,7 @@ class TestFindingRuns:
         assert [run.run_id for run in found] == [wanted]
         assert found[0].tags[Tag.SCENARIO] == "quick"
 
-    # A queued run names the code location that it waits for, which these runs have not.
+    # A queued run names the code location that it waits for; these runs have none.
     @pytest.mark.parametrize("status", [status for status in Status if status is not Status.QUEUED])
     def test_every_status_counts_as_waiting_in_progress_or_finished(
         self, instance: dg.DagsterInstance, status: Status

@@ -1,4 +1,4 @@
-"""What is made of Kubernetes' answers, with a stand-in for its API; tests/kubernetes asks a real one."""
+"""Interprets Kubernetes' answers, from a stand-in for its API; tests/kubernetes uses a real one."""
 
 import socket
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ COMPLETED = terminated("Completed", 0)
 
 
 def pod(state: Any = RUNNING, *, scheduled: str = "True", message: str | None = None, **status: Any) -> Any:
-    """A pod as the API describes it."""
+    """Return a pod as the API describes it."""
     containers = [
         client.V1ContainerStatus(
             name="dagster", state=state, image="bench:1", image_id="", ready=False, restart_count=0
@@ -67,7 +67,7 @@ def event(reason: str, message: str, second: int = 3, kind: str = "Normal") -> A
 
 
 class StandIn:
-    """Answers in place of the core and the batch API."""
+    """Stands in for the core and the batch API."""
 
     def __init__(
         self, found: list[Any], events: list[Any], of_job: list[Any], refuse: str = "", status: int = 403
@@ -75,7 +75,7 @@ class StandIn:
         self.found, self.events, self.of_job, self.refuse, self.status = found, events, of_job, refuse, status
         self.asked: list[str] = []
         self.leaving = 0
-        """How often pods are still listed before they are gone; never, if it is 0."""
+        """How many times pods are listed before they are gone; 0: they stay."""
 
     def _answer(self, what: str, items: list[Any]) -> Any:
         self.asked.append(what)
@@ -104,7 +104,7 @@ class StandIn:
 
 @pytest.fixture
 def answer(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Have the API answer so, and read the pod."""
+    """Make the API give these answers, and read the pod."""
 
     def read(found: list[Any], events: list[Any] | None = None, of_job: list[Any] | None = None, **refusal: Any) -> Pod:
         api = StandIn(found, events or [], of_job or [], **refusal)
@@ -159,7 +159,7 @@ def test_the_latest_pod_of_the_job_counts(answer: Any) -> None:
         (pod(COMPLETED), [], ""),
     ],
 )
-def test_what_is_wrong_with_it_is_said_in_words(answer: Any, found: Any, events: list[Any], trouble: str) -> None:
+def test_what_is_wrong_with_it_is_described(answer: Any, found: Any, events: list[Any], trouble: str) -> None:
     assert answer([found], events).trouble == trouble
 
 
@@ -204,7 +204,7 @@ def test_without_a_cluster_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path:
 class TestCodeServers:
     @pytest.fixture
     def api(self, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-        """Whose pods are gone when they were listed twice."""
+        """Return an API whose pods are gone after two listings."""
         api = StandIn([pod()], [], [])
         api.leaving = 2
         monkeypatch.setattr(kubernetes, "_connect", lambda: (api, api, api))
@@ -241,7 +241,7 @@ class TestCodeServers:
             KubernetesServers(NAMESPACE, lambda _: "").start_server("a10")
 
 
-def test_an_api_server_that_is_away_is_told_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_api_server_is_reported_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     api = client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{port}"))

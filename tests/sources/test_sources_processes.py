@@ -1,4 +1,4 @@
-"""The usage meter on a small tree of real processes: stand-ins whose command lines are those of Dagster's servers."""
+"""The usage meter on a small tree of real processes: stand-ins with the command lines of Dagster's servers."""
 
 import os
 import subprocess
@@ -40,14 +40,14 @@ for line in sys.stdin:
     exec(line)
     print(flush=True)
 """
-"""Instead of a server: does what it reads, and says when it is done."""
+"""Replaces a server: executes the commands that it reads, and confirms each."""
 
 WORKER = """
 import subprocess, sys, time
 while time.process_time() < 0.2: pass
 subprocess.run([sys.executable, "-c", "import time\\nwhile time.process_time() < 0.3: pass\\ntime.sleep(0.3)"])
 """
-"""Instead of a run worker: 0.2 s of CPU, and a child, instead of a step, with 0.3 s of its own."""
+"""Replaces a run worker: 0.2 s of CPU, and a child in place of a step with another 0.3 s."""
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts the CPU of processes that ended")
 
@@ -86,7 +86,7 @@ class StandIn:
 
 
 class Deployment:
-    """A home with stand-ins for its servers."""
+    """Yield a home with stand-ins for its servers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -129,7 +129,7 @@ def code_server(deployment: Deployment) -> StandIn:
 
 
 def taking_notice(server: StandIn) -> Callable[[float], None]:
-    """A sleep in which the stand-in takes notice of the end of its worker, as Dagster's server does now and then."""
+    """Sleep while the stand-in reaps its worker, as Dagster's server does occasionally."""
 
     def sleep(seconds: float) -> None:
         time.sleep(seconds)
@@ -189,7 +189,7 @@ def test_launches_wait_until_the_servers_are_at_rest(
     assert code_server.popen.poll() is None
 
 
-def test_but_not_for_ever(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_but_not_indefinitely(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "_LOOK_S", 0.5)
     monkeypatch.setattr(processes, "AT_REST_CPUS", 0.05)
     said: list[str] = []

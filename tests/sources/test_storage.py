@@ -1,4 +1,4 @@
-"""Dagster's storage, asked through both of its kinds: files of SQLite, and a real PostgreSQL server."""
+"""Queries Dagster's storage of both kinds: SQLite files, and a real PostgreSQL server."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -40,20 +40,20 @@ def open_on(tmp_path: Path) -> OpenInstance:
 
 @pytest.fixture
 def on_postgresql(open_on: OpenInstance, postgres_server: str) -> Iterator[dg.DagsterInstance]:
-    """An instance with a new database."""
+    """Yield an instance with a new database."""
     with new_database(postgres_server) as url, open_on(url) as instance:
         yield instance
 
 
 @pytest.fixture
 def breakable(open_on: OpenInstance) -> Iterator[tuple[PostgresServer, dg.DagsterInstance]]:
-    """An instance on a server of its own, which may be stopped."""
+    """Yield an instance on a separate server, which may be stopped."""
     with running_server() as server, open_on(server.url) as instance:
         yield server, instance
 
 
 def copy(run_id: str, source: dg.DagsterInstance, target: dg.DagsterInstance) -> None:
-    """Have the same run, with the same events, in another instance."""
+    """Copy the run with its events into another instance."""
     record = source.get_run_record_by_id(run_id)
     assert record is not None
     run = record.dagster_run._replace(job_snapshot_id=None, execution_plan_snapshot_id=None)
@@ -64,7 +64,7 @@ def copy(run_id: str, source: dg.DagsterInstance, target: dg.DagsterInstance) ->
 
 @contextmanager
 def statements(instance: dg.DagsterInstance) -> Iterator[list[str]]:
-    """What the event log's database is asked meanwhile."""
+    """Record the queries to the event log's database within this context."""
     asked: list[str] = []
     engine = instance.event_log_storage._engine  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""Lines and bends keep their promises: known values, true coverage, symmetries, and inverses that invert."""
+"""Properties of lines and bends: known values, true coverage, symmetries, and correct inverses."""
 
 import random
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ def fit(points: list[tuple[int, int]], confidence: float = 0.95) -> Fit:
 
 
 def holds(estimate: Estimate, truth: float) -> bool:
-    """An open end is no end."""
+    """Return whether the interval contains the value; an open end has no bound."""
     return estimate.low is not None and estimate.low <= truth and (estimate.high is None or truth <= estimate.high)
 
 
 def skewed_s(rng: np.random.Generator, sets: int, x: npt.NDArray[np.float64], growth: float) -> list[list[float]]:
-    """Noise with a median of zero that grows with x, so many times up to the largest."""
+    """Draw noise with a median of zero that grows with x, up to this factor at the largest."""
     noise = rng.lognormal(sigma=0.5, size=(sets, len(x))) - 1
     return [(row * (1 + (growth - 1) * x / x.max())).tolist() for row in noise]
 
@@ -55,20 +55,20 @@ class TestFitLine:
         [([0, 1, 2], 4 / 6), ([0, 0, 1], 1 / 3), ([0, 0, 1, 1], 4 / 6), ([0, 1, 2, 3], 22 / 24)],
     )
     def test_few_points_cover_less_and_say_so(self, x: list[float], coverage: float) -> None:
-        """Of all the orders that the residuals can have, only the fully sorted ones miss."""
+        """Of all possible orders of the residuals, only the fully sorted ones miss."""
         slope = fit_line(x, [0.0, 1.0, 3.0, 7.0][: len(x)]).slope
         assert slope.coverage == pytest.approx(coverage)
 
     @pytest.mark.parametrize("x", [[0, 1, 2, 3, 4, 5], [0, 0, 1, 1, 2, 2], [0, 0, 0, 0, 1, 3]])
     @pytest.mark.parametrize("confidence", [0.5, 0.8, 0.95])
     def test_the_coverage_is_exact(self, x: list[float], confidence: float) -> None:
-        """Against every order of six residuals, each as likely as the others, around a slope of zero."""
+        """Compare with all orders of six residuals, which are equally likely around a slope of zero."""
         slopes = [fit_line(x, y, confidence).slope for y in permutations([0.0, 1.0, 3.0, 7.0, 15.0, 31.0])]
         assert np.mean([holds(slope, 0.0) for slope in slopes]) == pytest.approx(slopes[0].coverage)
 
     @pytest.mark.parametrize("repeats", [1, 3, 5])
     def test_the_interval_holds_the_true_slope_as_often_as_it_says(self, repeats: int) -> None:
-        """Launches of five sizes, several of each, with the skewed noise that launch times have."""
+        """Draw launches of five sizes, several of each, with skewed noise like real launch times."""
         x = np.repeat([250.0, 500.0, 2000.0, 5000.0, 10000.0], repeats)
         noise = np.random.default_rng(repeats).lognormal(size=(1500, len(x)))
         slopes = [fit_line(x.tolist(), row).slope for row in (0.003 * x + noise).tolist()]
@@ -292,6 +292,6 @@ class TestFindBend:
 
 
 def bend_through(ys: list[list[int]]) -> Bend | None:
-    """Of the launches at x = 0, 1, 2, ..."""
+    """Find the bend of the launches at x = 0, 1, 2, ..."""
     points = [(float(x), float(y)) for x, row in enumerate(ys) for y in row]
     return find_bend([x for x, _ in points], [y for _, y in points])

@@ -1,4 +1,4 @@
-"""Counting pairs finds what making them all finds: ties, outliers and points that share an x included."""
+"""Counting pairs gives the same result as enumerating them, including ties, outliers and points that share an x."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -11,7 +11,7 @@ from bench_orchestrator.statistics import difference, fit_line, paired_differenc
 from bench_orchestrator.statistics.pairs import ordered_averages, ordered_shifts, ordered_slopes, pulls
 from bench_orchestrator.statistics.ranks import Floats, Ordered
 
-# Few values make ties; halves and sums of them are exact.
+# Few distinct values make ties; their halves and sums are exact.
 VALUES = st.lists(st.integers(-20, 20) | st.integers(-(2**20), 2**20), min_size=2, max_size=40)
 POINTS = st.lists(st.tuples(st.integers(0, 12), st.integers(-50, 50)), min_size=2, max_size=60).filter(
     lambda points: len({x for x, _ in points}) >= 2
@@ -20,14 +20,14 @@ POINTS = st.lists(st.tuples(st.integers(0, 12), st.integers(-50, 50)), min_size=
 
 @pytest.fixture(autouse=True, scope="module")
 def small_blocks() -> Iterator[None]:
-    """Makes a few points be divided as thousands are."""
+    """Split a few points as thousands would be."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pairs, "_BLOCK", 4)
         yield
 
 
 def counted(make: Callable[[], Ordered]) -> list[float]:
-    """All statistics, as they are where they are too many to be made."""
+    """Return all statistics, computed as for too many pairs to enumerate."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pairs, "ALL_PAIRS", 0)
         ordered = make()

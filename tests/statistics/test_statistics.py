@@ -1,4 +1,4 @@
-"""Medians, differences and verdicts keep their promises: known values, true coverage, symmetries."""
+"""Properties of medians, differences and verdicts: known values, true coverage, symmetries."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ from bench_orchestrator.statistics import (
 from bench_orchestrator.statistics.estimates import stretched
 from bench_orchestrator.statistics.ranks import EXACT_POINTS, order_misses, walsh_misses
 
-# Whole numbers, so that shifting and scaling by whole numbers is exact.
+# Shifting and scaling whole numbers by whole numbers is exact.
 NUMBERS = st.integers(-1000, 1000)
 SAMPLES = st.lists(NUMBERS, min_size=1, max_size=40)
 PAIRS = st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=20)
@@ -37,13 +37,13 @@ DECIDED = (Verdict.FASTER, Verdict.SLOWER)
 
 
 def launches_s(rng: np.random.Generator, sets: int, n: int) -> npt.NDArray[np.float64]:
-    """Launch times: a floor, skewed work, a wait in the queue, and an outlier now and then."""
+    """Draw launch times: a floor, skewed work, a queue wait, and an occasional outlier."""
     held_up = (rng.random((sets, n)) < 0.05) * rng.exponential(15, (sets, n))
     return np.asarray(2 + rng.lognormal(sigma=0.5, size=(sets, n)) + rng.uniform(0, 5, (sets, n)) + held_up)
 
 
 def drift_s(rng: np.random.Generator, sets: int, n: int) -> npt.NDArray[np.float64]:
-    """How the machine changes from block to block."""
+    """Draw how the machine changes from block to block."""
     return np.asarray(np.cumsum(rng.normal(size=(sets, n)), axis=1))
 
 
@@ -60,7 +60,7 @@ def holds(estimate: Estimate, truth: float) -> bool:
 
 
 def assert_covered(estimates: Sequence[Estimate], truth: float) -> None:
-    """Three standard errors: wide enough for the seed, too narrow for a rank more or less."""
+    """Three standard errors: wide enough for the seed, too narrow for an error of one rank."""
     claimed = estimates[0].coverage
     held = float(np.mean([holds(estimate, truth) for estimate in estimates]))
     assert held == pytest.approx(claimed, abs=3 * (claimed * (1 - claimed) / len(estimates)) ** 0.5)
@@ -100,7 +100,7 @@ class TestMedian:
         samples = np.random.default_rng(n).lognormal(size=(4000, n))
         estimates = [median(row) for row in samples.tolist()]
         held = np.mean([holds(estimate, 1.0) for estimate in estimates])
-        # Three standard errors: wide enough for the seed, too narrow for a rank more or less.
+        # Three standard errors: wide enough for the seed, too narrow for an error of one rank.
         claimed = estimates[0].coverage
         assert held == pytest.approx(claimed, abs=3 * (claimed * (1 - claimed) / 4000) ** 0.5)
 
@@ -196,7 +196,7 @@ class TestPairedDifference:
 
     @given(PAIRS)
     def test_the_interval_leaves_out_zero_where_wilcoxons_test_rejects(self, pairs: list[tuple[int, int]]) -> None:
-        # All absolute differences distinct and none zero: the exact test knows no ties.
+        # All absolute differences are distinct and non-zero: the exact test does not support ties.
         side = [float(a) + 0.01 * i for i, (a, _) in enumerate(pairs, start=1)]
         differences = [a - b for a, (_, b) in zip(side, pairs, strict=True)]
         if len({round(abs(value), 6) for value in differences}) < len(pairs) or 0 in differences:
@@ -456,7 +456,7 @@ class TestCompare:
 
 
 def every_comparison(blocks: Mapping[int, tuple[int, ...]]) -> Iterator[Comparison]:
-    """The first arm against the second, without and with the third as the A/A arm."""
+    """Compare the first arm with the second, without and with the third as the A/A arm."""
     side, baseline, again = ({block: float(arms[i]) for block, arms in blocks.items()} for i in range(3))
     yield compare(side, baseline)
     yield compare(side, baseline, again)

@@ -1,4 +1,4 @@
-"""A sweep seen from outside: its progress and its rows as a real webserver tells them of real runs."""
+"""A sweep seen from outside: its progress and its rows, from a real webserver with real runs."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,9 +8,9 @@ import pytest
 from pydantic import TypeAdapter
 from recording import Served, make_plan, make_run, record_sweep, run_sweep
 
-from bench_orchestrator.deployment import META_LOCATION
 from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
-from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
+from bench_orchestrator.model.runs import RunStatus
+from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, META_LOCATION, Tag
 from bench_orchestrator.sources.instance import read_run_log
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.sweeps.client import fetch_sweep, follow, start_sweep, sweep_in_the_way
@@ -27,7 +27,7 @@ def webserver(served: Served, monkeypatch: pytest.MonkeyPatch) -> Webserver:
 
 
 def harvest_run(instance: dg.DagsterInstance, sweep_run_id: str, *, ok: bool = True) -> None:
-    """A run that records a sweep's rows as `launch_measurements` does."""
+    """Record a run with a sweep's rows, as `launch_measurements` does."""
     sweep = harvest_sweep(instance, sweep_run_id)
     assert sweep is not None
     rows = TypeAdapter(Sweep).dump_python(sweep, mode="json")
@@ -43,7 +43,7 @@ def harvest_run(instance: dg.DagsterInstance, sweep_run_id: str, *, ok: bool = T
 
 
 class Restarting(Webserver):
-    """A webserver that is away every other time that it is asked."""
+    """A webserver that is unreachable at every other request."""
 
     def query(self, document: str, variables: Mapping[str, Any] | None = None) -> Any:
         self.asked = getattr(self, "asked", 0) + 1
@@ -53,7 +53,7 @@ class Restarting(Webserver):
 
 
 class TestFollowing:
-    def test_a_sweep_that_is_over_is_told_with_its_plan_and_a_line_per_trial(
+    def test_a_finished_sweep_is_reported_with_its_plan_and_a_line_per_trial(
         self, served: Served, webserver: Webserver
     ) -> None:
         plan = make_plan()
@@ -62,7 +62,7 @@ class TestFollowing:
         assert last.lines == ["trial 1: ok", "trial 2: rejected"]
         assert last.finished
 
-    def test_a_failure_is_told_in_its_own_words(self, served: Served, webserver: Webserver) -> None:
+    def test_a_failure_is_reported_with_its_message(self, served: Served, webserver: Webserver) -> None:
         *_, last = follow(webserver, run_sweep(served.instance, make_plan(), NOTES[:1], RuntimeError))
         assert (last.status, last.lines) == ("FAILURE", ["trial 1: ok"])
         assert last.failure == "RuntimeError: for the test"
@@ -86,7 +86,7 @@ class TestFollowing:
         assert last.status == "SUCCESS"
         assert last.lines[-1].endswith("takes it for dead; it may go on.")
 
-    def test_what_it_fails_of_after_all_is_told(
+    def test_its_eventual_failure_is_reported(
         self, served: Served, webserver: Webserver, lose_sight_of: Callable[[dg.DagsterInstance, str], None]
     ) -> None:
         run_id = run_sweep(
@@ -112,7 +112,7 @@ class TestFollowing:
         run_sweep(served.instance, make_plan("dead"), NOTES, meanwhile=meanwhile)
 
     def test_one_that_is_under_way_is_looked_at_again(self, served: Served, webserver: Webserver) -> None:
-        run_id = make_run(served.instance, {}, dg.DagsterRunStatus.STARTED)
+        run_id = make_run(served.instance, {}, RunStatus.STARTED)
         progress = follow(webserver, run_id)
         assert [next(progress).status for _ in range(3)] == ["STARTED"] * 3
         run = served.instance.get_run_by_id(run_id)
@@ -150,7 +150,7 @@ class TestFetching:
 
 def test_another_sweep_that_is_under_way_is_in_the_way(served: Served, webserver: Webserver) -> None:
     assert sweep_in_the_way(webserver, "own") is None
-    other = make_run(served.instance, {Tag.KIND: "sweep"}, dg.DagsterRunStatus.STARTED)
+    other = make_run(served.instance, {Tag.KIND: "sweep"}, RunStatus.STARTED)
     try:
         assert sweep_in_the_way(webserver, "own") == other
         assert sweep_in_the_way(webserver, other) is None

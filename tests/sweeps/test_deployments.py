@@ -1,4 +1,4 @@
-"""Where the sides of an experiment are launched: in the deployment at hand where it serves them as they want it."""
+"""Where the sides of an experiment are launched: in the current deployment, if it serves them as required."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ from bench_orchestrator.sources.processes import UsageMeter
 from bench_orchestrator.sweeps import deployments
 from bench_orchestrator.sweeps.deployments import OWN_INSTANCE, Site, open_sites, served_name
 from bench_orchestrator.sweeps.planning import with_baselines_again
-from bench_orchestrator.webserver import LocationStatus, Webserver
+from bench_orchestrator.webserver import LocationEntry, Webserver
 from synthetic_locations.shape import parse_shape
 
 STOCK, WARM = Variant("stock", ("a10",), warm=False), Variant("warm", ("a10",), warm=True)
@@ -32,13 +32,13 @@ REPLACED = Variant("replaced", ("a10",), warm=False, server=ServerState.REPLACED
 
 
 class FakeWebserver(Webserver):
-    """Serves these locations, and no other."""
+    """Serves only these locations."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names, self.url = names, "http://fake"
 
-    def list_locations(self) -> dict[str, LocationStatus]:
-        return {name: LocationStatus(name, "loaded", host=f"bench-{name}") for name in self.names}
+    def list_locations(self) -> dict[str, LocationEntry]:
+        return {name: LocationEntry(name, "loaded", host=f"bench-{name}") for name in self.names}
 
 
 def here(instance: dg.DagsterInstance, *names: str) -> Site:
@@ -59,7 +59,7 @@ K8S = {
 
 @pytest.fixture
 def on_kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """An instance whose runs are Kubernetes jobs, but for those of two locations."""
+    """Yield an instance whose runs are Kubernetes jobs, except for those of two locations."""
     monkeypatch.setattr("kubernetes.config.load_incluster_config", lambda: None)
     launcher = {
         "module": "dagster_warm.launcher",
@@ -74,7 +74,7 @@ def on_kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[d
 
 @pytest.fixture
 def own(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The groups of variants that get a deployment of the sweep's own, as far as they were opened."""
+    """Return the groups of variants for which separate deployments were opened."""
     opened: list[list[str]] = []
 
     class Recorded:
@@ -95,7 +95,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def opened(
     variants: Sequence[Variant], site: Site, tmp_path: Path
 ) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, Site]]:
-    """The locations of each variant, and its site, by its name."""
+    """Return the locations and the site of each variant, by name."""
     with open_sites(variants, site, tmp_path / "experiments" / "run", print) as (placed, found):
         return {variant.name: variant.locations for variant in placed}, found
 
@@ -134,14 +134,14 @@ class TestLocally:
     def test_sides_are_compared_in_places_alike(
         self, instance: dg.DagsterInstance, own: list[list[str]], tmp_path: Path
     ) -> None:
-        """One that is not served takes the others with it, but not what may be served anyhow."""
+        """If one is not served, the others move with it, except those without requirements."""
         site = here(instance, "a10", "a2k_500m")
         locations, found = opened((PLAIN, STOCK, WARM, LIMITED), site, tmp_path)
         assert locations == {"plain": ("a10",), "stock": ("a10",), "warm": ("a10",), "half": ("a2k",)}
         assert own == [["stock"], ["warm"], ["half"]]
         assert found["plain"] is site
 
-    def test_servers_of_a_deployment_that_is_not_the_sweeps_are_let_be(
+    def test_servers_of_another_deployment_are_not_touched(
         self, instance: dg.DagsterInstance, own: list[list[str]], tmp_path: Path
     ) -> None:
         opened((STOCK, REPLACED), here(instance, "a10"), tmp_path)
@@ -240,7 +240,7 @@ def test_an_experiment_says_the_same_whatever_its_locations_are_called(name: str
 
 
 def with_served_names(sweep: Sweep) -> Sweep:
-    """The same sweep, had it found its sides served."""
+    """Return the same sweep, as if its sides had been served by name."""
     sides = {variant.name: variant for variant in sweep.plan.variants}
     trials = tuple(replace(trial, location=served_name(trial.location, sides[trial.variant])) for trial in sweep.trials)
     sizes = {trial.location: trial.asset_count for trial in trials}

@@ -1,5 +1,5 @@
-"""The contract with Dagster's private API: what `environment` reads of an instance is there and means what it takes
-it to mean. When a new Dagster breaks something in here, mend `bench_orchestrator/sweeps/environment.py`.
+"""The contract with Dagster's private API: what `environment` reads from an instance exists, with the expected meaning.
+If a new Dagster release breaks a test in here, adapt `bench_orchestrator/sweeps/environment.py`.
 """
 
 import itertools
@@ -27,7 +27,7 @@ TRIAL = {"bench/kind": "trial", "bench/scenario": "quick"}
 
 
 def instance_with(home: Path, settings: Mapping[str, Any]) -> dg.DagsterInstance:
-    """The instance of a dagster.yaml with these settings."""
+    """Return the instance of a dagster.yaml with these settings."""
     (home / "dagster.yaml").write_text(yaml.safe_dump({"telemetry": {"enabled": False}, **settings}))
     return dg.DagsterInstance.get()
 

@@ -1,4 +1,4 @@
-"""From runs and journals to launches: every planned trial becomes exactly one, and its outcome follows the rules."""
+"""From runs and journals to launches: every planned trial becomes exactly one, with an outcome by the rules."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,14 +12,14 @@ from recording import PROCESS, end_run, make_plan, make_run, record_sweep, run_s
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, Trial, TrialNote
 from bench_orchestrator.model.plan import SweepPlan
-from bench_orchestrator.model.runs import Pod, RunLog
+from bench_orchestrator.model.runs import Pod, RunLog, RunStatus
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sources.instance import get_run
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.launching import trial_tags
 
-Status = dg.DagsterRunStatus
+Status = RunStatus
 MakeRun = Callable[[dg.DagsterInstance, SweepPlan], str | None]
 
 ONE_TRIAL = replace(make_plan(locations=("a10",)), trials=make_plan(locations=("a10",)).trials[:1])
@@ -243,7 +243,7 @@ class TestHarvesting:
         plan = make_plan()
         with dg.DagsterInstance.ephemeral() as instance:
             for trial, status in zip(plan.trials, runs, strict=True):
-                # A queued run names the code location that it waits for, which these runs have not.
+                # A queued run names the code location that it waits for; these runs have none.
                 if status is not None and status is not Status.QUEUED:
                     make_run(instance, trial_tags(plan, trial, now_us()), status)
             notes = [
@@ -254,7 +254,7 @@ class TestHarvesting:
             trials = harvest(instance, run_sweep(instance, plan, notes, ending))
         assert [trial.number for trial in trials] == [trial.number for trial in plan.trials]
         assert [trial.asset_key for trial in trials] == [trial.asset_keys[0] for trial in plan.trials]
-        # None of these runs has events: no trial may pass for measured, and each must say why it is not.
+        # None of these runs has events: none of the trials may count as measured, and each needs a reason.
         assert all(trial.outcome is not Outcome.OK and trial.reason for trial in trials)
 
 

@@ -33,7 +33,7 @@ class TestTags:
         plan = make_plan(locations=("a1p2k",))
         assert "dagster/partition" not in trial_tags(plan, dataclasses.replace(plan.trials[0], path=path), 0)
 
-    def test_without_partitions_no_partition_is_asked_for(self) -> None:
+    def test_without_partitions_no_partition_is_requested(self) -> None:
         plan = make_plan(locations=("a10",))
         assert "dagster/partition" not in trial_tags(plan, plan.trials[1], 0)
         assert trial_tags(plan, plan.trials[1], 0)[Tag.WARMUP] == "false"

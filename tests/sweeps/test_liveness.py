@@ -1,4 +1,4 @@
-"""How long the trials of a finished sweep are waited for."""
+"""How long a harvest waits for the trials of a finished sweep."""
 
 from dataclasses import replace
 
@@ -6,11 +6,12 @@ import dagster as dg
 from recording import make_plan, make_run, record_sweep, run_sweep
 
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
+from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.sources.instance import find_trial_runs, get_run
 from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.liveness import overdue
 
-Status = dg.DagsterRunStatus
+Status = RunStatus
 ONE_TRIAL = replace(make_plan(locations=("a10",)), trials=make_plan(locations=("a10",)).trials[:1])
 
 

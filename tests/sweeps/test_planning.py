@@ -1,4 +1,4 @@
-"""Plans are fair, reproducible and only made where a deployment can carry them out."""
+"""Plans are fair, reproducible, and made only if a deployment can carry them out."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,24 +26,24 @@ from bench_orchestrator.sweeps.planning import (
     plan_trials,
     with_baselines_again,
 )
-from bench_orchestrator.webserver import ASSET_JOB, LocationStatus, Webserver, WebserverUnreachableError
+from bench_orchestrator.webserver import ASSET_JOB, LocationEntry, Webserver, WebserverUnreachableError
 
 
 class FakeWebserver(Webserver):
-    """Answers what planning asks from tables, in place of a deployment."""
+    """A stand-in for a webserver that answers from tables."""
 
     def __init__(
         self,
         assets: Mapping[str, Mapping[str, bool]],
         partitions: Mapping[str, Sequence[str]] | None = None,
-        statuses: Sequence[LocationStatus] = (),
+        statuses: Sequence[LocationEntry] = (),
     ) -> None:
-        loaded = {name: LocationStatus(name, "loaded", (f"{name}_repository",)) for name in assets}
+        loaded = {name: LocationEntry(name, "loaded", (f"{name}_repository",)) for name in assets}
         self._statuses = loaded | {status.name: status for status in statuses}
         self._assets = assets
         self._partitions = partitions or {}
 
-    def list_locations(self) -> dict[str, LocationStatus]:
+    def list_locations(self) -> dict[str, LocationEntry]:
         return dict(self._statuses)
 
     def list_assets(self, location: str, repository: str) -> dict[str, bool]:
@@ -57,7 +57,7 @@ class FakeWebserver(Webserver):
 class FakeWebserverThatIsAway(FakeWebserver):
     """Does not answer."""
 
-    def list_locations(self) -> dict[str, LocationStatus]:
+    def list_locations(self) -> dict[str, LocationEntry]:
         raise WebserverUnreachableError("The webserver at http://127.0.0.1:1 does not answer.")
 
 
@@ -78,12 +78,12 @@ class TestPreflight:
     def test_a_location_named_twice_is_one_target(self) -> None:
         assert [target.name for target in find_targets(TWO, ["a5", "a3", "a5"])] == ["a5", "a3"]
 
-    def test_everything_that_is_wrong_is_said_at_once(self) -> None:
+    def test_all_problems_are_reported_at_once(self) -> None:
         webserver = FakeWebserver(
             {"good": assets_of("good", 1), "empty": {}},
             statuses=[
-                LocationStatus("slow", "loading"),
-                LocationStatus("broken", "error", error="Traceback:\n  somewhere\nImportError: no pandas\n\n"),
+                LocationEntry("slow", "loading"),
+                LocationEntry("broken", "error", error="Traceback:\n  somewhere\nImportError: no pandas\n\n"),
             ],
         )
         with pytest.raises(PreflightError) as raised:
@@ -95,7 +95,7 @@ class TestPreflight:
         assert "'broken' is not loaded (error: ImportError: no pandas). Fix it" in broken
         assert "'empty' has no asset" in empty
 
-    def test_a_deployment_without_locations_is_said_to_have_none(self) -> None:
+    def test_a_deployment_without_locations_is_reported(self) -> None:
         with pytest.raises(PreflightError, match="loaded now: none"):
             find_targets(FakeWebserver({}), ["a3"])
 
@@ -233,7 +233,7 @@ class TestVariants:
 
 def test_partitions_that_are_still_being_added_are_waited_for(instance: dg.DagsterInstance) -> None:
     class Filling(FakeWebserver):
-        """Has no partition at first, and two a little later."""
+        """Has no partitions at first, and two a little later."""
 
         asked = 0
 
@@ -253,7 +253,7 @@ def test_partitions_that_are_still_being_added_are_waited_for(instance: dg.Dagst
 NEVER = FakeWebserver({"d": {"d/asset": True}}, {"d/asset": []})
 
 
-def test_a_plan_knows_its_deployments_and_what_was_asked_for(instance: dg.DagsterInstance) -> None:
+def test_a_plan_knows_its_deployments_and_its_request(instance: dg.DagsterInstance) -> None:
     here = Site("", TWO, instance, UsageMeter(Path("nowhere")), {"python": "3.11"})
     own = Site("own", TWO, instance, UsageMeter(Path("nowhere")), {"python": "3.12"}, {"a5": 2.5})
     variants = (Variant("here", ("a3",)), Variant("there", ("a5",)))

@@ -1,4 +1,4 @@
-"""An interrupted sweep is continued by its own plan, and trials only what it owes."""
+"""An interrupted sweep continues with its own plan, and launches only the remaining trials."""
 
 from collections.abc import Callable
 
@@ -9,18 +9,19 @@ from recording import make_plan, make_run, record_sweep, run_sweep, run_trial
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
+from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.resuming import find_interrupted, missing_trials
 
-Status = dg.DagsterRunStatus
+Status = RunStatus
 
 
 class TestResuming:
     PLAN = make_plan(locations=("a10", "a250"), repeats=1)
 
     def interrupt(self, instance: dg.DagsterInstance, done: int, *notes: TrialNote) -> None:
-        """A sweep that was killed when it had launched so many trials."""
+        """Record a sweep that was killed after this many launches."""
         for number in range(1, done + 1):
             run_trial(instance, self.PLAN, number)
         run_sweep(instance, self.PLAN, notes, RuntimeError)

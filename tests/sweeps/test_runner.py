@@ -1,7 +1,6 @@
-"""How a sweep carries out its plan, with runs that Dagster really makes and executes in this process.
+"""How a sweep carries out its plan, with real runs that Dagster executes in this process.
 
-Only the webserver between the two is a stand-in: it does what a real one would do, or fails in the ways a real one
-does, on the word of the test.
+Only the webserver is a stand-in: it acts like a real one, or fails like one, as the test requests.
 """
 
 import dataclasses
@@ -19,8 +18,9 @@ from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.plan import ServerState, SweepPlan
+from bench_orchestrator.model.runs import Run, RunStatus
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.sources.instance import Run, find_trial_runs, read_run_log
+from bench_orchestrator.sources.instance import find_trial_runs, read_run_log
 from bench_orchestrator.sources.processes import UsageMeter
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.harvest import harvest_sweep
@@ -29,7 +29,7 @@ from bench_orchestrator.webserver import (
     AccessDeniedError,
     LaunchRejectedError,
     LocationAwayError,
-    LocationStatus,
+    LocationEntry,
     Webserver,
     WebserverError,
     WebserverUnreachableError,
@@ -42,7 +42,7 @@ HASTY = Pace(timeout_s=0.2, pause_s=0, jitter_s=0)
 
 
 class FakeWebserverWithRealRuns(Webserver):
-    """Makes runs in the instance by itself; each launch follows the next action, and the last one for good."""
+    """Creates the runs itself; each launch takes the next action, and the last action repeats."""
 
     def __init__(self, instance: dg.DagsterInstance, *actions: Action) -> None:
         self.instance = instance
@@ -88,7 +88,7 @@ def fails(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
 
 
 def hangs(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
-    return make_run(webserver.instance, tags, dg.DagsterRunStatus.STARTED)
+    return make_run(webserver.instance, tags, RunStatus.STARTED)
 
 
 def is_canceled(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
@@ -117,7 +117,7 @@ def launches_and_goes_away(webserver: FakeWebserverWithRealRuns, tags: dict[str,
 
 
 def no_sleep(_seconds: float) -> None:
-    """Lets no time pass."""
+    """Return at once."""
 
 
 def carry_out(
@@ -282,13 +282,13 @@ class TestATrialThatTakesTooLong:
 
 
 class FakeServers:
-    """The one code server of a deployment, and what a webserver says of it in the end, and while it comes back."""
+    """A deployment's only code server, with the webserver's view of it during and after its return."""
 
-    def __init__(self, *said_meanwhile: LocationStatus | None) -> None:
+    def __init__(self, *said_meanwhile: LocationEntry | None) -> None:
         self.calls: list[tuple[str, int]] = []
         self.number = 1
         self.meanwhile = said_meanwhile
-        self.to_say: list[LocationStatus | None] = []
+        self.to_say: list[LocationEntry | None] = []
         self.refuses = ""
         self.comes_back = True
 
@@ -303,16 +303,16 @@ class FakeServers:
         self.to_say = [stale if said is STALE else said for said in self.meanwhile]
         self.number += self.comes_back
 
-    def status(self) -> LocationStatus | None:
+    def status(self) -> LocationEntry | None:
         if self.to_say:
             return self.to_say.pop(0)
-        return LocationStatus("a10", "loaded", ("__repository__",), server_id=f"server {self.number}")
+        return LocationEntry("a10", "loaded", ("__repository__",), server_id=f"server {self.number}")
 
 
-STALE = LocationStatus("a10", "loaded")
-"""As the location was from the server before."""
+STALE = LocationEntry("a10", "loaded")
+"""The location as the previous server served it."""
 
-GONE = LocationStatus("a10", "error", error="could not reach the server")
+GONE = LocationEntry("a10", "error", error="could not reach the server")
 
 
 class TestACodeServerThatIsTreated:
@@ -330,7 +330,7 @@ class TestACodeServerThatIsTreated:
         )
 
         class Listing(FakeWebserverWithRealRuns):
-            def list_locations(self) -> dict[str, LocationStatus]:
+            def list_locations(self) -> dict[str, LocationEntry]:
                 assert servers is not None
                 status = servers.status()
                 if status is None:
@@ -341,7 +341,7 @@ class TestACodeServerThatIsTreated:
         site = Site("", webserver, instance, UsageMeter(Path(instance.root_directory)), {}, servers=servers)
         return list(run_trials(plan, {"": site}, pace=pace, sleep=sleep)), webserver
 
-    def test_it_is_let_be_where_nothing_is_said(self, instance: dg.DagsterInstance) -> None:
+    def test_it_is_not_touched_by_default(self, instance: dg.DagsterInstance) -> None:
         servers = FakeServers()
         notes, _ = self.carry_out(instance, ServerState.AS_IT_IS, servers)
         assert [note.outcome for note in notes] == [Outcome.OK, Outcome.OK]
@@ -349,7 +349,7 @@ class TestACodeServerThatIsTreated:
 
     @pytest.mark.parametrize("meanwhile", [(), (STALE,), (STALE, GONE, None, GONE)])
     def test_it_is_replaced_and_loaded_before_the_request(
-        self, instance: dg.DagsterInstance, meanwhile: tuple[LocationStatus | None, ...]
+        self, instance: dg.DagsterInstance, meanwhile: tuple[LocationEntry | None, ...]
     ) -> None:
         servers = FakeServers(*meanwhile)
         notes, webserver = self.carry_out(instance, ServerState.REPLACED, servers)
@@ -431,8 +431,8 @@ class TestAnInterruption:
             next(trials)
         done, interrupted = runs_of(instance, plan)
         assert webserver.terminated == [interrupted.run_id]
-        assert interrupted.status is dg.DagsterRunStatus.CANCELED
-        assert done.status is dg.DagsterRunStatus.SUCCESS
+        assert interrupted.status is RunStatus.CANCELED
+        assert done.status is RunStatus.SUCCESS
 
     def test_it_terminates_a_trial_whose_request_was_under_way(self, instance: dg.DagsterInstance) -> None:
         def launches_and_is_interrupted(webserver: FakeWebserverWithRealRuns, tags: dict[str, str]) -> str:
@@ -443,7 +443,7 @@ class TestAnInterruption:
         webserver = FakeWebserverWithRealRuns(instance, launches_and_is_interrupted)
         with pytest.raises(KeyboardInterrupt):
             next(carry_out(instance, webserver, plan))
-        assert [run.status for run in runs_of(instance, plan)] == [dg.DagsterRunStatus.CANCELED]
+        assert [run.status for run in runs_of(instance, plan)] == [RunStatus.CANCELED]
 
     def test_closing_after_a_timeouts_note_still_terminates_the_run(self, instance: dg.DagsterInstance) -> None:
         plan = make_plan()
@@ -508,7 +508,7 @@ class TestThePace:
 
 class TestTheSweepsOwnDeployment:
     def carry_out(self, own: dg.DagsterInstance, action: Action) -> tuple[SweepPlan, list[TrialNote]]:
-        """A sweep whose trials are all in a deployment with an instance of its own."""
+        """Return a sweep whose trials all run in a deployment with a separate instance."""
         plan = make_plan(locations=("a10",))
         plan = dataclasses.replace(
             plan,

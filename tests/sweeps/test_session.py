@@ -1,4 +1,4 @@
-"""The story of a sweep, told in this process: real runs in small locations, and a stand-in for the webserver."""
+"""The story of a sweep in this process: real runs in small locations, and a stand-in for the webserver."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from recording import make_run, run_sweep
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.plan import SweepPlan
+from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.scenarios.registry import SCENARIOS
 from bench_orchestrator.sources.instance import find_trial_runs
@@ -17,7 +18,7 @@ from bench_orchestrator.sweeps.config import SweepConfig, scenario_config
 from bench_orchestrator.sweeps.runner import SweepAbortedError
 from bench_orchestrator.sweeps.session import Session, TrialEntry, carry_out
 
-Status = dg.DagsterRunStatus
+Status = RunStatus
 QUICK = SCENARIOS["quick"]
 
 
@@ -38,7 +39,7 @@ def configured(**changes: Any) -> SweepConfig:
 
 
 class Told:
-    """A session of a run that is in the instance, and what it said."""
+    """Return a session of a run in the instance, and its messages."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.webserver = FakeWebserverOfThisProcess(instance)
@@ -98,7 +99,7 @@ class TestASweep:
         plan, _ = told.carry_out(seed=0)
         assert plan.seed == 0
 
-    def test_records_what_it_was_asked_for(self, told: Told) -> None:
+    def test_records_its_request(self, told: Told) -> None:
         plan, _ = told.carry_out(timeout_s=42)
         assert plan.settings == {
             "repeats": 1,
@@ -136,7 +137,7 @@ class TestRefusing:
             Told(instance).carry_out()
         assert "dagster instance concurrency set bench_sweep 1" in str(refused.value)
 
-    def test_a_later_sweep_is_in_nobodys_way(self, instance: dg.DagsterInstance, told: Told) -> None:
+    def test_a_later_sweep_does_not_block(self, instance: dg.DagsterInstance, told: Told) -> None:
         make_run(instance, {Tag.KIND: "sweep"}, Status.STARTED)
         told.carry_out()
 
@@ -153,7 +154,7 @@ class TestRefusing:
 class TestResuming:
     @pytest.fixture
     def interrupted(self, instance: dg.DagsterInstance, told: Told) -> SweepPlan:
-        """A sweep of four trials whose run failed after two."""
+        """Record a sweep of four trials whose run failed after two."""
         story = carry_out(QUICK, configured(), told.session)
         plan, *entries = (next(story) for _ in range(3))
         story.close()

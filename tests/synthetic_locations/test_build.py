@@ -252,7 +252,7 @@ def test_parts_have_partitions(instance: dg.DagsterInstance, options: str, parti
     assert len(reports_of(result)) == 4
 
 
-def test_a_part_cannot_have_a_name_of_its_own() -> None:
+def test_a_part_cannot_be_renamed() -> None:
     with pytest.raises(ValueError, match=r"cannot be called 'blue'.*by the shape's name"):
         definitions_of("a5_spine2_part2of3", "blue")
     assert definitions_of("a5_spine2_part2of3", "a5_spine2_part2of3")

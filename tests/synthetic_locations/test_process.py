@@ -67,7 +67,7 @@ def test_memory_is_in_bytes_and_left_out_where_it_is_unknown(tmp_path: Path) -> 
 
 
 @on_linux
-def test_a_process_tells_its_own_facts() -> None:
+def test_a_process_reports_its_own_measurements() -> None:
     measured = process.measure_process()
     assert measured["pid"] == os.getpid()
     assert 0 < measured["rss_bytes"] <= measured["peak_rss_bytes"]

@@ -76,7 +76,7 @@ def test_functions_of_several_pieces_have_checks(instance: dg.DagsterInstance, n
     assert len(evaluated) == parse_shape(name).assets
 
 
-def test_a_graph_is_a_chain_of_ops_of_its_own(instance: dg.DagsterInstance) -> None:
+def test_a_graph_is_a_chain_of_its_own_ops(instance: dg.DagsterInstance) -> None:
     result = materialize_all(definitions_of("a2_graph3_sleep0ms"), instance)
     steps = steps_of(result)
     for asset in ("asset_0000", "asset_0001"):

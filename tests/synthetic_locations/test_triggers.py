@@ -57,7 +57,7 @@ def test_a_request_is_read_as_it_was_written_until_it_is_replaced_or_cleared(ins
     assert read_request(instance, LOCATION, Trigger.SENSOR) is None
 
 
-def test_each_trigger_of_each_location_has_a_mailbox_of_its_own(instance: dg.DagsterInstance) -> None:
+def test_each_trigger_of_each_location_has_its_own_mailbox(instance: dg.DagsterInstance) -> None:
     write_request(instance, LOCATION, Trigger.SENSOR, REQUEST)
     assert read_request(instance, "a4_triggers", Trigger.SENSOR) is None
     assert len({mailbox_key(LOCATION, trigger) for trigger in Trigger}) == len(Trigger)
@@ -73,7 +73,7 @@ def test_an_empty_mailbox_is_skipped(instance: dg.DagsterInstance, tick: Tick, t
 
 
 @each_trigger
-def test_the_run_that_is_asked_for_is_requested(instance: dg.DagsterInstance, tick: Tick, trigger: Trigger) -> None:
+def test_the_requested_run_is_launched(instance: dg.DagsterInstance, tick: Tick, trigger: Trigger) -> None:
     write_request(instance, LOCATION, trigger, REQUEST)
     (request,), _ = tick(definitions_of(LOCATION), instance)
     assert request.run_key == "sweep-7"

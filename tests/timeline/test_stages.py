@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from bench_orchestrator.model.runs import RunEvent
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES, Boundary, Stage
-from bench_orchestrator.timeline.stages import EVENT_TYPES, Timeline, timeline, without_steps_after_the_first
+from bench_orchestrator.timeline.run_log import fold
+from bench_orchestrator.timeline.stages import EVENT_TYPES, Timeline, timeline
 
 WORKER_STARTED = "Started process for run (pid: 3130)."
 
@@ -90,7 +91,7 @@ class TestACompleteLog:
         assert list(at_us) == list(Boundary)
         assert list(at_us.values()) == [0, 40, 60, 5_060, 7_060, 9_060, 9_160, 10_160, 11_660, 11_690]
 
-    def test_it_tells_the_executor_and_the_end(self) -> None:
+    def test_it_has_the_executor_and_the_end(self) -> None:
         times = read(COMPLETE)
         assert times.executor == "multiprocess"
         assert times.ended_us == 12_000
@@ -369,7 +370,7 @@ class TestAnyLog:
     def test_later_steps_are_not_needed(
         self, events: list[RunEvent], requested_us: int | None, created_us: int | None
     ) -> None:
-        kept = without_steps_after_the_first(events)
+        kept = fold(events).events
         assert len(kept) <= len(events)
         assert timeline(kept, requested_us=requested_us, created_us=created_us) == timeline(
             events, requested_us=requested_us, created_us=created_us
@@ -398,7 +399,7 @@ class TestAnyLog:
             assert times.queue_us is not None
 
     @given(LOGS, OPTIONAL_TIMES, OPTIONAL_TIMES, OPTIONAL_TIMES, OPTIONAL_TIMES)
-    def test_the_request_never_touches_what_the_log_tells(
+    def test_the_request_never_affects_what_the_log_says(
         self,
         events: list[RunEvent],
         requested_us: int | None,
@@ -419,7 +420,7 @@ class TestAnyLog:
             assert times.lag_us == max(0, step_started_us - enqueued_us)
 
     @given(LOGS, OPTIONAL_TIMES, OPTIONAL_TIMES)
-    def test_what_was_not_mended_is_the_plain_difference_and_what_was_has_a_warning(
+    def test_an_unclamped_stage_is_the_plain_difference_and_a_clamped_one_has_a_warning(
         self, events: list[RunEvent], requested_us: int | None, created_us: int | None
     ) -> None:
         times = timeline(events, requested_us=requested_us, created_us=created_us)

@@ -1,4 +1,4 @@
-"""A launch laid out in time: what holds for any log, and the pictures, read back as a viewer would."""
+"""A launch laid out in time: properties for any log, and the pictures, read back as a viewer would."""
 
 import io
 import json
@@ -45,7 +45,7 @@ LOG = (
     RunEvent("ENGINE_EVENT", CREATED_US + 4_700_000, message="Started process for run (pid: 1)."),
     RunEvent("PIPELINE_FAILURE", CREATED_US + 16_300_000),
 )
-"""Of a run whose worker could not load the definitions."""
+"""The log of a run whose worker could not load the definitions."""
 
 instants = st.integers(CREATED_US, CREATED_US + 100 * MICROSECONDS)
 logs = st.lists(
@@ -62,7 +62,7 @@ spans = st.builds(StepSpan, st.text(max_size=60), st.none() | instants, st.none(
 
 
 def with_steps(trial: Trial, count: int, *, own_process: bool = True) -> Trial:
-    """The launch with as many steps, one after the other, each launched for 4 s and run for 0.5 s."""
+    """Return the launch with this many steps in sequence, each launched for 4 s and running for 0.5 s."""
     starts_us = [(trial.launch.at_us[Boundary.STEP_STARTED] or 0) + number * 4_500_000 for number in range(count)]
     return relaunched(
         trial,
@@ -86,7 +86,7 @@ def failed_run(reason: str = "ModuleNotFoundError: No module named 'warehouse'")
 def of_run(
     log: RunLog, outcome: Outcome | None, requested_us: int | None = None, created_us: int = CREATED_US
 ) -> Waterfall:
-    """The waterfall of a run that is no trial."""
+    """Return the waterfall of a run that is not a trial."""
     launch = launch_of("4f2a", log, outcome=outcome, requested_us=requested_us, created_us=created_us)
     return of_launch(launch, "job __ASSET_JOB")
 
@@ -121,7 +121,7 @@ each_launch = pytest.mark.parametrize(
 
 
 def words(figure: Figure) -> str:
-    """Everything that is written on a figure."""
+    """Return all text on a figure."""
     texts = [text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)]
     return " ".join("\n".join(texts).replace("\N{NO-BREAK SPACE}", " ").split())
 
@@ -391,12 +391,12 @@ class TestInTheTerminal:
 
 
 def bars(figure: Figure, panel: int) -> list[tuple[float, float]]:
-    """From where to where the bars of one part of a picture go, in the order in which they were drawn."""
+    """Return the extents of the bars of one part of a picture, in drawing order."""
     return [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in figure.axes[panel].patches]  # type: ignore[attr-defined]
 
 
 def extent(text: Text) -> Bbox:
-    """The place that a text takes up; of a name above an empty line, which another text fills, the upper half."""
+    """Return the box of a text; for a name above an empty line that another text fills, only its upper half."""
     box = text.get_window_extent()
     lower = (box.y0 + box.y1) / 2 if text.get_text().endswith("\n") else box.y0
     return Bbox.from_extents(box.x0, lower, box.x1, box.y1)

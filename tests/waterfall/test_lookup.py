@@ -1,4 +1,4 @@
-"""Whoever asks for a launch gets the one that is meant: from the results database, else from a real instance."""
+"""A lookup finds the launch that is meant: in the results database, or else in a real instance."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,13 +11,14 @@ import samples
 from recording import broken, make_plan, make_run, measured, run_trial
 
 from bench_orchestrator.model.errors import UnusableError
-from bench_orchestrator.model.launch import Outcome, Sweep
+from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.plan import Variant
+from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.stages import Boundary, Stage
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import open_instance
 from bench_orchestrator.waterfall.layout import UnknownLaunchError
-from bench_orchestrator.waterfall.lookup import find_median, find_runs, has_measurements, latest_sweep
+from bench_orchestrator.waterfall.lookup import find_launch, find_median
 
 Opening = Callable[[], AbstractContextManager[dg.DagsterInstance]]
 
@@ -43,7 +44,7 @@ class TestByRun:
         trial = sweep.trials[2]
         assert trial.launch.run_id is not None
         for run_id in (trial.launch.run_id, trial.launch.run_id[:8]):
-            shown, sample = find_runs([run_id], store, not_opened)
+            shown, sample = find_launch([run_id], store, not_opened)
             assert (shown.run_id, shown.lag_us, sample) == (trial.launch.run_id, trial.launch.lag_us, None)
             assert shown.environment == samples.ENVIRONMENT
 
@@ -51,14 +52,14 @@ class TestByRun:
         sweep = samples.make_sweep([replace(samples.make_trial(), deployment="limited")])
         own = {"limited": {"launcher": "OwnLauncher"}}
         store.save(replace(sweep, plan=replace(sweep.plan, environments=own)))
-        shown, _ = find_runs([sweep.trials[0].launch.run_id or ""], store, not_opened)
+        shown, _ = find_launch([sweep.trials[0].launch.run_id or ""], store, not_opened)
         assert shown.environment == own["limited"]
 
     def test_of_several_it_is_the_median_and_each_counts_once(self, store: Store) -> None:
         sweep = samples.measured_sweep(["a250"], repeats=3)
         store.save(sweep)
         ids = [trial.launch.run_id or "" for trial in sweep.trials[1:]]
-        shown, sample = find_runs([*ids, *(run_id[:8] for run_id in ids)], store, not_opened)
+        shown, sample = find_launch([*ids, *(run_id[:8] for run_id in ids)], store, not_opened)
         assert sample is not None
         assert sample.lag_s.n == 3
         assert shown.lag_us == sorted(trial.launch.lag_us or 0 for trial in sweep.trials[1:])[1]
@@ -68,7 +69,7 @@ class TestByRun:
     ) -> None:
         run_id = dg.materialize([measured], instance=instance).run_id
         for asked in (run_id, run_id[:8]):
-            shown, _ = find_runs([asked], store, opening)
+            shown, _ = find_launch([asked], store, opening)
             assert (shown.run_id, shown.outcome, shown.executor) == (run_id, "ok", "in_process")
             assert shown.zero is not Boundary.REQUESTED
             assert [step.key for step in shown.steps] == ["measured"]
@@ -77,7 +78,7 @@ class TestByRun:
     def test_a_trial_that_is_not_harvested_yet_begins_at_its_request(
         self, instance: dg.DagsterInstance, store: Store, opening: Opening
     ) -> None:
-        shown, _ = find_runs([run_trial(instance, make_plan(), 1)], store, opening)
+        shown, _ = find_launch([run_trial(instance, make_plan(), 1)], store, opening)
         assert shown.zero is Boundary.REQUESTED
         assert shown.bars[0].stage is Stage.SUBMIT
 
@@ -85,26 +86,26 @@ class TestByRun:
         self, instance: dg.DagsterInstance, store: Store, opening: Opening
     ) -> None:
         failed = dg.materialize([broken], instance=instance, raise_on_error=False).run_id
-        shown, _ = find_runs([failed], store, opening)
+        shown, _ = find_launch([failed], store, opening)
         assert (shown.outcome, shown.reason) == ("failed", "ConnectionError: no route to the warehouse")
-        shown, _ = find_runs([make_run(instance, {}, dg.DagsterRunStatus.STARTED)], store, opening)
+        shown, _ = find_launch([make_run(instance, {}, RunStatus.STARTED)], store, opening)
         assert (shown.outcome, shown.bars, shown.ended_us) == ("not over", (), None)
 
     @pytest.mark.parametrize("asked", ["00000000-0000-4000-8000-000000000000", "4f2a1b"])
     def test_an_unknown_one_is_named_with_what_to_do(self, store: Store, opening: Opening, asked: str) -> None:
         with pytest.raises(UnknownLaunchError, match=f"no run {asked} in .*bench.duckdb, nor in the Dagster instance"):
-            find_runs([asked], store, opening)
+            find_launch([asked], store, opening)
 
     def test_a_beginning_that_several_share_is_not_guessed_at(self, store: Store) -> None:
         store.save(samples.measured_sweep(["a250"], repeats=3))
         with pytest.raises(UnknownLaunchError, match="4 runs begin with 000000, such as 00000001-"):
-            find_runs(["000000"], store, not_opened)
+            find_launch(["000000"], store, not_opened)
 
     def test_a_launch_of_which_nothing_is_left_is_not_shown(self, store: Store) -> None:
         lost = samples.make_trial(outcome=Outcome.LOST, reason="its events are gone")
         store.save(samples.make_sweep([lost]))
         with pytest.raises(UnknownLaunchError, match=r"There is nothing to show of a250/asset_0.*its events are gone"):
-            find_runs([lost.launch.run_id or ""], store, not_opened)
+            find_launch([lost.launch.run_id or ""], store, not_opened)
 
 
 class TestBySweep:
@@ -143,29 +144,6 @@ class TestBySweep:
             find_median(sweep, "a9k")
         with pytest.raises(UnknownLaunchError, match=r"of any location\. It has: none\."):
             find_median(samples.failed_sweep())
-
-
-class TestTheLatestSweep:
-    def save(self, store: Store, sweep: Sweep, number: int, scenario: str = "quick") -> None:
-        plan = replace(sweep.plan, sweep_id=f"sweep-{number}", scenario=scenario, created_us=number)
-        trials = tuple(replace(trial, sweep_id=plan.sweep_id) for trial in sweep.trials)
-        store.save(replace(sweep, plan=plan, trials=trials))
-
-    def test_is_the_last_of_which_it_holds_and_the_monitors_only_without_another(self, store: Store) -> None:
-        assert latest_sweep(store, has_measurements) is None
-        good, bad = samples.measured_sweep(["a10"], 1), samples.failed_sweep()
-        expected = [
-            ("monitor", good, 1),
-            ("quick", bad, 1),
-            ("quick", good, 3),
-            ("quick", good, 4),
-            ("monitor", good, 4),
-        ]
-        for number, (scenario, sweep, latest) in enumerate(expected, start=1):
-            self.save(store, sweep, number, scenario)
-            found = latest_sweep(store, has_measurements)
-            assert found is not None
-            assert found.plan.sweep_id == f"sweep-{latest}"
 
 
 class TestOpeningAnInstance:

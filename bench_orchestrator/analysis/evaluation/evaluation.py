@@ -1,6 +1,6 @@
 """The evaluation of an experiment's sweep, as shown by reports, charts and the asset catalog."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench_orchestrator.analysis import wording
@@ -180,28 +180,3 @@ def evaluate(sweep: Sweep) -> Evaluation:
         answer=verdicts.answer(),
         sentences=tuple(filter(None, sentences)),
     )
-
-
-def measured_blocks(sweep: Sweep) -> int:
-    """Count the blocks with a measured launch; variants launched in turn are left out."""
-    in_turn = {variant.name for variant in sweep.plan.variants if variant.in_turn}
-    return len({trial.block for trial in sweep.trials if trial.measured and trial.variant not in in_turn})
-
-
-def choose_sweep(sweeps: Iterable[Sweep]) -> Sweep | None:
-    """Choose the most informative sweep of an experiment: complete, full size, all sides, most blocks, latest.
-
-    The criteria apply in this order.
-    """
-
-    def worth(sweep: Sweep) -> tuple[bool, bool, bool, int, int]:
-        settings = sweep.plan.settings
-        return (
-            sweep.status == "complete",
-            not settings.get("quick"),
-            not settings.get("only"),
-            measured_blocks(sweep),
-            sweep.plan.created_us,
-        )
-
-    return max(filter(is_experiment, sweeps), key=worth, default=None)

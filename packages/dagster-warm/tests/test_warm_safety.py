@@ -1,4 +1,4 @@
-"""Hazards are found and named, each in an interpreter of its own; harmless resources are ignored."""
+"""Hazards are found and named, each in a separate interpreter; harmless resources are ignored."""
 
 import json
 import subprocess

@@ -1,9 +1,9 @@
-"""What a cluster needs besides Kubernetes' own programs: names for its services, and volumes for its claims.
+"""Adds what a cluster needs besides Kubernetes' own programs: names for its services, and volumes for its claims.
 
-Looks at the API server's objects twice a second and
-- writes the addresses of all services where dnsmasq reads them;
-- makes a folder and a persistent volume for each pending claim of the storage class, and removes released ones.
-  The folder belongs to root, as a new disk does: a pod of another user needs an fsGroup, as it does elsewhere.
+Polls the API server's objects twice a second and
+- writes the addresses of all services to dnsmasq's file;
+- creates a folder and a persistent volume for each pending claim of the storage class, and removes released ones.
+  The folder belongs to root, like a new disk: pods of other users need an fsGroup, as elsewhere.
 """
 
 import http.client
@@ -32,7 +32,7 @@ class Api:
         self._connection = http.client.HTTPSConnection(ADDRESS, 6443, timeout=10, context=context)
 
     def call(self, method: str, path: str, body: Object | None = None) -> Object:
-        """The API server's answer; an HTTPException if it refuses."""
+        """Return the API server's answer; raise an HTTPException if it refuses."""
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         self._connection.request(method, path, json.dumps(body) if body else None, headers)
         response = self._connection.getresponse()
@@ -42,13 +42,13 @@ class Api:
         return answer
 
     def items(self, path: str) -> list[Object]:
-        """The objects of a kind, from the API server's memory rather than from etcd."""
+        """Return the objects of a kind, from the API server's memory rather than from etcd."""
         items: list[Object] = self.call("GET", f"{path}?resourceVersion=0")["items"]
         return items
 
 
 def host_lines(services: list[Object], endpoints: list[Object]) -> Iterator[str]:
-    """The lines of a hosts file: a service's address or, without one, those of its pods."""
+    """Yield the lines of a hosts file: a service's address or, without one, those of its pods."""
     ready = {
         _key(item): [address for subset in item.get("subsets", []) for address in subset.get("addresses", [])]
         for item in endpoints
@@ -67,7 +67,7 @@ def host_lines(services: list[Object], endpoints: list[Object]) -> Iterator[str]
 
 
 def write_hosts(api: Api) -> None:
-    """Let dnsmasq know the services."""
+    """Update dnsmasq's services."""
     lines = sorted(host_lines(api.items("/api/v1/services"), api.items("/api/v1/endpoints")))
     text = "".join(f"{line}\n" for line in lines)
     file = HOSTS / "services"
@@ -76,7 +76,7 @@ def write_hosts(api: Api) -> None:
 
 
 def volume_for(claim: Object) -> Object:
-    """A persistent volume on this node for the claim."""
+    """Return a persistent volume on this node for the claim."""
     namespace, name = _key(claim)
     uid = claim["metadata"]["uid"]
     return {
@@ -110,7 +110,7 @@ def volume_for(claim: Object) -> Object:
 
 
 def serve_claims(api: Api) -> None:
-    """Make the volumes that are asked for and remove those that nobody claims any more."""
+    """Create the requested volumes, and remove the released ones."""
     volumes = api.items("/api/v1/persistentvolumes")
     names = {volume["metadata"]["name"] for volume in volumes}
     for claim in api.items("/api/v1/persistentvolumeclaims"):
@@ -132,7 +132,7 @@ def _key(item: Object) -> tuple[str, str]:
 
 
 def main() -> None:
-    """Look, act, wait; begin again with a new connection whenever the API server refuses or is away."""
+    """Poll and act; reconnect whenever the API server refuses or is unreachable."""
     while True:
         try:
             api = Api()

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """A real Kubernetes cluster of one node for tests, on a bare Debian 12 with root and without a container registry.
 
-The node is a set of namespaces (mounts, network, processes) of this machine, so that no more is needed to remove all
-that it started, mounted and configured than to kill their first process. What stays is known: a folder and a cgroup.
+The node is a set of namespaces (mounts, network, processes) on this machine. Killing its first process removes all
+that it started, mounted and configured, except a folder and a cgroup, which are known.
 
-    cluster.py build                 the programs, once: six minutes
-    cluster.py up | down [--purge]   prints how to use kubectl | --purge removes the programs and the base image, too
+    cluster.py build                 builds the programs, once: six minutes
+    cluster.py up | down [--purge]   prints how to use kubectl | --purge also removes the programs and the base image
     cluster.py load IMAGE…           copies images from podman to the cluster
-    cluster.py stop|start PROGRAM…   one of node.py's, for instance kube-apiserver
-    cluster.py why-not               what is missing here, if anything
+    cluster.py stop|start PROGRAM…   stops or starts one of node.py's programs, such as kube-apiserver
+    cluster.py why-not               says what is missing here, if anything
 
 Beyond Kubernetes 1.20 it has a default storage class whose volumes are folders, and names for services.
 It does not enforce network policies, and its pods reach nothing outside it.
@@ -37,7 +37,7 @@ RECORD = STATE / "processes.json"
 BASE_IMAGE = "localhost/debian-python:bookworm"
 BUILD_GIBIBYTES = 8
 
-# Who uses the API with a token of its own, and the groups that give the rights.
+# API users with their own tokens, and the groups that grant their rights.
 USERS = {
     "admin": ("admin", "system:masters"),
     "kube-controller-manager": ("system:kube-controller-manager", ""),
@@ -52,7 +52,7 @@ class ClusterError(Exception):
 
 
 def why_not() -> str:
-    """What is missing for a cluster on this machine, in words; nothing if it can be tried."""
+    """Return what this machine lacks for a cluster; empty if nothing is known to be missing."""
     if os.geteuid() != 0:
         return "a cluster needs root"
     release = Path("/etc/os-release")
@@ -60,10 +60,10 @@ def why_not() -> str:
         return "a cluster is built from packages of Debian 12, which this is not"
     for path in (HOME, HERE, Path(sys.executable)):
         if any(path.is_relative_to(folder) for folder in HIDDEN):
-            return f"a cluster's node has folders of its own instead of {', '.join(HIDDEN)}, and needs {path}"
+            return f"a cluster's node has separate folders instead of {', '.join(HIDDEN)}, and needs {path}"
     unshare = subprocess.run([*_NEW_NAMESPACES, "true"], capture_output=True, text=True, check=False)
     if unshare.returncode:
-        return f"a cluster needs namespaces of its own: {unshare.stderr.strip()}"
+        return f"a cluster needs separate namespaces: {unshare.stderr.strip()}"
     existing = next(parent for parent in (HOME, *HOME.parents) if parent.exists())
     if not built() and shutil.disk_usage(existing).free < BUILD_GIBIBYTES * 2**30:
         return f"a cluster needs {BUILD_GIBIBYTES} GiB of room in {existing}"
@@ -71,22 +71,22 @@ def why_not() -> str:
 
 
 def built() -> bool:
-    """Whether the cluster's programs are there."""
+    """Return whether the cluster's programs are built."""
     return (HOME / "built").exists()
 
 
 def build() -> None:
-    """Install and build the cluster's programs, unless they are there; progress goes to stderr."""
+    """Install and build the cluster's programs, unless they exist; progress goes to stderr."""
     subprocess.run([HERE / "build.sh", HOME], check=True)
 
 
 def base_image() -> str:
-    """The name of an image with Python 3.11, made unless podman has it."""
+    """Return the name of an image with Python 3.11; build it unless podman has it."""
     return _output([str(HERE / "base-image.sh")]).strip()
 
 
 class ExistingCluster:
-    """The cluster that KUBECONFIG names. The image to test is one that it can pull: BENCH_IMAGE."""
+    """The cluster that KUBECONFIG names. BENCH_IMAGE is the image to test, which the cluster must be able to pull."""
 
     def __init__(self, kubeconfig: Path, **environment: str) -> None:
         self.kubeconfig = kubeconfig
@@ -103,11 +103,11 @@ class ExistingCluster:
         return name
 
     def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 120) -> str:
-        """What kubectl prints; a ClusterError with what it says if it fails."""
+        """Return kubectl's output; if it fails, raise a ClusterError with its message."""
         return _output([*self.kubectl_command, *arguments], input, timeout)
 
     def run(self, *command: str, input: str | None = None, timeout: float = 120) -> str:
-        """What a client of the cluster prints, for instance helm."""
+        """Return the output of a client of the cluster, such as helm."""
         return _output([*self._environment, *command], input, timeout)
 
     def apply(self, *objects: Mapping[str, object]) -> None:
@@ -116,7 +116,7 @@ class ExistingCluster:
 
     @contextlib.contextmanager
     def port_forward(self, target: str, port: int, namespace: str = "default") -> Iterator[int]:
-        """A port of this machine that leads to that of a pod or service, for instance `service/webserver`."""
+        """Yield a local port that forwards to a pod or service, such as `service/webserver`."""
         command = [*self.kubectl_command, f"--namespace={namespace}", "port-forward", target, f":{port}"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             try:
@@ -131,10 +131,10 @@ class ExistingCluster:
 
 
 class Cluster(ExistingCluster):
-    """A cluster on this machine: up on entering, down on leaving. One that is up already is used, and left up."""
+    """A cluster on this machine, started on entry and removed on exit. A running one is reused and kept."""
 
     def __init__(self) -> None:
-        # A cache elsewhere would outlive the cluster. This kubectl does not know the variable, helm does.
+        # A cache elsewhere would outlive the cluster. Helm reads this variable, this kubectl does not.
         cache = STATE / "cache"
         super().__init__(KEYS / "admin.kubeconfig", NO_PROXY=ADDRESS, KUBECACHEDIR=str(cache))
         self.kubectl_command = [*self._environment, str(HOME / "bin/kubectl"), f"--cache-dir={cache}"]
@@ -157,11 +157,11 @@ class Cluster(ExistingCluster):
             self.down()
 
     def is_up(self) -> bool:
-        """Whether the node is there, whatever state its programs are in."""
+        """Return whether the node exists, in whatever state."""
         return len(_recorded()) == 2
 
     def up(self) -> None:
-        """Start the cluster, and return when it runs pods."""
+        """Start the cluster, and return once it can run pods."""
         build()
         self.down()
         _until(f"no other cluster uses {LINK.name}, a network interface", lambda: not LINK.exists(), seconds=5)
@@ -178,12 +178,12 @@ class Cluster(ExistingCluster):
             self._import(archive.fileno())
         self.start("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "dnsmasq", "addons")
         self._wait("the node", lambda: self.kubectl("wait", "--for=condition=Ready", f"node/{NAME}"))
-        # Without its namespace's account no pod may be made.
+        # Pods cannot be created before their namespace has its service account.
         self._wait("service accounts", lambda: self.kubectl("get", "serviceaccount", "default"))
         _say("up")
 
     def down(self) -> None:
-        """Remove the cluster and all that it left, in whatever state it is; what was built stays."""
+        """Remove the cluster with all traces, in whatever state it is; keep the built programs."""
         if not STATE.exists():
             return
         recorded = _recorded()
@@ -194,7 +194,7 @@ class Cluster(ExistingCluster):
             self._first.kill()
             self._first.wait()
             self._first = None
-        # A namespace's first process is gone only after all the others are.
+        # A namespace's first process disappears only after all the others.
         _until("the node's processes are gone", lambda: not any(start_ticks(pid) == t for pid, t in recorded.items()))
         if recorded:
             _until("its network is gone", lambda: not LINK.exists())
@@ -213,7 +213,7 @@ class Cluster(ExistingCluster):
             raise ClusterError(f"podman cannot save {name}")
 
     def start(self, *programs: str) -> None:
-        """Start programs of the node, each with the arguments it always has."""
+        """Start programs of the node with their usual arguments."""
         self._inside(sys.executable, str(HERE / "node.py"), "start", *programs)
 
     def stop(self, *programs: str) -> None:
@@ -222,7 +222,7 @@ class Cluster(ExistingCluster):
 
     @contextlib.contextmanager
     def paused_apiserver(self) -> Iterator[None]:
-        """No API server within; afterwards it is back, with all that it knew."""
+        """Stop the API server within this context; afterwards it is back with its state."""
         self.stop("kube-apiserver")
         try:
             yield
@@ -255,7 +255,7 @@ class Cluster(ExistingCluster):
         (KEYS / "tokens.csv").write_text("".join(lines))
 
     def _make_node(self) -> None:
-        """The namespaces, held by a process that waits for ever; its first link to the machine; its inside."""
+        """Create the namespaces, held by a process that waits indefinitely; its link to the machine; its contents."""
         self._first = subprocess.Popen(
             [*_NEW_NAMESPACES, "catatonit", "-P"],
             stdin=subprocess.DEVNULL,
@@ -277,7 +277,7 @@ class Cluster(ExistingCluster):
         self._inside(sys.executable, str(HERE / "node.py"), "prepare")
 
     def _inside(self, *command: str, stdin: int = subprocess.DEVNULL) -> str:
-        """What the command prints that is run on the node."""
+        """Return the output of a command on the node."""
         recorded = list(_recorded())
         if len(recorded) != 2:
             raise ClusterError("The cluster is not up")
@@ -288,7 +288,7 @@ class Cluster(ExistingCluster):
         self._inside(str(HOME / "bin/ctr"), "--namespace=k8s.io", "images", "import", "-", stdin=archive)
 
     def _wait(self, what: str, attempt: Callable[[], object]) -> None:
-        """Wait until the attempt no longer fails."""
+        """Retry the attempt until it succeeds."""
         deadline = time.monotonic() + 120
         while True:
             try:
@@ -316,12 +316,12 @@ _NEW_NAMESPACES = ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-pr
 
 
 def _record(*pids: int) -> None:
-    """Write down the processes to kill: the one that holds the namespaces, and their first."""
+    """Record the processes to kill: the one that holds the namespaces, and their first."""
     RECORD.write_text(json.dumps({"boot": _boot(), "processes": {pid: start_ticks(pid) for pid in pids}}))
 
 
 def _recorded() -> dict[int, int]:
-    """The recorded processes that live: an id that another process was given since is not among them."""
+    """Return the recorded processes that are alive, excluding reused ids."""
     if not RECORD.exists():
         return {}
     record = json.loads(RECORD.read_text())
@@ -336,13 +336,13 @@ def _boot() -> str:
 
 
 def _cgroups() -> list[Path]:
-    """The node's cgroup, in each hierarchy that this machine has."""
+    """Return the node's cgroup in each of the machine's hierarchies."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     return [Path(mount[1], CGROUP) for mount in mounts if mount[2] in ("cgroup", "cgroup2")]
 
 
 def _remove_cgroups() -> bool:
-    """Remove what is empty of the node's cgroups; whether none is left."""
+    """Remove the node's empty cgroups; return whether none is left."""
     for root in _cgroups():
         for folder, _, _ in os.walk(root, topdown=False):
             with contextlib.suppress(OSError):
@@ -383,7 +383,7 @@ def _say(what: str) -> None:
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command line."""
     try:
         _obey()
     except ClusterError as error:

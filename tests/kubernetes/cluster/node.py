@@ -1,8 +1,8 @@
-"""The cluster's one node from inside: its mounts, its network, and the programs that run on it.
+"""The cluster's only node from inside: its mounts, its network, and its programs.
 
-cluster.py runs this file in the node's own mount, network and process namespaces, as `node.py prepare`,
-`node.py start PROGRAM…` or `node.py stop PROGRAM…`. There the programs find an ordinary machine of their own:
-/var/lib, /var/log and /run are the node's, and so are the kernel's settings that Kubernetes changes.
+cluster.py runs this file in the node's mount, network and process namespaces, as `node.py prepare`,
+`node.py start PROGRAM…` or `node.py stop PROGRAM…`. The programs see an ordinary machine: /var/lib, /var/log and /run
+are the node's, and so are the kernel settings that Kubernetes changes.
 """
 
 import json
@@ -29,13 +29,13 @@ DOMAIN = "cluster.local"
 API = f"https://{ADDRESS}:6443"
 
 ETCD = "http://127.0.0.1:2379"
-# The machine's folders that the node does not see.
+# Folders of the machine that are hidden from the node.
 HIDDEN = ("/run", "/var/lib", "/var/log")
 HOSTS = Path("/run/hosts")
 VOLUMES = Path("/var/lib/volumes")
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 
-# What the kubelet sets for the whole machine. It gets copies, so that the machine keeps its own.
+# Machine-wide settings that the kubelet changes. The node gets copies, so that the machine's stay unchanged.
 KERNEL_SETTINGS = (
     "kernel/keys/root_maxbytes",
     "kernel/keys/root_maxkeys",
@@ -65,7 +65,7 @@ NETWORK = {
     ],
 }
 
-# Without CAP_SYS_RESOURCE, which root lacks in some sandboxes, nobody may lower a process's oom_score_adj.
+# Lowering a process's oom_score_adj needs CAP_SYS_RESOURCE, which root lacks in some sandboxes.
 CONTAINERD = f"""
 version = 2
 [grpc]
@@ -79,7 +79,7 @@ version = 2
   conf_dir = "/run/cni"
 """
 
-# Whoever reaches the kubelet may use it: that is the API server, this machine, and the tests' own pods.
+# No authentication: only the API server, this machine and the tests' own pods can reach the kubelet.
 KUBELET = {
     "apiVersion": "kubelet.config.k8s.io/v1beta1",
     "kind": "KubeletConfiguration",
@@ -94,7 +94,7 @@ KUBELET = {
     "healthzBindAddress": "127.0.0.1",
     "resolvConf": "",
     "volumePluginDir": "/var/lib/kubelet/plugins",
-    # Images come from nowhere but this machine: none may be removed to gain room.
+    # Images are only loaded from this machine: none may be removed to free space.
     "evictionHard": {"memory.available": "100Mi", "nodefs.available": "2%", "imagefs.available": "2%"},
     "imageGCHighThresholdPercent": 100,
 }
@@ -111,7 +111,7 @@ PROGRAMS = {
         "--unsafe-no-fsync",
     ],
     "containerd": ["containerd", "--config=/run/containerd.toml"],
-    # Given no certificate, it makes one of its own, apiserver.crt, which is also the authority that signed it.
+    # Without a certificate, it creates apiserver.crt, which is also the authority that signed it.
     "kube-apiserver": [
         "kube-apiserver",
         f"--etcd-servers={ETCD}",
@@ -156,7 +156,7 @@ PROGRAMS = {
         f"--hostname-override={NAME}",
         "--proxy-mode=iptables",
         f"--cluster-cidr={PODS}",
-        # Zero: leave the machine's limits of connection tracking alone.
+        # Zero keeps the machine's limits of connection tracking.
         "--conntrack-max-per-core=0",
         "--conntrack-tcp-timeout-established=0",
         "--conntrack-tcp-timeout-close-wait=0",
@@ -171,7 +171,7 @@ PROGRAMS = {
         "--bind-interfaces",
         "--no-resolv",
         "--no-hosts",
-        # What it does not know does not exist; without this it would refuse to answer.
+        # Unknown names do not exist; without this it would refuse to answer.
         "--address=/#/",
         f"--hostsdir={HOSTS}",
     ],
@@ -180,7 +180,7 @@ PROGRAMS = {
 
 
 def start_ticks(pid: int) -> int | None:
-    """When the process started, in the kernel's ticks: with its id that is its identity until the machine restarts."""
+    """Return when the process started, in kernel ticks: together with its id, this identifies it until a reboot."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -190,7 +190,7 @@ def start_ticks(pid: int) -> int | None:
 
 
 def prepare() -> None:
-    """Give the node folders, kernel settings and a network of its own."""
+    """Give the node its own folders, kernel settings and network."""
     for folder in ("lib", "log"):
         (STATE / folder).mkdir()
         _run("mount", "--bind", STATE / folder, f"/var/{folder}")
@@ -215,7 +215,7 @@ def prepare() -> None:
 
 def start(name: str) -> None:
     """Start a program of the node; its output goes to /var/log."""
-    # No proxy, above all: what the programs talk to is here.
+    # Most importantly no proxy: the programs only talk to this machine.
     environment = {"PATH": f"{HOME / 'bin'}:{os.environ['PATH']}", HOME_SETTING: str(HOME)}
     with Path(f"/var/log/{name}.log").open("ab") as log:
         process = subprocess.Popen(
@@ -246,7 +246,7 @@ def _run(*command: str | Path) -> None:
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command line."""
     match sys.argv[1:]:
         case ["prepare"]:
             prepare()

@@ -1,0 +1,123 @@
+"""Opening the DuckDB file: waiting for other processes, and bringing an older file up to date.
+
+DuckDB lets one process write at a time and none read meanwhile, so connections are opened briefly and wait for each
+other.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from bench_orchestrator.model.errors import UnusableError
+from bench_orchestrator.results.schema import VERSION, migrate, read_version
+
+CONNECTION_CONFIG: Mapping[str, Any] = {
+    "threads": 2,
+    "memory_limit": "512MB",
+    # For new files: one that every DuckDB allowed can read.
+    "storage_compatibility_version": "v1.2.0",
+}
+"""DuckDB's settings unless told otherwise, so that a harvest disturbs little."""
+
+_HELD = "Could not set lock on file"
+"""What DuckDB says when another process has the file open."""
+
+
+class StoreError(UnusableError):
+    """The results database cannot be used; the message names the file and what to do."""
+
+
+@contextmanager
+def open_database(
+    path: Path, *, read_only: bool, lock_wait_s: float, config: Mapping[str, Any] = CONNECTION_CONFIG
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a results database of this version, closed after the block; an older file is migrated first.
+
+    Args:
+        read_only: whether other readers may have the file at the same time; else the file is made if need be.
+        lock_wait_s: how long to wait for another process to let go of the file.
+        config: DuckDB's settings.
+
+    Raises:
+        StoreError: nothing has been harvested yet (reading), or the file is held, damaged, or of a later version.
+    """
+    if read_only and not path.exists():
+        raise StoreError(f"There are no results at {path} yet. Run a sweep: bench run quick")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = _connect(path, read_only=read_only, lock_wait_s=lock_wait_s, config=config)
+    try:
+        version = _read_version(connection, path)
+        if version < VERSION:
+            if read_only and version == 0:
+                raise StoreError(f"{path} cannot be used as a results database: it has no launches.")
+            if read_only:
+                connection.close()
+                _bring_up_to_date(path, lock_wait_s, config)
+                connection = _connect(path, read_only=True, lock_wait_s=lock_wait_s, config=config)
+            else:
+                _migrate(connection, path)
+        yield connection
+    finally:
+        connection.close()
+
+
+def _read_version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
+    """The version of the file's tables, 0 where there are none.
+
+    Raises:
+        StoreError: it is a later one.
+    """
+    try:
+        version = read_version(connection)
+    except duckdb.Error as error:
+        raise StoreError(f"{path} cannot be used as a results database: {error}") from error
+    if version > VERSION:
+        raise StoreError(
+            f"{path} was written by a later release of the bench: its version is {version}, and this release knows "
+            f"versions up to {VERSION}. Upgrade dagster-bench, or use another results folder."
+        )
+    return version
+
+
+def _bring_up_to_date(path: Path, lock_wait_s: float, config: Mapping[str, Any]) -> None:
+    """Migrate a file that is about to be read."""
+    try:
+        with open_database(path, read_only=False, lock_wait_s=lock_wait_s, config=config):
+            return
+    except StoreError as error:
+        raise StoreError(
+            f"{path} was written by an earlier release of the bench and has to be migrated before it is read, which "
+            f"needs write access. {error}"
+        ) from error
+
+
+def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    try:
+        migrate(connection)
+    except duckdb.Error as error:
+        raise StoreError(f"{path} cannot be used as a results database: {error}") from error
+
+
+def _connect(
+    path: Path, *, read_only: bool, lock_wait_s: float, config: Mapping[str, Any]
+) -> duckdb.DuckDBPyConnection:
+    """Connect as soon as no other process has the file; any other trouble is raised at once."""
+    deadline = time.monotonic() + lock_wait_s
+    delay_s = 0.05
+    while True:
+        try:
+            return duckdb.connect(path, read_only=read_only, config=dict(config))
+        except duckdb.Error as error:
+            if _HELD not in str(error):
+                raise StoreError(f"{path} cannot be opened: {error}") from error
+            if time.monotonic() + delay_s > deadline:
+                raise StoreError(
+                    f"Another process has held {path} for {lock_wait_s:g} s; close it and try again. "
+                    f"DuckDB says: {error}"
+                ) from error
+        time.sleep(delay_s)
+        delay_s = min(2 * delay_s, 1.0)

@@ -1,0 +1,271 @@
+"""Read runs and their logs over GraphQL, without Dagster; they equal those of `sources.instance`.
+
+The webserver truncates event times to milliseconds, and omits hidden tags, which begin with `.dagster/`.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.runs import LOG_MESSAGE, Run, RunError, RunEvent, RunLog, RunStatus
+from bench_orchestrator.timeline.run_log import RunLogFold
+from bench_orchestrator.webserver import Webserver, WebserverError
+
+_RUNS_PER_PAGE = 100
+_LOGS_PER_QUERY = 25
+
+_PIPELINE_TYPES = {
+    f"RUN_{name}": f"PIPELINE_{name}"
+    for name in ("ENQUEUED", "DEQUEUED", "STARTING", "START", "SUCCESS", "FAILURE", "CANCELING", "CANCELED")
+}
+"""Event types by the names that GraphQL has for them, where these differ."""
+
+_WITH_METADATA = frozenset({"ENGINE_EVENT", "ASSET_MATERIALIZATION", "ASSET_OBSERVATION"})
+
+
+@dataclass(frozen=True)
+class LogPage:
+    """One page of a run's log, in log order."""
+
+    status: RunStatus
+    """The run's status, read before the events."""
+    events: tuple[RunEvent, ...]
+    cursor: str
+    """The start of the next page."""
+    has_more: bool
+
+
+def get_run(webserver: Webserver, run_id: str) -> Run | None:
+    """Return the run with this id; None if the deployment does not have it."""
+    answer = webserver.query(_RUN, {"runId": run_id})["run"]
+    return _run(answer) if "runId" in answer else None
+
+
+def find_runs(
+    webserver: Webserver,
+    tags: Mapping[str, str],
+    *,
+    statuses: Sequence[RunStatus] = (),
+    updated_after_us: int | None = None,
+) -> list[Run]:
+    """Return all runs with these tags, oldest first; `updated_after_us` is exclusive."""
+    selected = {
+        "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        "statuses": list(statuses) or None,
+        "updatedAfter": None if updated_after_us is None else updated_after_us / MICROSECONDS,
+    }
+    runs: list[Run] = []
+    cursor: str | None = None
+    while True:
+        variables = {"filter": selected, "cursor": cursor, "limit": _RUNS_PER_PAGE}
+        answer = webserver.query(_RUNS, variables)["runs"]
+        if "results" not in answer:
+            raise WebserverError(f"{webserver.url} cannot list its runs: {answer.get('message', answer)}")
+        runs.extend(map(_run, answer["results"]))
+        if len(answer["results"]) < _RUNS_PER_PAGE:
+            return runs[::-1]
+        cursor = runs[-1].run_id
+
+
+def read_page(webserver: Webserver, run_id: str, cursor: str | None = None) -> LogPage:
+    """Return the events of one run after the cursor, up to the webserver's page size.
+
+    Raises:
+        WebserverError: the deployment does not have the run.
+    """
+    answer = webserver.query(_PAGE, {"runId": run_id, "cursor": cursor})
+    run, log = answer["run"], answer["log"]
+    if "runId" not in run or "events" not in log:
+        raise WebserverError(f"{webserver.url} does not know the run {run_id}: {log.get('message', log)}")
+    return LogPage(RunStatus(run["status"]), tuple(_events(log)), log["cursor"], log["hasMore"])
+
+
+def read_run_log(webserver: Webserver, run_id: str) -> RunLog:
+    """Return the log of one run; the log of an unknown run is empty."""
+    return read_run_logs(webserver, [run_id])[run_id]
+
+
+def read_run_logs(webserver: Webserver, run_ids: Sequence[str]) -> dict[str, RunLog]:
+    """Return the logs of many runs by run id, with one query for several runs; the log of an unknown run is empty."""
+    folds = {run_id: RunLogFold() for run_id in run_ids}
+    left: dict[str, str | None] = dict.fromkeys(folds)
+    while left:
+        asked = list(left)[:_LOGS_PER_QUERY]
+        runs = {f"run{n}": run_id for n, run_id in enumerate(asked)}
+        cursors = {f"cursor{n}": left[run_id] for n, run_id in enumerate(asked)}
+        answer = webserver.query(_logs_query(len(asked)), {**runs, **cursors})
+        for n, run_id in enumerate(asked):
+            log = answer[f"log{n}"]
+            for event in _events(log):
+                folds[run_id].take(event)
+            if log.get("hasMore"):
+                left[run_id] = log["cursor"]
+            else:
+                del left[run_id]
+    return {run_id: folding.log() for run_id, folding in folds.items()}
+
+
+def _run(answer: Mapping[str, Any]) -> Run:
+    started_s = answer["startTime"]
+    if started_s == answer["endTime"]:  # the webserver's answer for a run that ended before it started
+        started_s = None
+    return Run(
+        run_id=answer["runId"],
+        status=RunStatus(answer["status"]),
+        job=answer["jobName"],
+        tags={tag["key"]: tag["value"] for tag in answer["tags"]},
+        created_us=_to_us(answer["creationTime"]),
+        updated_us=_to_us(answer["updateTime"]),
+        started_us=None if started_s is None else _to_us(started_s),
+    )
+
+
+def _to_us(timestamp_s: float) -> int:
+    return round(timestamp_s * MICROSECONDS)
+
+
+def _events(log: Mapping[str, Any]) -> Iterator[RunEvent]:
+    return (_event(event) for event in log.get("events", ()) if "timestamp" in event)
+
+
+def _event(event: Mapping[str, Any]) -> RunEvent:
+    kind = event["eventType"] or LOG_MESSAGE
+    kind = _PIPELINE_TYPES.get(kind, kind)
+    described = kind in _WITH_METADATA
+    description = event.get("description") if described else (event.get("failureMetadata") or {}).get("description")
+    return RunEvent(
+        kind,
+        int(event["timestamp"]) * 1000,
+        event["stepKey"],
+        event["message"],
+        dict(_metadata(event.get("metadataEntries", ()))) if described else {},
+        _error(event.get("error")),
+        description or "",
+    )
+
+
+def _error(error: Mapping[str, Any] | None) -> RunError | None:
+    """Convert an error and its causes; the webserver returns at most ten."""
+    if error is None:
+        return None
+    chain = [error, *error["causes"]]
+    return reduce(_caused, reversed(chain), None)
+
+
+def _caused(cause: RunError | None, error: Mapping[str, Any]) -> RunError:
+    return RunError(error["message"], error["className"] or "", cause)
+
+
+_PLAIN_METADATA: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "TextMetadataEntry": ("text", str),
+    "UrlMetadataEntry": ("url", str),
+    "PathMetadataEntry": ("path", str),
+    "MarkdownMetadataEntry": ("mdStr", str),
+    "JsonMetadataEntry": ("jsonString", json.loads),
+    "FloatMetadataEntry": ("floatRepr", lambda text: None if text == "None" else float(text)),
+    "IntMetadataEntry": ("intRepr", lambda text: None if text == "None" else int(text)),
+    "BoolMetadataEntry": ("boolValue", lambda value: value),
+    "NullMetadataEntry": ("__typename", lambda _: None),
+    "TimestampMetadataEntry": ("timestamp", float),
+}
+"""The types of metadata whose value is plain data: the field that holds the value, and its decoder."""
+
+
+def _metadata(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    for entry in entries:
+        if plain := _PLAIN_METADATA.get(entry["__typename"]):
+            field, decode = plain
+            yield entry["label"], decode(entry[field])
+
+
+_RUN_FIELDS = """
+fragment BenchRun on Run { runId status jobName tags { key value } creationTime updateTime startTime endTime }
+"""
+
+_RUN = (
+    _RUN_FIELDS
+    + """
+query BenchRun($runId: ID!) {
+  run: runOrError(runId: $runId) {
+    __typename
+    ... on Run { ...BenchRun }
+    ... on Error { message }
+  }
+}
+"""
+)
+
+_RUNS = (
+    _RUN_FIELDS
+    + """
+query BenchRuns($filter: RunsFilter!, $cursor: String, $limit: Int!) {
+  runs: runsOrError(filter: $filter, cursor: $cursor, limit: $limit) {
+    __typename
+    ... on Runs { results { ...BenchRun } }
+    ... on Error { message }
+  }
+}
+"""
+)
+
+_LOG_FIELDS = """
+fragment BenchError on PythonError { message className causes { message className } }
+
+fragment BenchLog on EventConnection {
+  cursor
+  hasMore
+  events {
+    ... on MessageEvent { eventType timestamp stepKey message }
+    ... on ErrorEvent { error { ...BenchError } }
+    ... on ExecutionStepFailureEvent { failureMetadata { description } }
+    ... on DisplayableEvent {
+      description
+      metadataEntries {
+        __typename
+        label
+        ... on TextMetadataEntry { text }
+        ... on UrlMetadataEntry { url }
+        ... on PathMetadataEntry { path }
+        ... on MarkdownMetadataEntry { mdStr }
+        ... on JsonMetadataEntry { jsonString }
+        ... on FloatMetadataEntry { floatRepr }
+        ... on IntMetadataEntry { intRepr }
+        ... on BoolMetadataEntry { boolValue }
+        ... on TimestampMetadataEntry { timestamp }
+      }
+    }
+  }
+}
+"""
+
+_PAGE = (
+    _LOG_FIELDS
+    + """
+query BenchPage($runId: ID!, $cursor: String) {
+  run: runOrError(runId: $runId) {
+    __typename
+    ... on Run { runId status }
+    ... on Error { message }
+  }
+  log: logsForRun(runId: $runId, afterCursor: $cursor) {
+    __typename
+    ... on EventConnection { ...BenchLog }
+    ... on Error { message }
+  }
+}
+"""
+)
+
+
+def _logs_query(runs: int) -> str:
+    """Return the query for the logs of this number of runs, each with its own cursor."""
+    arguments = ", ".join(f"$run{n}: ID!, $cursor{n}: String" for n in range(runs))
+    logs = "\n".join(
+        f"log{n}: logsForRun(runId: $run{n}, afterCursor: $cursor{n}) "
+        "{ __typename ... on EventConnection { ...BenchLog } ... on Error { message } }"
+        for n in range(runs)
+    )
+    return f"{_LOG_FIELDS}\nquery BenchLogs({arguments}) {{\n{logs}\n}}"
