@@ -44,7 +44,7 @@ def test_the_first_steps_say_what_they_save_and_cost(advice: Advice) -> None:
 
 def test_without_measurements_it_says_so() -> None:
     nothing = advise(Evidence(), 500, 3)
-    assert headline(nothing) == "No remedy was measured here so far"
+    assert headline(nothing) == "No remedy has been measured here yet"
     assert list(first_steps(nothing)) == []
     assert nothing.lag_s is None
     assert nothing.size == "500 assets and 3 steps"
@@ -85,7 +85,7 @@ class TestAfterASweep:
     def test_where_no_remedy_was_measured_they_say_how(self, tmp_path: Path) -> None:
         store = Store.in_directory(tmp_path)
         (step,) = first_steps_after(measured_sweep(), gather(store))
-        assert step == "No remedy was measured here so far. `bench run executors --quick` measures the first ones."
+        assert step == "No remedy has been measured here yet. `bench run executors --quick` measures the first ones."
 
 
 def test_the_lag_is_that_of_the_queue_as_it_is(advice: Advice) -> None:
@@ -116,8 +116,8 @@ class TestPredictionsThatWereOff:
         sentences = list(explain_errors(self.evidence(0.5)))
         assert len(sentences) == 2
         assert "one location" in sentences[0]
-        assert " % off its prediction; what the fit misses most: " in sentences[0]
-        assert "in place of" in sentences[0]
+        assert " % off its prediction; the largest errors: " in sentences[0]
+        assert "instead of" in sentences[0]
 
     def test_that_came_true_are_not(self) -> None:
         assert list(explain_errors(self.evidence(1.0))) == []

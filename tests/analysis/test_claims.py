@@ -99,7 +99,7 @@ class TestTheSizeOfALocation:
         steep = {"a5k": {Stage.WORKER_LOAD: 3.0}, "a10k": {Stage.WORKER_LOAD: 4.0}}
         bent = judge(1, of(changed(sized_sweep((250, 500, 1_000, 2_000, 5_000, 10_000), noise=0.03), steep)))
         assert bent.judgement is Judgement.REFUTED
-        assert "it bends at" in bent.numbers[1]
+        assert "there is a bend at" in bent.numbers[1]
 
     def test_three_sizes_cannot_show_a_bend(self) -> None:
         assert judge(1, of(sized_sweep((250, 2_000, 10_000)))).reason == "not measured here: bench run assets-scaling"

@@ -158,7 +158,7 @@ class TestWork:
         evaluation = evaluate(experiment_sweep("graph-asset"))
         assert evaluation.same_work
         assert evaluation.shortfalls == ()
-        assert evaluation.work == "Every launch that counts materialized 10 units of work"
+        assert evaluation.work == "Every measured launch materialized 10 units of work"
 
     def test_sides_that_are_to_do_different_work_may(self) -> None:
         evaluation = evaluate(experiment_sweep("selection-size"))
@@ -170,7 +170,7 @@ class TestWork:
         trials = [*sweep.trials[:-1], relaunched(sweep.trials[-1], work=9)]
         evaluation = evaluate(with_launches(sweep, trials))
         assert not evaluation.same_work
-        assert "their times do not compare" in evaluation.work
+        assert "the times are not comparable" in evaluation.work
         assert evaluation.work in evaluation.shortfalls
 
     def test_shortfalls_name_each_side_that_did_not_do_its_work(self) -> None:
@@ -237,7 +237,7 @@ class TestTheAnswer:
             if by == "lag_s" and found.verdict is Verdict.UNDECIDED and not name.endswith("again")
         ]
         assert undecided
-        assert f"(about {max(blocks or 0 for blocks in undecided)} more blocks would tell)" in evaluation.answer
+        assert f"(about {max(blocks or 0 for blocks in undecided)} more blocks needed)" in evaluation.answer
 
     def test_where_a_launch_has_much_to_do_says_when_it_is_done(self) -> None:
         evaluation = evaluate(experiment_sweep("graph-asset"))
@@ -257,11 +257,11 @@ class TestTheAnswer:
     def test_an_expected_improvement_that_is_missing_is_reported(self) -> None:
         assert any(
             sentence.startswith(
-                "Expected and refuted: that it helps to split the code location into nine: launch lag +"
+                "Expected but refuted: that it helps to split the code location into nine: launch lag +"
             )
             for sentence in self.of(0.1, 0, 4).sentences
         )
-        assert any(sentence.startswith("Expected and not found") for sentence in self.of(0.1, 0, 0.1).sentences)
+        assert any(sentence.startswith("Expected but not found") for sentence in self.of(0.1, 0, 0.1).sentences)
         assert not any(sentence.startswith("Expected") for sentence in self.of(0.1, -2, -4).sentences)
 
     def test_what_takes_most_of_the_lag_is_among_the_sentences(self) -> None:
@@ -299,8 +299,8 @@ def test_caveats_tell_what_the_sweep_is_not() -> None:
     sweep = experiment_sweep(repeats=1, quick=True)
     assert evaluate(experiment_sweep(repeats=1)).caveats == ()
     quick, early = evaluate(replace(sweep, status="canceled")).caveats
-    assert "at the size for laptops" in quick
-    assert "did not run to its end (canceled)" in early
+    assert "at the reduced size of --quick" in quick
+    assert "did not finish (canceled)" in early
 
 
 @each_experiment

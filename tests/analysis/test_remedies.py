@@ -73,7 +73,7 @@ class TestWhatIsSaved:
         assert saved_s(split) == pytest.approx(0.0015 * (10_000 - 10_000 / 9), rel=0.1)
         assert split.quantity == "launch lag"
         assert split.against == "one location"
-        assert split.measured_at == "9,000 assets, 1 selected; carried over to 10,000"
+        assert split.measured_at == "9,000 assets, 1 selected; extrapolated to 10,000"
         assert split.lag_s is not None
         assert split.lag_s.value == pytest.approx(3.2 + 15 + 2.6 - saved_s(split), abs=0.1)
 
@@ -87,13 +87,13 @@ class TestWhatIsSaved:
 
     def test_without_a_model_it_is_what_was_measured(self) -> None:
         split = rank(sample_experiment("split-definitions"))["nine locations"]
-        assert split.measured_at == "9,000 assets, 1 selected; not carried over to 10,000"
+        assert split.measured_at == "9,000 assets, 1 selected; not extrapolated to 10,000"
         assert (split.at_assets, split.lag_s) == (9_000, None)
         assert split.helps
 
     def test_a_quick_experiment_is_not_carried_over(self, model: LagModel) -> None:
         memoised = rank(sample_experiment("loading", quick=True), model=model)["a memoised function"]
-        assert memoised.measured_at == "20 assets, 1 selected; not carried over to 10,000"
+        assert memoised.measured_at == "20 assets, 1 selected; not extrapolated to 10,000"
         assert (memoised.at_assets, memoised.lag_s) == (20, None)
 
     @pytest.mark.parametrize("name", ["imports", "dequeue-interval"])
@@ -173,7 +173,7 @@ class TestWhereOneIsToday:
 def test_measured_costs_are_those_beyond_the_noise(model: LagModel) -> None:
     ranked = rank(sample_experiment("split-definitions"), sample_experiment("executors"), model=model)
     split = ranked["nine locations"].costs
-    assert any(cost.startswith("code servers hold ") for cost in split)
+    assert any(cost.startswith("all code servers together use ") for cost in split)
     assert not any("memory of the code server" in cost for cost in split)
     in_process = " ".join(ranked["in-process, 1 step"].costs)
     assert "processes of the run \N{MINUS SIGN}1" in in_process

@@ -77,6 +77,6 @@ def test_text_stays_on_the_figure() -> None:
 
 def test_it_says_what_it_was_carried_over_with() -> None:
     text = words(remedies_chart(ADVICE["everything"])).replace("\N{NO-BREAK SPACE}", " ")
-    assert "Carried over to 10,000 assets by 25 launches in locations of 250 to 10,000 assets" in text
+    assert "Extrapolated to 10,000 assets from 25 launches in locations of 250 to 10,000 assets" in text
     assert "Dagster 1.13.27" in text
-    assert "Carried over" not in words(remedies_chart(ADVICE["no size"]))
+    assert "Extrapolated" not in words(remedies_chart(ADVICE["no size"]))

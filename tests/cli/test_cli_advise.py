@@ -63,7 +63,7 @@ class TestAdvise:
             "study_claims.md",
         }
         assert "](remedies.svg)" in (folder / "remedies.md").read_text()
-        assert "# The study's nine claims, here" in (folder / "study_claims.md").read_text()
+        assert "# The study's nine claims, judged here" in (folder / "study_claims.md").read_text()
 
     def test_as_json_every_number_is_there(self) -> None:
         numbers = printed_json(bench("advise", "--assets", "10000", "--max-lag", "12", "--json"))

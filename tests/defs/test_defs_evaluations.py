@@ -127,7 +127,7 @@ def test_a_requested_sweep_is_evaluated_even_if_another_says_more(store: Store) 
     assert written(write(store))[SPLIT]["sweep"] == "split-definitions-0"
     metadata = written(write(store, sweep="split-definitions-1"))[SPLIT]
     assert metadata["sweep"] == "split-definitions-1"
-    assert "at the size for laptops" in metadata["summary"]
+    assert "at the reduced size of --quick" in metadata["summary"]
     assert not write(store, sweep="all-locations-2").success
     assert not write(store, sweep="split-definitions-9").success
 
@@ -137,4 +137,4 @@ def test_the_check_fails_where_a_side_did_not_do_its_work(store: Store) -> None:
     (split, good) = checks(write(store))
     assert split[:2] == (SPLIT, False)
     assert "‘three locations’: 0 of 8 launches count" in split[2]
-    assert good == ("checks_evaluation", True, "Every launch that counts materialized 1 unit of work.")
+    assert good == ("checks_evaluation", True, "Every measured launch materialized 1 unit of work.")

@@ -125,7 +125,7 @@ def test_a_sweep_outlives_its_code_server_and_one_that_dies_unseen_is_given_up(
     monkeypatch.setattr(harvest, "now_us", lambda: now_us() + 3_600 * MICROSECONDS)
     harvest.harvest_sensor(dg.build_sensor_context(instance=bench.instance))
     assert bench.run(run_id).status is Status.FAILURE
-    assert "its process is taken for dead" in bench.log(run_id)[-1]
+    assert "its process counts as dead" in bench.log(run_id)[-1]
 
     sweep = bench.harvest(run_id)
     assert sweep.status == "failed"

@@ -166,7 +166,7 @@ def test_a_poor_sweep_still_has_a_report(sweep: Sweep, tmp_path: Path) -> None:
     files = write_report(sweep, tmp_path)
     markdown = files.markdown.read_text(encoding="utf-8")
     assert "## How it was measured" in markdown
-    assert ("did not run to its end" in markdown) == (sweep.status != "complete")
+    assert ("did not finish" in markdown) == (sweep.status != "complete")
     assert _printed(sweep)
     json.dumps(summarize(sweep))
     with duckdb.connect() as connection:
@@ -206,7 +206,7 @@ def test_an_experiments_report_begins_with_its_answer_in_words_and_numbers(split
     markdown = split.markdown.read_text(encoding="utf-8")
     evaluation = evaluate(experiment_sweep(predicted=True))
     heading, answer, sentences, table, *_ = markdown.split("\n\n")
-    assert heading == "# What does it gain to split a code location into three or nine, and what does it cost?"
+    assert heading == "# What does splitting a code location into three or nine gain, and what does it cost?"
     assert answer == f"**{evaluation.answer}.**"
     assert sentences == "\n".join(f"- {sentence}." for sentence in evaluation.sentences)
     assert re.search(
@@ -227,7 +227,7 @@ def test_an_experiments_report_holds_all_the_evidence(split: ReportFiles) -> Non
     assert "| path through nine | 9 of 9 | 66.0 |" in markdown
     assert re.search(r"\| nine locations \| 4\.60 \[4\.20, 5\.10\] \| 7\.11 .* \| \+35 % \|", markdown)
     assert "Held equal: 9,000 assets in all" in markdown
-    assert "Every launch that counts materialized 1 unit of work." in markdown
+    assert "Every measured launch materialized 1 unit of work." in markdown
     assert "each block launches every side once" in markdown
     page = Page(split.html.read_text(encoding="utf-8"))
     assert all(reference.startswith("data:") for reference in page.references)
@@ -238,7 +238,7 @@ def test_a_side_that_never_succeeded_is_in_every_account(tmp_path: Path) -> None
     markdown = write_report(sweep, tmp_path).markdown.read_text(encoding="utf-8")
     assert re.search(r"\| three locations \| 0/8 \| not measured \|.*\| not compared \|.*\| 8 rejected \|", markdown)
     assert re.search(r"\| three locations: a3k\\_spine1k\\_part.of3 \| rejected \|", markdown)
-    assert "| path through nine | 0 of 9 | not to its end |" in markdown
+    assert "| path through nine | 0 of 9 | not finished |" in markdown
     printed = _printed(sweep)
     assert re.search(r"three locations +0/8 +not measured +not compared +8 rejected", printed)
     assert "three locations: 8 rejected: the webserver refused" in printed
@@ -286,8 +286,8 @@ def test_a_poor_experiment_still_has_a_report(sweep: Sweep, tmp_path: Path) -> N
     files = write_report(sweep, tmp_path)
     assert list(files.charts) == [chart.stem for chart in charts_for(sweep)]
     markdown = files.markdown.read_text(encoding="utf-8")
-    assert ("at the size for laptops" in markdown) == bool(sweep.plan.settings["quick"])
-    assert ("did not run to its end (canceled)" in markdown) == (sweep.status != "complete")
+    assert ("at the reduced size of --quick" in markdown) == bool(sweep.plan.settings["quick"])
+    assert ("did not finish (canceled)" in markdown) == (sweep.status != "complete")
     assert _printed(sweep)
     json.dumps(summarize(sweep))
 

@@ -182,7 +182,7 @@ def test_launches_wait_until_the_servers_are_at_rest(
 
     daemon.do("import threading; busy = threading.Thread(target=spin, args=(2,)); busy.start()")
     settle([meter, UsageMeter(deployment.folder / "elsewhere")], 60, said.append)
-    assert [line.split(";")[0] for line in said] == ["Waiting until the servers have come to rest"]
+    assert [line.split(";")[0] for line in said] == ["Waiting until the servers are idle"]
     used_s = meter.servers_cpu_s()
     assert used_s is not None
     assert used_s >= 1.5
@@ -195,7 +195,7 @@ def test_but_not_indefinitely(deployment: Deployment, monkeypatch: pytest.Monkey
     said: list[str] = []
     deployment.start("dagster._daemon", "run").do("import threading; threading.Thread(target=spin, args=(60,)).start()")
     settle([UsageMeter(deployment.home)], 1, said.append)
-    assert said[-1] == "They still do, after 1 s; launches may be slower for it."
+    assert said[-1] == "They are still busy after 1 s; launches may be slower."
     settle([UsageMeter(deployment.home)], 0, said.append)
     assert len(said) == 2
 

@@ -263,7 +263,7 @@ class TestItsWords:
         assert "Step boot and step load: none, in-process. Took no time: queue wait." in " ".join(remarks(of(absent)))
         assert "Failed: ModuleNotFoundError: No module named 'warehouse'" in " ".join(remarks(failed_run()))
         doubts = " ".join(remarks(of(DOUBTFUL)))
-        assert "In doubt: clocks disagree: instant 0 is 3.000 ms before; " in doubts
+        assert "Uncertain: clocks disagree: instant 0 is 3.000 ms before; " in doubts
         assert doubts.endswith("; and 2 more.")
 
     @given(st.integers(0, 1_100))
