@@ -1,7 +1,7 @@
-"""The bench's way into a deployment: the one client for a webserver's GraphQL.
+"""The GraphQL client for a deployment's webserver.
 
-It needs no Dagster. Failures are sorted into the kinds that callers must tell apart: the webserver cannot be reached,
-its database cannot, it refuses the credentials, or it refuses this launch.
+It does not need Dagster. Its errors distinguish whether the webserver or its database is unreachable, the credentials
+are rejected, or a launch is rejected.
 """
 
 import re
@@ -15,39 +15,39 @@ import requests
 from bench_orchestrator.model.errors import UnusableError, one_line
 
 ASSET_JOB = "__ASSET_JOB"
-"""The job that Dagster makes of all assets of a code location."""
+"""The implicit job of all assets of a code location."""
 
 _GATEWAY_ERRORS = (502, 503, 504)
 _NO_DATABASE = re.compile("OperationalError|too many retries for DB connection")
-"""What SQLAlchemy, and dagster-postgres once it has tried again, call a database that is away, restarts or has no room:
-for a while, and not by what was asked."""
+"""Errors of SQLAlchemy, and of dagster-postgres after its retries, for a database that is unreachable, restarting or
+out of connections: temporary, and unrelated to the query."""
 _NO_SERVER = "UNAVAILABLE"
-"""What gRPC says of a code server that is being replaced, until the next one is up."""
+"""The gRPC status of a code server that is being replaced, until the next one is up."""
 _REFUSALS = (401, 403)
 
 
 class WebserverError(UnusableError):
-    """The webserver could not do what it was asked; the message says what to do."""
+    """The webserver could not execute a request; the message tells what to do."""
 
 
 class WebserverUnreachableError(WebserverError):
-    """No answer: the request may or may not have been carried out."""
+    """No answer: the request may or may not have been executed."""
 
 
 class DatabaseTroubleError(WebserverUnreachableError):
-    """The webserver answers that its database does not; what it was asked may have been carried out in part."""
+    """The webserver's database does not answer; the request may have been executed in part."""
 
 
 class AccessDeniedError(WebserverError):
-    """The webserver wants other credentials."""
+    """The webserver rejects the credentials."""
 
 
 class LaunchRejectedError(WebserverError):
-    """The deployment refused a launch; no run was made."""
+    """The deployment rejected a launch; no run was created."""
 
 
 class LocationAwayError(LaunchRejectedError):
-    """The location has no code server for the time being; no run was made."""
+    """The location temporarily has no code server; no run was created."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,17 @@ class LocationEntry:
     repositories: tuple[str, ...] = ()
     error: str = ""
     server_id: str = ""
-    """Of the code server that it was loaded from; another one has another. Empty where it is not loaded."""
+    """The id of the code server that it was loaded from, which changes with the server; empty if it is not loaded."""
     host: str = ""
-    """Where its code server is; empty where it is not reached over a network."""
+    """The host of its code server; empty if it is not reached over a network."""
 
 
 class Webserver:
     """One Dagster webserver, by its URL.
 
     Args:
-        url: where the UI is, path prefix included: `http://127.0.0.1:3000`.
-        authorization: value of the HTTP Authorization header, where the deployment wants one.
+        url: URL of the UI, including a path prefix: `http://127.0.0.1:3000`.
+        authorization: value of the HTTP Authorization header, if the deployment requires one.
         timeout_s: seconds to wait for an answer.
     """
 
@@ -81,11 +81,11 @@ class Webserver:
         self.url = url.rstrip("/")
         self.headers = {"Authorization": authorization} if authorization else {}
         self._timeout_s = timeout_s
-        # No proxy is asked for a local address, whatever the environment says.
+        # Local addresses bypass proxies that the environment may configure.
         self._is_local = parts.hostname in ("localhost", "127.0.0.1", "::1")
 
     def list_locations(self) -> dict[str, LocationEntry]:
-        """The deployment's code locations by name."""
+        """Return the deployment's code locations by name."""
         data = self.query(_LOCATIONS)
         entries = data["workspaceOrError"].get("locationEntries")
         if entries is None:
@@ -93,7 +93,7 @@ class Webserver:
         return {entry["name"]: _location_entry(entry) for entry in entries}
 
     def list_assets(self, location: str, repository: str) -> dict[str, bool]:
-        """The assets that can be launched in a location: whether each is partitioned, by its key."""
+        """Return the executable assets of a location: by key, whether each is partitioned."""
         selector = {"repositoryLocationName": location, "repositoryName": repository}
         answer = self.query(_ASSETS, {"selector": selector})["repositoryOrError"]
         if "assetNodes" not in answer:
@@ -105,7 +105,7 @@ class Webserver:
         }
 
     def list_partitions(self, asset_key: str) -> list[str]:
-        """An asset's partition keys, oldest first; none where it is not partitioned."""
+        """Return an asset's partition keys, oldest first; empty if it is not partitioned."""
         answer = self.query(_PARTITIONS, {"assetKey": {"path": asset_key.split("/")}})["assetNodeOrError"]
         return list(answer.get("partitionKeys") or [])
 
@@ -122,9 +122,9 @@ class Webserver:
         """Launch one run, of these assets or of a whole job, and return its id.
 
         Raises:
-            LaunchRejectedError: the deployment refused; no run exists. LocationAwayError: it may not the next time.
-            WebserverUnreachableError: no answer came; whether a run exists must be looked up.
-            AccessDeniedError: the credentials do not do.
+            LaunchRejectedError: the deployment rejected it; no run exists. LocationAwayError: a retry may succeed.
+            WebserverUnreachableError: no answer; a run may exist.
+            AccessDeniedError: the credentials were rejected.
         """
         selector = {
             "repositoryLocationName": location,
@@ -143,7 +143,7 @@ class Webserver:
             return str(answer["run"]["runId"])
         kind = answer["__typename"]
         if kind == "InvalidSubsetError":
-            # It may be of a code server that was away; whether the selection is refused is asked again.
+            # The cause may be an unavailable code server, so check whether the selection itself is rejected.
             again = self.query(_SELECTION, {"selector": selector})["pipelineOrError"]
             raise self._rejection(location, one_line(again.get("message", "")))
         said = ": ".join([kind, *(str(value) for name, value in answer.items() if name != "__typename")])
@@ -152,11 +152,11 @@ class Webserver:
         raise self._rejection(location, one_line(said))
 
     def submit_backfill(self, *, asset_keys: Sequence[str], partitions: Sequence[str], tags: Mapping[str, str]) -> None:
-        """Ask for a backfill of these partitions; the daemon launches its runs, with these tags, when it gets to it.
+        """Request a backfill of these partitions; the daemon launches its runs later, with these tags.
 
         Raises:
-            LaunchRejectedError: the deployment refused.
-            WebserverError: of the kind that fits.
+            LaunchRejectedError: the deployment rejected it.
+            WebserverError: a subclass for each kind of failure.
         """
         parameters = {
             "assetSelection": [{"path": key.split("/")} for key in asset_keys],
@@ -168,10 +168,10 @@ class Webserver:
             raise LaunchRejectedError(one_line(answer.get("message") or str(answer)))
 
     def tick_times_s(self, *, location: str, repository: str, name: str, kind: str) -> dict[str, float]:
-        """When the latest ticks of a schedule or a sensor (`kind`) were, in seconds, by the id of each run they made.
+        """Return the times (s) of the latest ticks of a schedule or sensor (`kind`), by id of the runs created.
 
         Raises:
-            WebserverError: there is none of that name.
+            WebserverError: there is no schedule or sensor with this name.
         """
         selector = {
             f"{kind}Name": name,
@@ -185,24 +185,24 @@ class Webserver:
         return {run_id: float(tick["timestamp"]) for tick in ticks for run_id in tick["runIds"]}
 
     def terminate(self, run_id: str) -> None:
-        """Ask for a run to be canceled, as the UI's button does.
+        """Request the termination of a run, like the UI's button.
 
         Raises:
-            WebserverError: it cannot be; the run may have ended in the meantime.
+            WebserverError: it cannot be terminated; the run may have ended in the meantime.
         """
         answer = self.query(_TERMINATE, {"runId": run_id})["terminateRun"]
         if answer["__typename"] != "TerminateRunSuccess":
             raise self._error(f"{answer['__typename']}: {answer.get('message', answer)}")
 
     def force_terminate(self, run_id: str) -> None:
-        """Mark a run canceled at once, whether or not its process can be reached."""
+        """Mark a run as canceled at once, whether or not its process can be reached."""
         self.query(_FORCE_TERMINATE, {"runId": run_id})
 
     def query(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The answer's data to any GraphQL document.
+        """Execute a GraphQL document and return the answer's data.
 
         Raises:
-            WebserverError: of the kind that fits; also for a PythonError that the document asks to be told of.
+            WebserverError: a subclass for each kind of failure; also for a PythonError that the document selects.
         """
         data = self._data(document, variables)
         for answer in data.values():
@@ -211,7 +211,7 @@ class Webserver:
         return data
 
     def _data(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The answer's data, whatever it says."""
+        """Return the answer's data without checking it for a PythonError."""
         try:
             with requests.Session() as session:
                 session.trust_env = not self._is_local
@@ -242,10 +242,10 @@ class Webserver:
         return data
 
     def _rejection(self, location: str, reason: str) -> LaunchRejectedError:
-        """The error for a launch that was refused: with what is known of the location where that has no server.
+        """Return the error for a rejected launch; if the location has no server, with what is known about that.
 
         Args:
-            reason: empty where there is none any more.
+            reason: empty if it is no longer known.
         """
         status = self.list_locations().get(location, LocationEntry(location, "unknown"))
         said = "it loads" if status.state == "loading" else status.error or reason
@@ -260,7 +260,7 @@ class Webserver:
         )
 
     def _error(self, said: str) -> WebserverError:
-        """Return the error for an answer that is one."""
+        """Return the error for an error answer."""
         said = one_line(said)
         if _NO_DATABASE.search(said):
             return DatabaseTroubleError(f"The webserver at {self.url} has trouble with its database: {said}")
@@ -275,7 +275,7 @@ def _location_entry(entry: Mapping[str, Any]) -> LocationEntry:
     if location["__typename"] == "RepositoryLocation":
         names = tuple(repository["name"] for repository in location["repositories"])
         return LocationEntry(entry["name"], "loaded", names, server_id=location["serverId"] or "", host=host)
-    # The first error says that the code could not be loaded, the last cause says why.
+    # The first error states that the code could not be loaded, the last cause states why.
     reason = [location, *location.get("causes", ())][-1].get("message", "")
     return LocationEntry(entry["name"], "error", error=reason, host=host)
 

@@ -1,6 +1,6 @@
-"""What was measured so far, as remedies, claims and predictions rest on it: of each question the sweeps that tell most.
+"""Evidence: the most informative sweeps for each question, the basis of remedies, claims and predictions.
 
-What was not measured is missing from the evidence, never an error.
+Missing measurements are left out; they are not an error.
 """
 
 from collections.abc import Mapping
@@ -12,24 +12,24 @@ from bench_orchestrator.analysis.lag_model import FITTED_SCENARIOS, LagModel, fi
 from bench_orchestrator.model.launch import Sweep
 
 LOCATION_SCENARIOS = (*FITTED_SCENARIOS, "assets-vs-partitions")
-"""Those that launch in locations as they are, each often enough to conclude something."""
+"""Scenarios without variants that have enough launches for conclusions."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that was measured here that a conclusion can rest on."""
+    """The measurements that conclusions are based on."""
 
     sweeps: tuple[Sweep, ...] = ()
-    """Of `LOCATION_SCENARIOS`, the latest first."""
+    """Sweeps of `LOCATION_SCENARIOS`, latest first."""
     evaluations: tuple[Evaluation, ...] = ()
-    """Of each experiment that was measured, the one that says most."""
+    """The most informative evaluation of each measured experiment."""
 
     @cached_property
     def model(self) -> LagModel | None:
-        """How the launch lag grows with the number of assets, where enough sizes were measured."""
+        """The model of the launch lag by number of assets; None if too few sizes were measured."""
         return fit_lags(self.sweeps)
 
     @cached_property
     def by_experiment(self) -> Mapping[str, Evaluation]:
-        """The evaluations by the names of their experiments."""
+        """The evaluations by experiment name."""
         return {evaluation.experiment.name: evaluation for evaluation in self.evaluations}

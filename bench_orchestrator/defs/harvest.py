@@ -29,7 +29,7 @@ _OVERLAP_US = 60 * MICROSECONDS
 OUTCOME_CHECK = "every_trial_ok"
 
 _MOST_LINES = 5
-"""Sweeps that the check names."""
+"""Maximum sweeps that the check names."""
 
 _LONGEST_BACKOFF_S = 600.0
 _SWEEP = TypeAdapter(Sweep)
@@ -58,7 +58,7 @@ class HarvestConfig(dg.Config):
         dg.AssetCheckSpec(
             OUTCOME_CHECK,
             asset=MEASUREMENTS_ASSET,
-            description="Every trial of the sweeps harvested ended well. Failed launches are kept and shown, never "
+            description="Every trial of the harvested sweeps succeeded. Failed launches are kept and shown, never "
             "dropped.",
         )
     ],
@@ -103,7 +103,7 @@ def launch_measurements(
 
 
 def _check_outcomes(summaries: Sequence[SweepSummary]) -> dg.AssetCheckResult:
-    """Warns where sweeps have trials that gave no measurement."""
+    """Warn about sweeps with trials that gave no measurement."""
     lines = [f"{one.ok} of {one.trials} trials of {one.sweep_id} ended well." for one in summaries]
     return dg.AssetCheckResult(
         check_name=OUTCOME_CHECK,
@@ -138,9 +138,9 @@ harvest_job = dg.define_asset_job(
 def harvest_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Ask for one harvest at a time, for the oldest finished sweep that has none.
 
-    Whether a sweep was harvested is read from the harvest runs themselves, so that no kill between a tick and its
-    cursor can lose or double one. The cursor only bounds how far back to look. A sweep that went on after it had been
-    taken for dead has changed since, and is harvested again.
+    The harvest runs themselves show whether a sweep was harvested, so a kill between a tick and its cursor loses or
+    repeats none. The cursor only bounds how far back to look. A sweep that continued after it had been considered dead
+    has changed since, and is harvested again.
     """
     instance = context.instance
     _end_the_dead(context)
@@ -157,7 +157,7 @@ def harvest_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     for sweep_run in sorted(finished, key=lambda run: run.updated_us):
         attempts = find_runs(instance, {Tag.HARVEST_OF: sweep_run.run_id})
         as_of = str(sweep_run.updated_us)
-        # Those of earlier releases do not say.
+        # Harvest runs of earlier releases lack this tag.
         done = any(
             run.status is RunStatus.SUCCESS and run.tags.get(Tag.HARVEST_AS_OF, as_of) == as_of for run in attempts
         )
@@ -177,7 +177,7 @@ def harvest_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
 
 
 def _end_the_dead(context: dg.SensorEvaluationContext) -> None:
-    """Report the runs of the bench as failed whose process died where nothing else could report it."""
+    """Mark runs of the bench as failed whose process died without Dagster noticing."""
     for kind in ("sweep", "harvest"):
         for run in find_runs(context.instance, {Tag.KIND: kind}, statuses=IN_PROGRESS):
             reason = given_up(context.instance, run, now_us())
@@ -187,18 +187,16 @@ def _end_the_dead(context: dg.SensorEvaluationContext) -> None:
 
 
 def _why_wait(instance: dg.DagsterInstance, sweep_run: Run, attempts: list[Run]) -> str:
-    """Why a finished sweep is not harvested now; empty when it is."""
+    """Return why a finished sweep is not harvested now; empty if it is."""
     if any(not run.finished for run in attempts):
-        return f"The harvest of sweep run {sweep_run.run_id} is under way."
+        return f"The harvest of sweep run {sweep_run.run_id} is in progress."
     failed = [run for run in attempts if run.status is not RunStatus.SUCCESS]
     if failed:
         backoff_s = min(5 * 2.0 ** len(failed), _LONGEST_BACKOFF_S)
         if now_us() - failed[-1].updated_us < backoff_s * MICROSECONDS:
             return f"{len(failed)} harvests of sweep run {sweep_run.run_id} failed; the next one waits {backoff_s:g} s."
     if may_go_on(instance, sweep_run, now_us()):
-        return (
-            f"Sweep run {sweep_run.run_id} may be going on: Dagster could not ask for its worker, and took it for dead."
-        )
+        return f"Sweep run {sweep_run.run_id} may still be running: Dagster could not reach its worker."
     if not overdue(instance, sweep_run, now_us()):
         return f"Trials of sweep run {sweep_run.run_id} are still running."
     return ""

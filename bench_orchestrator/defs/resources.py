@@ -1,4 +1,4 @@
-"""The resources of the meta location: the webserver to launch through, and the place for results."""
+"""The resources of the meta location: the webserver to launch through, and the results database."""
 
 import os
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class WebserverResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Configure it by the variables of `settings`; their values are read in the process that connects."""
+        """Configure it from the variables of `settings`; their values are read in the process that connects."""
         return cls(url=_variable(settings.WEBSERVER_URL), authorization=_variable(settings.WEBSERVER_AUTHORIZATION))
 
     def connect(self) -> Webserver:
@@ -39,14 +39,14 @@ class WebserverResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 def _variable(name: str) -> dg.EnvVar | None:
-    """The variable as configuration, without its value; None where it is not set, which Dagster would not accept."""
+    """Return the variable as configuration, without its value; None if it is unset, which Dagster would reject."""
     return dg.EnvVar(name) if os.environ.get(name) else None
 
 
 class ResultsResource(DuckDBResource):
-    """The DuckDB results database; charts and reports are in folders beside it.
+    """The DuckDB results database; charts and reports are in folders next to it.
 
-    An asset that asks for it as a `DuckDBResource` can query `launch_measurements`.
+    An asset that requires it as a `DuckDBResource` can query `launch_measurements`.
     """
 
     database: str | None = Field(  # type: ignore[assignment]
@@ -54,7 +54,7 @@ class ResultsResource(DuckDBResource):
         description=f"Path of the file. None: bench.duckdb in {settings.RESULTS_DIR}, or in `results` in DAGSTER_HOME.",
     )
     connection_config: dict[str, Any] = Field(
-        default={}, description=f"DuckDB's settings, beside or in place of {dict(CONNECTION_CONFIG)}."
+        default={}, description=f"DuckDB's settings, which extend or override {dict(CONNECTION_CONFIG)}."
     )
 
     @property
@@ -70,10 +70,10 @@ class ResultsResource(DuckDBResource):
 
     @contextmanager
     def get_connection(self, *, read_only: bool = True) -> Iterator["DuckDBPyConnection"]:
-        """A connection for queries, closed after the block; only another process's lock is waited for.
+        """Yield a connection for queries, closed after the block; wait for another process's lock.
 
         Args:
-            read_only: False to write as well: no other process can then open the file during the block.
+            read_only: False also permits writing; no other process can open the file during the block.
 
         Raises:
             StoreError: nothing has been harvested yet (reading), or the file is held or damaged.

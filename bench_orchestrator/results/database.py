@@ -1,7 +1,6 @@
-"""Opening the DuckDB file: waiting for other processes, and bringing an older file up to date.
+"""Opens the DuckDB file: waits for other processes and migrates older files.
 
-DuckDB lets one process write at a time and none read meanwhile, so connections are opened briefly and wait for each
-other.
+DuckDB allows either one writing process or several reading ones, so connections are short and wait for each other.
 """
 
 import time
@@ -18,32 +17,32 @@ from bench_orchestrator.results.schema import VERSION, migrate, read_version
 CONNECTION_CONFIG: Mapping[str, Any] = {
     "threads": 2,
     "memory_limit": "512MB",
-    # For new files: one that every DuckDB allowed can read.
+    # For new files: the format that every supported DuckDB version can read.
     "storage_compatibility_version": "v1.2.0",
 }
-"""DuckDB's settings unless told otherwise, so that a harvest disturbs little."""
+"""DuckDB's default settings, chosen so that a harvest uses few resources."""
 
 _HELD = "Could not set lock on file"
-"""What DuckDB says when another process has the file open."""
+"""DuckDB's message when another process has the file open."""
 
 
 class StoreError(UnusableError):
-    """The results database cannot be used; the message names the file and what to do."""
+    """The results database cannot be used; the message names the file and tells what to do."""
 
 
 @contextmanager
 def open_database(
     path: Path, *, read_only: bool, lock_wait_s: float, config: Mapping[str, Any] = CONNECTION_CONFIG
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to a results database of this version, closed after the block; an older file is migrated first.
+    """Yield a connection to a results database, closed after the block; an older file is migrated first.
 
     Args:
-        read_only: whether other readers may have the file at the same time; else the file is made if need be.
-        lock_wait_s: how long to wait for another process to let go of the file.
+        read_only: whether other readers may open the file at the same time; if False, a missing file is created.
+        lock_wait_s: maximum seconds to wait for another process to close the file.
         config: DuckDB's settings.
 
     Raises:
-        StoreError: nothing has been harvested yet (reading), or the file is held, damaged, or of a later version.
+        StoreError: nothing has been harvested yet (read-only), or the file is locked, damaged, or of a later version.
     """
     if read_only and not path.exists():
         raise StoreError(f"There are no results at {path} yet. Run a sweep: bench run quick")
@@ -66,10 +65,10 @@ def open_database(
 
 
 def _read_version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
-    """The version of the file's tables, 0 where there are none.
+    """Return the version of the file's tables; 0 if there are none.
 
     Raises:
-        StoreError: it is a later one.
+        StoreError: the version is later than this release's.
     """
     try:
         version = read_version(connection)
@@ -84,7 +83,7 @@ def _read_version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
 
 
 def _bring_up_to_date(path: Path, lock_wait_s: float, config: Mapping[str, Any]) -> None:
-    """Migrate a file that is about to be read."""
+    """Migrate a file before it is read."""
     try:
         with open_database(path, read_only=False, lock_wait_s=lock_wait_s, config=config):
             return
@@ -105,7 +104,7 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 def _connect(
     path: Path, *, read_only: bool, lock_wait_s: float, config: Mapping[str, Any]
 ) -> duckdb.DuckDBPyConnection:
-    """Connect as soon as no other process has the file; any other trouble is raised at once."""
+    """Connect once no other process has the file open; raise any other error at once."""
     deadline = time.monotonic() + lock_wait_s
     delay_s = 0.05
     while True:

@@ -1,4 +1,4 @@
-"""The raw rows of a sweep as files: CSV for people, Parquet for programs."""
+"""Export of a sweep's raw rows as CSV and Parquet."""
 
 import json
 from itertools import islice
@@ -11,11 +11,11 @@ from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.results.rows import COLUMNS, launch_rows
 
 _BATCH = 500
-"""Rows converted at a time, so that memory does not grow with them."""
+"""Rows per conversion, to bound memory."""
 
 
 def write_launches(sweep: Sweep, csv: Path, parquet: Path) -> None:
-    """Write a row for each launch in trial order, with every column, into two files that each appear as a whole.
+    """Write every launch, in trial order and with all columns, atomically to both files.
 
     Raises:
         OSError: a file cannot be written.

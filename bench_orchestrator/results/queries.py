@@ -1,4 +1,4 @@
-"""Which of all sweeps something is shown or concluded of. DuckDB chooses, and only what was chosen is loaded."""
+"""Selection of sweeps for charts, evaluations and conclusions. DuckDB selects; only selected sweeps are loaded."""
 
 from collections.abc import Collection
 
@@ -11,14 +11,14 @@ from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 from bench_orchestrator.scenarios.registry import MONITOR
 
 _LATEST = 10
-"""Sweeps of each of `LOCATION_SCENARIOS` that are looked at, so that a long history costs no more than a short one."""
+"""Sweeps considered per scenario in `LOCATION_SCENARIOS`, which bounds the cost of a long history."""
 
 
 def latest_sweep(store: Store, content: Content, *, with_experiments: bool = True) -> Sweep | None:
-    """The latest sweep that holds this; one of the monitor only where there is no other. None where none does.
+    """Return the latest sweep with this content, a monitor's only if there is no other; None if there is none.
 
     Args:
-        with_experiments: whether it may be a sweep that compares the sides of an experiment.
+        with_experiments: whether to include sweeps of experiments.
 
     Raises:
         StoreError: the file cannot be read.
@@ -28,10 +28,9 @@ def latest_sweep(store: Store, content: Content, *, with_experiments: bool = Tru
 
 
 def experiment_sweeps(store: Store, names: Collection[str] = EXPERIMENTS.keys()) -> list[Sweep]:
-    """Of each of these experiments that was measured, the sweep that says most, in the order of the names.
+    """Return the most informative sweep of each measured experiment, in the order of the names.
 
-    That is the one that is complete, at full size, with all sides, and with the most blocks; these count in this order,
-    and the latest of those that are equal in all of it is taken.
+    The criteria, in order: complete, full size, all sides, most blocks, latest.
 
     Raises:
         StoreError: the file cannot be read.
@@ -41,7 +40,7 @@ def experiment_sweeps(store: Store, names: Collection[str] = EXPERIMENTS.keys())
 
 
 def location_sweeps(store: Store) -> tuple[Sweep, ...]:
-    """The latest sweeps of each of `LOCATION_SCENARIOS`, all together the latest first.
+    """Return the latest sweeps of each of `LOCATION_SCENARIOS`, latest first.
 
     Raises:
         StoreError: the file cannot be read.
@@ -51,7 +50,7 @@ def location_sweeps(store: Store) -> tuple[Sweep, ...]:
 
 
 def gather(store: Store) -> Evidence:
-    """The evidence in a results database; none where there is no such file yet.
+    """Return the evidence in a results database; empty if the file does not exist yet.
 
     Raises:
         StoreError: the file cannot be read.

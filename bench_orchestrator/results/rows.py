@@ -1,6 +1,6 @@
-"""A trial as flat rows, one for each launch: what the results database, CSV and Parquet hold of it.
+"""Flat rows, one per launch, as in the results database, CSV and Parquet.
 
-`COLUMNS` declares them once: the table's definition, writing, reading and the catalog's description follow from it.
+`COLUMNS` declares them once; the table's definition, writing, reading and the catalog's description derive from it.
 """
 
 import json
@@ -22,14 +22,14 @@ _SQL_TYPES: Mapping[type, str] = {str: "VARCHAR", bool: "BOOLEAN", int: "BIGINT"
 
 @dataclass(frozen=True)
 class Column:
-    """One column: which field of a trial or of its launch it holds, or which entry of a field."""
+    """A column: a field of a trial or of its launch, or an entry of such a field."""
 
     name: str
     description: str
     owner: type[Trial] | type[Launch]
     field: str
     entry: Boundary | Stage | None = None
-    """The entry of the field's mapping; None where the column holds the whole field."""
+    """The entry of the field's mapping; None for the whole field."""
 
     @cached_property
     def kind(self) -> Any:
@@ -42,23 +42,23 @@ class Column:
 
     @property
     def required(self) -> bool:
-        """Whether each row has a value. The outcome of a launch that is not over is its trial's."""
+        """Whether every row has a value. A launch that has not ended has its trial's outcome."""
         return self.name == "outcome" or not (self.entry is not None or self._optional)
 
     @cached_property
     def is_json(self) -> bool:
-        """Whether it holds several values, as JSON text."""
+        """Whether it contains several values, as JSON text."""
         return not isinstance(self.kind, type) or not issubclass(self.kind, (str, int))
 
     @cached_property
     def sql_type(self) -> str:
-        """Its type in CSV and Parquet; the database's table knows which texts are JSON."""
+        """Its type in CSV and Parquet; only the database's table marks texts as JSON."""
         if self.is_json:
             return "VARCHAR"
         return next(sql for kind, sql in _SQL_TYPES.items() if issubclass(self.kind, kind))
 
     def encode(self, trial: Trial, launch: Launch) -> str | int | bool | None:
-        """The column's value in a launch's row."""
+        """Return the column's value in a launch's row."""
         value = getattr(trial if self.owner is Trial else launch, self.field)
         if self.entry is not None:
             return value.get(self.entry)  # type: ignore[no-any-return]
@@ -69,7 +69,7 @@ class Column:
         return json.dumps(value, default=_plain, sort_keys=self._named)
 
     def decode(self, value: Any) -> Any:
-        """The field's value, from a row's."""
+        """Return the field's value, given the row's value."""
         if value is None or self.entry is not None:
             return value
         if not self.is_json:
@@ -87,7 +87,7 @@ class Column:
 
     @cached_property
     def _named(self) -> bool:
-        """Whether it holds values by name, in any order."""
+        """Whether it contains values by name, in any order."""
         return get_args(self.kind)[:1] == (str,) and get_origin(self.kind) is Mapping
 
 
@@ -110,10 +110,10 @@ COLUMNS: Sequence[Column] = (
     _trial("block", "Blocks launch each variant once; warm-up blocks come first"),
     _trial("warmup", "Whether the statistics leave it out"),
     _trial("asset_key", "The first of the assets selected"),
-    _trial("partition_key", "The partition, or the first of a range"),
+    _trial("partition_key", "The partition, or the first partition of a range"),
     _launch("outcome", "ok, rejected, failed, canceled, timed_out, lost"),
-    _launch("reason", "Why it is not ok, in one line"),
-    _launch("run_id", "The run; null where no run came of it"),
+    _launch("reason", "The reason for an outcome other than ok, in one line"),
+    _launch("run_id", "The run; null if there was none"),
     _launch("executor", "multiprocess, pods, in_process"),
     *(
         Column(f"{boundary}_at_us", f"Instant in the run's log: {boundary}", Launch, "at_us", boundary)
@@ -125,30 +125,30 @@ COLUMNS: Sequence[Column] = (
     _launch("init_us", "Init time: RUN_START to the first STEP_START"),
     _launch("lag_us", "Launch lag: queue time and init time"),
     _launch("time_to_code_us", "From the request to the first STEP_START"),
-    _launch("warnings", "What is doubtful about the measurement"),
-    _launch("step_process", "What the asset reported of its own process"),
+    _launch("warnings", "Doubts about the measurement"),
+    _launch("step_process", "Values that the asset reported about its own process"),
     _trial("deployment", "Empty: the deployment that the sweep ran in"),
     _trial("path", "graphql, schedule, sensor, backfill"),
-    _trial("assets", "How many assets were selected"),
+    _trial("assets", "Number of assets selected"),
     _launch("work", "Units of work materialized"),
     _launch("materialized_us", "When the last asset was materialized"),
-    _launch("work_us", "From the request until then"),
+    _launch("work_us", "From the request until the last asset was materialized"),
     _launch("steps", "When each step was launched, started and ended"),
     _trial("usage", "CPU and memory of the deployment's processes"),
-    _launch("template", "What a warm run was forked from"),
+    _launch("template", "The process that a warm run was forked from"),
     _launch("boot", "The pieces of worker boot on Kubernetes, in microseconds", "boot_us"),
-    _launch("pod", "What Kubernetes said of the run worker's pod"),
+    _launch("pod", "Kubernetes' status of the run worker's pod"),
 )
-"""Every column in order. Instants (`_at_us`) and durations (`_us`) are whole microseconds, so that sums are exact."""
+"""All columns in order. Instants (`_at_us`) and durations (`_us`) are integer microseconds, so sums are exact."""
 
 
 def launch_rows(trial: Trial) -> Iterator[Row]:
-    """One flat row for each of a trial's launches, in their order."""
+    """Yield a flat row for each of a trial's launches, in order."""
     return ({column.name: column.encode(trial, launch) for column in COLUMNS} for launch in trial.launches)
 
 
 def read_trial(rows: Sequence[Mapping[str, Any]]) -> Trial:
-    """The trial of these rows, which are its launches in order."""
+    """Return the trial whose launches, in order, are these rows."""
     launches = tuple(Launch(**_fields(Launch, row)) for row in rows)
     return Trial(**_fields(Trial, rows[0]), launches=launches)
 
@@ -169,5 +169,5 @@ _annotations: Callable[[type], dict[str, Any]] = cache(get_type_hints)
 
 
 def _plain(value: Any) -> dict[str, Any]:
-    """A dataclass or a mapping as JSON can hold it."""
+    """Convert a dataclass or a mapping to JSON data."""
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else dict(value)

@@ -1,7 +1,7 @@
-"""The tables of the results database, their version, and the way from earlier versions to it.
+"""The tables of the results database, their version, and the migrations from earlier versions.
 
-To change the tables: raise `VERSION` and add `sql/migrations/VERSION.sql`, which takes the version before to it. What
-makes a new file changes with `rows.COLUMNS` and `sql/schema.sql`; a test holds both ways to the same tables.
+To change the tables, increase `VERSION` and add `sql/migrations/VERSION.sql`, which migrates from the previous version.
+New files are created from `rows.COLUMNS` and `sql/schema.sql`; a test checks that both ways give the same tables.
 """
 
 from importlib.resources import files
@@ -11,11 +11,11 @@ import duckdb
 from bench_orchestrator.results.rows import COLUMNS, Column
 
 VERSION = 2
-"""1: the first, in files that do not say. 2: a trial may have several launches, each with a row."""
+"""1: the first version, in files without a version. 2: a trial may have several launches, each with a row."""
 
 
 def read_version(connection: duckdb.DuckDBPyConnection) -> int:
-    """The version of the file's tables; 0 of a file without any.
+    """Return the version of the file's tables; 0 if it has none.
 
     Raises:
         duckdb.Error: the file cannot be read.
@@ -29,10 +29,10 @@ def read_version(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:
-    """Bring the tables to `VERSION`, or make them, in one transaction: a crash leaves the file as it was.
+    """Migrate the tables to `VERSION`, or create them, in one transaction: a crash leaves the file unchanged.
 
     Raises:
-        duckdb.Error: the file cannot be written, or is no results database.
+        duckdb.Error: the file cannot be written, or is not a results database.
     """
     connection.execute("BEGIN")
     try:
@@ -51,7 +51,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def read_sql(name: str) -> str:
-    """The statements of a file in `sql/`."""
+    """Return the statements of a file in `sql/`."""
     return (files("bench_orchestrator.results") / "sql" / f"{name}.sql").read_text()
 
 

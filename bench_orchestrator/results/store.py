@@ -1,6 +1,6 @@
-"""The results database: a DuckDB file that holds every sweep that was harvested, with a row for each launch.
+"""The results database: a DuckDB file with every harvested sweep, and a row for each launch.
 
-A sweep is written in one transaction: a reader sees all of it or nothing.
+A sweep is written in one transaction, so readers see all of it or nothing.
 """
 
 import json
@@ -25,7 +25,7 @@ from bench_orchestrator.results.schema import read_sql
 _PLAN = TypeAdapter(SweepPlan)
 
 _BATCH = 500
-"""Rows written or read at a time, so that memory does not grow with a sweep's rows."""
+"""Rows per write or read, to bound memory."""
 
 _STRUCTURE = json.dumps([{column.name: column.sql_type for column in COLUMNS} | {"launch": "BIGINT"}])
 
@@ -36,7 +36,7 @@ class UnknownSweepError(StoreError):
 
 @dataclass(frozen=True)
 class SweepSummary:
-    """One line of the list of sweeps."""
+    """An entry of the list of sweeps."""
 
     sweep_id: str
     scenario: str
@@ -49,24 +49,24 @@ class SweepSummary:
 
 @dataclass(frozen=True)
 class Store:
-    """The results database at a path; nothing is opened until it is used."""
+    """The results database at a path; the file is opened only on use."""
 
     path: Path
     lock_wait_s: float = field(default_factory=settings.lock_wait_s)
-    """How long to wait for another process to let go of the file."""
+    """Maximum seconds to wait for another process to close the file."""
     config: Mapping[str, Any] = field(default_factory=lambda: CONNECTION_CONFIG)
     """DuckDB's settings."""
 
     @classmethod
     def in_directory(cls, directory: Path) -> "Store":
-        """The results database of a results folder."""
+        """Return the results database of a results folder."""
         return cls(directory / "bench.duckdb")
 
     def save(self, sweep: Sweep) -> None:
-        """Write a sweep and its trials, replacing what was known of them, in one transaction.
+        """Write a sweep and its trials in one transaction, replacing their earlier rows.
 
         Raises:
-            StoreError: another process holds the file for longer than the wait, or it is no results database.
+            StoreError: another process keeps the file open for too long, or the file is not a results database.
         """
         with self._connect(read_only=False) as connection:
             connection.execute("BEGIN")
@@ -87,39 +87,39 @@ class Store:
             connection.execute("COMMIT")
 
     def load(self, sweep_id: str) -> Sweep:
-        """A sweep with its trials in order.
+        """Return a sweep with its trials in order.
 
         Raises:
-            UnknownSweepError: there is none of that id.
+            UnknownSweepError: there is no sweep with this id.
             StoreError: the file cannot be read.
         """
         return next(self.load_all([sweep_id]))
 
     def load_all(self, sweep_ids: Iterable[str]) -> Iterator[Sweep]:
-        """The sweeps of these ids, one at a time; the file stays open until the last.
+        """Yield the sweeps with these ids, one at a time; the file stays open until the last.
 
-        Raises as `load` does.
+        Raises the same errors as `load`.
         """
         with self._connect(read_only=True) as connection:
             for sweep_id in sweep_ids:
                 yield self._load(connection, sweep_id)
 
     def list_sweeps(self, sweep_ids: Iterable[str] | None = None) -> list[SweepSummary]:
-        """Every sweep, or those of these ids, latest first; none where nothing has been harvested yet."""
+        """Return all sweeps, or those with these ids, latest first; empty if nothing has been harvested yet."""
         ids = None if sweep_ids is None else list(sweep_ids)
         return [SweepSummary(*row) for row in self.select("list_sweeps", sweep_ids=ids)]
 
     def find_runs(self, prefix: str) -> dict[str, str]:
-        """The runs whose id begins so, each with its sweep; none where nothing has been harvested yet."""
+        """Return the runs whose ids begin with the prefix, each with its sweep; empty before the first harvest."""
         return dict(self.select("find_runs", prefix=prefix))
 
     def count_launches(self) -> int:
-        """The rows of `launch_measurements`."""
+        """Return the number of rows of `launch_measurements`."""
         rows = self.select("count_launches")
         return int(rows[0][0]) if rows else 0
 
     def select(self, query: str, **parameters: Any) -> Sequence[tuple[Any, ...]]:
-        """The rows that a query of `sql/` selects; none where nothing has been harvested yet.
+        """Return the rows that a query of `sql/` selects; empty if nothing has been harvested yet.
 
         Raises:
             StoreError: the file cannot be read.
@@ -131,7 +131,7 @@ class Store:
 
     @contextmanager
     def open(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection for queries of one's own, closed after the block.
+        """Yield a connection for custom queries, closed after the block.
 
         Raises:
             StoreError: nothing has been harvested yet (reading), or the file is held or damaged.

@@ -56,13 +56,13 @@ def open_instance(home: Path) -> Iterator[DagsterInstance]:
 
 @patient
 def find_run_ids(instance: DagsterInstance, prefix: str) -> list[str]:
-    """The ids of all runs that begin so. Storages know no prefixes: a whole id is better looked up by `get_run`."""
+    """Return the ids of all runs with this prefix. Storages cannot search by prefix, so use `get_run` for whole ids."""
     return [run_id for run_id in instance.get_run_ids() if run_id.startswith(prefix)]
 
 
 @patient
 def get_run(instance: DagsterInstance, run_id: str) -> Run | None:
-    """The run of that id, None where the instance does not know it."""
+    """Return the run with this id; None if the instance does not have it."""
     record = instance.get_run_record_by_id(run_id)
     return _run(record) if record else None
 
@@ -75,14 +75,14 @@ def find_runs(
     statuses: Sequence[RunStatus] = (),
     updated_after_us: int | None = None,
 ) -> list[Run]:
-    """All runs with these tags, oldest first; `updated_after_us` is exclusive, as Dagster's filter is."""
+    """Return all runs with these tags, oldest first; `updated_after_us` is exclusive, like Dagster's filter."""
     after = _EPOCH + timedelta(microseconds=updated_after_us) if updated_after_us is not None else None
     filters = RunsFilter(tags=tags, statuses=list(map(DagsterRunStatus, statuses)), updated_after=after)
     return [_run(record) for record in instance.get_run_records(filters, ascending=True)]
 
 
 def find_trial_runs(instance: DagsterInstance, sweep_id: str, trial: int | None = None) -> list[Run]:
-    """The runs launched for a sweep, or for one trial of it, oldest first."""
+    """Return the runs launched for a sweep, or for one of its trials, oldest first."""
     tags: dict[str, str] = {Tag.KIND: "trial", Tag.SWEEP: sweep_id}
     if trial is not None:
         tags[Tag.TRIAL] = str(trial)
@@ -91,14 +91,14 @@ def find_trial_runs(instance: DagsterInstance, sweep_id: str, trial: int | None 
 
 @patient
 def last_sign_us(instance: DagsterInstance, run: Run) -> int:
-    """When a run last wrote to its log, or else was created."""
+    """Return when a run last wrote to its log, or else when it was created, in microseconds."""
     latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
     return max([run.created_us, *(to_us(record.event_log_entry.timestamp) for record in latest)])
 
 
 @patient
 def is_in_doubt(instance: DagsterInstance, run: Run) -> bool:
-    """Whether a run counts as failed only because its worker could not be asked for, so that it may go on."""
+    """Return whether a run was marked as failed only because its worker could not be reached, so it may continue."""
     if run.status is not RunStatus.FAILURE:
         return False
     records = instance.get_records_for_run(
@@ -108,7 +108,7 @@ def is_in_doubt(instance: DagsterInstance, run: Run) -> bool:
 
 
 def end_as_failed(instance: DagsterInstance, run_id: str, reason: str) -> None:
-    """Give a run its end that has lost its process."""
+    """Mark a run as failed whose process has died."""
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished:
         instance.report_run_failed(run, reason)
@@ -160,7 +160,7 @@ def run_event(entry: EventLogEntry) -> RunEvent:
 
 
 def to_us(timestamp_s: float) -> int:
-    """Dagster's float seconds as integer microseconds."""
+    """Convert Dagster's float seconds to integer microseconds."""
     return round(timestamp_s * MICROSECONDS)
 
 

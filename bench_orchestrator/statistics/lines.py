@@ -1,6 +1,6 @@
-"""A straight line through points: how the median grows with x, and how sure that is at every x.
+"""The Theil-Sen line: how the median of y grows with x.
 
-Owned here: the Theil-Sen line, the interval of what it predicts, and the inverse of the prediction.
+Contains the fit, the interval of its predictions at every x, and the inverse of the prediction.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from bench_orchestrator.statistics.pairs import ordered_slopes, pulls
 from bench_orchestrator.statistics.ranks import Floats, order_misses
 
 FARTHEST_X = 1e12
-"""An end of an interval of x beyond this counts as none: no location will ever have so many assets."""
+"""An interval's end beyond this x counts as unbounded: no location has that many assets."""
 
 
 @dataclass(frozen=True)
@@ -27,29 +27,28 @@ class Fit:
     level: Estimate
     """The line's y at `centre`."""
     centre: float
-    """The x around which the line turns: the mean x of the points, those with little noise counting for more."""
+    """The x around which the line turns: the mean x of the points, weighted towards those with little noise."""
     slope_spread: float
-    """How much further than its interval says the slope strays, as the noise differs from x to x; 1 where it does
-    not."""
+    """The factor by which the slope's error exceeds its interval, if the noise varies with x; 1 if it does not."""
     correlation: float
-    """Of the errors of slope and level, -1 to 1; about 0 where the noise is the same at every x."""
+    """The correlation of the errors of slope and level, -1 to 1; about 0 if the noise is the same at every x."""
     n: int
 
     @property
     def intercept(self) -> Estimate:
-        """The median at x = 0: the floor that is there whatever the size."""
+        """The median at x = 0: the part that is independent of the size."""
         return self.predict(0.0)
 
     def predict(self, x: float) -> Estimate:
-        """The median of y at `x`, with its interval.
+        """Predict the median of y at `x`, with its interval.
 
-        The value is the line's. The interval adds up the errors of level and slope as errors add, each in its own
-        direction, with their correlation (the MOVER method of Zou and Donner). It claims the lesser of their coverages.
+        The value is on the line. The interval combines the errors of level and slope, with their correlation,
+        separately in each direction (the MOVER method of Zou and Donner). It claims the lower of their coverages.
 
-        Measured at 0 to 20,000 assets, with 3, 5 and 10 launches of 250 to 10,000 each, skewed, with waits and
-        outliers: where 95 % is claimed it covers 93 to 97 % if the noise is the same at every size, 91 to 98 % if it
-        grows fourfold (without `slope_spread` and `correlation` it would be 80 to 100 %). With very few launches it
-        covers more than it claims: two launches of two sizes 70 to 86 % for 67 %, one of five 96 to 99 % for 94 %.
+        Measured at 0 to 20,000 assets, with 3, 5 and 10 launches each at 250 to 10,000, skewed, with waits and
+        outliers: a claimed 95 % covers 93 to 97 % if the noise is the same at every size, and 91 to 98 % if it grows
+        fourfold (80 to 100 % without `slope_spread` and `correlation`). With very few launches it covers more than it
+        claims: two launches at two sizes 70 to 86 % for 67 %, one at five sizes 96 to 99 % for 94 %.
         """
         step = x - self.centre
         value = self.level.value + self.slope.value * step
@@ -66,13 +65,13 @@ class Fit:
         return Estimate(value, value - below, value + above, coverage, self.n)
 
     def largest_x(self, limit: float) -> Estimate | None:
-        """The largest x, from 0 up, whose predicted median stays at or below `limit`; None if there is no largest.
+        """Return the largest x >= 0 whose predicted median is at most `limit`; None if there is no largest.
 
-        The value is where the line crosses the limit, or 0 when not even x = 0 stays below it. The interval holds
-        every x whose own interval holds the limit: up to `low` even the upper end of the prediction stays below (0:
-        perhaps not even x = 0 does), beyond `high` even its lower end is above. `high` is None where that never
-        happens, because the line may be flat, though `low` is known. It covers what `predict` covers, and more near
-        0, where it is cut off. Beyond the measured x it is an extrapolation.
+        The value is where the line crosses the limit, or 0 if even x = 0 exceeds it. The interval contains every x
+        whose predicted interval contains the limit. Up to `low`, the upper end of the prediction is below the limit (0:
+        possibly not even at x = 0). Beyond `high`, its lower end is above. `high` is None if that never happens because
+        the line may be flat, even if `low` is known. The coverage is that of `predict`, and higher near 0, where the
+        interval is clamped. Beyond the measured x it is an extrapolation.
         """
         floor = self.intercept
         if floor.value > limit:
@@ -99,22 +98,23 @@ class Fit:
 
 
 def fit_line(x: Sequence[float], y: Sequence[float], confidence: float = 0.95) -> Fit:
-    """The Theil-Sen line: its slope is the median of the slopes between all pairs of points with different x.
+    """Fit the Theil-Sen line: its slope is the median of the slopes between all pairs of points with different x.
 
-    The slope's interval runs from the k-th smallest to the k-th largest of these slopes. Without a trend in
-    the residuals every order of theirs is equally likely, and counting the orders gives the exact coverage,
-    launches that share an x included. The level leaves residuals with a median of zero.
+    The slope's interval extends from the k-th smallest to the k-th largest of these slopes. If the residuals have no
+    trend, all their orders are equally likely, and counting them gives the exact coverage, also for points that share
+    an x. The level makes the median of the residuals zero.
 
-    Measured by simulation (2,000 fits each; 3 to 7 sizes of 3, 5 and 10 launches): at a confidence of 95 % it
-    covers 94 to 97 % for normal, lognormal and uniform noise. Noise that itself grows with x breaks the
-    premise: three- to fourfold from the smallest size to the largest leaves 90 to 96 %, 16- to 26-fold 86 to 92 %.
-    `scipy.stats.theilslopes` gives nearly the same interval, and the same coverage, but claims 95 % where
-    there are too few points for it: two launches at each of two sizes cover 67 %. A bootstrap within the
-    sizes covers but 80 to 86 % with three launches a size, 88 to 96 % with five.
+    Measured by simulation (2,000 fits each; 3 to 7 sizes with 3, 5 and 10 launches): a confidence of 95 % covers 94 to
+    97 % for normal, lognormal and uniform noise. Noise that grows with x violates the assumption: growth by a factor of
+    3 to 4 from the smallest to the largest size leaves 90 to 96 %, by 16 to 26 leaves 86 to 92 %. Alternatives tried:
 
-    The orders are counted up to `ranks.EXACT_POINTS`, and beyond that they are as good as normally distributed. Up to
-    `pairs.ALL_PAIRS` all slopes are computed; beyond that the same slopes are found by counting, in memory that grows
-    with the number of points: 10,000 of them at 5 sizes take about a second.
+    - `scipy.stats.theilslopes` gives nearly the same interval and coverage, but claims 95 % even with too few points:
+      two launches at each of two sizes cover 67 %.
+    - A bootstrap within the sizes covers only 80 to 86 % with three launches per size, 88 to 96 % with five.
+
+    Orders are counted exactly up to `ranks.EXACT_POINTS`; beyond that the normal approximation is as good. Up to
+    `pairs.ALL_PAIRS` all slopes are computed; beyond that the same slopes are found by counting, in memory linear in
+    the points: 10,000 points at 5 sizes take about a second.
 
     Raises ValueError for fewer than two distinct x, for x and y of different lengths, for NaN or infinite
     values, and for a confidence outside 0 to 1.
@@ -134,7 +134,7 @@ def fit_line(x: Sequence[float], y: Sequence[float], confidence: float = 0.95) -
 
 
 def points(x: Sequence[float], y: Sequence[float]) -> tuple[Floats, Floats]:
-    """The points as arrays, by ascending x, so that no result hangs on the order they came in.
+    """Return the points as arrays, sorted by x, so that results do not depend on their original order.
 
     Raises ValueError for x and y of different lengths and for NaN or infinite values.
     """
@@ -146,10 +146,10 @@ def points(x: Sequence[float], y: Sequence[float]) -> tuple[Floats, Floats]:
 
 
 def _centre(xs: Floats, residuals: Floats) -> float:
-    """The mean x, each point weighted with the inverse of the noise at its x: a line through the sizes of the
-    residuals, kept within a fourth and four times of their median.
+    """Return the mean x, weighted with the inverse of the noise at each x.
 
-    Around it the errors of slope and level are nearly independent.
+    The noise is a line through the absolute residuals, clamped to between a quarter and four times their median.
+    Around this x, the errors of slope and level are nearly independent.
     """
     sizes = np.abs(residuals)
     typical = np.median(sizes)
@@ -160,11 +160,11 @@ def _centre(xs: Floats, residuals: Floats) -> float:
 
 
 def _errors(xs: Floats, residuals: Floats) -> tuple[float, float]:
-    """`slope_spread` and `correlation`, from what every point contributes to the errors of slope and level.
+    """Return `slope_spread` and `correlation`, from each point's contribution to the errors of slope and level.
 
-    A point pulls at the level with the sign of its residual, and at the slope with its rank among the residuals at
-    smaller x less that among those at larger x. Where the noise is the same at every x, the squares of the latter
-    add up to a third of those of the largest possible pulls.
+    A point pulls at the level with the sign of its residual. It pulls at the slope with its rank among the residuals at
+    smaller x minus that among those at larger x. If the noise is the same at every x, the squares of the latter add up
+    to a third of those of the largest possible pulls.
     """
     pulled = pulls(xs, residuals)
     signs = np.sign(residuals)
@@ -177,14 +177,14 @@ def _errors(xs: Floats, residuals: Floats) -> tuple[float, float]:
 
 
 def _reaches(estimate: Estimate) -> tuple[float, float] | None:
-    """How far the interval reaches below and above the value."""
+    """Return how far the interval extends below and above the value; None without an interval."""
     if estimate.low is None or estimate.high is None:
         return None
     return estimate.value - estimate.low, estimate.high - estimate.value
 
 
 def crossing(height: Callable[[float], float], start: float, end: float) -> float:
-    """Where a curve comes up through zero between `start` and `end`, or the end that it is beyond already."""
+    """Return where a rising curve crosses zero between `start` and `end`, clamped to these ends."""
     if height(start) >= 0:
         return start
     if height(end) <= 0:

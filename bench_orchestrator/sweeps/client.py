@@ -1,6 +1,6 @@
-"""A sweep as seen from outside the deployment that carries it out: start it, follow it, cancel it, fetch its rows.
+"""The client of a sweep: start it, follow its progress, fetch its rows.
 
-All of it over GraphQL, so that `bench run` works the same against the deployment beside it and against a far one.
+Everything goes over GraphQL, so `bench run` works the same with a local and a remote deployment.
 """
 
 import time
@@ -20,10 +20,10 @@ from bench_orchestrator.timeline.run_log import RunLogFold, is_in_doubt
 from bench_orchestrator.webserver import LaunchRejectedError, Webserver, WebserverError, WebserverUnreachableError
 
 _POLL_S = 2.0
-"""Rarely enough not to disturb the trials that it follows."""
+"""Polling interval in seconds, long enough not to disturb the trials."""
 
 _PATIENCE_S = 120.0
-"""How long a webserver may be away, for instance to be restarted."""
+"""Seconds for which a webserver may be unreachable, for instance during a restart."""
 
 _SWEEP = TypeAdapter(Sweep)
 
@@ -32,15 +32,15 @@ _Answer = TypeVar("_Answer")
 
 @dataclass
 class Progress:
-    """How far a sweep's run has come, as its own log has it."""
+    """The progress of a sweep's run, from its event log."""
 
     status: RunStatus = RunStatus.QUEUED
     planned: int | None = None
     """Trials in its plan; None before there is one."""
     done: int = 0
-    """Trials that are over."""
+    """Finished trials."""
     lines: list[str] = field(default_factory=list)
-    """What a person should see: what it does before it has a plan, then one per trial that is over."""
+    """Lines for the user: the steps before there is a plan, then one line per finished trial."""
     failure: str = ""
     """Why the run failed, in one line."""
 
@@ -54,7 +54,7 @@ def start_sweep(webserver: Webserver, scenario: str, config: Mapping[str, Any]) 
     """Launch a scenario's job in the meta location and return its run id.
 
     Raises:
-        WebserverError: the meta location is not there, or the deployment refuses.
+        WebserverError: the meta location is missing or not loaded, or the deployment rejects the launch.
     """
     job = sweep_job_name(scenario)
     locations = webserver.list_locations()
@@ -78,16 +78,16 @@ def start_sweep(webserver: Webserver, scenario: str, config: Mapping[str, Any]) 
 
 
 def sweep_in_the_way(webserver: Webserver, own_run_id: str) -> str | None:
-    """The run id of another sweep that is under way, which is what a queued sweep waits for."""
+    """Return the run id of another sweep in progress, for which a queued sweep waits."""
     runs = _patiently(lambda: find_runs(webserver, {Tag.KIND: "sweep"}, statuses=IN_PROGRESS))
     return next((run.run_id for run in reversed(runs) if run.run_id != own_run_id), None)
 
 
 def follow(webserver: Webserver, run_id: str) -> Iterator[Progress]:
-    """The sweep's progress, again and again until its run has ended; where that is in doubt, until it is harvested.
+    """Yield the sweep's progress until its run has ended; if that is uncertain, until the sweep is harvested.
 
     Raises:
-        WebserverError: no answer for two minutes; the sweep may go on without a webserver.
+        WebserverError: no answer for two minutes; the sweep may continue without a webserver.
     """
     progress, folding = Progress(), RunLogFold()
     cursor: str | None = None
@@ -107,7 +107,7 @@ def follow(webserver: Webserver, run_id: str) -> Iterator[Progress]:
 
 
 def fetch_sweep(webserver: Webserver, run_id: str, timeout_s: float) -> Sweep:
-    """A finished sweep's rows, from the run that harvested it; waits for that run.
+    """Return a finished sweep's rows from the run that harvested it; wait for that run.
 
     Raises:
         WebserverError: it was not harvested in time, or no answer for two minutes.
@@ -124,7 +124,7 @@ def fetch_sweep(webserver: Webserver, run_id: str, timeout_s: float) -> Sweep:
 
 
 def _patiently(ask: Callable[[], _Answer]) -> _Answer:
-    """What the webserver answers; one that is away is asked again."""
+    """Call `ask`; retry while the webserver is unreachable."""
     again = Retrying(
         retry=retry_if_exception_type(WebserverUnreachableError),
         stop=stop_after_delay(_PATIENCE_S),
@@ -135,7 +135,7 @@ def _patiently(ask: Callable[[], _Answer]) -> _Answer:
 
 
 def _take(progress: Progress, event: RunEvent, failure: str) -> None:
-    """Take one event into the progress; `failure` is what the run's log says with it."""
+    """Update the progress with one event; `failure` is the failure in the run's log up to this event."""
     if "plan" in event.metadata:
         progress.planned = len(event.metadata["plan"]["trials"])
     elif "note" in event.metadata:
@@ -146,11 +146,11 @@ def _take(progress: Progress, event: RunEvent, failure: str) -> None:
     elif failure != progress.failure:
         progress.failure = failure
         if is_in_doubt(failure):
-            progress.lines.append("Dagster could not ask for the sweep's worker, and takes it for dead; it may go on.")
+            progress.lines.append("Dagster could not reach the sweep's worker and considers it dead; it may continue.")
 
 
 def _harvests(webserver: Webserver, run_id: str) -> list[str]:
-    """The runs that harvested the sweep of a run, the latest first."""
+    """Return the runs that harvested the sweep of a run, latest first."""
     runs = _patiently(lambda: find_runs(webserver, {Tag.HARVEST_OF: run_id}, statuses=(RunStatus.SUCCESS,)))
     return [run.run_id for run in reversed(runs)]
 

@@ -1,7 +1,7 @@
-"""Which launch a person means, by a run's id or by a sweep, and where what is known of it is.
+"""Lookup of launches by run id or by sweep.
 
-The results database is asked first: the runs of a sweep's own deployments are gone from everywhere else. Any other run
-is read from the Dagster instance, which is not opened before it is needed.
+The results database is searched first, because the runs of temporary deployments exist only there. Any other run is
+read from the Dagster instance, which is opened only if needed.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ from bench_orchestrator.timeline.launches import launch_of
 from bench_orchestrator.waterfall.layout import Sample, UnknownLaunchError, Waterfall, median_of, of_launch, of_trial
 
 SHORTEST_PREFIX = 6
-"""Letters of a run id that a person must give: what Dagster's UI shows are eight."""
+"""Minimum characters of a run id; Dagster's UI shows eight."""
 
 _WHOLE_ID = 36
 
@@ -24,10 +24,10 @@ _WHOLE_ID = 36
 def find_launch(
     run_ids: Iterable[str], store: Store, open_instance: Callable[[], AbstractContextManager[DagsterInstance]]
 ) -> tuple[Waterfall, Sample | None]:
-    """The launch of this run, or of several the one with the median lag. Of an id, an unmistakable beginning will do.
+    """Return the launch of a run, or of several the one with the median lag. Unique prefixes of ids are accepted.
 
     Raises:
-        UnknownLaunchError: there is no such run, or several, or nothing is left of it.
+        UnknownLaunchError: no run or several runs match, or the run's events have been deleted.
         UnusableError: the results database or the instance cannot be used.
     """
     found = {run_id: _in_results(run_id, store) for run_id in run_ids}
@@ -46,11 +46,11 @@ def find_launch(
 
 
 def find_median(sweep: Sweep, location: str = "", variant: str = "") -> tuple[Waterfall, Sample]:
-    """The launch with the median lag in one location of a sweep, or in one variant of an experiment.
+    """Return the launch with the median lag in one location of a sweep, or in one variant of an experiment.
 
-    Where nothing is said, that is the measured location with the most assets, or the experiment's baseline.
+    Defaults to the measured location with the most assets, or to the experiment's baseline.
 
-    Raises UnknownLaunchError where nothing was measured of what was asked for.
+    Raises UnknownLaunchError if the sweep has no matching measurement.
     """
     measured = [trial for trial in sweep.trials if trial.measured]
     chosen = [trial for trial in measured if location in ("", trial.location) and variant in ("", trial.variant)]
@@ -103,7 +103,7 @@ def _in_instance(run_id: str, instance: DagsterInstance) -> Waterfall | None:
 
 
 def _only(run_id: str, candidates: Iterable[str]) -> str:
-    """The only run that can be meant."""
+    """Return the only matching run."""
     several = sorted(candidates)
     if len(several) > 1:
         raise UnknownLaunchError(f"{len(several)} runs begin with {run_id}, such as {several[0]} and {several[1]}.")

@@ -163,7 +163,7 @@ class _Report:
 
     @property
     def status(self) -> str:
-        found = re.search(r"The sweep did not run to its end \((\w+)\)", self.text)
+        found = re.search(r"The sweep did not finish \((\w+)\)", self.text)
         return found[1] if found else "complete"
 
     @property
@@ -172,7 +172,7 @@ class _Report:
 
     @property
     def created_us(self) -> int:
-        began = datetime.strptime(self._find(r"begun ([\d-]+ [\d:]+) UTC"), "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+        began = datetime.strptime(self._find(r"started ([\d-]+ [\d:]+) UTC"), "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
         return int(began.timestamp()) * MICROSECONDS
 
     @property
