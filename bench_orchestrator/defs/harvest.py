@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.sweeps import sweeps
 from bench_orchestrator.defs.tables import describe_measurements
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
-from bench_orchestrator.model.launch import Outcome, Sweep
+from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.runs import FINISHED, IN_PROGRESS, Run, RunStatus
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
 from bench_orchestrator.results.store import SweepSummary
@@ -32,7 +32,6 @@ _MOST_LINES = 5
 """Maximum sweeps that the check names."""
 
 _LONGEST_BACKOFF_S = 600.0
-_SWEEP = TypeAdapter(Sweep)
 
 
 class HarvestConfig(dg.Config):
@@ -73,7 +72,6 @@ def launch_measurements(
     harvested: list[str] = []
     outcomes: Counter[Outcome] = Counter()
     warnings = 0
-    sweep: Sweep | None = None
     for run_id in run_ids:
         sweep = harvest_sweep(context.instance, run_id)
         if sweep is None:
@@ -94,9 +92,6 @@ def launch_measurements(
         "database": dg.MetadataValue.path(results.store.path),
         "dagster/row_count": results.store.count_launches(),
     }
-    if sweep is not None and len(run_ids) == 1:
-        # Clients that cannot reach the file read the rows from here, over GraphQL.
-        metadata["sweep"] = dg.MetadataValue.json(_SWEEP.dump_python(sweep, mode="json"))
     return dg.MaterializeResult(
         metadata=metadata, check_results=[_check_outcomes(results.store.list_sweeps(harvested))]
     )

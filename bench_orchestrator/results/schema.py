@@ -1,7 +1,8 @@
 """The tables of the results database, their version, and the migrations from earlier versions.
 
 To change the tables, increase `VERSION` and add `sql/migrations/VERSION.sql`, which migrates from the previous version.
-New files are created from `rows.COLUMNS` and `sql/schema.sql`; a test checks that both ways give the same tables.
+New files are created from `rows.COLUMNS` and `sql/schema.sql`; a test checks that both ways give the same tables. What
+follows from other tables, `sql/derived.sql`, is created anew by each migration.
 """
 
 from importlib.resources import files
@@ -42,7 +43,8 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
         else:
             for step in range(version + 1, VERSION + 1):
                 connection.execute(read_sql(f"migrations/{step}"))
-        connection.execute(read_sql("views"))
+        connection.execute(read_sql("derived"))
+        connection.execute(read_sql("describe_contents"), {"sweep_id": None})
         connection.execute("CREATE OR REPLACE TABLE schema_version AS SELECT ?::INTEGER AS version", [VERSION])
         connection.execute("COMMIT")
     except duckdb.Error:

@@ -84,6 +84,7 @@ class Store:
             rows = _positioned(sweep)
             while batch := list(islice(rows, _BATCH)):
                 connection.execute(read_sql("upsert_launches"), {"rows": json.dumps(batch), "structure": _STRUCTURE})
+            connection.execute(read_sql("describe_contents"), {"sweep_id": sweep.plan.sweep_id})
             connection.execute("COMMIT")
 
     def load(self, sweep_id: str) -> Sweep:

@@ -4,18 +4,19 @@ Everything goes over GraphQL, so `bench run` works the same with a local and a r
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from bench_orchestrator.model.launch import Sweep
-from bench_orchestrator.model.runs import FINISHED, IN_PROGRESS, LOG_MESSAGE, RunEvent, RunStatus
-from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, META_LOCATION, Tag
+from bench_orchestrator.model.runs import FINISHED, IN_PROGRESS, LOG_MESSAGE, Run, RunEvent, RunLog, RunStatus
+from bench_orchestrator.model.tags import META_LOCATION, Tag
 from bench_orchestrator.scenarios.registry import sweep_job_name, sweep_op_name
-from bench_orchestrator.sources.graphql import find_runs, read_page
+from bench_orchestrator.sources.graphql import find_runs, get_run, read_page, read_run_logs
+from bench_orchestrator.sweeps.deriving import derive_sweep
+from bench_orchestrator.sweeps.entries import NOTE, PLAN, Journal, fold_journal
 from bench_orchestrator.timeline.run_log import RunLogFold, is_in_doubt
 from bench_orchestrator.webserver import LaunchRejectedError, Webserver, WebserverError, WebserverUnreachableError
 
@@ -24,8 +25,6 @@ _POLL_S = 2.0
 
 _PATIENCE_S = 120.0
 """Seconds for which a webserver may be unreachable, for instance during a restart."""
-
-_SWEEP = TypeAdapter(Sweep)
 
 _Answer = TypeVar("_Answer")
 
@@ -107,20 +106,62 @@ def follow(webserver: Webserver, run_id: str) -> Iterator[Progress]:
 
 
 def fetch_sweep(webserver: Webserver, run_id: str, timeout_s: float) -> Sweep:
-    """Return a finished sweep's rows from the run that harvested it; wait for that run.
+    """Return a finished sweep, derived from its runs as the harvest derives it; wait for the harvest first.
+
+    The webserver truncates the times of events to milliseconds, and so are the rows.
 
     Raises:
-        WebserverError: it was not harvested in time, or no answer for two minutes.
+        WebserverError: it was not harvested in time, it has no plan, or no answer for two minutes.
     """
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        for harvest_run_id in _harvests(webserver, run_id):
-            return _SWEEP.validate_python(_harvested(webserver, harvest_run_id))
+    while not _harvests(webserver, run_id):
+        if time.monotonic() > deadline:
+            raise WebserverError(
+                f"The sweep of run {run_id} was not harvested within {timeout_s:g} s. Is `harvest_sensor` switched on? "
+                "Its ticks on the UI's Automation page show why. Once the sweep is harvested, `bench report` shows it."
+            )
         time.sleep(_POLL_S)
-    raise WebserverError(
-        f"The sweep of run {run_id} was not harvested within {timeout_s:g} s. Is `harvest_sensor` switched on? "
-        "Its ticks on the UI's Automation page show why. Once the sweep is harvested, `bench report` shows it."
-    )
+    sweep = derive_sweep(RemoteRuns(webserver), run_id)
+    if sweep is None:
+        raise WebserverError(f"The run {run_id} recorded no plan of a sweep.")
+    return sweep
+
+
+@dataclass(frozen=True)
+class RemoteRuns:
+    """The runs of a deployment, over GraphQL; a webserver that is unreachable is asked again."""
+
+    webserver: Webserver
+    resolution_us: int = 1_000
+
+    def get_run(self, run_id: str) -> Run | None:
+        """Return the run with this id; None if the deployment does not have it."""
+        return _patiently(lambda: get_run(self.webserver, run_id))
+
+    def find_trial_runs(self, sweep_id: str) -> list[Run]:
+        """Return the runs launched for a sweep, oldest first."""
+        return _patiently(lambda: find_runs(self.webserver, {Tag.KIND: "trial", Tag.SWEEP: sweep_id}))
+
+    def read_run_logs(self, run_ids: Sequence[str]) -> dict[str, RunLog]:
+        """Return the logs of runs by run id."""
+        return _patiently(lambda: read_run_logs(self.webserver, run_ids))
+
+    def read_journal(self, sweep_run_id: str) -> Journal | None:
+        """Return a sweep's journal; None if it has no plan."""
+        journal = fold_journal(self._events(sweep_run_id))
+        if journal is None or journal.plan.resumes is None:
+            return journal
+        earlier = self.read_journal(journal.plan.resumes)
+        return replace(journal, notes=(*(earlier.notes if earlier else ()), *journal.notes))
+
+    def _events(self, run_id: str) -> Iterator[RunEvent]:
+        cursor: str | None = None
+        while True:
+            page = _patiently(lambda: read_page(self.webserver, run_id, cursor))  # noqa: B023  # likewise
+            yield from page.events
+            if not page.has_more:
+                return
+            cursor = page.cursor
 
 
 def _patiently(ask: Callable[[], _Answer]) -> _Answer:
@@ -136,9 +177,9 @@ def _patiently(ask: Callable[[], _Answer]) -> _Answer:
 
 def _take(progress: Progress, event: RunEvent, failure: str) -> None:
     """Update the progress with one event; `failure` is the failure in the run's log up to this event."""
-    if "plan" in event.metadata:
-        progress.planned = len(event.metadata["plan"]["trials"])
-    elif "note" in event.metadata:
+    if PLAN in event.metadata:
+        progress.planned = len(event.metadata[PLAN]["trials"])
+    elif NOTE in event.metadata:
         progress.done += 1
         progress.lines.append(event.description)
     elif event.type == LOG_MESSAGE and progress.planned is None:
@@ -153,15 +194,3 @@ def _harvests(webserver: Webserver, run_id: str) -> list[str]:
     """Return the runs that harvested the sweep of a run, latest first."""
     runs = _patiently(lambda: find_runs(webserver, {Tag.HARVEST_OF: run_id}, statuses=(RunStatus.SUCCESS,)))
     return [run.run_id for run in reversed(runs)]
-
-
-def _harvested(webserver: Webserver, harvest_run_id: str) -> Any:
-    cursor: str | None = None
-    while True:
-        page = _patiently(lambda: read_page(webserver, harvest_run_id, cursor))  # noqa: B023  # likewise
-        for event in page.events:
-            if event.step_key == MEASUREMENTS_ASSET and "sweep" in event.metadata:
-                return event.metadata["sweep"]
-        if not page.has_more:
-            raise WebserverError(f"The harvest run {harvest_run_id} holds no sweep.")
-        cursor = page.cursor

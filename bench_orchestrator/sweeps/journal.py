@@ -1,26 +1,18 @@
 """A sweep's journal in its own run: the plan is an asset materialization, trials are asset observations."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance
-from pydantic import TypeAdapter
 
 from bench_orchestrator.model.launch import TrialNote
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.tags import SWEEPS_ASSET
+from bench_orchestrator.sources.instance import run_event
 from bench_orchestrator.sources.storage import entries_of_run, patient
+from bench_orchestrator.sweeps.entries import ENTRY_TYPES, NOTE, NOTES, PLAN, PLANS, Journal, fold_journal
 
-_PLAN = TypeAdapter(SweepPlan)
-_NOTE = TypeAdapter(TrialNote)
-
-
-@dataclass(frozen=True)
-class Journal:
-    """The entries of a sweep's journal: its plan, and a note for each finished trial."""
-
-    plan: SweepPlan
-    notes: tuple[TrialNote, ...]
+_TYPES = frozenset(map(DagsterEventType, ENTRY_TYPES))
 
 
 @patient
@@ -29,23 +21,11 @@ def read_journal(instance: DagsterInstance, sweep_run_id: str) -> Journal | None
 
     If it continues an interrupted sweep, the notes of that sweep come first.
     """
-    plan: SweepPlan | None = None
-    notes: list[TrialNote] = []
-    types = frozenset({DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION})
-    for entry in entries_of_run(instance, sweep_run_id, types):
-        event = entry.get_dagster_event()
-        if event.asset_key != dg.AssetKey(SWEEPS_ASSET):
-            continue
-        if event.event_type is DagsterEventType.ASSET_MATERIALIZATION:
-            data = event.step_materialization_data.materialization.metadata["plan"].value
-            plan = _PLAN.validate_python(data)
-        else:
-            data = event.asset_observation_data.asset_observation.metadata["note"].value
-            notes.append(_NOTE.validate_python(data))
-    if plan is None:
-        return None
-    earlier = read_journal(instance, plan.resumes) if plan.resumes else None
-    return Journal(plan, (*(earlier.notes if earlier else ()), *notes))
+    journal = fold_journal(map(run_event, entries_of_run(instance, sweep_run_id, _TYPES)))
+    if journal is None or journal.plan.resumes is None:
+        return journal
+    earlier = read_journal(instance, journal.plan.resumes)
+    return replace(journal, notes=(*(earlier.notes if earlier else ()), *journal.notes))
 
 
 def plan_event(plan: SweepPlan) -> dg.AssetMaterialization:
@@ -58,7 +38,7 @@ def plan_event(plan: SweepPlan) -> dg.AssetMaterialization:
             "scenario": plan.scenario,
             "trials": len(plan.trials),
             "seed": plan.seed,
-            "plan": dg.MetadataValue.json(_PLAN.dump_python(plan, mode="json")),
+            PLAN: dg.MetadataValue.json(PLANS.dump_python(plan, mode="json")),
         },
     )
 
@@ -68,5 +48,5 @@ def note_event(note: TrialNote, description: str) -> dg.AssetObservation:
     return dg.AssetObservation(
         SWEEPS_ASSET,
         description=description,
-        metadata={"note": dg.MetadataValue.json(_NOTE.dump_python(note, mode="json"))},
+        metadata={NOTE: dg.MetadataValue.json(NOTES.dump_python(note, mode="json"))},
     )

@@ -25,8 +25,8 @@ HARVEST_TIMEOUT_S = 900
 class Swept:
     """A finished sweep, from each place that records it, and the runs of its trials."""
 
-    catalog: Sweep
-    """From the asset catalog: the materialization of `launch_measurements`."""
+    fetched: Sweep
+    """Over GraphQL, as `bench run` gets it."""
     stored: Sweep
     """From the results database."""
     again: Sweep
@@ -51,11 +51,11 @@ def tell(run_id: str) -> str:
     with DagsterInstance.get() as instance:
         if read_journal(instance, run_id) is None:
             raise SystemExit(f"The sweep has no plan: {[entry.message for entry in instance.all_logs(run_id)][-3:]}")
-        catalog = client.fetch_sweep(_webserver(), run_id, HARVEST_TIMEOUT_S)
+        fetched = client.fetch_sweep(_webserver(), run_id, HARVEST_TIMEOUT_S)
         again = harvest_sweep(instance, run_id)
         assert again is not None
         runs = find_trial_runs(instance, again.plan.sweep_id)
-    swept = Swept(catalog, _load(again.plan.sweep_id), again, runs)
+    swept = Swept(fetched, _load(again.plan.sweep_id), again, runs)
     return SWEPT.dump_json(swept).decode()
 
 

@@ -1,20 +1,22 @@
 """A sweep seen from outside: its progress and its rows, from a real webserver with real runs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 import pytest
-from pydantic import TypeAdapter
-from recording import Served, make_plan, make_run, record_sweep, run_sweep
+from recording import Served, make_plan, make_run, record_sweep, run_sweep, run_trial
 
-from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
-from bench_orchestrator.model.runs import RunStatus
+from bench_orchestrator.model.launch import Outcome, TrialNote
+from bench_orchestrator.model.runs import RunEvent, RunLog, RunStatus
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, META_LOCATION, Tag
-from bench_orchestrator.sources.instance import read_run_log
+from bench_orchestrator.sources.instance import read_run_log, run_event
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.sweeps.client import fetch_sweep, follow, start_sweep, sweep_in_the_way
-from bench_orchestrator.sweeps.harvest import harvest_sweep
+from bench_orchestrator.sweeps.deriving import derive_sweep
+from bench_orchestrator.sweeps.harvest import StoredRuns, harvest_sweep
+from bench_orchestrator.timeline.run_log import fold
 from bench_orchestrator.webserver import Webserver, WebserverError, WebserverUnreachableError
 
 NOTES = (TrialNote(1, Outcome.OK, run_id="4f2a"), TrialNote(2, Outcome.REJECTED, reason="no"))
@@ -27,19 +29,30 @@ def webserver(served: Served, monkeypatch: pytest.MonkeyPatch) -> Webserver:
 
 
 def harvest_run(instance: dg.DagsterInstance, sweep_run_id: str, *, ok: bool = True) -> None:
-    """Record a run with a sweep's rows, as `launch_measurements` does."""
-    sweep = harvest_sweep(instance, sweep_run_id)
-    assert sweep is not None
-    rows = TypeAdapter(Sweep).dump_python(sweep, mode="json")
+    """Record a run that harvested a sweep, or failed to."""
 
     @dg.asset(name=MEASUREMENTS_ASSET)
     def measurements() -> dg.MaterializeResult:  # type: ignore[type-arg]
         if not ok:
             raise RuntimeError("the results database is held")
-        return dg.MaterializeResult(metadata={"sweep": dg.MetadataValue.json(rows), "launches": 4})
+        return dg.MaterializeResult(metadata={"launches": 4})
 
     tags: dict[str, str] = {Tag.KIND: "harvest", Tag.HARVEST_OF: sweep_run_id}
     dg.materialize([measurements], instance=instance, tags=tags, raise_on_error=False)
+
+
+class InMilliseconds(StoredRuns):
+    """The runs of an instance with the times that GraphQL has."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        super().__init__(instance, resolution_us=1_000)
+
+    def read_run_logs(self, run_ids: Sequence[str]) -> dict[str, RunLog]:
+        return {run_id: fold(map(self._truncated, self.instance.all_logs(run_id))) for run_id in run_ids}
+
+    def _truncated(self, entry: dg.EventLogEntry) -> RunEvent:
+        event = run_event(entry)
+        return replace(event, time_us=event.time_us // 1_000 * 1_000)
 
 
 class Restarting(Webserver):
@@ -129,18 +142,50 @@ class TestFollowing:
         *_, last = follow(restarting, run_id)
         assert last.finished
         assert sweep_in_the_way(restarting, run_id) is None
-        assert fetch_sweep(restarting, run_id, timeout_s=60) == harvest_sweep(served.instance, run_id)
+        assert fetch_sweep(restarting, run_id, timeout_s=60) == derive_sweep(InMilliseconds(served.instance), run_id)
         monkeypatch.setattr(client, "_PATIENCE_S", 0)
         with pytest.raises(WebserverUnreachableError):
             fetch_sweep(restarting, run_id, timeout_s=60)
 
 
 class TestFetching:
-    def test_the_rows_are_those_of_the_harvest(self, served: Served, webserver: Webserver) -> None:
+    def test_the_rows_are_those_of_the_harvest_to_the_millisecond(self, served: Served, webserver: Webserver) -> None:
         run_id = record_sweep(served.instance, make_plan("fetched"))
         harvest_run(served.instance, run_id, ok=False)
         harvest_run(served.instance, run_id)
+        fetched = fetch_sweep(webserver, run_id, timeout_s=60)
+        assert fetched == derive_sweep(InMilliseconds(served.instance), run_id)
+        exact = harvest_sweep(served.instance, run_id)
+        assert exact is not None
+        assert [trial.outcome for trial in fetched.trials] == [Outcome.OK] * 4
+        for over_graphql, trial in zip(fetched.trials, exact.trials, strict=True):
+            assert len(over_graphql.launch.warnings) == len(trial.launch.warnings)
+            assert abs((over_graphql.launch.lag_us or 0) - (trial.launch.lag_us or 0)) < 2_000
+
+    def test_runs_of_a_deployment_that_is_gone_are_those_of_the_journal(
+        self, served: Served, webserver: Webserver
+    ) -> None:
+        plan = make_plan("gone")
+        here = run_trial(served.instance, plan, 1)
+        log = read_run_log(served.instance, here)
+        notes = [
+            TrialNote(1, Outcome.OK, run_id="gone", requested_us=log.events[0].time_us, log=log),
+            TrialNote(2, Outcome.REJECTED, reason="no"),
+        ]
+        run_id = run_sweep(served.instance, plan, notes)
+        harvest_run(served.instance, run_id)
         assert fetch_sweep(webserver, run_id, timeout_s=60) == harvest_sweep(served.instance, run_id)
+
+    def test_a_resumed_sweep_has_the_notes_of_both(self, served: Served, webserver: Webserver) -> None:
+        plan = make_plan("resumed")
+        first = run_sweep(served.instance, plan, [TrialNote(1, Outcome.REJECTED, reason="first")], RuntimeError)
+        second = run_sweep(
+            served.instance, replace(plan, resumes=first), [TrialNote(2, Outcome.REJECTED, reason="second")]
+        )
+        harvest_run(served.instance, second)
+        fetched = fetch_sweep(webserver, second, timeout_s=60)
+        assert [trial.reason for trial in fetched.trials][:2] == ["first", "second"]
+        assert fetched == harvest_sweep(served.instance, second)
 
     def test_one_that_is_not_harvested_in_time_says_where_to_look(self, served: Served, webserver: Webserver) -> None:
         run_id = run_sweep(served.instance, make_plan("unharvested"))

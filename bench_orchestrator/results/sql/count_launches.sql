@@ -1,1 +1,1 @@
-SELECT count(*) FROM launch_measurements;
+SELECT count(*) FROM launches;

@@ -1,17 +1,6 @@
--- The latest sweep of which the condition holds, those of one scenario last.
+-- The latest sweep that holds the content, those of one scenario last.
 SELECT sweep_id
-FROM (
-    SELECT
-        sweeps.sweep_id,
-        sweeps.scenario,
-        sweeps.created_us,
-        coalesce(json_array_length(sweeps.plan, '$.variants'), 0) > 0 AS sides,
-        count(DISTINCT trials.asset_count) FILTER (trials.partition_count = 0) AS sizes,
-        count(DISTINCT trials.partition_count <> 0) AS kinds,
-        count(*) FILTER (trials.measured) AS measured
-    FROM sweeps JOIN trials USING (sweep_id)
-    GROUP BY sweeps.sweep_id, sweeps.scenario, sweeps.created_us, sweeps.plan
-)
+FROM sweeps JOIN contents USING (sweep_id)
 WHERE ($with_experiments OR NOT sides)
 AND CASE $content
     WHEN 'trials' THEN true

@@ -1,12 +1,4 @@
-SELECT
-    sweeps.sweep_id,
-    sweeps.scenario,
-    sweeps.created_us,
-    sweeps.status,
-    count(*) AS trials,
-    count(*) FILTER (trials.ok) AS ok,
-    list_sort(list(DISTINCT trials.location)) AS locations
-FROM sweeps JOIN trials USING (sweep_id)
-WHERE $sweep_ids IS NULL OR list_contains($sweep_ids::VARCHAR[], sweeps.sweep_id)
-GROUP BY ALL
-ORDER BY sweeps.created_us DESC, sweeps.sweep_id;
+SELECT sweep_id, scenario, created_us, status, trials, ok, locations
+FROM sweeps JOIN contents USING (sweep_id)
+WHERE $sweep_ids IS NULL OR list_contains($sweep_ids::VARCHAR[], sweep_id)
+ORDER BY created_us DESC, sweep_id;

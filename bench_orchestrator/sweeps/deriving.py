@@ -1,0 +1,187 @@
+"""Derives the outcome of each planned trial from a sweep's journal and its trials' event logs; pure.
+
+Everything is derived from a source: a Dagster instance, or a webserver that is asked over GraphQL.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from bench_orchestrator.model.launch import OUTCOMES, Launch, Outcome, Sweep, Trial, TrialNote
+from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
+from bench_orchestrator.model.runs import Run, RunLog, RunStatus
+from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.sweeps.entries import Journal
+from bench_orchestrator.timeline.launches import launch_of
+
+
+class Source(Protocol):
+    """Where the runs of a sweep are read."""
+
+    @property
+    def resolution_us(self) -> int:
+        """The times of its events are multiples of this, rounded down."""
+
+    def get_run(self, run_id: str) -> Run | None:
+        """Return the run with this id; None if the source does not have it."""
+
+    def find_trial_runs(self, sweep_id: str) -> list[Run]:
+        """Return the runs launched for a sweep, oldest first."""
+
+    def read_run_logs(self, run_ids: Sequence[str]) -> Mapping[str, RunLog]:
+        """Return the logs of runs by run id; the log of a run without events is empty."""
+
+    def read_journal(self, sweep_run_id: str) -> Journal | None:
+        """Return a sweep's journal, with the notes of the sweep that it resumes; None if it has no plan."""
+
+
+_DUMP = " Debug information for "
+"""The text after which dagster-k8s appends debug information on the pod to a failure message."""
+
+_STATUS_OF = {
+    **{outcome: status for status, outcome in OUTCOMES.items()},
+    Outcome.TIMED_OUT: RunStatus.STARTED,
+}
+"""The status of a run that is recorded only in the sweep's note."""
+
+_STATUS = {RunStatus.SUCCESS: "complete", RunStatus.CANCELED: "canceled"}
+
+
+def derive_sweep(source: Source, sweep_run_id: str) -> Sweep | None:
+    """Return the sweep of a run with every planned trial; None if it never recorded a plan.
+
+    Raises:
+        ValueError: the source has no run of that id.
+    """
+    sweep_run = source.get_run(sweep_run_id)
+    if sweep_run is None:
+        raise ValueError(f"There is no run {sweep_run_id} in this instance.")
+    journal = source.read_journal(sweep_run_id)
+    if journal is None:
+        return None
+    plan = journal.plan
+    places = plan.places
+    notes = {note.number: note for note in journal.notes}
+    runs: dict[int, list[Run]] = {}
+    for run in source.find_trial_runs(plan.sweep_id):
+        runs.setdefault(int(run.tags[Tag.TRIAL]), []).append(run)
+    traces = [
+        _trace(plan, notes.get(trial.number), runs.get(trial.number, []), source.resolution_us) for trial in plan.trials
+    ]
+    logs = source.read_run_logs([trace.run_id for trace in traces if trace and trace.log is None])
+    trials = []
+    for planned, trace in zip(plan.trials, traces, strict=True):
+        log = (trace.log or logs[trace.run_id]) if trace else RunLog()
+        location = places[planned.deployment, planned.location]
+        trials.append(_trial(plan, planned, location, trace, log, notes.get(planned.number), sweep_run))
+    return Sweep(plan, _STATUS.get(sweep_run.status, "failed"), tuple(trials))
+
+
+@dataclass(frozen=True)
+class _Trace:
+    """The record of a trial's run, from the source or from the sweep's note."""
+
+    run_id: str
+    status: RunStatus
+    requested_us: int | None
+    created_us: int | None
+    log: RunLog | None = None
+    """The log from the note; None if the source has the run."""
+    warnings: tuple[str, ...] = ()
+
+
+def _trace(plan: SweepPlan, note: TrialNote | None, runs: Sequence[Run], resolution_us: int) -> _Trace | None:
+    """Return the record of a trial's run, its instants as exact as its events; None if there is none."""
+    if note is not None and note.log is not None and note.run_id is not None and note.outcome in _STATUS_OF:
+        return _Trace(note.run_id, _STATUS_OF[note.outcome], note.requested_us, note.created_us, note.log)
+    if not runs:
+        return None
+    noted = next((run for run in runs if note is not None and run.run_id == note.run_id), None)
+    # A trial of an interrupted sweep may have left a run before it was launched again.
+    run = noted or (runs[-1] if plan.resumes else runs[0])
+    several = len(runs) > 1 and plan.resumes is None
+    requested_us = note.requested_us if note is not None and note.requested_us else run.requested_us
+    return _Trace(
+        run.run_id,
+        run.status,
+        None if requested_us is None else requested_us - requested_us % resolution_us,
+        run.created_us - run.created_us % resolution_us,
+        warnings=(f"{len(runs)} runs carry this trial's tags; the first is measured",) if several else (),
+    )
+
+
+def _trial(
+    plan: SweepPlan,
+    planned: PlannedTrial,
+    location: Location,
+    trace: _Trace | None,
+    log: RunLog,
+    note: TrialNote | None,
+    sweep_run: Run,
+) -> Trial:
+    launch = launch_of(
+        trace.run_id if trace else None,
+        log,
+        outcome=OUTCOMES.get(trace.status) if trace else None,
+        requested_us=trace.requested_us if trace else None,
+        created_us=trace.created_us if trace else None,
+        pod=note.pod if note else None,
+    )
+    return Trial(
+        sweep_id=plan.sweep_id,
+        number=planned.number,
+        scenario=plan.scenario,
+        variant=planned.variant,
+        location=planned.location,
+        asset_count=location.asset_count,
+        partition_count=location.partition_count,
+        block=planned.block,
+        warmup=planned.warmup,
+        asset_key=planned.asset_keys[0],
+        partition_key=planned.partition_key,
+        launches=(_judged(launch, trace, planned, note, sweep_run),),
+        deployment=planned.deployment,
+        path=planned.path,
+        assets=len(planned.asset_keys),
+        usage=note.usage if note else {},
+    )
+
+
+def _judged(
+    launch: Launch, trace: _Trace | None, planned: PlannedTrial, note: TrialNote | None, sweep_run: Run
+) -> Launch:
+    """Return the launch with its outcome as a trial, which depends on the plan and the sweep's note, too."""
+    outcome, reason = _outcome(launch, trace, planned, note, sweep_run)
+    if launch.pod and launch.pod.trouble and outcome is not Outcome.OK:
+        reason = f"{launch.pod.trouble} ({reason.partition(_DUMP)[0]})"
+    warnings = (*launch.warnings, *(trace.warnings if trace else ()))
+    return replace(launch, outcome=outcome, reason=reason, warnings=warnings)
+
+
+def _outcome(
+    launch: Launch, trace: _Trace | None, planned: PlannedTrial, note: TrialNote | None, sweep_run: Run
+) -> tuple[Outcome, str]:
+    """Return outcome and reason: from the run's own log, or else from the sweep's note."""
+    if trace is None:
+        if note is not None and note.outcome is not Outcome.OK:
+            return note.outcome, note.reason
+        if note is not None:
+            return Outcome.LOST, f"its run {note.run_id} is no longer in the instance"
+        # The runs of temporary deployments are deleted with them; elsewhere, no run means no launch.
+        when = "over" if planned.deployment else "launched"
+        if sweep_run.status is RunStatus.CANCELED:
+            return Outcome.CANCELED, f"the sweep was canceled before this trial was {when}"
+        return Outcome.LOST, f"the sweep ended before this trial was {when}"
+    if note is not None and note.outcome is Outcome.TIMED_OUT:
+        return Outcome.TIMED_OUT, note.reason
+    match launch.outcome:
+        case Outcome.OK:
+            if planned.work is not None and launch.work != planned.work:
+                return Outcome.FAILED, f"it succeeded, but did {launch.work} of {planned.work} units of work"
+            lacks_events = launch.lag_us is None
+            return (Outcome.LOST, "it succeeded, but its log lacks events") if lacks_events else (Outcome.OK, "")
+        case Outcome.FAILED:
+            return Outcome.FAILED, launch.reason or "the run failed and its log does not say why"
+        case Outcome.CANCELED:
+            return Outcome.CANCELED, "the run was canceled"
+    return Outcome.TIMED_OUT, f"still {trace.status.value} after the sweep was over"
