@@ -150,7 +150,7 @@ class TestPaths:
     def test_one_that_did_not_come_to_its_end_has_no_total(self) -> None:
         evaluation = evaluate(troubled_experiment())
         assert evaluation.paths["path through nine"].total_s is None
-        assert any("‘path through nine’ not to its end (0 of 9" in sentence for sentence in evaluation.sentences)
+        assert any("‘path through nine’ not finished (0 of 9" in sentence for sentence in evaluation.sentences)
 
 
 class TestWork:
