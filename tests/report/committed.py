@@ -251,5 +251,8 @@ if __name__ == "__main__":  # writes anew what differs
     with TemporaryDirectory() as folder:
         write_all(Path(folder))
         for changed, source in differing(Path(folder)).items():
-            (RESULTS / changed).write_bytes(source.read_bytes())
+            for path in (source, source.with_suffix(".png")):
+                committed = RESULTS / Path(changed).with_suffix(path.suffix)
+                if path.exists() and committed.exists():
+                    committed.write_bytes(path.read_bytes())
             sys.stdout.write(f"{changed}\n")
