@@ -251,8 +251,8 @@ class TestTheAnswer:
         assert answer.count("against ‘spawn, 6 steps’") == 2
 
     def test_noise_that_is_more_than_chance_is_to_be_distrusted(self) -> None:
-        assert any("distrust" in sentence for sentence in self.of(3, -2, -4).sentences)
-        assert not any("distrust" in sentence for sentence in self.of(0, -2, -4).sentences)
+        assert any("do not trust" in sentence for sentence in self.of(3, -2, -4).sentences)
+        assert not any("do not trust" in sentence for sentence in self.of(0, -2, -4).sentences)
 
     def test_an_expected_improvement_that_is_missing_is_reported(self) -> None:
         assert any(
