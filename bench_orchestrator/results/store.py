@@ -143,7 +143,7 @@ class Store:
 
     @contextmanager
     def _connect(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The same for the store's own queries: where one fails, the file is not what it should be."""
+        """Yield a connection for the store's own queries; a failing query means that the file has a wrong format."""
         with self.open(read_only=read_only) as connection:
             try:
                 yield connection
@@ -162,7 +162,7 @@ class Store:
 
 
 def _positioned(sweep: Sweep) -> Iterator[Row]:
-    """The rows of a sweep's launches, each with its position in its trial."""
+    """Yield the rows of a sweep's launches, each with its position in its trial."""
     for trial in sweep.trials:
         for position, row in enumerate(launch_rows(trial), start=1):
             yield row | {"launch": position}

@@ -1,4 +1,4 @@
--- Of each experiment the sweep that says most: complete, at full size, with all sides, with the most blocks, the latest.
+-- The most informative sweep of each experiment: complete, full size, all sides, most blocks, latest.
 WITH candidates AS (
     SELECT sweep_id, scenario, created_us, status, plan
     FROM sweeps

@@ -1,4 +1,4 @@
--- The latest sweep of which the condition holds, those of one scenario last.
+-- The latest sweep that satisfies the condition; those of one scenario come last.
 SELECT sweep_id
 FROM (
     SELECT

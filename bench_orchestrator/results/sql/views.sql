@@ -1,9 +1,9 @@
--- What people query: every launch with the environment it was measured in.
+-- The view for user queries: every launch with its environment.
 CREATE OR REPLACE VIEW launch_measurements AS
 SELECT launches.*, sweeps.status AS sweep_status, sweeps.created_us AS sweep_created_us, sweeps.environment
 FROM launches JOIN sweeps USING (sweep_id);
 
--- What became of each trial: it ended well if all its launches did.
+-- The outcome of each trial: ok if all its launches are ok.
 CREATE OR REPLACE VIEW trials AS
 SELECT
     sweep_id,
