@@ -49,8 +49,17 @@ def launched() -> None:
 
 def make_sweep(instance: dg.DagsterInstance, trials: int) -> str:
     """Create a finished sweep with this many real runs; return the id of the run that holds its journal."""
+    plan = make_plan(instance, trials)
+    run_id = record_journal(instance, plan)
+    for trial in plan.trials:
+        launch(instance, plan, trial)
+    return run_id
+
+
+def make_plan(instance: dg.DagsterInstance, trials: int) -> SweepPlan:
+    """Plan a sweep of this many trials in locations of three sizes."""
     names = list(LOCATIONS)
-    plan = SweepPlan(
+    return SweepPlan(
         sweep_id=f"sweep-of-{trials}",
         scenario="quick",
         seed=1,
@@ -60,9 +69,13 @@ def make_sweep(instance: dg.DagsterInstance, trials: int) -> str:
             PlannedTrial(number, 1 + number // len(names), names[number % len(names)], "default", False, ("launched",))
             for number in range(1, trials + 1)
         ),
-        settings={"timeout_s": 300, "repeats": trials // len(names), "warmups": 0},
+        settings={"timeout_s": 300, "pause_s": 0, "jitter_s": 0, "repeats": trials // len(names), "warmups": 0},
         environment=describe_environment(instance),
     )
+
+
+def record_journal(instance: dg.DagsterInstance, plan: SweepPlan) -> str:
+    """Execute a run that records a plan as a sweep's run does; return its id."""
 
     @dg.op
     def record() -> Iterator[dg.AssetMaterialization | dg.Output[None]]:
@@ -73,10 +86,13 @@ def make_sweep(instance: dg.DagsterInstance, trials: int) -> str:
     def journal() -> None:
         record()
 
-    run_id = journal.execute_in_process(instance=instance, run_config=QUIET).run_id
-    for trial in plan.trials:
-        dg.materialize([launched], instance=instance, run_config=QUIET, tags=trial_tags(plan, trial, now_us()))
-    return run_id
+    return journal.execute_in_process(instance=instance, run_config=QUIET).run_id
+
+
+def launch(instance: dg.DagsterInstance, plan: SweepPlan, trial: PlannedTrial) -> str:
+    """Execute the run of a trial; return its id."""
+    tags = trial_tags(plan, trial, now_us())
+    return dg.materialize([launched], instance=instance, run_config=QUIET, tags=tags).run_id
 
 
 def time_parts_s(instance: dg.DagsterInstance, run_id: str, folder: Path) -> dict[str, float]:

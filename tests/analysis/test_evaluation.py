@@ -215,7 +215,7 @@ class TestTheAnswer:
     def test_does_not_tell_apart_what_the_data_does_not(self) -> None:
         answer = self.of(0.1, -4, -4).answer
         assert answer.startswith(
-            "‘three locations’ is the fastest (not told apart from ‘nine locations’): launch lag −4.0"
+            "‘three locations’ is the fastest (not distinguishable from ‘nine locations’): launch lag −4.0"
         )
         assert "[" in answer
 
