@@ -39,7 +39,7 @@ from bench_orchestrator.charts import charts_for, save
 from bench_orchestrator.definitions import defs
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
-from bench_orchestrator.results.schema import read_sql
+from bench_orchestrator.results.schema import describe_contents
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 from bench_orchestrator.statistics import Estimate, median
@@ -109,7 +109,7 @@ def write_history(folder: Path, measured: Sweep, count: int) -> None:
             "UPDATE sweeps "
             "SET plan = json_merge_patch(plan, json_object('sweep_id', sweep_id, 'created_us', created_us))"
         )
-        connection.execute(read_sql("describe_contents"), {"sweep_id": None})
+        describe_contents(connection)
 
 
 def harvest_cpu_s(instance: dg.DagsterInstance, run_id: str) -> float:

@@ -131,7 +131,7 @@ def describe(estimate: Estimate) -> str:
 def main(blocks: int, location: str, seed: int, as_json: bool) -> None:
     """Compare sweeps with the meta location served warm and served by Dagster."""
     rng = random.Random(seed)
-    console = Console(highlight=False, stderr=as_json)
+    console = Console(highlight=False, stderr=as_json, width=140)
     measured: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
     idle: dict[str, list[tuple[float, float]]] = {arm: [] for arm in ARMS}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:

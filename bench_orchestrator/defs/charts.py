@@ -58,7 +58,7 @@ def _chart_asset(chart: Chart) -> dg.AssetsDefinition:
 
 
 def _find_sweep(store: Store, chart: Chart, sweep_id: str | None) -> Sweep | None:
-    """The sweep asked for, else the latest that the chart applies to. Those of experiments have assets of their own."""
+    """Return the requested sweep, else the latest that the chart applies to; experiments have separate assets."""
     if sweep_id is not None:
         return store.load(sweep_id)
     return latest_sweep(store, chart.content, with_experiments=False)
@@ -76,7 +76,7 @@ def publish(figure: "Figure", results: ResultsResource, stem: str) -> dict[str, 
 
 
 def _summary(sweep: Sweep) -> str:
-    """The median lags, short enough (under 1,000 characters) for the UI to show inline, with bars to compare by eye."""
+    """Return the median lags with bars, short enough (under 1,000 characters) for the UI to show inline."""
     rows = [row for row in location_rows(sweep.trials) if row.lag_s is not None]
     longest_s = max((row.lag_s.value for row in rows if row.lag_s), default=0)
     lines = ["| location | n | lag, s | |", "|---|---|---|---|"]
@@ -88,7 +88,7 @@ def _summary(sweep: Sweep) -> str:
 
 
 def _rows(sweep: Sweep) -> list[dict[str, str | int | float | None]]:
-    """The medians of each location with the ends of their intervals, in seconds."""
+    """Return the medians of each location with the ends of their intervals, in seconds."""
     rows: list[dict[str, str | int | float | None]] = []
     for row in location_rows(sweep.trials):
         cells: dict[str, str | int | float | None] = {"location": row.label, "size": row.size, "n": row.n}
@@ -101,7 +101,7 @@ def _rows(sweep: Sweep) -> list[dict[str, str | int | float | None]]:
 
 
 def _numbers(sweep: Sweep) -> dict[str, Any]:
-    """The chart's numbers, for the UI to plot over time."""
+    """Return the chart's numbers, for the UI to plot over time."""
     numbers: dict[str, Any] = {}
     for row in location_rows(sweep.trials):
         numbers[f"n/{row.label}"] = row.n

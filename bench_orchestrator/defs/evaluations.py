@@ -41,7 +41,7 @@ class EvaluationConfig(dg.Config):
 
 
 def evaluation_name(experiment: str) -> str:
-    """The name of an experiment's evaluation asset."""
+    """Return the name of an experiment's evaluation asset."""
     return f"{experiment.replace('-', '_')}_evaluation"
 
 
@@ -133,7 +133,7 @@ def _metadata(evaluation: Evaluation, results: ResultsResource, name: str) -> di
 
 
 def summarize_inline(evaluation: Evaluation) -> str:
-    """The verdict, and a table of the sides with as many rows as the UI shows inline."""
+    """Return the verdict, and a table of the sides with as many rows as the UI shows inline."""
     lead = evaluation.lead(evaluation.experiment.headline) or evaluation.answer
     sides = [(group, side) for group in evaluation.groups for side in group if not side.is_again]
     lines = [compare_side(evaluation, group, side) for group, side in sides]
@@ -150,7 +150,7 @@ def summarize_inline(evaluation: Evaluation) -> str:
 
 
 def _numbers(evaluation: Evaluation) -> dict[str, int | float]:
-    """The effects on the headline measure, in its unit, for the UI to plot over time."""
+    """Return the effects on the headline measure, in its unit, for the UI to plot over time."""
     headline = evaluation.experiment.headline
     numbers: dict[str, int | float] = {}
     for side in evaluation.sides:

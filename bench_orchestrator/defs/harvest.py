@@ -99,7 +99,7 @@ def launch_measurements(
 
 def _check_outcomes(summaries: Sequence[SweepSummary]) -> dg.AssetCheckResult:
     """Warn about sweeps with trials that gave no measurement."""
-    lines = [f"{one.ok} of {one.trials} trials of {one.sweep_id} ended well." for one in summaries]
+    lines = [f"{one.ok} of {one.trials} trials of {one.sweep_id} succeeded." for one in summaries]
     return dg.AssetCheckResult(
         check_name=OUTCOME_CHECK,
         passed=all(one.ok == one.trials for one in summaries),

@@ -19,7 +19,7 @@ from bench_orchestrator.sweeps.config import scenario_config
     f"the scenario, or those of {settings.MONITOR_LOCATIONS} (separated by commas).",
 )
 def monitor(_context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """One sweep of the monitor scenario per tick."""
+    """Request a sweep of the monitor scenario."""
     # It measures launches under the present load: no waiting until the servers are idle.
     changes: dict[str, Any] = {"settle_s": 0}
     locations = settings.monitor_locations()

@@ -102,7 +102,7 @@ def _study_claims(judged: Sequence[JudgedClaim], results: ResultsResource) -> di
 
 
 def _summary(advice: Advice) -> str:
-    """The best remedies in under 1,000 characters, which the UI shows inline."""
+    """Return the best remedies in under 1,000 characters, which the UI shows inline."""
     lines = [f"{headline(advice)}.", "", "| remedy | saves, s | of |", "|---|---|---|"]
     for ranked in advice.measured[:6]:
         lines.append(f"| {ranked.remedy.name} | {describe_saving(advice, ranked, '')} | {ranked.quantity} |")
@@ -115,7 +115,7 @@ def _claims_summary(judged: Sequence[JudgedClaim]) -> str:
 
 
 def _numbers(advice: Advice) -> dict[str, Any]:
-    """The seconds saved, for the UI to plot over time."""
+    """Return the seconds saved, for the UI to plot over time."""
     numbers: dict[str, Any] = {"assets": advice.assets, "steps": advice.steps}
     estimates = {f"saved_s/{one.experiment}/{one.remedy.variant}": one.saved_s for one in advice.measured}
     for name, estimate in {"lag_s": advice.lag_s, **estimates}.items():

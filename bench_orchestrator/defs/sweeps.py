@@ -67,7 +67,7 @@ def _sweep_job(scenario: Scenario) -> dg.JobDefinition:
 
 
 def _describe(scenario: Scenario) -> str:
-    """The job's description in the UI."""
+    """Return the job's description for the UI."""
     sides = [side.name for side in scenario.variants] or scenario.locations
     text = (
         f"{scenario.question}\n\nLaunches {', '.join(sides)}, {scenario.repeats} times each after {scenario.warmups} "

@@ -20,7 +20,7 @@ def metadata_table(rows: Sequence[Mapping[str, str | int | float | None]]) -> dg
 
 
 def describe_measurements() -> dict[str, dg.TableSchema | str]:
-    """The columns of `launch_measurements` and its name, as Dagster's catalog shows them."""
+    """Return the columns and the name of `launch_measurements` for Dagster's catalog."""
     of_launch = [
         (column.name, "json" if column.is_json else column.sql_type.lower(), column.description, column.required)
         for column in COLUMNS

@@ -64,7 +64,7 @@ def launch_timeline(
 
 
 def _summary(shown: Waterfall, sample: Sample | None) -> str:
-    """The stages as bars, in under 1,000 characters, which the UI shows inline."""
+    """Return the stages as bars, in under 1,000 characters, which the UI shows inline."""
     longest_us = max(bar.duration_us for bar in shown.rows)
     lines = [f"{headline(shown, sample)}.", "", "| stage | runs in | took | |", "|---|---|---|---|"]
     for bar in shown.rows:
@@ -74,7 +74,7 @@ def _summary(shown: Waterfall, sample: Sample | None) -> str:
 
 
 def _numbers(shown: Waterfall) -> dict[str, Any]:
-    """The seconds of each stage, for the UI to plot over time."""
+    """Return the seconds of each stage, for the UI to plot over time."""
     totals_us = {"lag": shown.lag_us, "queue": shown.queue_us, "init": shown.init_us}
     stages_us = {bar.stage.value: bar.duration_us for bar in shown.bars}
     return {f"{name}_s": us / MICROSECONDS for name, us in (totals_us | stages_us).items() if us is not None}

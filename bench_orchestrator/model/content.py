@@ -16,7 +16,7 @@ class Content(StrEnum):
     BOTH_KINDS = "both_kinds"
     """Likewise, in locations with partitions and in others without."""
     SIDES = "sides"
-    """Trials of an experiment's sides."""
+    """An experiment's sides."""
     MEASUREMENTS = "measurements"
     """At least one trial that counts."""
 
@@ -33,6 +33,6 @@ class Content(StrEnum):
             case Content.BOTH_KINDS:
                 return not sides and len({bool(trial.partition_count) for trial in trials}) > 1
             case Content.SIDES:
-                return bool(trials) and sides
+                return sides
             case Content.MEASUREMENTS:
                 return any(trial.measured for trial in trials)

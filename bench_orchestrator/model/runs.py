@@ -73,7 +73,7 @@ class RunEvent:
     time_us: int
     step_key: str | None = None
     message: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Plain values of engine events, materializations and observations; JSON is decoded."""
     error: RunError | None = None
     description: str = ""

@@ -106,7 +106,7 @@ COLUMNS: Sequence[Column] = (
     _trial("variant", "The side of the comparison"),
     _trial("location", "The code location launched in"),
     _trial("asset_count", "Assets in the location"),
-    _trial("partition_count", "Partitions of the chosen assets; 0 where they have none"),
+    _trial("partition_count", "Partitions of the chosen assets; 0 if they have none"),
     _trial("block", "Blocks launch each variant once; warm-up blocks come first"),
     _trial("warmup", "Whether the statistics leave it out"),
     _trial("asset_key", "The first of the assets selected"),

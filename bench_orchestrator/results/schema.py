@@ -5,6 +5,7 @@ New files are created from `rows.COLUMNS` and `sql/schema.sql`; a test checks th
 follows from other tables, `sql/derived.sql`, is created anew by each migration.
 """
 
+from collections.abc import Sequence
 from importlib.resources import files
 
 import duckdb
@@ -13,6 +14,8 @@ from bench_orchestrator.results.rows import COLUMNS, Column
 
 VERSION = 2
 """1: the first version, in files without a version. 2: a trial may have several launches, each with a row."""
+
+_PLANS_AT_ONCE = 100
 
 
 def read_version(connection: duckdb.DuckDBPyConnection) -> int:
@@ -44,12 +47,21 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
             for step in range(version + 1, VERSION + 1):
                 connection.execute(read_sql(f"migrations/{step}"))
         connection.execute(read_sql("derived"))
-        connection.execute(read_sql("describe_contents"), {"sweep_id": None})
+        describe_contents(connection)
         connection.execute("CREATE OR REPLACE TABLE schema_version AS SELECT ?::INTEGER AS version", [VERSION])
         connection.execute("COMMIT")
     except duckdb.Error:
         connection.execute("ROLLBACK")
         raise
+
+
+def describe_contents(connection: duckdb.DuckDBPyConnection, sweep_ids: Sequence[str] | None = None) -> None:
+    """Count what these sweeps hold, or all, some at a time: their plans are long."""
+    if sweep_ids is None:
+        sweep_ids = [sweep_id for (sweep_id,) in connection.execute("SELECT sweep_id FROM sweeps").fetchall()]
+    for first in range(0, len(sweep_ids), _PLANS_AT_ONCE):
+        batch = sweep_ids[first : first + _PLANS_AT_ONCE]
+        connection.execute(read_sql("describe_contents"), {"sweep_ids": batch})
 
 
 def read_sql(name: str) -> str:

@@ -20,7 +20,7 @@ from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.results.database import CONNECTION_CONFIG, StoreError, open_database
 from bench_orchestrator.results.rows import COLUMNS, Row, launch_rows, read_trial
-from bench_orchestrator.results.schema import read_sql
+from bench_orchestrator.results.schema import describe_contents, read_sql
 
 _PLAN = TypeAdapter(SweepPlan)
 
@@ -84,7 +84,7 @@ class Store:
             rows = _positioned(sweep)
             while batch := list(islice(rows, _BATCH)):
                 connection.execute(read_sql("upsert_launches"), {"rows": json.dumps(batch), "structure": _STRUCTURE})
-            connection.execute(read_sql("describe_contents"), {"sweep_id": sweep.plan.sweep_id})
+            describe_contents(connection, [sweep.plan.sweep_id])
             connection.execute("COMMIT")
 
     def load(self, sweep_id: str) -> Sweep:
@@ -144,7 +144,7 @@ class Store:
 
     @contextmanager
     def _connect(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The same for the store's own queries: where one fails, the file is not what it should be."""
+        """Yield a connection for the store's own queries; a failing query means that the file has a wrong format."""
         with self.open(read_only=read_only) as connection:
             try:
                 yield connection
@@ -163,7 +163,7 @@ class Store:
 
 
 def _positioned(sweep: Sweep) -> Iterator[Row]:
-    """The rows of a sweep's launches, each with its position in its trial."""
+    """Yield the rows of a sweep's launches, each with its position in its trial."""
     for trial in sweep.trials:
         for position, row in enumerate(launch_rows(trial), start=1):
             yield row | {"launch": position}

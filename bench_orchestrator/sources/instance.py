@@ -39,11 +39,11 @@ _PLAIN_METADATA = (
 
 @contextmanager
 def open_instance(home: Path) -> Iterator[DagsterInstance]:
-    """The Dagster instance of a home, for the time being.
+    """Yield the Dagster instance of a home, and dispose of it after the block.
 
-    Raises UnusableError where there is none, or where its configuration or its storage cannot be used.
+    Raises UnusableError if there is none, or if its configuration or storage cannot be used.
     """
-    # Dagster would make an instance of any folder.
+    # Dagster would create an instance in any folder.
     if not any((home / name).exists() for name in ("dagster.yaml", "history")):
         raise UnusableError(f"There is no Dagster instance in {home}: set DAGSTER_HOME to the folder of one.")
     try:

@@ -38,7 +38,7 @@ def test_the_first_steps_say_what_they_save_and_cost(advice: Advice) -> None:
     steps = list(first_steps(advice))
     assert len(steps) == 3
     assert steps[0].startswith("**Split the code location into nine**: saves ")
-    assert ", against ‘one location’. A code server per part" in steps[0]
+    assert ", against ‘one location’. One code server per part" in steps[0]
     assert steps[1].startswith("**Dequeue runs every second**")
 
 

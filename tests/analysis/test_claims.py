@@ -61,7 +61,7 @@ def test_what_is_undecided_asks_for_more_of_the_same() -> None:
     few = replace(measured_sweep(), trials=tuple(one for one in measured_sweep().trials if one.block < 4))
     undecided = [one.finding for one in judge_claims(of(few)) if one.finding.numbers]
     reasons = {one.reason for one in undecided if one.judgement is Judgement.UNDECIDED}
-    assert reasons == {"the intervals are too wide to tell: bench run all-locations, with more --repeats"}
+    assert reasons == {"the intervals are too wide: bench run all-locations, with more --repeats"}
 
 
 class TestTheRules:
@@ -187,4 +187,4 @@ class TestCausesAndRemedies:
         used = replace(sweep, trials=tuple(replace(trial, usage=usage) for trial in sweep.trials))
         numbers = " ".join(judge(9, of(used)).numbers)
         assert "CPU of the code server per launch 0.25 s" in numbers
-        assert "CPU of the processes of the run per launch 18 s" in numbers
+        assert "CPU of the run's processes per launch 18 s" in numbers

@@ -91,7 +91,7 @@ def test_sides_of_an_experiment_are_compared_each_with_itself() -> None:
 
 def test_nothing_in_common_is_refused() -> None:
     before, after = samples.measured_sweep(("a250",)), samples.measured_sweep(("a2k",))
-    with pytest.raises(IncomparableError, match=r"measured a250, .* measured a2k: they have nothing in common"):
+    with pytest.raises(IncomparableError, match=r"measured a250, .* measured a2k: there is nothing in common"):
         compare_sweeps(before, after)
     with pytest.raises(IncomparableError, match="measured nothing"):
         compare_sweeps(before, samples.failed_sweep())

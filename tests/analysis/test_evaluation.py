@@ -150,7 +150,7 @@ class TestPaths:
     def test_one_that_did_not_come_to_its_end_has_no_total(self) -> None:
         evaluation = evaluate(troubled_experiment())
         assert evaluation.paths["path through nine"].total_s is None
-        assert any("‘path through nine’ not to its end (0 of 9" in sentence for sentence in evaluation.sentences)
+        assert any("‘path through nine’ not finished (0 of 9" in sentence for sentence in evaluation.sentences)
 
 
 class TestWork:
@@ -215,7 +215,7 @@ class TestTheAnswer:
     def test_does_not_tell_apart_what_the_data_does_not(self) -> None:
         answer = self.of(0.1, -4, -4).answer
         assert answer.startswith(
-            "‘three locations’ is the fastest (not told apart from ‘nine locations’): launch lag −4.0"
+            "‘three locations’ is the fastest (not distinguishable from ‘nine locations’): launch lag −4.0"
         )
         assert "[" in answer
 
@@ -251,8 +251,8 @@ class TestTheAnswer:
         assert answer.count("against ‘spawn, 6 steps’") == 2
 
     def test_noise_that_is_more_than_chance_is_to_be_distrusted(self) -> None:
-        assert any("distrust" in sentence for sentence in self.of(3, -2, -4).sentences)
-        assert not any("distrust" in sentence for sentence in self.of(0, -2, -4).sentences)
+        assert any("do not trust" in sentence for sentence in self.of(3, -2, -4).sentences)
+        assert not any("do not trust" in sentence for sentence in self.of(0, -2, -4).sentences)
 
     def test_an_expected_improvement_that_is_missing_is_reported(self) -> None:
         assert any(

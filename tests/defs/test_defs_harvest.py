@@ -81,7 +81,7 @@ class TestTheSensor:
     def test_while_the_harvest_is_under_way_it_waits(self, instance: dg.DagsterInstance, status: Status) -> None:
         run_sweep(instance, make_plan())
         make_run(instance, requested(tick(instance)).tags, status)
-        assert "is under way" in reason(tick(instance))
+        assert "is in progress" in reason(tick(instance))
 
     def test_a_sweep_that_was_harvested_is_not_harvested_again(self, instance: dg.DagsterInstance) -> None:
         run_sweep(instance, make_plan())
@@ -243,7 +243,7 @@ class TestAHarvest:
 
         (check,) = result.get_asset_check_evaluations()
         assert check.passed
-        assert f"of {plan.sweep_id} ended well" in (check.description or "")
+        assert f"of {plan.sweep_id} succeeded" in (check.description or "")
 
         drawn = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}  # type: ignore[union-attr]
         drawn -= {"launch_measurements", "launch_timeline"}

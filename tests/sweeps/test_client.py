@@ -97,7 +97,7 @@ class TestFollowing:
         run_sweep(served.instance, make_plan("doubtful"), NOTES, meanwhile=meanwhile)
         *_, last = following[0]
         assert last.status == "SUCCESS"
-        assert last.lines[-1].endswith("takes it for dead; it may go on.")
+        assert last.lines[-1].endswith("considers it dead; it may continue.")
 
     def test_its_eventual_failure_is_reported(
         self, served: Served, webserver: Webserver, lose_sight_of: Callable[[dg.DagsterInstance, str], None]

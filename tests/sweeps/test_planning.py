@@ -93,7 +93,7 @@ class TestPreflight:
         assert "loaded now: broken, empty, good, slow" in absent
         assert "'slow' is not loaded (loading). Fix it" in slow
         assert "'broken' is not loaded (error: ImportError: no pandas). Fix it" in broken
-        assert "'empty' has no asset" in empty
+        assert "'empty' has no executable asset" in empty
 
     def test_a_deployment_without_locations_is_reported(self) -> None:
         with pytest.raises(PreflightError, match="loaded now: none"):

@@ -184,7 +184,7 @@ def _lead(group: Sequence[Effect], *, brief: bool = False) -> str:
     how = "is faster" if len(group) == 1 else "is the fastest"
     if equals:
         more = f" and {len(equals) - 1} more" if len(equals) > 1 else ""
-        how += f" (not told apart from {quote(equals[0].side.name)}{more})"
+        how += f" (not distinguishable from {quote(equals[0].side.name)}{more})"
     return f"{quote(fastest.side.name)} {how}: {label} {_describe_effect(fastest, brief)} against {baseline}"
 
 

@@ -1,4 +1,4 @@
--- Of each experiment the sweep that says most: complete, at full size, with all sides, with the most blocks, the latest.
+-- The most informative sweep of each experiment: complete, full size, all sides, most blocks, latest.
 SELECT scenario, sweep_id
 FROM sweeps JOIN contents USING (sweep_id)
 WHERE sides AND list_contains($scenarios::VARCHAR[], scenario)

@@ -1,13 +1,18 @@
--- Of one sweep, or of all: those that have launches.
+-- Of these sweeps; those without launches are left out. Plans are long: no join carries them.
 INSERT OR REPLACE INTO contents BY NAME
-WITH described AS (
-    SELECT sweep_id, plan
+WITH described AS MATERIALIZED (
+    SELECT
+        sweep_id,
+        plan -> '$.variants' AS variants,
+        coalesce(json_array_length(plan, '$.variants'), 0) > 0 AS sides,
+        coalesce(plan ->> '$.settings.quick', 'false') = 'false' AS full_size,
+        coalesce(json_array_length(plan, '$.settings.only'), 0) = 0 AS all_sides
     FROM sweeps
-    WHERE $sweep_id IS NULL OR sweep_id = $sweep_id
+    WHERE list_contains($sweep_ids::VARCHAR[], sweep_id)
 ),
 launched_in_turn AS (
     SELECT DISTINCT sweep_id, side ->> 'name' AS variant, true AS in_turn
-    FROM (SELECT sweep_id, unnest(from_json(plan -> '$.variants', '["JSON"]')) AS side FROM described)
+    FROM (SELECT sweep_id, unnest(from_json(variants, '["JSON"]')) AS side FROM described)
     WHERE side ->> 'in_turn' = 'true'
 ),
 counted AS (
@@ -24,9 +29,5 @@ counted AS (
     WHERE trials.sweep_id IN (SELECT sweep_id FROM described)
     GROUP BY trials.sweep_id
 )
-SELECT
-    counted.*,
-    coalesce(json_array_length(plan, '$.variants'), 0) > 0 AS sides,
-    coalesce(plan ->> '$.settings.quick', 'false') = 'false' AS full_size,
-    coalesce(json_array_length(plan, '$.settings.only'), 0) = 0 AS all_sides
+SELECT counted.*, sides, full_size, all_sides
 FROM counted JOIN described USING (sweep_id);

@@ -1,4 +1,4 @@
--- The latest sweep that holds the content, those of one scenario last.
+-- The latest sweep that satisfies the condition; those of one scenario come last.
 SELECT sweep_id
 FROM sweeps JOIN contents USING (sweep_id)
 WHERE ($with_experiments OR NOT sides)

@@ -1,4 +1,4 @@
--- The latest sweeps of each scenario, all together the latest first.
+-- The latest sweeps of each scenario, latest first.
 SELECT sweep_id
 FROM sweeps JOIN contents USING (sweep_id)
 WHERE list_contains($scenarios::VARCHAR[], scenario)

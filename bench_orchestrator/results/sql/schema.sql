@@ -8,7 +8,7 @@ CREATE TABLE sweeps (
     plan        JSON NOT NULL      -- the whole SweepPlan, every trial in order
 );
 
--- One row per launch; a trial that led to none has a row as well, which says why.
+-- One row per launch; a trial without a launch has a row as well, with the reason.
 CREATE TABLE launches (
     {columns},
     launch BIGINT NOT NULL,        -- its position in its trial, from 1

@@ -1,4 +1,4 @@
--- Idempotent. A trial that was measured stays measured when its run has since been deleted from the instance.
+-- Idempotent. A measured trial stays measured after its run is deleted from the instance.
 INSERT OR REPLACE INTO launches BY NAME
 SELECT fresh.*
 FROM (SELECT unnest(from_json($rows::JSON, $structure), recursive := true)) AS fresh
