@@ -129,7 +129,7 @@ class TestTheSensor:
     ) -> None:
         def meanwhile(run_id: str) -> None:
             lose_sight_of(instance, run_id)
-            assert "may be going on" in reason(tick(instance))
+            assert "may still be running" in reason(tick(instance))
             with monkeypatch.context() as patch:
                 later_us = now_us() + 3_600 * MICROSECONDS
                 patch.setattr(harvest_module, "now_us", lambda: later_us)
