@@ -21,6 +21,7 @@ from bench_orchestrator.deployment import (
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import Scenario
 from bench_orchestrator.model.tags import META_LOCATION
+from bench_orchestrator.results.database import StoreError
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.webserver import Webserver, WebserverError
@@ -55,11 +56,12 @@ def measure(
     with _deployment(home, locations, url, console) as webserver:
         sweep = _carry_out(webserver, scenario, config, console)
     store = Store.in_directory(settings.results_directory(home))
-    if url:
-        store.save(sweep)
-        return sweep
-    # The harvest's own rows are exact to the microsecond.
-    return store.load(sweep.plan.sweep_id)
+    if url is None:
+        # The harvest's rows are exact to the microsecond. A deployment with another results folder has them elsewhere.
+        with suppress(StoreError):
+            return store.load(sweep.plan.sweep_id)
+    store.save(sweep)
+    return sweep
 
 
 @contextmanager

@@ -66,7 +66,12 @@ def test_a_job_says_what_it_does_and_what_kind_its_runs_are(job: dg.JobDefinitio
 def test_sensors_schedules_and_checks_say_what_they_do() -> None:
     assert all(sensor.description for sensor in REPOSITORY.sensor_defs)
     assert all(schedule.description for schedule in REPOSITORY.schedule_defs)
-    checks = [spec for check in DEFINITIONS.asset_checks or () for spec in check.check_specs]
+    checks = [
+        spec
+        for assets in DEFINITIONS.assets or ()
+        if isinstance(assets, dg.AssetsDefinition)
+        for spec in assets.check_specs
+    ]
     assert checks
     assert all(spec.description for spec in checks)
 
