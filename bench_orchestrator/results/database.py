@@ -3,13 +3,13 @@
 DuckDB allows either one writing process or several reading ones, so connections are short and wait for each other.
 """
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
+from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_exponential
 
 from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.results.schema import VERSION, migrate, read_version
@@ -105,18 +105,17 @@ def _connect(
     path: Path, *, read_only: bool, lock_wait_s: float, config: Mapping[str, Any]
 ) -> duckdb.DuckDBPyConnection:
     """Connect once no other process has the file open; raise any other error at once."""
-    deadline = time.monotonic() + lock_wait_s
-    delay_s = 0.05
-    while True:
-        try:
-            return duckdb.connect(path, read_only=read_only, config=dict(config))
-        except duckdb.Error as error:
-            if _HELD not in str(error):
-                raise StoreError(f"{path} cannot be opened: {error}") from error
-            if time.monotonic() + delay_s > deadline:
-                raise StoreError(
-                    f"Another process has held {path} for {lock_wait_s:g} s; close it and try again. "
-                    f"DuckDB says: {error}"
-                ) from error
-        time.sleep(delay_s)
-        delay_s = min(2 * delay_s, 1.0)
+    again = Retrying(
+        retry=retry_if_exception_message(match=f"(?s).*{_HELD}"),
+        stop=stop_after_delay(lock_wait_s),
+        wait=wait_exponential(0.05, max=1.0),
+        reraise=True,
+    )
+    try:
+        return again(duckdb.connect, path, read_only=read_only, config=dict(config))
+    except duckdb.Error as error:
+        if _HELD not in str(error):
+            raise StoreError(f"{path} cannot be opened: {error}") from error
+        raise StoreError(
+            f"Another process has held {path} for {lock_wait_s:g} s; close it and try again. DuckDB says: {error}"
+        ) from error

@@ -18,6 +18,7 @@ from bench_orchestrator.sources.graphql import find_runs, get_run, read_page, re
 from bench_orchestrator.sweeps.deriving import derive_sweep
 from bench_orchestrator.sweeps.entries import NOTE, PLAN, Journal, fold_journal
 from bench_orchestrator.timeline.run_log import RunLogFold, is_in_doubt
+from bench_orchestrator.waiting import poll
 from bench_orchestrator.webserver import LaunchRejectedError, Webserver, WebserverError, WebserverUnreachableError
 
 _POLL_S = 2.0
@@ -113,14 +114,11 @@ def fetch_sweep(webserver: Webserver, run_id: str, timeout_s: float) -> Sweep:
     Raises:
         WebserverError: it was not harvested in time, it has no plan, or no answer for two minutes.
     """
-    deadline = time.monotonic() + timeout_s
-    while not _harvests(webserver, run_id):
-        if time.monotonic() > deadline:
-            raise WebserverError(
-                f"The sweep of run {run_id} was not harvested within {timeout_s:g} s. Is `harvest_sensor` switched on? "
-                "Its ticks on the UI's Automation page show why. Once the sweep is harvested, `bench report` shows it."
-            )
-        time.sleep(_POLL_S)
+    if not poll(lambda: _harvests(webserver, run_id), patience_s=timeout_s, every_s=_POLL_S):
+        raise WebserverError(
+            f"The sweep of run {run_id} was not harvested within {timeout_s:g} s. Is `harvest_sensor` switched on? "
+            "Its ticks on the UI's Automation page show why. Once the sweep is harvested, `bench report` shows it."
+        )
     sweep = derive_sweep(RemoteRuns(webserver), run_id)
     if sweep is None:
         raise WebserverError(f"The run {run_id} recorded no plan of a sweep.")

@@ -129,8 +129,8 @@ def test_every_launch_has_its_cost(sweep: Sweep) -> None:
     for trial in sweep.trials:
         cost = trial.usage
         assert cost["code_server_bytes"] > 30e6
-        # If its server was replaced meanwhile, its growth is unknown.
-        if trial.variant not in ("replaced", "from zero"):
+        # If its server was replaced meanwhile, its growth is unknown. A forked run may end between two looks.
+        if trial.variant not in ("replaced", "from zero") and not trial.launch.template:
             assert cost.keys() - {"throttled_s"} >= MEASURES.keys() - {"throttled_s", "run_peak_pss_bytes"}
             assert 0 < cost["run_cpu_s"] < cost["wall_s"] * 8
             assert cost["run_peak_rss_bytes"] > 30e6
