@@ -193,7 +193,11 @@ def test_dagster_takes_the_queues_configuration(tmp_path: Path, variant: str, li
 
 @pytest.mark.parametrize(
     ("variant", "imported", "stepped"),
-    [("in-process, 1 step", 1, 1), ("forkserver, module, 1 step", 2, 2), ("forkserver, job, 1 step", 2, 2)],
+    [
+        ("in-process, 1 step", 1, 1),
+        pytest.param("forkserver, module, 1 step", 2, 2, marks=pytest.mark.thorough),
+        ("forkserver, job, 1 step", 2, 2),
+    ],
 )
 def test_steps_run_where_it_says_and_load_nothing_again(
     tmp_path: Path, variant: str, imported: int, stepped: int
