@@ -1,9 +1,9 @@
--- What people query: every launch with the environment it was measured in.
+-- The view for user queries: every launch with its environment.
 CREATE OR REPLACE VIEW launch_measurements AS
 SELECT launches.*, sweeps.status AS sweep_status, sweeps.created_us AS sweep_created_us, sweeps.environment
 FROM launches JOIN sweeps USING (sweep_id);
 
--- What became of each trial: it ended well if all its launches did.
+-- The outcome of each trial: ok if all its launches are ok.
 CREATE OR REPLACE VIEW trials AS
 SELECT
     sweep_id,
@@ -18,7 +18,7 @@ SELECT
 FROM launches
 GROUP BY sweep_id, trial;
 
--- What each sweep holds, so that choosing one reads neither the launches nor the plans of all: `describe_contents.sql`.
+-- The contents of each sweep, filled by `describe_contents.sql`, so that a choice reads neither all launches nor plans.
 CREATE OR REPLACE TABLE contents (
     sweep_id  VARCHAR PRIMARY KEY,
     sides     BOOLEAN NOT NULL,    -- it compares the sides of an experiment
