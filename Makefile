@@ -10,7 +10,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 unexport PYTHONDONTWRITEBYTECODE
 
 # A line of pyproject.toml's [project].
-project = $(shell sed -n 's/^$(1) = "\(.*\)"/\1/p' pyproject.toml)
+project = $(shell sed -n '/^\[project]/,/^\[/s/^$(1) = "\(.*\)"/\1/p' pyproject.toml)
 BUILDER ?= $(shell docker version >/dev/null 2>&1 && echo docker || echo podman)
 IMAGE ?= $(call project,name):$(call project,version)
 

@@ -1,13 +1,18 @@
 """Properties of the image that can be checked without building it: its recipe, its context, its lock."""
 
 import re
+import shlex
+import subprocess
 from pathlib import Path
 
-from distributions import PACKAGES, PROJECT, needed, requirements
+from distributions import PACKAGES, PROJECT, metadata, needed, requirements
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 IMAGE = PROJECT / "helm" / "image"
+
+LABELS = {"title": "name", "version": "version", "description": "description"}
+"""The build's arguments, and the entries of the project's metadata that they hold."""
 
 
 def instructions() -> list[list[str]]:
@@ -35,6 +40,17 @@ class TestTheDockerfile:
     def test_it_runs_as_the_user_that_kubernetes_can_see_is_not_root(self) -> None:
         last_stage = max(i for i, words in enumerate(instructions()) if words[0] == "FROM")
         assert [words[1] for words in instructions()[last_stage:] if words[0] == "USER"] == ["1000:1000"]
+
+
+class TestTheCommand:
+    def test_it_names_the_image_as_the_project_is_named(self) -> None:
+        command = ["make", "--dry-run", "--no-print-directory", "image", "BUILDER=podman"]
+        made = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+        words = shlex.split(made.stdout.replace("\\\n", " "))
+        project = metadata(PROJECT)
+        assert words[words.index("--tag") + 1] == f"{project['name']}:{project['version']}"
+        arguments = dict(words[at + 1].split("=", 1) for at, word in enumerate(words) if word == "--build-arg")
+        assert arguments == {name.upper(): project[key] for name, key in LABELS.items()}
 
 
 class TestTheContext:
