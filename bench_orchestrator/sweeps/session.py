@@ -26,7 +26,6 @@ from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.planning import location_variants, plan_sweep
 from bench_orchestrator.sweeps.resuming import find_interrupted, missing_trials
 from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials
-from bench_orchestrator.timeline.stages import timeline
 from bench_orchestrator.webserver import Webserver, WebserverError
 
 SWEEP_POOL = "bench_sweep"
@@ -209,7 +208,7 @@ def _launch(
     try:
         for note in run_trials(plan, sites, pace=pace, trials=trials):
             counts[note.outcome] += 1
-            line = _line(session.instance, plan, note)
+            line = _line(sites[plan.trials[note.number - 1].deployment], plan, note)
             (session.say if note.outcome is Outcome.OK else session.warn)(line)
             yield TrialEntry(note, line)
     except SweepAbortedError as error:
@@ -222,16 +221,21 @@ def _launch(
     session.say(summary("is over"))
 
 
-def _line(instance: DagsterInstance, plan: SweepPlan, note: TrialNote) -> str:
-    """Return a line of the sweep's log: the trial, its outcome and its durations."""
+def _line(site: Site, plan: SweepPlan, note: TrialNote) -> str:
+    """Return a line of the sweep's log: the trial, its outcome, and what the run's record has of its times.
+
+    The stages are computed from the run's log, by the harvest alone.
+    """
     trial = plan.trials[note.number - 1]
     kind = "warm-up" if trial.warmup else f"block {trial.block}"
     side = f"{trial.variant}, " if plan.variants else ""
     line = f"trial {note.number}/{len(plan.trials)} {side}{trial.location} ({kind}): {note.outcome}"
-    log = note.log or (read_run_log(instance, note.run_id) if note.run_id else None)
-    if log is None or note.outcome is not Outcome.OK:
+    run = get_run(site.instance, note.run_id) if note.run_id else None
+    if run is None or note.outcome is not Outcome.OK:
+        log = note.log or (read_run_log(site.instance, run.run_id) if run else None)
         reason = note.reason or (one_line(log.failure) if log else "")
         return f"{line}, {reason}" if reason else line
-    times = timeline(log.events, requested_us=note.requested_us, created_us=None)
-    queue, init, lag = (describe_us(us, decimals=2) for us in (times.queue_us, times.init_us, times.lag_us))
-    return f"{line}, queue {queue}, init {init}, lag {lag}"
+    if note.requested_us is None or run.started_us is None:
+        return line
+    started, ended = (describe_us(us - note.requested_us, decimals=2) for us in (run.started_us, run.updated_us))
+    return f"{line}, its run started after {started} and ended after {ended}"
