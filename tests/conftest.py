@@ -1,5 +1,6 @@
 """Fixtures for several modules: real Dagster instances that are discarded afterwards."""
 
+import io
 import os
 import shutil
 import socket
@@ -16,10 +17,12 @@ from cluster import Cluster, ExistingCluster, build, why_not
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
+from PIL import Image
 from postgresql import running_server
 from recording import Served
 
 from bench_orchestrator import settings
+from bench_orchestrator.charts import output
 from bench_orchestrator.deployment.processes import let_children_be_interrupted
 
 PROJECT = Path(__file__).parent.parent
@@ -71,6 +74,17 @@ def home_instance(home: Path) -> Iterator[dg.DagsterInstance]:
     assert home.is_dir()
     with dg.DagsterInstance.get() as on_disk:
         yield on_disk
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the pictures of charts blank: drawing one takes a second, and `tests/charts` tests it."""
+    blank = io.BytesIO()
+    Image.new("RGB", (1_100, 600), "white").save(blank, "PNG")
+    monkeypatch.setattr(output, "_png", lambda _figure, _dpi: blank.getvalue())
+    monkeypatch.setattr(
+        output, "_svg", lambda _figure: b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>"
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

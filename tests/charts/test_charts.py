@@ -37,6 +37,10 @@ from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 from bench_orchestrator.statistics import Verdict
 
+DRAWN = ("split-definitions", "definitions-cache", "selection-size")
+"""The experiments that `make test` draws: the first, the one with the most sides, and the one with the longest axis."""
+
+thorough = pytest.mark.thorough
 each_chart = pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.stem)
 each_sweep = pytest.mark.parametrize(
     "sweep",
@@ -53,7 +57,10 @@ each_sweep = pytest.mark.parametrize(
 each_experiment = pytest.mark.parametrize(
     "sweep",
     [
-        *(pytest.param(experiment_sweep(name), id=name) for name in EXPERIMENTS),
+        *(
+            pytest.param(experiment_sweep(name), id=name, marks=() if name in DRAWN else thorough)
+            for name in EXPERIMENTS
+        ),
         pytest.param(experiment_sweep(quick=True), id="quick"),
         pytest.param(troubled_experiment(), id="troubled"),
         pytest.param(experiment_sweep("executors", repeats=1), id="one launch each"),

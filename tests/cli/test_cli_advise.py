@@ -52,6 +52,7 @@ class TestAdvise:
         assert "Combinations were not measured" in output
         assert "Up to 0 assets" in output
 
+    @pytest.mark.usefixtures("undrawn")
     def test_all_of_it_is_written_on_request(self, tmp_path: Path) -> None:
         folder = tmp_path / "conclusions"
         output = bench("advise", "--assets", "10000", "--output", str(folder)).stdout

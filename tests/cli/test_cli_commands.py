@@ -222,12 +222,14 @@ class TestReport:
         assert len(rows) == len(samples.troubled_sweep().trials)
         assert list(rows[0]) == [column.name for column in COLUMNS]
 
+    @pytest.mark.usefixtures("undrawn")
     def test_it_goes_to_the_given_folder(self, results: Path, tmp_path: Path) -> None:
         result = bench("report", samples.SWEEP_ID, "--output", str(tmp_path / "docs" / "new"))
         assert result.exit_code == 0
         assert (tmp_path / "docs" / "new" / "report.md").exists()
         assert not (results / "reports").exists()
 
+    @pytest.mark.usefixtures("undrawn")
     def test_as_json_only_the_numbers_are_on_stdout(self, results: Path) -> None:
         assert results.is_dir()
         result = bench("report", "--json")
@@ -237,6 +239,7 @@ class TestReport:
         assert samples.SWEEP_ID in json.dumps(numbers)
         assert "a250" in result.stderr
 
+    @pytest.mark.usefixtures("undrawn")
     def test_a_sweep_without_a_single_success_is_reported_like_any_other(self, results: Path) -> None:
         Store.in_directory(results).save(samples.failed_sweep())
         result = bench("report")
@@ -282,6 +285,7 @@ class TestTimeline:
         assert Path(numbers["svg"]).exists()
         assert "worker load" in result.stderr
 
+    @pytest.mark.usefixtures("undrawn")
     def test_a_sweep_may_be_named_and_the_latest_is_the_default(self, results: Path) -> None:
         assert results.is_dir()
         named = bench("timeline", "--sweep", samples.SWEEP_ID)

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import packages_distributions
 
 import click
@@ -29,8 +30,12 @@ def imported() -> set[str]:
     return names - sys.stdlib_module_names - set(CODE)
 
 
+owners = cache(packages_distributions)
+"""Returns the distributions of each import package that is installed."""
+
+
 def distributions_of(module: str) -> set[str]:
-    return {canonicalize_name(name) for name in packages_distributions().get(module, [module.replace("_", "-")])}
+    return {canonicalize_name(name) for name in owners().get(module, [module.replace("_", "-")])}
 
 
 def test_every_module_that_is_imported_comes_with_the_base_or_is_in_the_table() -> None:

@@ -73,6 +73,7 @@ def test_every_experiment_has_an_evaluation_that_explains_it() -> None:
         assert all(measure.label in description for measure in (experiment.headline, *experiment.measures))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_harvest_writes_the_evaluation_of_what_was_harvested_and_no_other(store: Store) -> None:
     save(store, experiment_sweep(repeats=2), experiment_sweep("checks", repeats=2), measured_sweep())
     assert list(written(write(store, scenario="split-definitions"))) == [SPLIT]
@@ -122,6 +123,7 @@ def test_the_summary_of_any_experiment_stands_inline(name: str) -> None:
         assert summary.count("\n| ") > sum(not side.is_again for side in evaluation.sides)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_requested_sweep_is_evaluated_even_if_another_says_more(store: Store) -> None:
     save(store, experiment_sweep(repeats=3), experiment_sweep(repeats=1, quick=True), measured_sweep())
     assert written(write(store))[SPLIT]["sweep"] == "split-definitions-0"
@@ -132,6 +134,7 @@ def test_a_requested_sweep_is_evaluated_even_if_another_says_more(store: Store) 
     assert not write(store, sweep="split-definitions-9").success
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_check_fails_where_a_side_did_not_do_its_work(store: Store) -> None:
     save(store, troubled_experiment(), experiment_sweep("checks", repeats=2))
     (split, good) = checks(write(store))

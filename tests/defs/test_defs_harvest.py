@@ -271,6 +271,7 @@ class TestAHarvest:
         assert {path: path.read_bytes() for path in (results / "charts").iterdir()} == files
         assert get_run(home_instance, run_id) is not None
 
+    @pytest.mark.usefixtures("undrawn")
     def test_without_configuration_takes_every_finished_sweep_and_passes_over_those_without_a_plan(
         self, home: Path, home_instance: dg.DagsterInstance
     ) -> None:
@@ -306,6 +307,7 @@ class TestAHarvest:
         with pytest.raises(ValueError, match="no run 4f2a"):
             job.execute_in_process(instance=home_instance, run_config=config)
 
+    @pytest.mark.usefixtures("undrawn")
     def test_keeps_what_was_measured_of_a_run_that_has_since_been_deleted(
         self, home: Path, home_instance: dg.DagsterInstance
     ) -> None:
@@ -318,6 +320,7 @@ class TestAHarvest:
         harvest(home_instance)
         assert rows(home / "results" / "bench.duckdb") == known
 
+    @pytest.mark.usefixtures("undrawn")
     def test_notes_of_trials_that_never_were_runs_become_rows(
         self, home: Path, home_instance: dg.DagsterInstance
     ) -> None:
@@ -328,6 +331,7 @@ class TestAHarvest:
         assert [trial.outcome for trial in sweep.trials] == [Outcome.REJECTED, *[Outcome.LOST] * 3]
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestTheCheck:
     @pytest.fixture
     def results(self, home: Path) -> Store:
@@ -363,6 +367,7 @@ class TestTheCheck:
         assert "0 of 4 trials of" in (evaluation.description or "")
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestTheCatalog:
     def test_shows_the_columns_the_rows_and_the_name_of_the_table(
         self, home: Path, home_instance: dg.DagsterInstance

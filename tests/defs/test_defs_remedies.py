@@ -87,6 +87,7 @@ def test_claims_are_counted_and_written_down(measured: Path) -> None:
     assert "split-definitions-4f2a91c3" in Path(metadata["report"]).read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_again_the_same_is_written(measured: Path) -> None:
     materialize(measured)
     before = {path: path.read_bytes() for path in (measured / "reports").iterdir()}
@@ -99,6 +100,7 @@ def test_each_can_be_made_alone(measured: Path, name: str) -> None:
     assert list(materialize(measured, selection=[name])) == [name]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_harvest_that_brings_no_evidence_leaves_them_as_they_are(measured: Path) -> None:
     assert materialize(measured, harvested="monitor") == {}
     assert set(materialize(measured, harvested="quick")) == {"remedies", "study_claims"}

@@ -148,7 +148,7 @@ class TestARun:
         assert warmth(server, run_id) == {}
         assert server.saw(run_id, "add")
 
-    @pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.thorough)])
+    @pytest.mark.parametrize("count", [10, pytest.param(500, marks=pytest.mark.thorough)])
     def test_and_many_more_leave_nothing_behind(self, server: Server, count: int) -> None:
         template = template_of(server, server.finish("success"))
         code_server = psutil.Process(template.ppid())

@@ -103,6 +103,7 @@ def test_a_location_that_never_succeeded_is_in_every_account(troubled: ReportFil
     assert [row["n"] for row in summarize(sweep)["locations"] if row["location"] == "a10k"] == [0]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_on_kubernetes_the_pieces_of_worker_boot_are_reported(tmp_path: Path) -> None:
     sweep = measured_sweep(["a250"])
     sweep = replace(sweep, trials=tuple(map(on_kubernetes, sweep.trials)))
@@ -129,6 +130,7 @@ def test_every_failure_has_its_reason_and_every_warning_is_reported(troubled: Re
     assert "<b>boom</b> | see *log*" in printed
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_reason_cannot_become_a_link_or_markup(tmp_path: Path) -> None:
     reason = "see [this](https://example.com)\n<img src=x> <https://example.com> [bold]x[/bold] `a|b`"
     sweep = make_sweep([make_trial(outcome=Outcome.FAILED, reason=reason)])
@@ -162,6 +164,7 @@ def test_raw_rows_read_back_as_the_launches(troubled: ReportFiles, kind: str) ->
         pytest.param(make_sweep([], status="canceled"), id="none"),
     ],
 )
+@pytest.mark.usefixtures("undrawn")
 def test_a_poor_sweep_still_has_a_report(sweep: Sweep, tmp_path: Path) -> None:
     files = write_report(sweep, tmp_path)
     markdown = files.markdown.read_text(encoding="utf-8")
@@ -233,6 +236,7 @@ def test_an_experiments_report_holds_all_the_evidence(split: ReportFiles) -> Non
     assert all(reference.startswith("data:") for reference in page.references)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_side_that_never_succeeded_is_in_every_account(tmp_path: Path) -> None:
     sweep = troubled_experiment()
     markdown = write_report(sweep, tmp_path).markdown.read_text(encoding="utf-8")
@@ -282,6 +286,7 @@ def test_an_experiment_as_json_has_every_comparison() -> None:
         pytest.param(replace(experiment_sweep(), trials=(), status="canceled"), id="none"),
     ],
 )
+@pytest.mark.usefixtures("undrawn")
 def test_a_poor_experiment_still_has_a_report(sweep: Sweep, tmp_path: Path) -> None:
     files = write_report(sweep, tmp_path)
     assert list(files.charts) == [chart.stem for chart in charts_for(sweep)]

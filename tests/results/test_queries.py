@@ -174,7 +174,7 @@ WANTED = st.lists(st.tuples(st.sampled_from(Content), st.booleans()), min_size=3
 
 
 # Few examples: each opens the file about ten times.
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(histories(), WANTED)
 def test_what_is_chosen_is_what_python_chooses(history: list[Sweep], wanted: list[tuple[Content, bool]]) -> None:
     with TemporaryDirectory() as directory:

@@ -206,7 +206,7 @@ SAVE_HALFWAY = """
 
 
 class TestSavingAndLoading:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=15, deadline=None)
     @given(sweeps())
     def test_any_sweep_is_loaded_as_it_was_saved(self, sweep: Sweep) -> None:
         with TemporaryDirectory() as directory:

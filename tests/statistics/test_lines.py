@@ -295,3 +295,13 @@ def bend_through(ys: list[list[int]]) -> Bend | None:
     """Find the bend of the launches at x = 0, 1, 2, ..."""
     points = [(float(x), float(y)) for x, row in enumerate(ys) for y in row]
     return find_bend([x for x, _ in points], [y for _, y in points])
+
+
+def test_many_points_at_many_sizes_are_fitted_without_their_pairs() -> None:
+    x = np.arange(4_000.0)
+    y = 3 + 0.5 * x + np.random.default_rng(1).normal(size=len(x))
+    fit = fit_line(x.tolist(), y.tolist())
+    assert fit.slope.value == pytest.approx(0.5, abs=1e-4)
+    assert fit.slope.low is not None
+    assert fit.slope.low < fit.slope.value
+    assert fit.slope.coverage == pytest.approx(0.95, abs=1e-4)

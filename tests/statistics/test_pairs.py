@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench_orchestrator.statistics import difference, fit_line, paired_difference, pairs
@@ -12,8 +12,8 @@ from bench_orchestrator.statistics.pairs import ordered_averages, ordered_shifts
 from bench_orchestrator.statistics.ranks import Floats, Ordered
 
 # Few distinct values make ties; their halves and sums are exact.
-VALUES = st.lists(st.integers(-20, 20) | st.integers(-(2**20), 2**20), min_size=2, max_size=40)
-POINTS = st.lists(st.tuples(st.integers(0, 12), st.integers(-50, 50)), min_size=2, max_size=60).filter(
+VALUES = st.lists(st.integers(-20, 20) | st.integers(-(2**20), 2**20), min_size=2, max_size=16)
+POINTS = st.lists(st.tuples(st.integers(0, 12), st.integers(-50, 50)), min_size=2, max_size=24).filter(
     lambda points: len({x for x, _ in points}) >= 2
 )
 
@@ -40,18 +40,21 @@ def columns(points: Sequence[tuple[int, int]]) -> tuple[Floats, Floats]:
     return np.array(xs, dtype=np.float64), np.array(ys, dtype=np.float64)
 
 
+@settings(max_examples=50)
 @given(POINTS)
 def test_slopes(points: list[tuple[int, int]]) -> None:
     xs, ys = columns(points)
     assert counted(lambda: ordered_slopes(xs, ys)) == pytest.approx(list(ordered_slopes(xs, ys)), rel=1e-9, abs=1e-9)
 
 
+@settings(max_examples=50)
 @given(VALUES, VALUES)
 def test_shifts(side: list[int], baseline: list[int]) -> None:
     arms = np.array(side, dtype=np.float64), np.array(baseline, dtype=np.float64)
     assert counted(lambda: ordered_shifts(*arms)) == pytest.approx(list(ordered_shifts(*arms)), rel=1e-9, abs=1e-9)
 
 
+@settings(max_examples=50)
 @given(VALUES)
 def test_walsh_averages(values: list[int]) -> None:
     samples = np.array(values, dtype=np.float64)
@@ -88,13 +91,3 @@ def test_estimates_of_many_samples_are_the_same_either_way(monkeypatch: pytest.M
     monkeypatch.setattr(pairs, "ALL_PAIRS", 0)
     assert len(made) == 23
     assert estimates() == pytest.approx(made, rel=1e-9)
-
-
-def test_many_points_at_many_sizes_are_fitted_without_their_pairs() -> None:
-    x = np.arange(4_000.0)
-    y = 3 + 0.5 * x + np.random.default_rng(1).normal(size=len(x))
-    fit = fit_line(x.tolist(), y.tolist())
-    assert fit.slope.value == pytest.approx(0.5, abs=1e-4)
-    assert fit.slope.low is not None
-    assert fit.slope.low < fit.slope.value
-    assert fit.slope.coverage == pytest.approx(0.95, abs=1e-4)

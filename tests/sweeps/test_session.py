@@ -83,7 +83,9 @@ class TestASweep:
         assert [(entry.note.number, entry.note.outcome) for entry in trials] == [(n, Outcome.OK) for n in range(1, 5)]
         for entry, trial in zip(trials, plan.trials, strict=True):
             kind = "warm-up" if trial.warmup else f"block {trial.block}"
-            assert entry.line.startswith(f"trial {trial.number}/4 {trial.location} ({kind}): ok, its run started after ")
+            assert entry.line.startswith(
+                f"trial {trial.number}/4 {trial.location} ({kind}): ok, its run started after "
+            )
         assert told.said == [
             f"Sweep {plan.sweep_id}: 4 trials in 2 locations, seed 7",
             *(entry.line for entry in trials),
