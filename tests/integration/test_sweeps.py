@@ -238,7 +238,8 @@ def test_bench_run_says_that_its_credentials_are_refused(new_home: Callable[...,
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("command", ["dagster", pytest.param("dg", marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("command", ["dagster", "dg"])
 def test_dagsters_own_commands_serve_the_repositorys_workspace(
     tmp_path: Path, new_home: Callable[..., Path], command: str
 ) -> None:
