@@ -53,6 +53,11 @@ def nothing() -> None:
     """The job of runs that are recorded but never executed."""
 
 
+def in_milliseconds(timestamp_s: float) -> int:
+    """Convert an event's time to microseconds as GraphQL has it: `int(timestamp * 1000)` in dagster-graphql."""
+    return int(timestamp_s * 1_000) * 1_000
+
+
 def make_plan(sweep_id: str = "quick-1", locations: Sequence[str] = ("a10", "a250"), repeats: int = 1) -> SweepPlan:
     """Return a plan with one warm-up and `repeats` measured trials in each location."""
     return replace(samples.measured_sweep(locations, repeats).plan, sweep_id=sweep_id, scenario="quick")

@@ -1,6 +1,7 @@
 """The chart of remedies is drawn, legible and complete for any measurements."""
 
 import io
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
@@ -14,15 +15,21 @@ from bench_orchestrator.analysis.evidence import Evidence
 from bench_orchestrator.charts import inline_png
 from bench_orchestrator.charts.remedies import remedies_chart
 
-ADVICE = {
-    "everything": advise(sample_evidence(), 10_000),
-    "one experiment": advise(sample_evidence("executors"), 2_000, 6),
-    "no size": advise(sample_evidence("graph-asset", sized=False), 500),
-    "nothing helps": advise(sample_evidence("cpu-limit"), 500),
-    "nothing": advise(Evidence(), 10_000),
+ADVICE: Mapping[str, Callable[[], Advice]] = {
+    "everything": lambda: advise(sample_evidence(), 10_000),
+    "one experiment": lambda: advise(sample_evidence("executors"), 2_000, 6),
+    "no size": lambda: advise(sample_evidence("graph-asset", sized=False), 500),
+    "nothing helps": lambda: advise(sample_evidence("cpu-limit"), 500),
+    "nothing": lambda: advise(Evidence(), 10_000),
 }
+"""Computed once a test asks: every worker of pytest imports this module."""
 
-each = pytest.mark.parametrize("advice", ADVICE.values(), ids=list(ADVICE))
+each = pytest.mark.parametrize("advice", ADVICE, indirect=True)
+
+
+@pytest.fixture
+def advice(request: pytest.FixtureRequest) -> Advice:
+    return ADVICE[request.param]()
 
 
 def words(figure: Figure) -> str:
@@ -49,7 +56,7 @@ def test_its_title_is_the_finding_and_no_remedy_is_missing(advice: Advice) -> No
 
 
 def test_each_bar_is_a_saving_with_its_interval_in_the_panel_of_its_quantity() -> None:
-    advice = ADVICE["everything"]
+    advice = ADVICE["everything"]()
     figure = remedies_chart(advice)
     assert [ax.get_xlabel() for ax in figure.axes] == [
         "seconds saved, until all work is done",
@@ -63,7 +70,7 @@ def test_each_bar_is_a_saving_with_its_interval_in_the_panel_of_its_quantity() -
 
 
 def test_text_stays_on_the_figure() -> None:
-    figure = remedies_chart(ADVICE["everything"])
+    figure = remedies_chart(ADVICE["everything"]())
     figure.draw_without_rendering()
     texts = [*figure.texts, *(text for ax in figure.axes for text in ax.texts)]
     for text in texts:
@@ -76,7 +83,7 @@ def test_text_stays_on_the_figure() -> None:
 
 
 def test_it_says_what_it_was_carried_over_with() -> None:
-    text = words(remedies_chart(ADVICE["everything"])).replace("\N{NO-BREAK SPACE}", " ")
+    text = words(remedies_chart(ADVICE["everything"]())).replace("\N{NO-BREAK SPACE}", " ")
     assert "Extrapolated to 10,000 assets from 25 launches in locations of 250 to 10,000 assets" in text
     assert "Dagster 1.13.27" in text
-    assert "Extrapolated" not in words(remedies_chart(ADVICE["no size"]))
+    assert "Extrapolated" not in words(remedies_chart(ADVICE["no size"]()))

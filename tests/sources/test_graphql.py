@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.events import EngineEventData
-from recording import Served, broken, end_run, make_run, measured
+from recording import Served, broken, end_run, in_milliseconds, make_run, measured
 
 from bench_orchestrator.model.runs import LOG_MESSAGE, Run, RunEvent, RunLog, RunStatus
 from bench_orchestrator.model.tags import Tag
@@ -125,26 +125,10 @@ def webserver(served: Served) -> Webserver:
     return Webserver(served.url)
 
 
-def in_milliseconds(us: int | None) -> int | None:
-    return None if us is None else us // 1000 * 1000
-
-
-def as_graphql_tells(log: RunLog) -> RunLog:
-    """The log with its instants cut off to milliseconds, which is all that GraphQL tells of them."""
-    return replace(
-        log,
-        events=tuple(replace(event, time_us=event.time_us // 1000 * 1000) for event in log.events),
-        steps=tuple(
-            replace(
-                step,
-                launched_us=in_milliseconds(step.launched_us),
-                started_us=in_milliseconds(step.started_us),
-                ended_us=in_milliseconds(step.ended_us),
-            )
-            for step in log.steps
-        ),
-        materialized_us=in_milliseconds(log.materialized_us),
-    )
+@pytest.fixture
+def milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the instance's events cut off to milliseconds, which is all that GraphQL has of their times."""
+    monkeypatch.setattr(instance, "to_us", in_milliseconds)
 
 
 def all_events(webserver: Webserver, run_id: str) -> list[RunEvent]:
@@ -154,21 +138,20 @@ def all_events(webserver: Webserver, run_id: str) -> list[RunEvent]:
 
 
 class TestALog:
+    @pytest.mark.usefixtures("milliseconds")
     @pytest.mark.parametrize("name", RUNS)
     def test_is_the_same_read_over_graphql_and_from_the_instance(
         self, served: Served, webserver: Webserver, runs: dict[str, str], name: str
     ) -> None:
-        here = instance.read_run_log(served.instance, runs[name])
-        assert graphql.read_run_log(webserver, runs[name]) == as_graphql_tells(here)
+        assert graphql.read_run_log(webserver, runs[name]) == instance.read_run_log(served.instance, runs[name])
 
+    @pytest.mark.usefixtures("milliseconds")
     @pytest.mark.parametrize("name", RUNS)
     def test_is_made_of_the_same_events(
         self, served: Served, webserver: Webserver, runs: dict[str, str], name: str
     ) -> None:
         records = served.instance.get_records_for_run(runs[name]).records
-        here = [run_event(record.event_log_entry) for record in records]
-        there = all_events(webserver, runs[name])
-        assert there == [replace(event, time_us=event.time_us // 1000 * 1000) for event in here]
+        assert all_events(webserver, runs[name]) == [run_event(record.event_log_entry) for record in records]
 
     def test_says_of_each_run_what_happened_to_it(self, webserver: Webserver, runs: dict[str, str]) -> None:
         logs = {name: graphql.read_run_log(webserver, run_id) for name, run_id in runs.items()}

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from recording import Served, make_plan, make_run, record_sweep, run_sweep, run_trial
+from recording import Served, in_milliseconds, make_plan, make_run, record_sweep, run_sweep, run_trial
 
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.runs import RunEvent, RunLog, RunStatus
@@ -51,8 +51,7 @@ class InMilliseconds(StoredRuns):
         return {run_id: fold(map(self._truncated, self.instance.all_logs(run_id))) for run_id in run_ids}
 
     def _truncated(self, entry: dg.EventLogEntry) -> RunEvent:
-        event = run_event(entry)
-        return replace(event, time_us=event.time_us // 1_000 * 1_000)
+        return replace(run_event(entry), time_us=in_milliseconds(entry.timestamp))
 
 
 class Restarting(Webserver):
