@@ -23,7 +23,7 @@ test: lint $(HELM3)  ## Lint, type check, and every mechanism once: all unit tes
 	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder  # tests/conftest.py puts the longest first
 
 test-thorough: $(STAMP) $(HELM3)  ## What takes too long for every day: all experiments end to end, all sweeps on PostgreSQL, Dagster's own server held to the same behaviour, other releases of Dagster, both distributions installed from their wheels, 500 runs.
-	@$(BIN)/python -m pytest -m thorough --timeout 1800
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m thorough --timeout 1800
 
 test-kubernetes: $(STAMP) $(HELM3)  ## What needs a cluster: KUBECONFIG's, or one that is built here (Debian and root; six minutes, once).
 	@$(BIN)/python -m pytest -m kubernetes --timeout 3600 tests/kubernetes
