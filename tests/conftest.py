@@ -38,9 +38,27 @@ hypothesis.settings.register_profile("bench", deadline=None, suppress_health_che
 hypothesis.settings.load_profile("bench")
 
 
+LONGEST = ("test_mechanisms", "test_postgresql", "test_bad_days", "test_sweeps")
+"""The files that take minutes, most of it waiting; the longest first."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files that take minutes first, so that no worker begins one of them last."""
-    items.sort(key=lambda item: "integration" not in item.path.parts)
+    """Begin with the files that take minutes, all but the first of them between those that compute.
+
+    So no worker begins a long one last, and while some wait for processes, another computes.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    waiting = [path for path in files if "integration" in path.parts]
+    waiting.sort(key=lambda path: LONGEST.index(path.stem) if path.stem in LONGEST else len(LONGEST))
+    computing = [path for path in files if path not in waiting]
+    share = len(computing) // (2 * len(waiting) or 1)
+    order = waiting[:2]
+    for path in waiting[2:]:
+        order += [*computing[:share], path]
+        del computing[:share]
+    items[:] = [item for path in (*order, *computing) for item in files[path]]
 
 
 @pytest.fixture

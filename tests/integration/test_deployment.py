@@ -176,15 +176,6 @@ def test_bench_up_leaves_nothing_however_it_is_stopped(new_home: NewHome, free_p
         assert process.wait(60) == 0
         assert_nothing_left(home)
 
-    with bench_up(home, *arguments) as process:  # interrupted while loading, and again while stopping
-        wait_until((home / ".bench" / "deployment.json").exists)
-        time.sleep(1)
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
-        assert_nothing_left(home)
-
     with bench_up(home, *arguments) as process:  # interrupted repeatedly until it ends
         wait_until((home / ".bench" / "deployment.json").exists)
         while process.poll() is None:
@@ -192,6 +183,19 @@ def test_bench_up_leaves_nothing_however_it_is_stopped(new_home: NewHome, free_p
             time.sleep(0.02)
         assert process.returncode == 0
         wait_until(lambda: not processes_of(home=home))
+
+
+@pytest.mark.thorough
+def test_bench_up_leaves_nothing_if_it_is_interrupted_again_while_it_stops(new_home: NewHome, free_port: str) -> None:
+    home = new_home()
+    with bench_up(home, "--port", free_port, "--locations", "a10") as process:
+        wait_until((home / ".bench" / "deployment.json").exists)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert_nothing_left(home)
 
 
 def test_a_deployment_within_another_ends_with_that(

@@ -87,7 +87,7 @@ def test_a_restart_in_the_middle_of_a_sweep_loses_no_launch(bench: Bench, server
     server.stop()
     server.start()  # at once: Dagster itself waits six seconds to write an event
     assert bench.wait_for_end(run_id) is Status.SUCCESS
-    sweep = bench.harvest(run_id)
+    sweep = bench.harvest_now(run_id)
     assert sweep.status == "complete"
     assert bench.outcomes(sweep)[:2] == ["ok", "ok"]
     # The webserver pools connections: the first request after the restart may create a run but fail to enqueue it.
