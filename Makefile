@@ -20,7 +20,7 @@ bench: $(STAMP)  ## Measure launches in three small code locations; print and wr
 	@$(BIN)/python -m bench_orchestrator run quick
 
 test: lint $(HELM3)  ## Lint, type check, and every mechanism once: all unit tests, and real deployments, kills and a PostgreSQL. Fetches nothing.
-	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder  # tests/conftest.py puts the longest first
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder  # in the order of tests/conftest.py
 
 test-thorough: $(STAMP) $(HELM3)  ## What takes too long for every day: all experiments end to end, all sweeps on PostgreSQL, Dagster's own server held to the same behaviour, other releases of Dagster, both distributions installed from their wheels, 500 runs.
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m thorough --timeout 1800

@@ -232,8 +232,8 @@ def _line(site: Site, plan: SweepPlan, note: TrialNote) -> str:
     line = f"trial {note.number}/{len(plan.trials)} {side}{trial.location} ({kind}): {note.outcome}"
     run = get_run(site.instance, note.run_id) if note.run_id else None
     if run is None or note.outcome is not Outcome.OK:
-        log = note.log or (read_run_log(site.instance, run.run_id) if run else None)
-        reason = note.reason or (one_line(log.failure) if log else "")
+        log = None if note.reason else note.log or (read_run_log(site.instance, run.run_id) if run else None)
+        reason = one_line(log.failure) if log else note.reason
         return f"{line}, {reason}" if reason else line
     if note.requested_us is None or run.started_us is None:
         return line

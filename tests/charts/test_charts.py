@@ -40,7 +40,6 @@ from bench_orchestrator.statistics import Verdict
 DRAWN = ("split-definitions", "definitions-cache", "selection-size")
 """The experiments that `make test` draws: the first, the one with the most sides, and the one with the longest axis."""
 
-thorough = pytest.mark.thorough
 each_chart = pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.stem)
 each_sweep = pytest.mark.parametrize(
     "sweep",
@@ -58,7 +57,7 @@ each_experiment = pytest.mark.parametrize(
     "sweep",
     [
         *(
-            pytest.param(experiment_sweep(name), id=name, marks=() if name in DRAWN else thorough)
+            pytest.param(experiment_sweep(name), id=name, marks=() if name in DRAWN else pytest.mark.thorough)
             for name in EXPERIMENTS
         ),
         pytest.param(experiment_sweep(quick=True), id="quick"),
