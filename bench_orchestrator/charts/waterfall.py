@@ -91,7 +91,7 @@ def _scales(shown: Waterfall, groups: Sequence[Sequence[StepSpan]]) -> list[tupl
 
 def _draw_stages(ax: Axes, shown: Waterfall) -> None:
     """Draw the lag in its two parts, and a band for each stage with its process and its duration."""
-    names = [(bar.stage.row_label, shown.process(bar.stage)) for bar in shown.rows]
+    names = [(shown.label(bar.stage), shown.process(bar.stage)) for bar in shown.rows]
     if shown.queue_us is not None and shown.init_us is not None:
         names.insert(0, ("launch lag", f"queue {describe_us(shown.queue_us)} + init {describe_us(shown.init_us)}"))
         _draw_lag(ax, shown.bars[-1].end_us, shown.queue_us, shown.init_us)

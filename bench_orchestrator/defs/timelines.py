@@ -69,7 +69,9 @@ def _summary(shown: Waterfall, sample: Sample | None) -> str:
     lines = [f"{headline(shown, sample)}.", "", "| stage | runs in | took | |", "|---|---|---|---|"]
     for bar in shown.rows:
         drawn = "█" * max(1, round(12 * bar.duration_us / max(longest_us, 1)))
-        lines.append(f"| {bar.stage.label} | {shown.process(bar.stage)} | {describe_us(bar.duration_us)} | {drawn} |")
+        lines.append(
+            f"| {shown.label(bar.stage)} | {shown.process(bar.stage)} | {describe_us(bar.duration_us)} | {drawn} |"
+        )
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench_orchestrator.model.plan import LaunchPath, SweepPlan
 from bench_orchestrator.model.runs import Pod, RunLog, RunStatus, StepSpan
-from bench_orchestrator.model.stages import BootStage, Boundary, Stage
+from bench_orchestrator.model.stages import BootStage, Boundary, Origin, Stage, StepWorker
 
 
 class Outcome(StrEnum):
@@ -63,8 +63,8 @@ class Launch:
     """None while the run is in progress."""
     reason: str = ""
     """A readable one-line explanation; empty if the outcome is ok."""
-    executor: str | None = None
-    """`multiprocess`, `pods` or `in_process`, as the run's events show."""
+    executor: StepWorker | None = None
+    """The worker of its first step, as the run's events show; None if no step got a worker."""
     at_us: Mapping[Boundary, int | None] = field(default_factory=lambda: dict.fromkeys(Boundary))
     """The raw instants from the log, before clock correction."""
     ended_us: int | None = None
@@ -88,6 +88,8 @@ class Launch:
     boot_us: Mapping[BootStage, int] = field(default_factory=dict)
     """The pieces of worker boot, which sum to it; empty if it is not split."""
     pod: Pod | None = None
+    origin: Origin = Origin.REQUEST
+    """What asked for the run. Not stored, because a sweep records its trials' requests."""
 
     @property
     def processes(self) -> int:

@@ -1,11 +1,14 @@
 """One run as its record and its event log describe it: status, events, steps, pod."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.model.stages import Origin
+from bench_orchestrator.model.tags import COPYING_TAGS, SCHEDULED_TIME_TAG, Tag
 
 
 class RunStatus(StrEnum):
@@ -25,6 +28,18 @@ class RunStatus(StrEnum):
 
 IN_PROGRESS = (RunStatus.STARTING, RunStatus.STARTED, RunStatus.CANCELING)
 FINISHED = (RunStatus.SUCCESS, RunStatus.FAILURE, RunStatus.CANCELED)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_DIGITS = 17
+"""Of a time in microseconds since the epoch: 17 digits reach the year 5138."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What asked for a run, and when, in microseconds since the epoch."""
+
+    at_us: int
+    origin: Origin
 
 
 @dataclass(frozen=True)
@@ -46,9 +61,28 @@ class Run:
         return self.status in FINISHED
 
     @property
+    def reexecuted(self) -> bool:
+        """Whether it repeats an earlier run or backfill, whose tags it may have copied: ours and Dagster's."""
+        return not COPYING_TAGS.isdisjoint(self.tags)
+
+    @property
     def requested_us(self) -> int | None:
         """When the request was sent, by the sender's clock; None if the sender did not record it."""
-        return int(self.tags[Tag.REQUESTED_AT]) if Tag.REQUESTED_AT in self.tags else None
+        told = self.tags.get(Tag.REQUESTED_AT, "")
+        usable = told.isascii() and told.isdecimal() and len(told) <= _MOST_DIGITS
+        return int(told) if usable and not self.reexecuted else None
+
+    @property
+    def request(self) -> Request | None:
+        """The request as its tags tell it: the sender's record, or else the time for which a schedule meant it."""
+        if self.requested_us is not None:
+            return Request(self.requested_us, Origin.REQUEST)
+        if SCHEDULED_TIME_TAG in self.tags and not self.reexecuted:
+            with suppress(ValueError):
+                scheduled = datetime.fromisoformat(self.tags[SCHEDULED_TIME_TAG])
+                if scheduled.tzinfo is not None:
+                    return Request((scheduled - _EPOCH) // timedelta(microseconds=1), Origin.SCHEDULE)
+        return None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,26 @@ class Tag(StrEnum):
     """When that sweep's run last changed."""
 
 
+SCHEDULED_TIME_TAG = ".dagster/scheduled_execution_time"
+"""Dagster's tag of a schedule's run: the time for which it was meant, in ISO format. GraphQL omits it."""
+
+TICK_TAG = "dagster/tick"
+"""Dagster's tag of a run that a tick of a schedule or sensor asked for: the tick's id."""
+
+BACKFILL_TAG = "dagster/backfill"
+"""Dagster's tag of a backfill's run: the backfill's id."""
+
+COPYING_TAGS = frozenset(
+    {
+        "dagster/parent_run_id",
+        "dagster/root_run_id",
+        "dagster/retry_number",
+        "dagster/parent_backfill_id",
+        "dagster/root_backfill_id",
+    }
+)
+"""Dagster's tags of a run that repeats an earlier run or backfill. It has copies of the earlier one's tags."""
+
 SWEEPS_ASSET = "sweeps"
 """The asset under which a sweep records its plan, as a materialization, and its trials, as observations."""
 

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter
 
 from bench_orchestrator.model.launch import Launch, Trial
-from bench_orchestrator.model.stages import Boundary, Stage
+from bench_orchestrator.model.stages import Boundary, Stage, StepWorker
 
 Row = dict[str, str | int | bool | None]
 
@@ -114,7 +114,7 @@ COLUMNS: Sequence[Column] = (
     _launch("outcome", "ok, rejected, failed, canceled, timed_out, lost"),
     _launch("reason", "The reason for an outcome other than ok, in one line"),
     _launch("run_id", "The run; null if there was none"),
-    _launch("executor", "multiprocess, pods, in_process"),
+    _launch("executor", ", ".join(StepWorker)),
     *(
         Column(f"{boundary}_at_us", f"Instant in the run's log: {boundary}", Launch, "at_us", boundary)
         for boundary in Boundary

@@ -14,12 +14,16 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLo
 
 from bench_orchestrator.model.errors import UnusableError, one_line
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.runs import LOG_MESSAGE, Run, RunError, RunEvent, RunLog, RunStatus
-from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.model.runs import LOG_MESSAGE, Request, Run, RunError, RunEvent, RunLog, RunStatus
+from bench_orchestrator.model.stages import Origin
+from bench_orchestrator.model.tags import BACKFILL_TAG, TICK_TAG, Tag
 from bench_orchestrator.sources.storage import entries_of_run, entries_of_runs, patient
 from bench_orchestrator.timeline import run_log
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_DIGITS = 18
+"""Of a number that fits into a database's 64 bits."""
+
 _LOG_TYPES = frozenset(map(DagsterEventType, run_log.LOG_TYPES))
 
 _PLAIN_METADATA = (
@@ -82,11 +86,27 @@ def find_runs(
 
 
 def find_trial_runs(instance: DagsterInstance, sweep_id: str, trial: int | None = None) -> list[Run]:
-    """Return the runs launched for a sweep, or for one of its trials, oldest first."""
+    """Return the runs launched for a sweep, or for one of its trials, oldest first; not what users re-executed."""
     tags: dict[str, str] = {Tag.KIND: "trial", Tag.SWEEP: sweep_id}
     if trial is not None:
         tags[Tag.TRIAL] = str(trial)
-    return find_runs(instance, tags)
+    return [run for run in find_runs(instance, tags) if not run.reexecuted]
+
+
+@patient
+def find_request(instance: DagsterInstance, run: Run) -> Request | None:
+    """Return what asked for a run: as its tags tell it, or else the tick or the backfill that they name.
+
+    None if nothing recorded the request, if the record is gone, or if the run repeats an earlier one.
+    """
+    if run.request is not None or run.reexecuted:
+        return run.request
+    tick_id, storage = run.tags.get(TICK_TAG, ""), instance.schedule_storage
+    if storage is not None and tick_id.isascii() and tick_id.isdecimal() and len(tick_id) <= _MOST_DIGITS:
+        for tick in storage.get_ticks_by_ids([int(tick_id)]):
+            return Request(to_us(tick.timestamp), Origin.SENSOR)
+    backfill = instance.get_backfill(run.tags[BACKFILL_TAG]) if BACKFILL_TAG in run.tags else None
+    return Request(to_us(backfill.backfill_timestamp), Origin.BACKFILL) if backfill is not None else None
 
 
 @patient

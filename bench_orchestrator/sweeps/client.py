@@ -137,8 +137,9 @@ class RemoteRuns:
         return _patiently(lambda: get_run(self.webserver, run_id))
 
     def find_trial_runs(self, sweep_id: str) -> list[Run]:
-        """Return the runs launched for a sweep, oldest first."""
-        return _patiently(lambda: find_runs(self.webserver, {Tag.KIND: "trial", Tag.SWEEP: sweep_id}))
+        """Return the runs launched for a sweep, oldest first; not what users re-executed."""
+        runs = _patiently(lambda: find_runs(self.webserver, {Tag.KIND: "trial", Tag.SWEEP: sweep_id}))
+        return [run for run in runs if not run.reexecuted]
 
     def read_run_logs(self, run_ids: Sequence[str]) -> dict[str, RunLog]:
         """Return the logs of runs by run id."""

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from bench_orchestrator.model.runs import RunEvent, RunLog, StepSpan
-from bench_orchestrator.timeline.stages import EVENT_TYPES, TERMINAL_TYPES
+from bench_orchestrator.model.stages import Boundary
+from bench_orchestrator.timeline.stages import EVENT_TYPES, STEP_STARTS, TERMINAL_TYPES, boundary_of
 
 _STEP_ENDS = frozenset({"STEP_SUCCESS", "STEP_FAILURE"})
 _FAILURES = frozenset({"STEP_FAILURE", "PIPELINE_FAILURE"})
@@ -54,7 +55,7 @@ class RunLogFold:
         # Of a long run, the timeline needs only the launch and the end.
         if event.type in (TERMINAL_TYPES if self._code_reached else EVENT_TYPES):
             self._events.append(RunEvent(event.type, event.time_us, event.step_key, event.message))
-            self._code_reached |= event.type == "STEP_START"
+            self._code_reached |= event.type in STEP_STARTS
         if event.step_key is not None:
             self._follow_step(event.step_key, event)
         # The step's failure is more precise than the run's, which follows it. Any failure replaces one in doubt.
@@ -91,9 +92,10 @@ class RunLogFold:
     def _follow_step(self, key: str, event: RunEvent) -> None:
         """Update the span of the event's step; a retried step spans its first attempt to its last."""
         step = self._steps.get(key, StepSpan(key, None, None, None))
-        if event.type == "STEP_WORKER_STARTING" and step.launched_us is None:
+        boundary = boundary_of(event)
+        if boundary is Boundary.STEP_WORKER_STARTING and step.launched_us is None:
             step = replace(step, launched_us=event.time_us)
-        elif event.type == "STEP_START" and step.started_us is None:
+        elif boundary is Boundary.STEP_STARTED and step.started_us is None:
             step = replace(step, started_us=event.time_us)
         elif event.type in _STEP_ENDS:
             step = replace(step, ended_us=event.time_us)

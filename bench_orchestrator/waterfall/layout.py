@@ -16,7 +16,7 @@ from bench_orchestrator.analysis.wording import describe_estimate, describe_outc
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.launch import Launch, Outcome, Trial
 from bench_orchestrator.model.runs import StepSpan
-from bench_orchestrator.model.stages import BootStage, Boundary, Piece, Stage
+from bench_orchestrator.model.stages import BootStage, Boundary, Origin, Piece, Stage, StepWorker
 from bench_orchestrator.statistics import Estimate, median
 
 _FIRST_STEPS = 20
@@ -25,11 +25,11 @@ _MOST_WARNINGS = 3
 
 _BEFORE_THE_LOG = (Stage.SUBMIT, Stage.PLAN_EVENTS)
 _OF_A_STEP_WORKER = (Stage.STEP_BOOT, Stage.STEP_LOAD)
+_LAUNCHED = (Boundary.STARTING, Boundary.WORKER_STARTED)
 _ANCHORS = (*tuple(Boundary)[2:], Boundary.CREATED, Boundary.REQUESTED)
 """Candidate anchors: clock correction never moves the first known one."""
 
 _ZERO_WORDS: Mapping[Boundary, str] = {
-    Boundary.REQUESTED: "the request",
     Boundary.CREATED: "the run's creation",
     Boundary.ENQUEUED: "RUN_ENQUEUED",
     Boundary.STARTING: "RUN_STARTING",
@@ -69,7 +69,11 @@ class Waterfall:
     """One readable line about a failure; empty if the launch succeeded."""
     environment: Mapping[str, Any]
     """The environment of the launch; empty if it was not recorded."""
-    executor: str | None
+    executor: StepWorker | None
+    origin: Origin
+    """What asked for the run, if its request is known."""
+    known: frozenset[Boundary]
+    """The instants that were recorded."""
     zero: Boundary
     """The request, if its time is known; else the first instant of the run's log, with plan events before it."""
     zero_us: int
@@ -93,6 +97,8 @@ class Waterfall:
     @property
     def zero_words(self) -> str:
         """The zero in words."""
+        if self.zero is Boundary.REQUESTED:
+            return self.origin.instant
         return _ZERO_WORDS.get(self.zero, self.zero.value.replace("_", " "))
 
     @property
@@ -110,12 +116,25 @@ class Waterfall:
         steps = [us for step in self.steps for us in (step.launched_us, step.started_us, step.ended_us)]
         return max(us for us in (0, *(bar.end_us for bar in self.rows), *steps, self.ended_us) if us is not None)
 
+    def label(self, stage: Piece) -> str:
+        """Return the label of a stage's row; the first stage is named after what asked for the run."""
+        return self.origin.label if stage is Stage.SUBMIT else stage.row_label
+
     def process(self, stage: Piece) -> str:
-        """Return the process in which a stage ran; a step without its own worker is initialised by the run worker."""
+        """Return the process in which a stage ran, as the origin, the template and the step's worker tell."""
+        if stage is Stage.SUBMIT:
+            return self.origin.process
         if self.template and stage is Stage.WORKER_BOOT:
             return f"{Stage.WORKER_LOAD.process} (forked)"
-        in_process = self.executor == "in_process" and stage is Stage.STEP_INIT
-        return Stage.WORKER_LOAD.process if in_process else stage.process
+        if self.executor is not None and stage is Stage.STEP_BOOT:
+            return self.executor.boot_process
+        if self.executor is not None and stage in (Stage.STEP_LOAD, Stage.STEP_INIT):
+            return self.executor.process
+        return stage.process
+
+    def step_process(self, step: StepSpan) -> str:
+        """Return the process in which a step ran."""
+        return Stage.WORKER_LOAD.process if step.launched_us is None else self.process(Stage.STEP_LOAD)
 
     def edges_us(self, step: StepSpan) -> tuple[int, int, int]:
         """Return a step's launch, start and end; an unknown instant takes the value of the next, or the run's end."""
@@ -188,6 +207,8 @@ def of_launch(
         reason=launch.reason,
         environment=environment or {},
         executor=launch.executor,
+        origin=launch.origin,
+        known=frozenset(known_at_us),
         zero=Boundary.REQUESTED if requested else anchor,
         zero_us=zero_us,
         bars=bars,
@@ -228,7 +249,9 @@ def headline(shown: Waterfall, sample: Sample | None = None) -> str:
     """State the finding in one sentence: the lag and its longest stage, or how far the run got."""
     if shown.lag_us is not None:
         longest = max((bar for bar in shown.bars if bar.stage in LAG_STAGES), key=lambda bar: bar.duration_us)
-        takes = f"{longest.stage.label} takes {describe_us(longest.duration_us)}"
+        in_celery = longest.stage is Stage.STEP_BOOT and shown.executor is StepWorker.CELERY
+        what = shown.process(longest.stage) if in_celery else longest.stage.label
+        takes = f"{what} takes {describe_us(longest.duration_us)}"
         percent = f"{shown.lag_percent(longest) or 0:.0f} %"
         if sample is not None:
             return f"Median launch lag {describe_estimate(sample.lag_s)}: {takes}, {percent} of the launch shown"
@@ -246,10 +269,13 @@ def remarks(shown: Waterfall, sample: Sample | None = None) -> Iterator[str]:
     yield f"{shown.subject}; run {shown.run_id}."
     if sample is not None:
         yield _describe_sample(sample)
+    yield from _describe_beginning(shown)
     absent = [bar.stage for bar in shown.bars if not bar.duration_us]
-    if shown.executor == "in_process":
+    if shown.executor is StepWorker.IN_PROCESS:
         yield f"{' and '.join(stage.label for stage in _OF_A_STEP_WORKER).capitalize()}: none, in-process."
         absent = [stage for stage in absent if stage not in _OF_A_STEP_WORKER]
+    if shown.executor is StepWorker.CELERY:
+        yield "Step boot includes the load of the definitions: a Celery worker reports itself after it."
     if absent:
         yield f"Took no time: {', '.join(stage.label for stage in absent)}."
     if shown.template:
@@ -263,6 +289,18 @@ def remarks(shown: Waterfall, sample: Sample | None = None) -> Iterator[str]:
         more = len(shown.warnings) - _MOST_WARNINGS
         doubts = [*shown.warnings[:_MOST_WARNINGS], *([f"and {more} more"] if more > 0 else [])]
         yield f"Uncertain: {'; '.join(doubts)}."
+
+
+def _describe_beginning(shown: Waterfall) -> Iterator[str]:
+    """Yield what begins where, for a launch that did not go through all stages before its worker."""
+    if Boundary.REQUESTED not in shown.known and Boundary.CREATED in shown.known:
+        yield "Begins at the run's creation: nobody recorded the request."
+    if Boundary.ENQUEUED in shown.known:
+        return
+    if not shown.known.isdisjoint(_LAUNCHED):
+        yield "Did not queue: its deployment launches runs at once, and queue time begins with RUN_STARTING."
+    elif Boundary.RUN_STARTED in shown.known:
+        yield "Did not queue: the process that created the run executed it. Until RUN_START all counts as plan events."
 
 
 def _describe_sample(sample: Sample) -> str:

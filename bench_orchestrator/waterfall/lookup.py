@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager
 from dagster import DagsterInstance
 
 from bench_orchestrator.model.launch import OUTCOMES, Sweep
+from bench_orchestrator.model.stages import Origin
 from bench_orchestrator.results.store import Store
-from bench_orchestrator.sources.instance import find_run_ids, get_run, read_run_log
+from bench_orchestrator.sources.instance import find_request, find_run_ids, get_run, read_run_log
 from bench_orchestrator.timeline.launches import launch_of
 from bench_orchestrator.waterfall.layout import Sample, UnknownLaunchError, Waterfall, median_of, of_launch, of_trial
 
@@ -92,12 +93,14 @@ def _in_instance(run_id: str, instance: DagsterInstance) -> Waterfall | None:
     run = get_run(instance, _only(run_id, candidates)) if candidates else None
     if run is None:
         return None
+    request = find_request(instance, run)
     launch = launch_of(
         run.run_id,
         read_run_log(instance, run.run_id),
         outcome=OUTCOMES.get(run.status),
-        requested_us=run.requested_us,
+        requested_us=request.at_us if request else None,
         created_us=run.created_us,
+        origin=request.origin if request else Origin.REQUEST,
     )
     return of_launch(launch, f"job {run.job}")
 

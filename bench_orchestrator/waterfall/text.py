@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
-from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.model.stages import Boundary
 from bench_orchestrator.waterfall.layout import Bar, Sample, Waterfall, excerpt, headline, remarks
 
 _LIGHT = "░"
@@ -59,6 +59,7 @@ def summarize_waterfall(shown: Waterfall, sample: Sample | None = None) -> dict[
         "reason": shown.reason,
         "executor": shown.executor,
         "template": dict(shown.template),
+        "origin": shown.origin.value if Boundary.REQUESTED in shown.known else None,
         "zero": shown.zero.value,
         "zero_since_epoch_s": shown.zero_us / MICROSECONDS,
         "queue_s": _seconds(shown.queue_us),
@@ -71,7 +72,7 @@ def summarize_waterfall(shown: Waterfall, sample: Sample | None = None) -> dict[
         "steps": [
             {
                 "step": step.key,
-                "process": (Stage.WORKER_LOAD if step.launched_us is None else Stage.STEP_LOAD).process,
+                "process": shown.step_process(step),
                 "launched_s": _seconds(step.launched_us),
                 "started_s": _seconds(step.started_us),
                 "ended_s": _seconds(step.ended_us),
@@ -100,7 +101,7 @@ def _render_stages(shown: Waterfall) -> Table:
         share = "" if percent is None else f"{percent:.0f} %"
         finished = bar is not shown.unfinished
         table.add_row(
-            bar.stage.row_label,
+            shown.label(bar.stage),
             shown.process(bar.stage),
             describe_us(bar.start_us),
             describe_us(bar.duration_us),

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from bench_orchestrator.model.launch import Launch, Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import LaunchPath, Location, PlannedTrial, Prediction, SweepPlan, Variant
 from bench_orchestrator.model.runs import Pod, StepSpan
-from bench_orchestrator.model.stages import BootStage, Boundary, Stage
+from bench_orchestrator.model.stages import BootStage, Boundary, Stage, StepWorker
 from bench_orchestrator.results.database import StoreError
 from bench_orchestrator.results.rows import COLUMNS
 from bench_orchestrator.results.store import Store
@@ -87,7 +87,7 @@ def sweeps(draw: st.DrawFn) -> Sweep:
         run_id=st.none() | TEXT,
         outcome=st.sampled_from(Outcome),
         reason=TEXT,
-        executor=st.none() | TEXT,
+        executor=st.none() | st.sampled_from(StepWorker),
         at_us=st.fixed_dictionaries(dict.fromkeys(Boundary, maybe_us)),
         ended_us=maybe_us,
         stages_us=st.fixed_dictionaries(dict.fromkeys(Stage, maybe_us)),

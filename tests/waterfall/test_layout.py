@@ -23,7 +23,7 @@ from bench_orchestrator.charts import inline_png, save, waterfall
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.launch import Outcome, Trial
 from bench_orchestrator.model.runs import RunEvent, RunLog, StepSpan
-from bench_orchestrator.model.stages import BootStage, Boundary, Stage
+from bench_orchestrator.model.stages import BootStage, Boundary, Stage, StepWorker
 from bench_orchestrator.timeline.launches import launch_of
 from bench_orchestrator.timeline.stages import EVENT_TYPES, timeline
 from bench_orchestrator.waterfall.layout import (
@@ -76,7 +76,7 @@ def with_steps(trial: Trial, count: int, *, own_process: bool = True) -> Trial:
 
 def in_process(location: str = "a250") -> Trial:
     stages = dict.fromkeys(Stage, 400_000) | {Stage.STEP_BOOT: 0, Stage.STEP_LOAD: 0}
-    return relaunched(make_trial(1, location, stages_us=stages), executor="in_process")
+    return relaunched(make_trial(1, location, stages_us=stages), executor=StepWorker.IN_PROCESS)
 
 
 def failed_run(reason: str = "ModuleNotFoundError: No module named 'warehouse'") -> Waterfall:
