@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench_orchestrator import settings
 from bench_orchestrator.cli.loading import LoadingView
+from bench_orchestrator.cli.values import Seconds
 from bench_orchestrator.deployment import (
     Deployment,
     DeploymentError,
@@ -31,7 +32,7 @@ HARVEST_TIMEOUT_S = 300.0
 timeout_option = click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min_open=True),
     help="Seconds until a trial is timed out.  [300]",
 )
 url_option = click.option(
