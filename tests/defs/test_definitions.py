@@ -112,7 +112,7 @@ def test_every_number_in_a_configuration_is_finite_and_within_bounds() -> None:
         for name, field in config.model_fields.items() if config.__module__.startswith("bench_orchestrator.") else ():
             if {int, float} & {field.annotation, *get_args(field.annotation)}:
                 seen.add(name)
-                adapter = TypeAdapter(Annotated[field.annotation, *field.metadata])
+                adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, *field.metadata])
                 for value in (inf, -inf, nan, 1e308, 10**400, -1):
                     with pytest.raises(ValidationError):
                         adapter.validate_python(value)
