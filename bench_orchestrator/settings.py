@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+from bench_orchestrator.model.bounds import LONGEST_S
+from bench_orchestrator.model.errors import UnusableError, one_line
+
 WEBSERVER_URL = "BENCH_WEBSERVER_URL"
 WEBSERVER_AUTHORIZATION = "BENCH_WEBSERVER_AUTHORIZATION"
 RESULTS_DIR = "BENCH_RESULTS_DIR"
@@ -31,8 +34,21 @@ def results_directory(home: Path | None = None) -> Path:
 
 
 def lock_wait_s() -> float:
-    """Return the seconds to wait while another process holds the results database; 60 by default."""
-    return float(os.environ.get(LOCK_WAIT_S) or 60)
+    """Return the seconds to wait while another process holds the results database; 60 by default.
+
+    Raises:
+        UnusableError: the variable is not a number of seconds from 0 to a day.
+    """
+    told = os.environ.get(LOCK_WAIT_S) or "60"
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= LONGEST_S:
+        raise UnusableError(
+            f"{LOCK_WAIT_S} is {one_line(told, 40)!r}; it has to be a number of seconds from 0 to {LONGEST_S:g}."
+        )
+    return seconds
 
 
 def monitor_locations() -> tuple[str, ...]:

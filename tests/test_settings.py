@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench_orchestrator import settings
+from bench_orchestrator.model.errors import UnusableError
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +56,15 @@ def test_the_results_database_is_waited_for_a_minute_unless_told(monkeypatch: py
     assert settings.lock_wait_s() == 60
     monkeypatch.setenv(settings.LOCK_WAIT_S, "2.5")
     assert settings.lock_wait_s() == 2.5
+
+
+@pytest.mark.parametrize("value", ["abc", "inf", "nan", "-1", "1e308", "9" * 400])
+def test_a_wait_that_is_no_number_of_seconds_is_refused_by_the_variables_name(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv(settings.LOCK_WAIT_S, value)
+    with pytest.raises(UnusableError, match=f"^BENCH_LOCK_WAIT_S is '{value[:40]}'; it has to be a number of seconds"):
+        settings.lock_wait_s()
 
 
 @pytest.mark.parametrize(

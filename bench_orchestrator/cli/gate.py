@@ -18,6 +18,7 @@ from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
 from bench_orchestrator.cli.values import Duration, Names
+from bench_orchestrator.model.bounds import MOST_LAUNCHES
 from bench_orchestrator.report import write_sweep
 from bench_orchestrator.scenarios.registry import GATE, SCENARIOS
 
@@ -39,7 +40,7 @@ _STYLES = {Ruling.UNDER: "green", Ruling.OVER: "red", Ruling.UNDECIDED: "yellow"
 )
 @click.option(
     "--trials",
-    type=click.IntRange(min=FEWEST_TRIALS),
+    type=click.IntRange(FEWEST_TRIALS, MOST_LAUNCHES),
     default=SCENARIOS[GATE].repeats,
     show_default=True,
     help="Measured launches per location.",

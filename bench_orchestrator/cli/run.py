@@ -9,7 +9,8 @@ from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.report import publish
 from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
-from bench_orchestrator.cli.values import Names
+from bench_orchestrator.cli.values import Names, Seconds
+from bench_orchestrator.model.bounds import LARGEST_SEED, MOST_LAUNCHES
 from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.results.database import StoreError
 from bench_orchestrator.scenarios.registry import SCENARIOS
@@ -22,17 +23,17 @@ from bench_orchestrator.scenarios.registry import SCENARIOS
 )
 @click.option("--quick", is_flag=True, help="Run an experiment at a size for laptops.")
 @click.option("--only", multiple=True, metavar="VARIANT", help="Launch only this variant and its baseline; repeatable.")
-@click.option("--repeats", type=click.IntRange(min=1), help="Measured launches per location or variant.")
-@click.option("--warmups", type=click.IntRange(min=0), help="Launches before those, recorded but not counted.")
-@click.option("--seed", type=click.IntRange(min=1), help="Repeat the order and the assets of the sweep with this seed.")
+@click.option("--repeats", type=click.IntRange(1, MOST_LAUNCHES), help="Measured launches per location or variant.")
+@click.option(
+    "--warmups", type=click.IntRange(0, MOST_LAUNCHES), help="Launches before those, recorded but not counted."
+)
+@click.option(
+    "--seed", type=click.IntRange(0, LARGEST_SEED), help="Repeat the order and the assets of the sweep with this seed."
+)
 @timeout_option
-@click.option("--pause", "pause_s", type=click.FloatRange(min=0), help="Seconds of rest after each trial.")
-@click.option(
-    "--jitter", "jitter_s", type=click.FloatRange(min=0), help="Maximum of the random addition to it, in seconds."
-)
-@click.option(
-    "--settle", "settle_s", type=click.FloatRange(min=0), help="Maximum wait for the servers to be idle, in seconds."
-)
+@click.option("--pause", "pause_s", type=Seconds(), help="Seconds of rest after each trial.")
+@click.option("--jitter", "jitter_s", type=Seconds(), help="Maximum of the random addition to it, in seconds.")
+@click.option("--settle", "settle_s", type=Seconds(), help="Maximum wait for the servers to be idle, in seconds.")
 @click.option("--resume", metavar="SWEEP", help="Launch the remaining trials of an interrupted sweep.")
 @url_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench_orchestrator import settings
 from bench_orchestrator.cli.loading import LoadingView
+from bench_orchestrator.cli.values import Seconds
 from bench_orchestrator.deployment import (
     Deployment,
     DeploymentError,
@@ -31,7 +32,7 @@ HARVEST_TIMEOUT_S = 300.0
 timeout_option = click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min_open=True),
     help="Seconds until a trial is timed out.  [300]",
 )
 url_option = click.option(
@@ -105,7 +106,7 @@ def _carry_out(webserver: Webserver, scenario: Scenario, config: Mapping[str, An
     if final.status == "FAILURE":
         console.print(final.failure, style="red", markup=False)
     with console.status("Harvesting ..."):
-        return client.fetch_sweep(webserver, run_id, HARVEST_TIMEOUT_S)
+        return client.fetch_sweep(webserver, run_id, HARVEST_TIMEOUT_S, console.print)
 
 
 def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: list[str]) -> client.Progress:

@@ -17,6 +17,7 @@ from bench_orchestrator.defs.charts import publish
 from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.tables import metadata_table
+from bench_orchestrator.model.bounds import MOST_ASSETS, MOST_STEPS
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.report import write_claims, write_remedies
 from bench_orchestrator.report.advice import claim_lines, remedy_lines
@@ -27,8 +28,8 @@ from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 class ConclusionsConfig(dg.Config):
     """The code location to rank remedies for."""
 
-    assets: int = Field(default=10_000, ge=1, description="Assets in the code location.")
-    steps: int = Field(default=1, ge=1, description="Steps of its runs that start one after the other.")
+    assets: int = Field(default=10_000, ge=1, le=MOST_ASSETS, description="Assets in the code location.")
+    steps: int = Field(default=1, ge=1, le=MOST_STEPS, description="Steps of its runs that start one after the other.")
 
 
 def _spec(name: str, description: str, kinds: set[str]) -> dg.AssetSpec:

@@ -8,7 +8,7 @@ import dagster as dg
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.plan import Scenario, SweepPlan
-from bench_orchestrator.model.tags import SWEEPS_ASSET, Tag
+from bench_orchestrator.model.tags import NO_RETRIES, SWEEPS_ASSET, Tag
 from bench_orchestrator.results.queries import location_sweeps
 from bench_orchestrator.scenarios.registry import MONITOR, SCENARIOS, sweep_job_name, sweep_op_name
 from bench_orchestrator.sweeps.config import scenario_config
@@ -56,7 +56,7 @@ def _sweep_job(scenario: Scenario) -> dg.JobDefinition:
         name=sweep_job_name(scenario.name),
         description=_describe(scenario),
         config=dg.RunConfig(ops={op_name: config_class()}),
-        tags={Tag.KIND: "sweep", Tag.SCENARIO: scenario.name},
+        tags={Tag.KIND: "sweep", Tag.SCENARIO: scenario.name, **NO_RETRIES},
         # One process: a sweep that waits should not cost a second interpreter.
         executor_def=dg.in_process_executor,
     )

@@ -28,6 +28,7 @@ class RunStatus(StrEnum):
 
 IN_PROGRESS = (RunStatus.STARTING, RunStatus.STARTED, RunStatus.CANCELING)
 FINISHED = (RunStatus.SUCCESS, RunStatus.FAILURE, RunStatus.CANCELED)
+UNFINISHED = tuple(status for status in RunStatus if status not in FINISHED)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_DIGITS = 17

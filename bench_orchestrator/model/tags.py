@@ -1,6 +1,8 @@
 """The names that identify the bench in a Dagster instance: its code location, its runs' tags and its asset keys."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 META_LOCATION = "bench_orchestrator"
 """The code location that sweeps run in."""
@@ -42,6 +44,12 @@ COPYING_TAGS = frozenset(
     }
 )
 """Dagster's tags of a run that repeats an earlier run or backfill. It has copies of the earlier one's tags."""
+
+NO_RETRIES: Mapping[str, str] = MappingProxyType({"dagster/max_retries": "0"})
+"""Tags of runs that an instance must not retry: a second sweep, harvest or launch would begin from the start."""
+
+HARVEST_SENSOR = "harvest_sensor"
+"""The sensor that asks for harvests."""
 
 SWEEPS_ASSET = "sweeps"
 """The asset under which a sweep records its plan, as a materialization, and its trials, as observations."""

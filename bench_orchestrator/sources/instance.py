@@ -4,7 +4,7 @@ The event log is the source of truth; the results database is derived from it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ _MOST_DIGITS = 18
 """Of a number that fits into a database's 64 bits."""
 
 _LOG_TYPES = frozenset(map(DagsterEventType, run_log.LOG_TYPES))
+
+_BEAT_US = 120 * MICROSECONDS
+"""The maximum age of a live daemon's last heartbeat; it sends one every 30 s."""
 
 _PLAIN_METADATA = (
     dg.TextMetadataValue,
@@ -74,23 +77,26 @@ def get_run(instance: DagsterInstance, run_id: str) -> Run | None:
 @patient
 def find_runs(
     instance: DagsterInstance,
-    tags: dict[str, str],
+    tags: Mapping[str, str | Sequence[str]],
     *,
+    run_ids: Sequence[str] | None = None,
     statuses: Sequence[RunStatus] = (),
     updated_after_us: int | None = None,
+    stored_after: str | None = None,
 ) -> list[Run]:
-    """Return all runs with these tags, oldest first; `updated_after_us` is exclusive, like Dagster's filter."""
+    """Return all runs with these tags, in the order in which they were stored.
+
+    Args:
+        tags: for each key its value, or several of which a run has one.
+        run_ids: only these runs; None for all.
+        updated_after_us: exclusive, like Dagster's filter.
+        stored_after: the id of a run in the storage, after which to begin; without that run, nothing is found.
+    """
     after = _EPOCH + timedelta(microseconds=updated_after_us) if updated_after_us is not None else None
-    filters = RunsFilter(tags=tags, statuses=list(map(DagsterRunStatus, statuses)), updated_after=after)
-    return [_run(record) for record in instance.get_run_records(filters, ascending=True)]
-
-
-def find_trial_runs(instance: DagsterInstance, sweep_id: str, trial: int | None = None) -> list[Run]:
-    """Return the runs launched for a sweep, or for one of its trials, oldest first; not what users re-executed."""
-    tags: dict[str, str] = {Tag.KIND: "trial", Tag.SWEEP: sweep_id}
-    if trial is not None:
-        tags[Tag.TRIAL] = str(trial)
-    return [run for run in find_runs(instance, tags) if not run.reexecuted]
+    filters = RunsFilter(
+        tags=tags, run_ids=run_ids, statuses=list(map(DagsterRunStatus, statuses)), updated_after=after
+    )
+    return [_run(record) for record in instance.get_run_records(filters, cursor=stored_after, ascending=True)]
 
 
 @patient
@@ -109,11 +115,34 @@ def find_request(instance: DagsterInstance, run: Run) -> Request | None:
     return Request(to_us(backfill.backfill_timestamp), Origin.BACKFILL) if backfill is not None else None
 
 
+def find_trial_runs(
+    instance: DagsterInstance, sweep_id: str, trial: int | None = None, *, statuses: Sequence[RunStatus] = ()
+) -> list[Run]:
+    """Return the runs launched for a sweep, or for one of its trials, oldest first; not what users re-executed."""
+    tags: dict[str, str] = {Tag.KIND: "trial", Tag.SWEEP: sweep_id}
+    if trial is not None:
+        tags[Tag.TRIAL] = str(trial)
+    return [run for run in find_runs(instance, tags, statuses=statuses) if not run.reexecuted]
+
+
+@patient
+def is_sensor_at_work(instance: DagsterInstance, name: str, now_us: int) -> bool:
+    """Return whether a daemon evaluates the sensor of that name: it is alive, and the sensor is not switched off."""
+    beat = instance.get_daemon_heartbeats().get("SENSOR")
+    if beat is None or now_us - to_us(beat.timestamp) > _BEAT_US:
+        return False
+    # A sensor that the daemon has not seen yet has no state.
+    states = [state for state in instance.all_instigator_state() if state.instigator_name == name]
+    return not states or any(state.is_running for state in states)
+
+
 @patient
 def last_sign_us(instance: DagsterInstance, run: Run) -> int:
     """Return when a run last wrote to its log, or else when it was created, in microseconds."""
-    latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
-    return max([run.created_us, *(to_us(record.event_log_entry.timestamp) for record in latest)])
+    with suppress(dg.DagsterEventLogInvalidForRun):  # damaged
+        latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+        return max([run.created_us, *(to_us(record.event_log_entry.timestamp) for record in latest)])
+    return run.created_us
 
 
 @patient
@@ -121,10 +150,12 @@ def is_in_doubt(instance: DagsterInstance, run: Run) -> bool:
     """Return whether a run was marked as failed only because its worker could not be reached, so it may continue."""
     if run.status is not RunStatus.FAILURE:
         return False
-    records = instance.get_records_for_run(
-        run.run_id, of_type=DagsterEventType.RUN_FAILURE, limit=1, ascending=False
-    ).records
-    return any(run_log.is_in_doubt(record.event_log_entry.message) for record in records)
+    with suppress(dg.DagsterEventLogInvalidForRun):  # damaged
+        records = instance.get_records_for_run(
+            run.run_id, of_type=DagsterEventType.RUN_FAILURE, limit=1, ascending=False
+        ).records
+        return any(run_log.is_in_doubt(record.event_log_entry.message) for record in records)
+    return False
 
 
 def end_as_failed(instance: DagsterInstance, run_id: str, reason: str) -> None:

@@ -12,7 +12,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.runs import FINISHED, IN_PROGRESS, LOG_MESSAGE, Run, RunEvent, RunLog, RunStatus
-from bench_orchestrator.model.tags import META_LOCATION, Tag
+from bench_orchestrator.model.tags import HARVEST_SENSOR, META_LOCATION, Tag
 from bench_orchestrator.scenarios.registry import sweep_job_name, sweep_op_name
 from bench_orchestrator.sources.graphql import find_runs, get_run, read_page, read_run_logs
 from bench_orchestrator.sweeps.deriving import derive_sweep
@@ -106,19 +106,34 @@ def follow(webserver: Webserver, run_id: str) -> Iterator[Progress]:
         time.sleep(_POLL_S)
 
 
-def fetch_sweep(webserver: Webserver, run_id: str, timeout_s: float) -> Sweep:
+def fetch_sweep(
+    webserver: Webserver, run_id: str, timeout_s: float, say: Callable[[str], None] = lambda _: None
+) -> Sweep:
     """Return a finished sweep, derived from its runs as the harvest derives it; wait for the harvest first.
+
+    While another sweep is in progress, it waits for as long as that takes, because the harvest does.
 
     The webserver truncates the times of events to milliseconds, and so are the rows.
 
+    Args:
+        timeout_s: seconds to wait for the harvest while no other sweep is in progress.
+        say: receives a line for each sweep that is waited for.
+
     Raises:
         WebserverError: it was not harvested in time, it has no plan, or no answer for two minutes.
+        JournalError: its journal cannot be read.
     """
-    if not poll(lambda: _harvests(webserver, run_id), patience_s=timeout_s, every_s=_POLL_S):
-        raise WebserverError(
-            f"The sweep of run {run_id} was not harvested within {timeout_s:g} s. Is `harvest_sensor` switched on? "
-            "Its ticks on the UI's Automation page show why. Once the sweep is harvested, `bench report` shows it."
-        )
+    other: str | None = None
+    while not poll(lambda: _harvests(webserver, run_id), patience_s=timeout_s, every_s=_POLL_S):
+        before, other = other, sweep_in_the_way(webserver, run_id)
+        if other is None and before is None:
+            raise WebserverError(
+                f"The sweep of run {run_id} was not harvested within {timeout_s:g} s. Is `{HARVEST_SENSOR}` switched "
+                "on? Its ticks on the UI's Automation page show why. Once the sweep is harvested, `bench report` shows "
+                "it."
+            )
+        if other != before and other is not None:
+            say(f"Waiting for the sweep of run {other} to end; this one is harvested after it.")
     sweep = derive_sweep(RemoteRuns(webserver), run_id)
     if sweep is None:
         raise WebserverError(f"The run {run_id} recorded no plan of a sweep.")
@@ -146,8 +161,8 @@ class RemoteRuns:
         return _patiently(lambda: read_run_logs(self.webserver, run_ids))
 
     def read_journal(self, sweep_run_id: str) -> Journal | None:
-        """Return a sweep's journal; None if it has no plan."""
-        journal = fold_journal(self._events(sweep_run_id))
+        """Return a sweep's journal; None if it has no plan. Raises JournalError if it cannot be read."""
+        journal = fold_journal(sweep_run_id, self._events(sweep_run_id))
         if journal is None or journal.plan.resumes is None:
             return journal
         earlier = self.read_journal(journal.plan.resumes)

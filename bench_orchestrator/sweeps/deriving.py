@@ -64,7 +64,8 @@ def derive_sweep(source: Source, sweep_run_id: str) -> Sweep | None:
     notes = {note.number: note for note in journal.notes}
     runs: dict[int, list[Run]] = {}
     for run in source.find_trial_runs(plan.sweep_id):
-        runs.setdefault(int(run.tags[Tag.TRIAL]), []).append(run)
+        if (number := run.tags.get(Tag.TRIAL, "")).isdecimal():  # anyone can give a run these tags
+            runs.setdefault(int(number), []).append(run)
     traces = [
         _trace(plan, notes.get(trial.number), runs.get(trial.number, []), source.resolution_us) for trial in plan.trials
     ]

@@ -1,10 +1,13 @@
 """A sweep's journal, from the events of its run; pure, and the same for every source."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from bench_orchestrator.model.errors import UnusableError, one_line
 from bench_orchestrator.model.launch import TrialNote
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.runs import RunEvent
@@ -17,6 +20,30 @@ PLANS, NOTES = TypeAdapter(SweepPlan), TypeAdapter(TrialNote)
 ENTRY_TYPES = frozenset({"ASSET_MATERIALIZATION", "ASSET_OBSERVATION"})
 """The event types of a journal: the plan is a materialization, trials are observations."""
 
+_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Durations(BaseModel):
+    """The settings of a plan that are waited for, in seconds."""
+
+    timeout_s: _Seconds
+    pause_s: _Seconds
+    jitter_s: _Seconds
+
+
+_DURATIONS = TypeAdapter(_Durations)
+_Entry = TypeVar("_Entry")
+
+
+class JournalError(UnusableError):
+    """A sweep's journal cannot be read, for example another release's; the message names the sweep's run and why."""
+
+    def __init__(self, run_id: str, why: str) -> None:
+        super().__init__(
+            f"The journal of sweep run {run_id} cannot be read: {one_line(why)}. Another release of the bench may have "
+            "written it."
+        )
+
 
 @dataclass(frozen=True)
 class Journal:
@@ -26,13 +53,49 @@ class Journal:
     notes: tuple[TrialNote, ...]
 
 
-def fold_journal(events: Iterable[RunEvent]) -> Journal | None:
-    """Return the journal in the events of one run; None without a plan. Notes of an earlier run are not included."""
+def fold_journal(run_id: str, events: Iterable[RunEvent]) -> Journal | None:
+    """Return the journal in the events of one run; None without a plan. Notes of an earlier run are not included.
+
+    Raises:
+        JournalError: an entry cannot be read.
+    """
     plan: SweepPlan | None = None
     notes: list[TrialNote] = []
     for event in events:
         if event.type == "ASSET_MATERIALIZATION" and PLAN in event.metadata:
-            plan = PLANS.validate_python(event.metadata[PLAN])
+            plan = read_plan(run_id, event)
         elif event.type == "ASSET_OBSERVATION" and NOTE in event.metadata:
-            notes.append(NOTES.validate_python(event.metadata[NOTE]))
+            notes.append(_read(run_id, NOTES, event.metadata[NOTE]))
     return Journal(plan, tuple(notes)) if plan is not None else None
+
+
+def read_plan(run_id: str, event: RunEvent) -> SweepPlan:
+    """Return the plan in an event that has one.
+
+    Raises:
+        JournalError: it cannot be read.
+    """
+    plan = _read(run_id, PLANS, event.metadata[PLAN])
+    _read(run_id, _DURATIONS, plan.settings)
+    places = plan.places
+    for trial in plan.trials:
+        if (trial.deployment, trial.location) not in places:
+            raise JournalError(run_id, f"trial {trial.number} is in {trial.location!r}, which the plan does not have")
+    return plan
+
+
+def as_json(kind: TypeAdapter[_Entry], entry: _Entry) -> Any:
+    """Return an entry as the plain data of strict JSON.
+
+    Raises:
+        ValueError: a number in it is not finite, so that it could not be read again.
+    """
+    return json.loads(json.dumps(kind.dump_python(entry), allow_nan=False))
+
+
+def _read(run_id: str, kind: TypeAdapter[_Entry], data: object) -> _Entry:
+    try:
+        return kind.validate_python(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise JournalError(run_id, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -1,5 +1,7 @@
 """A sweep's journal in its own run: the plan is an asset materialization, trials are asset observations."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import dagster as dg
@@ -10,7 +12,18 @@ from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.tags import SWEEPS_ASSET
 from bench_orchestrator.sources.instance import run_event
 from bench_orchestrator.sources.storage import entries_of_run, patient
-from bench_orchestrator.sweeps.entries import ENTRY_TYPES, NOTE, NOTES, PLAN, PLANS, Journal, fold_journal
+from bench_orchestrator.sweeps.entries import (
+    ENTRY_TYPES,
+    NOTE,
+    NOTES,
+    PLAN,
+    PLANS,
+    Journal,
+    JournalError,
+    as_json,
+    fold_journal,
+    read_plan,
+)
 
 _TYPES = frozenset(map(DagsterEventType, ENTRY_TYPES))
 
@@ -20,12 +33,38 @@ def read_journal(instance: DagsterInstance, sweep_run_id: str) -> Journal | None
     """Return a sweep's journal; None if it ended before it had a plan.
 
     If it continues an interrupted sweep, the notes of that sweep come first.
+
+    Raises:
+        JournalError: it cannot be read, or that of the interrupted sweep.
     """
-    journal = fold_journal(map(run_event, entries_of_run(instance, sweep_run_id, _TYPES)))
+    with _readable(sweep_run_id):
+        journal = fold_journal(sweep_run_id, map(run_event, entries_of_run(instance, sweep_run_id, _TYPES)))
     if journal is None or journal.plan.resumes is None:
         return journal
     earlier = read_journal(instance, journal.plan.resumes)
     return replace(journal, notes=(*(earlier.notes if earlier else ()), *journal.notes))
+
+
+@patient
+def find_plan(instance: DagsterInstance, sweep_run_id: str) -> SweepPlan | None:
+    """Return a sweep's plan without reading its notes; None if it has not recorded one.
+
+    Raises:
+        JournalError: it cannot be read.
+    """
+    with _readable(sweep_run_id):
+        entries = _first_entry(instance, sweep_run_id)
+    return next((read_plan(sweep_run_id, event) for event in map(run_event, entries) if PLAN in event.metadata), None)
+
+
+@patient
+def has_plan(instance: DagsterInstance, sweep_run_id: str) -> bool:
+    """Return whether a sweep has recorded a plan, readable or not."""
+    try:
+        with _readable(sweep_run_id):
+            return bool(_first_entry(instance, sweep_run_id))
+    except JournalError:
+        return True
 
 
 def plan_event(plan: SweepPlan) -> dg.AssetMaterialization:
@@ -38,7 +77,7 @@ def plan_event(plan: SweepPlan) -> dg.AssetMaterialization:
             "scenario": plan.scenario,
             "trials": len(plan.trials),
             "seed": plan.seed,
-            PLAN: dg.MetadataValue.json(PLANS.dump_python(plan, mode="json")),
+            PLAN: dg.MetadataValue.json(as_json(PLANS, plan)),
         },
     )
 
@@ -48,5 +87,20 @@ def note_event(note: TrialNote, description: str) -> dg.AssetObservation:
     return dg.AssetObservation(
         SWEEPS_ASSET,
         description=description,
-        metadata={NOTE: dg.MetadataValue.json(NOTES.dump_python(note, mode="json"))},
+        metadata={NOTE: dg.MetadataValue.json(as_json(NOTES, note))},
     )
+
+
+def _first_entry(instance: DagsterInstance, run_id: str) -> list[dg.EventLogEntry]:
+    """Return the event of the plan, which is the only materialization of a sweep's run; empty without one."""
+    found = instance.get_records_for_run(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION, limit=1)
+    return [record.event_log_entry for record in found.records]
+
+
+@contextmanager
+def _readable(run_id: str) -> Iterator[None]:
+    """Raise JournalError for what Dagster raises if it cannot read an event of its own storage."""
+    try:
+        yield
+    except dg.DagsterEventLogInvalidForRun as error:
+        raise JournalError(run_id, str(error)) from error

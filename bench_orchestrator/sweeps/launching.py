@@ -15,7 +15,7 @@ from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.plan import LaunchPath, Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import Run, RunLog
-from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.model.tags import NO_RETRIES, Tag
 from bench_orchestrator.sources.instance import find_trial_runs, get_run, read_run_log, to_us
 from bench_orchestrator.sources.kubernetes import read_pod
 from bench_orchestrator.sources.storage import describe_storage
@@ -57,8 +57,7 @@ def trial_tags(plan: SweepPlan, trial: PlannedTrial, requested_us: int) -> dict[
         Tag.TRIAL: str(trial.number),
         Tag.WARMUP: str(trial.warmup).lower(),
         Tag.REQUESTED_AT: str(requested_us),
-        # An automatic retry would be a second launch of the same trial.
-        "dagster/max_retries": "0",
+        **NO_RETRIES,
     }
     if trial.last_partition_key is not None and trial.partition_key is not None:
         tags["dagster/asset_partition_range_start"] = trial.partition_key

@@ -1,5 +1,6 @@
 """Resuming an interrupted sweep: its remaining trials, and its plan for the run that continues it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from dagster import DagsterInstance
@@ -10,21 +11,32 @@ from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.runs import FINISHED
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sources.instance import find_runs
+from bench_orchestrator.sweeps.entries import JournalError
 from bench_orchestrator.sweeps.harvest import harvest_sweep
-from bench_orchestrator.sweeps.journal import read_journal
+from bench_orchestrator.sweeps.journal import find_plan
 from bench_orchestrator.sweeps.liveness import may_go_on
 
 
-def find_interrupted(instance: DagsterInstance, scenario: str, sweep_id: str) -> Sweep:
+def find_interrupted(
+    instance: DagsterInstance, scenario: str, sweep_id: str, warn: Callable[[str], None] = lambda _: None
+) -> Sweep:
     """Return an interrupted sweep as far as it got, with the plan for the run that continues it.
+
+    Args:
+        warn: receives a line for each sweep of the scenario whose plan cannot be read.
 
     Raises:
         PreflightError: there is no such sweep, it has another scenario, or it is complete.
+        JournalError: its notes cannot be read.
     """
     runs = find_runs(instance, {Tag.KIND: "sweep", Tag.SCENARIO: scenario}, statuses=FINISHED)
     for run in reversed(runs):  # of a chain of resumed runs, the latest has the most complete journal
-        journal = read_journal(instance, run.run_id)
-        if journal is not None and journal.plan.sweep_id == sweep_id:
+        try:
+            plan = find_plan(instance, run.run_id)
+        except JournalError as error:
+            warn(str(error))
+            continue
+        if plan is not None and plan.sweep_id == sweep_id:
             if may_go_on(instance, run, now_us()):
                 raise PreflightError(f"The sweep {sweep_id} may still be running: Dagster could not reach its worker.")
             sweep = harvest_sweep(instance, run.run_id)

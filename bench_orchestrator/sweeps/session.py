@@ -21,11 +21,13 @@ from bench_orchestrator.sources.instance import find_runs, get_run, read_run_log
 from bench_orchestrator.sources.processes import UsageMeter, settle
 from bench_orchestrator.sweeps.config import SweepConfig
 from bench_orchestrator.sweeps.deployments import Site, open_sites
+from bench_orchestrator.sweeps.entries import JournalError
 from bench_orchestrator.sweeps.environment import blocking_limit, describe_environment
 from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.planning import location_variants, plan_sweep
 from bench_orchestrator.sweeps.resuming import find_interrupted, missing_trials
 from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials
+from bench_orchestrator.sweeps.turns import await_harvests
 from bench_orchestrator.webserver import Webserver, WebserverError
 
 SWEEP_POOL = "bench_sweep"
@@ -71,7 +73,9 @@ def carry_out(scenario: Scenario, config: SweepConfig, session: Session) -> Gene
     with ExitStack() as stack:
         try:
             _refuse_second_sweep(session)
-            earlier = find_interrupted(session.instance, scenario.name, config.resume) if config.resume else None
+            # Before deployments are started, whose code servers' start is measured.
+            await_harvests(session.instance, session.run_id, session.say)
+            earlier = _interrupted(scenario, config.resume, session) if config.resume else None
             variants = _planned_variants(earlier.plan) if earlier else config.variants(scenario)
             variants, sites = stack.enter_context(_open(scenario, variants, session))
             if earlier:
@@ -85,6 +89,7 @@ def carry_out(scenario: Scenario, config: SweepConfig, session: Session) -> Gene
         used = {site.name: site for site in sites.values()}
         # Before the plan is recorded, because afterwards `bench run` shows only trials.
         settle([site.meter for site in used.values()], config.settle_s, session.say)
+        await_harvests(session.instance, session.run_id, session.say)  # one may have begun meanwhile
         session.say(f"Sweep {plan.sweep_id}: {len(trials)} trials in {len(plan.locations)} locations, seed {plan.seed}")
         yield plan
         yield from _launch(plan, trials, used, session)
@@ -151,6 +156,7 @@ def _plan(
         settings=config.model_dump(exclude={"seed", "resume"}),
         # In a new deployment, sensors may still be adding dynamic partitions.
         patience_s=_SENSOR_PATIENCE_S if any(site.name for site in sites.values()) else 0,
+        say=session.say,
     )
     return replace(plan, predictions_s=_predict(plan, session))
 
@@ -172,6 +178,18 @@ def _planned_variants(plan: SweepPlan) -> tuple[Variant, ...]:
     return plan.variants or location_variants([location.name for location in plan.locations])
 
 
+def _interrupted(scenario: Scenario, sweep_id: str, session: Session) -> Sweep:
+    """Return the sweep to resume.
+
+    Raises:
+        PreflightError: it cannot be resumed, or its journal cannot be read.
+    """
+    try:
+        return find_interrupted(session.instance, scenario.name, sweep_id, session.warn)
+    except JournalError as error:
+        raise PreflightError(str(error)) from error
+
+
 def _resume(earlier: Sweep, sites: Mapping[str, Site], session: Session) -> tuple[SweepPlan, tuple[PlannedTrial, ...]]:
     """Return the plan of an interrupted sweep and its remaining trials; warn about changes in the environment.
 
@@ -187,8 +205,8 @@ def _resume(earlier: Sweep, sites: Mapping[str, Site], session: Session) -> tupl
         )
     now = describe_environment(session.instance)
     for name in ("dagster", "python", "bench", "cpu_model", "cpu_count"):
-        if plan.environment[name] != now[name]:
-            session.warn(f"{name} was {plan.environment[name]} when this sweep began and is {now[name]} now.")
+        if (was := plan.environment.get(name)) != now[name]:
+            session.warn(f"{name} was {was} when this sweep began and is {now[name]} now.")
     owed = missing_trials(earlier)
     return plan, tuple(trial for trial in plan.trials if trial.number in owed)
 

@@ -329,3 +329,15 @@ class TestTimeline:
         assert result.exit_code == 3
         assert f"no Dagster instance in {home}" in result.stderr
         assert list(home.iterdir()) == []
+
+
+def test_a_variable_that_is_no_number_ends_every_command_that_reads_it_with_one_line(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert results.is_dir()
+    monkeypatch.setenv("BENCH_LOCK_WAIT_S", "abc")
+    for arguments in (("sweeps",), ("report",), ("advise", "--assets", "10")):
+        result = bench(*arguments)
+        assert result.exit_code == 3
+        assert result.stderr.startswith("Error: BENCH_LOCK_WAIT_S is 'abc'; it has to be a number of seconds")
+        assert result.stderr.count("\n") == 1

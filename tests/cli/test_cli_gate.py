@@ -91,7 +91,7 @@ def test_json_has_the_figures_and_the_report_is_written(
         (("--max-lag", "0s"), "is not a positive duration"),
         (("--max-lag", "-3s"), "is not a positive duration"),
         (("--max-lag", "3h"), "is not a positive duration"),
-        (("--max-lag", "3s", "--trials", "5"), "5 is not in the range x>=6"),
+        (("--max-lag", "3s", "--trials", "5"), "5 is not in the range 6<=x<=10000"),
         (("--max-lag", "3s", "--locations", ","), "give at least one name"),
     ],
 )

@@ -3,10 +3,12 @@
 import subprocess
 import sys
 from collections.abc import Mapping
-from typing import Any
+from math import inf, nan
+from typing import Annotated, Any, get_args
 
 import dagster as dg
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from bench_orchestrator.definitions import defs
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, SWEEPS_ASSET, Tag
@@ -100,3 +102,18 @@ def test_every_field_of_a_sweeps_configuration_is_described(job: dg.JobDefinitio
     fields = op.config_schema.as_field().config_type.fields  # type: ignore[attr-defined]
     assert len(fields) == (10 if "quick" in fields else 9)
     assert all(field.description for field in fields.values())
+
+
+def test_every_number_in_a_configuration_is_finite_and_within_bounds() -> None:
+    left: list[type[dg.Config]] = [dg.Config]
+    seen = set[str]()
+    while left:
+        left += (config := left.pop()).__subclasses__()
+        for name, field in config.model_fields.items() if config.__module__.startswith("bench_orchestrator.") else ():
+            if {int, float} & {field.annotation, *get_args(field.annotation)}:
+                seen.add(name)
+                adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, *field.metadata])
+                for value in (inf, -inf, nan, 1e308, 10**400, -1):
+                    with pytest.raises(ValidationError):
+                        adapter.validate_python(value)
+    assert {"repeats", "warmups", "seed", "timeout_s", "settle_s", "assets", "steps"} <= seen

@@ -3,6 +3,7 @@
 Only the webserver is a stand-in: it executes each launch in this process, where a real one would start a run worker.
 """
 
+from math import inf
 from typing import Any
 
 import dagster as dg
@@ -91,7 +92,15 @@ class TestASweep:
 
     @pytest.mark.parametrize(
         ("field", "value"),
-        [("repeats", 0), ("warmups", -1), ("timeout_s", 0), ("timeout_s", -5), ("pause_s", -1), ("locations", [])],
+        [
+            ("repeats", 0),
+            ("warmups", -1),
+            ("timeout_s", 0),
+            ("timeout_s", -5),
+            ("pause_s", -1),
+            ("locations", []),
+            ("timeout_s", inf),
+        ],
     )
     def test_refuses_a_bad_configuration_by_the_fields_name(
         self, instance: dg.DagsterInstance, field: str, value: object

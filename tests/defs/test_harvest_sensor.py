@@ -1,0 +1,166 @@
+"""Which sweep is harvested when."""
+
+from collections.abc import Callable
+
+import dagster as dg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recording import end_run, make_plan, make_run, run_sweep
+from ticking import reason, requested, tick
+
+from bench_orchestrator.definitions import defs
+from bench_orchestrator.defs import harvest_sensor as sensor_module
+from bench_orchestrator.model.instants import MICROSECONDS, now_us
+from bench_orchestrator.model.runs import RunStatus
+from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.sources.instance import get_run
+from bench_orchestrator.sweeps.launching import trial_tags
+
+Status = RunStatus
+
+
+class TestTheSensor:
+    def test_without_a_sweep_it_skips(self, instance: dg.DagsterInstance) -> None:
+        assert "No sweep has finished" in reason(tick(instance))
+
+    @pytest.mark.parametrize("status", [Status.STARTING, Status.STARTED, Status.CANCELING])
+    def test_while_a_sweep_is_running_it_waits_even_with_another_to_harvest(
+        self, instance: dg.DagsterInstance, status: Status
+    ) -> None:
+        run_sweep(instance, make_plan())
+        running = make_run(instance, {Tag.KIND: "sweep"}, status)
+        assert f"Sweep run {running} is in progress" in reason(tick(instance))
+
+    @pytest.mark.parametrize("ending", [None, RuntimeError, KeyboardInterrupt])
+    def test_however_a_sweep_ended_it_asks_for_one_harvest_of_it(
+        self, instance: dg.DagsterInstance, ending: type[BaseException] | None
+    ) -> None:
+        run_id = run_sweep(instance, make_plan(), ending=ending)
+        request = requested(tick(instance))
+        assert request.tags[Tag.HARVEST_OF] == run_id
+        assert request.tags[Tag.KIND] == "harvest"
+        assert request.tags[Tag.SCENARIO] == "quick"
+        assert request.run_config["ops"]["launch_measurements"]["config"] == {"sweep_runs": [run_id]}
+        assert dg.validate_run_config(defs().resolve_job_def("harvest"), request.run_config)
+
+    @pytest.mark.parametrize("status", [Status.STARTING, Status.STARTED, Status.NOT_STARTED])
+    def test_while_the_harvest_is_under_way_it_waits(self, instance: dg.DagsterInstance, status: Status) -> None:
+        run_sweep(instance, make_plan())
+        make_run(instance, requested(tick(instance)).tags, status)
+        assert "is in progress" in reason(tick(instance))
+
+    def test_a_sweep_that_was_harvested_is_not_harvested_again(self, instance: dg.DagsterInstance) -> None:
+        run_sweep(instance, make_plan())
+        make_run(instance, requested(tick(instance)).tags, Status.SUCCESS)
+        assert "Every finished sweep has been harvested" in reason(tick(instance))
+
+    def test_a_failed_harvest_is_requested_again_with_back_off(
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_sweep(instance, make_plan())
+        keys: list[str | None] = []
+        cursor = None
+        for attempt, backoff_s in enumerate([10, 20, 40, 80, 160, 320, 600, 600]):
+            result = tick(instance, cursor)
+            request, cursor = requested(result), result.cursor
+            keys.append(request.run_key)
+            failed = get_run(instance, end_run(instance, make_run(instance, request.tags, Status.STARTED), "held"))
+            assert failed is not None
+            # The update's time has the precision of the database: allow a second.
+            for elapsed_s in (0, backoff_s - 1):
+                monkeypatch.setattr(sensor_module, "now_us", lambda at=failed.updated_us + elapsed_s * MICROSECONDS: at)
+                assert f"{attempt + 1} harvests" in reason(tick(instance, cursor))
+            later_us = failed.updated_us + backoff_s * MICROSECONDS
+            monkeypatch.setattr(sensor_module, "now_us", lambda at=later_us: at)
+        assert len(set(keys)) == len(keys)
+
+    def test_while_trials_are_still_running_it_waits_as_long_as_one_may_take(
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plan = make_plan()
+        make_run(instance, trial_tags(plan, plan.trials[0], now_us()), Status.STARTED)
+        run_sweep(instance, plan, ending=RuntimeError)
+        assert "still running" in reason(tick(instance))
+        later_us = now_us() + (plan.settings["timeout_s"] + 60) * MICROSECONDS
+        monkeypatch.setattr(sensor_module, "now_us", lambda: later_us)
+        assert requested(tick(instance))
+
+    def test_one_whose_worker_dagster_could_not_ask_for_is_waited_for_while_it_may_go_on(
+        self,
+        instance: dg.DagsterInstance,
+        lose_sight_of: Callable[[dg.DagsterInstance, str], None],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def meanwhile(run_id: str) -> None:
+            lose_sight_of(instance, run_id)
+            assert "may still be running" in reason(tick(instance))
+            with monkeypatch.context() as patch:
+                later_us = now_us() + 3_600 * MICROSECONDS
+                patch.setattr(sensor_module, "now_us", lambda: later_us)
+                assert requested(tick(instance)).tags[Tag.HARVEST_OF] == run_id
+
+        run_id = run_sweep(instance, make_plan(), meanwhile=meanwhile)
+        assert requested(tick(instance)).tags[Tag.HARVEST_OF] == run_id
+
+    def test_one_that_went_on_after_it_was_harvested_is_harvested_again(self, instance: dg.DagsterInstance) -> None:
+        early: list[dg.RunRequest] = []
+
+        def meanwhile(run_id: str) -> None:
+            end_run(instance, run_id, "taken for dead")
+            early.append(requested(tick(instance)))
+            make_run(instance, early[0].tags, Status.SUCCESS)
+            assert "Every finished sweep has been harvested" in reason(tick(instance))
+
+        run_sweep(instance, make_plan(), meanwhile=meanwhile)
+        late = requested(tick(instance))
+        assert late.tags[Tag.HARVEST_OF] == early[0].tags[Tag.HARVEST_OF]
+        assert late.run_key != early[0].run_key
+        make_run(instance, late.tags, Status.SUCCESS)
+        assert "Every finished sweep has been harvested" in reason(tick(instance))
+
+    def test_a_sweep_that_failed_in_preflight_is_passed_over(self, instance: dg.DagsterInstance) -> None:
+        run_sweep(instance, None, ending=RuntimeError)
+        assert "Every finished sweep" in reason(tick(instance))
+        second = run_sweep(instance, make_plan())
+        assert requested(tick(instance)).tags[Tag.HARVEST_OF] == second
+
+    def test_one_that_must_wait_does_not_hold_up_the_next(
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_sweep(instance, make_plan("quick-1"))
+        first = tick(instance)
+        end_run(instance, make_run(instance, requested(first).tags, Status.STARTED), "held")
+        second = run_sweep(instance, make_plan("quick-2"))
+        result = tick(instance, first.cursor)
+        assert requested(result).tags[Tag.HARVEST_OF] == second
+        make_run(instance, requested(result).tags, Status.SUCCESS)
+        later_us = now_us() + 3_600 * MICROSECONDS
+        monkeypatch.setattr(sensor_module, "now_us", lambda: later_us)
+        assert requested(tick(instance, result.cursor)).tags == requested(first).tags
+
+    @settings(max_examples=10, deadline=None)
+    @given(
+        batches=st.lists(st.integers(0, 2), min_size=1, max_size=3),
+        overlap_us=st.sampled_from([0, 60 * MICROSECONDS]),
+    )
+    def test_every_sweep_is_harvested_exactly_once_and_the_oldest_first(
+        self, batches: list[int], overlap_us: int
+    ) -> None:
+        finished: list[str] = []
+        harvested: list[str] = []
+        cursor = None
+        with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+            patch.setattr(sensor_module, "_OVERLAP_US", overlap_us + 1)
+            for batch in batches:
+                for _ in range(batch):
+                    finished.append(run_sweep(instance, make_plan(f"quick-{len(finished)}")))
+                while True:
+                    result = tick(instance, cursor)
+                    cursor = result.cursor
+                    if not result.run_requests:
+                        break
+                    harvested.append(requested(result).tags[Tag.HARVEST_OF])
+                    make_run(instance, requested(result).tags, Status.SUCCESS)
+                    assert len(harvested) <= len(finished)
+        assert harvested == finished
