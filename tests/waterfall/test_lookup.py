@@ -103,7 +103,7 @@ class TestByRun:
 
     @pytest.mark.parametrize("asked", ["", "4f2a1", "\udcff" * 8, "4f2a1b\x00", "4f2a1b\n", "4f2a1bé", "f" * 256])
     def test_what_cannot_be_a_run_id_is_refused(self, store: Store, asked: str) -> None:
-        with pytest.raises(UnknownLaunchError, match="is too short|is not the id of a run"):
+        with pytest.raises(UnknownLaunchError, match=r"is too short|is not the id of a run"):
             find_launch([asked], store, not_opened)
 
     def test_a_whole_id_is_meant_even_if_another_begins_with_it(
