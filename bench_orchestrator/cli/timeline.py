@@ -14,7 +14,7 @@ from bench_orchestrator.results.queries import latest_sweep
 from bench_orchestrator.results.store import Store, UnknownSweepError
 from bench_orchestrator.sources.instance import open_instance
 from bench_orchestrator.waterfall.layout import Sample, UnknownLaunchError, Waterfall
-from bench_orchestrator.waterfall.lookup import SHORTEST_PREFIX, find_launch, find_median
+from bench_orchestrator.waterfall.lookup import find_launch, find_median
 from bench_orchestrator.waterfall.text import render_waterfall, summarize_waterfall
 
 
@@ -59,11 +59,6 @@ def command(
 
 
 def _of_runs(run_ids: tuple[str, ...], store: Store, home: Path) -> tuple[Waterfall, Sample | None]:
-    for run_id in run_ids:
-        if len(run_id) < SHORTEST_PREFIX:
-            raise click.UsageError(
-                f"{run_id!r} is too short: give at least {SHORTEST_PREFIX} characters of a run's id."
-            )
     return find_launch(run_ids, store, lambda: open_instance(instance_home(home, settings.postgres_url())))
 
 

@@ -17,7 +17,7 @@ from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.runs import LOG_MESSAGE, Request, Run, RunError, RunEvent, RunLog, RunStatus
 from bench_orchestrator.model.stages import Origin
 from bench_orchestrator.model.tags import BACKFILL_TAG, TICK_TAG, Tag
-from bench_orchestrator.sources.storage import entries_of_run, entries_of_runs, patient
+from bench_orchestrator.sources.storage import entries_of_run, entries_of_runs, patient, run_ids_beginning_with
 from bench_orchestrator.timeline import run_log
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -63,8 +63,8 @@ def open_instance(home: Path) -> Iterator[DagsterInstance]:
 
 @patient
 def find_run_ids(instance: DagsterInstance, prefix: str) -> list[str]:
-    """Return the ids of all runs with this prefix. Storages cannot search by prefix, so use `get_run` for whole ids."""
-    return [run_id for run_id in instance.get_run_ids() if run_id.startswith(prefix)]
+    """Return the ids of at most two runs with this prefix: enough to know whether it is unique."""
+    return run_ids_beginning_with(instance, prefix, limit=2)
 
 
 @patient

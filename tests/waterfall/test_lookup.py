@@ -98,8 +98,20 @@ class TestByRun:
 
     def test_a_beginning_that_several_share_is_not_guessed_at(self, store: Store) -> None:
         store.save(samples.measured_sweep(["a250"], repeats=3))
-        with pytest.raises(UnknownLaunchError, match="4 runs begin with 000000, such as 00000001-"):
+        with pytest.raises(UnknownLaunchError, match="Several runs begin with 000000, such as 00000001-"):
             find_launch(["000000"], store, not_opened)
+
+    @pytest.mark.parametrize("asked", ["", "4f2a1", "\udcff" * 8, "4f2a1b\x00", "4f2a1b\n", "4f2a1bé", "f" * 256])
+    def test_what_cannot_be_a_run_id_is_refused(self, store: Store, asked: str) -> None:
+        with pytest.raises(UnknownLaunchError, match=r"is too short|is not the id of a run"):
+            find_launch([asked], store, not_opened)
+
+    def test_a_whole_id_is_meant_even_if_another_begins_with_it(
+        self, instance: dg.DagsterInstance, store: Store, opening: Opening
+    ) -> None:
+        for run_id in ("nightly-1", "nightly-10"):
+            instance.run_storage.add_run(dg.DagsterRun("nothing", run_id))
+        assert find_launch(["nightly-1"], store, opening)[0].run_id == "nightly-1"
 
     def test_a_launch_of_which_nothing_is_left_is_not_shown(self, store: Store) -> None:
         lost = samples.make_trial(outcome=Outcome.LOST, reason="its events are gone")
