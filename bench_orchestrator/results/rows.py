@@ -68,7 +68,7 @@ class Column:
         if value is not None and self.is_json:
             return json.dumps(legible_data(self._adapter.dump_python(value)), sort_keys=self._named)
         value = value.value if isinstance(value, Enum) else value
-        return legible(value) if isinstance(value, str) else value  # type: ignore[no-any-return]
+        return legible(value) if isinstance(value, str) else value
 
     def decode(self, value: Any) -> Any:
         """Return the field's value, given the row's value."""
