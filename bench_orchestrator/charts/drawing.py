@@ -106,7 +106,13 @@ def lag_vs_assets(sweep: Sweep) -> Figure:
             if row.lag_s is not None:
                 ax.plot(row.asset_count, row.lag_s.value, "_", ms=13, mew=2, color=canvas.INK)
     if len(variants) > 1:
-        marks.legend(ax, [canvas.patch(color=colour, label=variant) for variant, colour in colours.items()])
+        marks.legend(
+            ax,
+            [
+                canvas.patch(color=colour, label=canvas.shorten(variant, marks.NAME_LETTERS))
+                for variant, colour in colours.items()
+            ],
+        )
     _name_points(ax, rows, largest)
     ax.set_xlim(0, largest * 1.08)
     ax.set_ylim(0, max(lag_s for row in rows for lag_s in row.lags_s) * 1.2)
@@ -256,7 +262,7 @@ def _name_points(ax: Axes, rows: Sequence[Row], largest: int) -> None:
         if row.lag_s is None:
             ending = wording.describe_outcomes(row.failures) or "no trials"
             ax.annotate(
-                f"\N{MULTIPLICATION SIGN} {row.label}: {ending}",
+                f"\N{MULTIPLICATION SIGN} {canvas.shorten(row.label, marks.NAME_LETTERS)}: {ending}",
                 (row.asset_count, 0),
                 xytext=(0, 4),
                 textcoords="offset points",
@@ -270,7 +276,7 @@ def _name_points(ax: Axes, rows: Sequence[Row], largest: int) -> None:
         for side, edge, offset in (("bottom", max(row.lags_s), 5), ("top", min(row.lags_s), -5)):
             if taken[side] - row.asset_count > 0.1 * largest:
                 ax.annotate(
-                    f"{row.label}\n{row.lag_s.value:.1f} s",
+                    f"{canvas.shorten(row.label, marks.NAME_LETTERS)}\n{row.lag_s.value:.1f} s",
                     (row.asset_count, edge),
                     xytext=(0, offset),
                     textcoords="offset points",

@@ -120,7 +120,7 @@ def _draw_lag(ax: Axes, end_us: int, queue_us: int, init_us: int) -> None:
 def _draw_steps(ax: Axes, steps: Sequence[StepSpan], shown: Waterfall) -> None:
     """Draw a thin row for each step: light from launch to start, solid from start to end, hatched if unfinished."""
     ax.set_ylim(len(steps) - 0.4, -0.6)
-    names = [_shorten(step.key) for step in steps]
+    names = [canvas.shorten(step.key, _NAME_LETTERS) for step in steps]
     ax.set_yticks(range(len(steps)), names, fontsize=canvas.SMALL_POINTS, color=canvas.INK)
     for position, step in enumerate(steps):
         launched_us, started_us, ended_us = shown.edges_us(step)
@@ -154,9 +154,3 @@ def _draw_bar(ax: Axes, position: int, start_us: int, end_us: int, colour: str, 
         linewidth=0.8,
         hatch=None if finished else "////",
     )
-
-
-def _shorten(name: str) -> str:
-    """Shorten a long name in the middle, as step keys often differ at their end."""
-    half = _NAME_LETTERS // 2
-    return name if len(name) <= _NAME_LETTERS else f"{name[: half - 1]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"

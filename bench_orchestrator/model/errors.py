@@ -1,9 +1,11 @@
 """Errors that stop the bench; each message says what to do."""
 
+from bench_orchestrator.model.text import legible
+
 
 def one_line(text: str, longest: int = 500) -> str:
-    """Return the text in a single line, truncated to `longest` characters."""
-    return " ".join(text.split())[:longest]
+    """Return the text in a single legible line, truncated to `longest` characters."""
+    return legible(" ".join(text.split()))[:longest]
 
 
 class UnusableError(Exception):

@@ -10,6 +10,7 @@ from dagster import DagsterEventType, DagsterInstance
 from bench_orchestrator.model.launch import TrialNote
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.tags import SWEEPS_ASSET
+from bench_orchestrator.model.text import legible, legible_data
 from bench_orchestrator.sources.instance import run_event
 from bench_orchestrator.sources.storage import entries_of_run, patient
 from bench_orchestrator.sweeps.entries import (
@@ -83,11 +84,11 @@ def plan_event(plan: SweepPlan) -> dg.AssetMaterialization:
 
 
 def note_event(note: TrialNote, description: str) -> dg.AssetObservation:
-    """Return a later entry: the note on one trial."""
+    """Return a later entry: the note on one trial, legible, since a webserver cannot answer with a lone surrogate."""
     return dg.AssetObservation(
         SWEEPS_ASSET,
-        description=description,
-        metadata={NOTE: dg.MetadataValue.json(as_json(NOTES, note))},
+        description=legible(description),
+        metadata={NOTE: dg.MetadataValue.json(legible_data(as_json(NOTES, note)))},
     )
 
 

@@ -17,6 +17,7 @@ from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
 from bench_orchestrator.model.plan import PlannedTrial, Prediction, Scenario, SweepPlan, Variant
 from bench_orchestrator.model.runs import IN_PROGRESS
 from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.model.text import legible
 from bench_orchestrator.sources.instance import find_runs, get_run, read_run_log
 from bench_orchestrator.sources.processes import UsageMeter, settle
 from bench_orchestrator.sweeps.config import SweepConfig
@@ -252,7 +253,7 @@ def _line(site: Site, plan: SweepPlan, note: TrialNote) -> str:
     if run is None or note.outcome is not Outcome.OK:
         log = None if note.reason else note.log or (read_run_log(site.instance, run.run_id) if run else None)
         reason = one_line(log.failure) if log else note.reason
-        return f"{line}, {reason}" if reason else line
+        return legible(f"{line}, {reason}") if reason else line
     if note.requested_us is None or run.started_us is None:
         return line
     started, ended = (describe_us(us - note.requested_us, decimals=2) for us in (run.started_us, run.updated_us))
