@@ -1,6 +1,7 @@
 """The environment variables that configure the bench. Each is read on use, never at import."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench_orchestrator.model.bounds import LONGEST_S
@@ -8,10 +9,23 @@ from bench_orchestrator.model.errors import UnusableError, one_line
 
 WEBSERVER_URL = "BENCH_WEBSERVER_URL"
 WEBSERVER_AUTHORIZATION = "BENCH_WEBSERVER_AUTHORIZATION"
+WEBSERVER_HEADERS = "BENCH_WEBSERVER_HEADERS"
+WEBSERVER_CA_FILE = "BENCH_WEBSERVER_CA_FILE"
+WEBSERVER_CERTIFICATE_FILE = "BENCH_WEBSERVER_CERTIFICATE_FILE"
+WEBSERVER_KEY_FILE = "BENCH_WEBSERVER_KEY_FILE"
 RESULTS_DIR = "BENCH_RESULTS_DIR"
 LOCK_WAIT_S = "BENCH_LOCK_WAIT_S"
 MONITOR_LOCATIONS = "BENCH_MONITOR_LOCATIONS"
 POSTGRES_URL = "DAGSTER_BENCH_POSTGRES_URL"
+
+WEBSERVER_ACCESS: Mapping[str, str] = {
+    "authorization": WEBSERVER_AUTHORIZATION,
+    "headers": WEBSERVER_HEADERS,
+    "ca_file": WEBSERVER_CA_FILE,
+    "certificate_file": WEBSERVER_CERTIFICATE_FILE,
+    "key_file": WEBSERVER_KEY_FILE,
+}
+"""What requests to the webserver carry: the variable of each parameter of `access.Access.parse`."""
 
 DEFAULT_WEBSERVER_URL = "http://127.0.0.1:3000"
 """Where `dagster dev` and `bench up` serve by default."""
@@ -22,9 +36,9 @@ def webserver_url() -> str:
     return os.environ.get(WEBSERVER_URL) or DEFAULT_WEBSERVER_URL
 
 
-def webserver_authorization() -> str | None:
-    """Return the HTTP Authorization header for it; None if it needs none."""
-    return os.environ.get(WEBSERVER_AUTHORIZATION) or None
+def webserver_access() -> dict[str, str | None]:
+    """Return what requests to it carry, by parameter of `access.Access.parse`; None for what is unset."""
+    return {parameter: os.environ.get(variable) or None for parameter, variable in WEBSERVER_ACCESS.items()}
 
 
 def results_directory(home: Path | None = None) -> Path:

@@ -12,7 +12,6 @@ from bench_orchestrator.model.errors import UnusableError
 def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         settings.WEBSERVER_URL,
-        settings.WEBSERVER_AUTHORIZATION,
         settings.RESULTS_DIR,
         settings.LOCK_WAIT_S,
         settings.MONITOR_LOCATIONS,
@@ -34,11 +33,17 @@ def test_the_webserver_is_the_local_one_unless_told(
 
 
 def test_credentials_are_none_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settings.webserver_authorization() is None
+    for variable in settings.WEBSERVER_ACCESS.values():
+        monkeypatch.delenv(variable, raising=False)
+    assert set(settings.webserver_access().values()) == {None}
     monkeypatch.setenv(settings.WEBSERVER_AUTHORIZATION, "")
-    assert settings.webserver_authorization() is None
+    assert settings.webserver_access()["authorization"] is None
     monkeypatch.setenv(settings.WEBSERVER_AUTHORIZATION, "Bearer 4f2a")
-    assert settings.webserver_authorization() == "Bearer 4f2a"
+    monkeypatch.setenv(settings.WEBSERVER_CA_FILE, "/ca.pem")
+    assert {name: value for name, value in settings.webserver_access().items() if value} == {
+        "authorization": "Bearer 4f2a",
+        "ca_file": "/ca.pem",
+    }
 
 
 def test_results_are_where_told_else_in_the_home_given_else_in_dagster_home(

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench_orchestrator import settings
+from bench_orchestrator.cli.connecting import connect
 from bench_orchestrator.cli.loading import LoadingView
 from bench_orchestrator.cli.values import Seconds
 from bench_orchestrator.deployment import (
@@ -71,11 +72,8 @@ def _deployment(home: Path, names: Sequence[str], url: str | None, console: Cons
     if url is None and (running := find_deployment(home)):
         url = running.url
     if url:
-        console.print(f"Using the deployment at {url}", markup=False)
-        try:
-            webserver = Webserver(url, settings.webserver_authorization())
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
+        webserver = connect(url)
+        console.print(f"Using the deployment at {webserver.url}", markup=False)
         yield webserver
         return
     console.print("Starting a deployment ...", markup=False)
@@ -92,7 +90,7 @@ def _deployment(home: Path, names: Sequence[str], url: str | None, console: Cons
 def _carry_out(webserver: Webserver, scenario: Scenario, config: Mapping[str, Any], console: Console) -> Sweep:
     """Start the sweep, show its progress, and return it as harvested. Ctrl-C cancels the sweep."""
     run_id = client.start_sweep(webserver, scenario.name, config)
-    console.print(f"Sweep run: {webserver.url}/runs/{run_id}", markup=False)
+    console.print(f"Sweep run: {webserver.run_url(run_id)}", markup=False)
     shown: list[str] = []
     try:
         final = _show_progress(webserver, run_id, console, shown)

@@ -34,7 +34,7 @@ from bench_orchestrator.deployment.cpu_limits import (
     remove_recorded,
 )
 from bench_orchestrator.deployment.home import HOST, DeploymentError, HomeLock, port_answers
-from bench_orchestrator.deployment.instance import instance_home, without_password
+from bench_orchestrator.deployment.instance import instance_home
 from bench_orchestrator.deployment.locations import CodeLocation
 from bench_orchestrator.deployment.processes import (
     MARKER,
@@ -44,6 +44,7 @@ from bench_orchestrator.deployment.processes import (
     processes_of,
 )
 from bench_orchestrator.deployment.status import DeploymentStatus, daemon_beats, location_status, workspace_entries
+from bench_orchestrator.model.urls import shown_url, without_credentials
 from bench_orchestrator.waiting import poll
 
 _logger = logging.getLogger(__name__)
@@ -250,8 +251,8 @@ class Deployment:
         command = [sys.executable, "-m", "dagster", "instance", "info"]
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            reason = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-            where = f" with the database {without_password(self._postgres_url)}" if self._postgres_url else ""
+            reason = without_credentials("\n".join((done.stdout + done.stderr).splitlines()[-15:]))
+            where = f" with the database {shown_url(self._postgres_url)}" if self._postgres_url else ""
             raise DeploymentError(f"Dagster cannot open the instance in {self.home}{where}:\n{reason}")
 
     def _start_guard(self, directory: Path) -> subprocess.Popen[bytes]:

@@ -12,7 +12,7 @@ from typing import Any
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.runs import LOG_MESSAGE, Run, RunError, RunEvent, RunLog, RunStatus
 from bench_orchestrator.timeline.run_log import RunLogFold
-from bench_orchestrator.webserver import Webserver, WebserverError
+from bench_orchestrator.webserver import Webserver, WebserverError, message_of
 
 _RUNS_PER_PAGE = 100
 _LOGS_PER_QUERY = 25
@@ -63,7 +63,7 @@ def find_runs(
         variables = {"filter": selected, "cursor": cursor, "limit": _RUNS_PER_PAGE}
         answer = webserver.query(_RUNS, variables)["runs"]
         if "results" not in answer:
-            raise WebserverError(f"{webserver.url} cannot list its runs: {answer.get('message', answer)}")
+            raise WebserverError(f"{webserver.url} cannot list its runs: {message_of(answer)}")
         runs.extend(map(_run, answer["results"]))
         if len(answer["results"]) < _RUNS_PER_PAGE:
             return runs[::-1]
@@ -79,7 +79,7 @@ def read_page(webserver: Webserver, run_id: str, cursor: str | None = None) -> L
     answer = webserver.query(_PAGE, {"runId": run_id, "cursor": cursor})
     run, log = answer["run"], answer["log"]
     if "runId" not in run or "events" not in log:
-        raise WebserverError(f"{webserver.url} does not know the run {run_id}: {log.get('message', log)}")
+        raise WebserverError(f"{webserver.url} does not know the run {run_id}: {message_of(log)}")
     return LogPage(RunStatus(run["status"]), tuple(_events(log)), log["cursor"], log["hasMore"])
 
 

@@ -18,7 +18,8 @@ from dagster._core.storage.runs.schema import RunsTable
 from dagster._serdes import deserialize_value
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
-from bench_orchestrator.model.errors import UnusableError
+from bench_orchestrator.model.errors import UnusableError, one_line
+from bench_orchestrator.model.urls import shown_url
 
 PATIENCE_S = 60.0
 """Seconds of retries while a storage is unavailable; a restart of PostgreSQL takes a few."""
@@ -58,7 +59,7 @@ def patient(read: _Read) -> _Read:
             if not _is_away(error):
                 raise
             cause = error.__cause__ if _gave_up(error) else error
-            reason = " ".join(str(getattr(cause, "orig", None) or cause or error).split())
+            reason = one_line(str(getattr(cause, "orig", None) or cause or error))
             raise StorageError(f"{describe_storage(instance)} cannot be used: {reason}") from error
 
     return cast(_Read, patiently)
@@ -74,10 +75,10 @@ def _gave_up(error: BaseException) -> bool:
 
 
 def describe_storage(instance: DagsterInstance) -> str:
-    """Return a description of an instance's event storage, without the password."""
+    """Return a description of an instance's event storage, without the credentials."""
     storage = instance.event_log_storage
     if url := getattr(storage, "postgres_url", None):
-        return f"The PostgreSQL database {sa.make_url(url).render_as_string(hide_password=True)}"
+        return f"The PostgreSQL database {shown_url(url)}"
     return f"The {type(storage).__name__} of {instance.root_directory}"
 
 

@@ -184,7 +184,7 @@ def test_who_gives_up_names_the_database(
     server.stop()
     monkeypatch.setattr(storage, "PATIENCE_S", 0)
     with pytest.raises(
-        StorageError, match=f"The PostgreSQL database postgresql://dagster@127.0.0.1:{server.port}/"
+        StorageError, match=rf"The PostgreSQL database postgresql://\*\*\*@127.0.0.1:{server.port}/"
     ) as no:
         get_run(instance, "any")
     assert "Connection refused" in str(no.value)
@@ -224,7 +224,7 @@ def test_what_is_wrong_for_good_is_not_tried_again(on_postgresql: dg.DagsterInst
     assert isinstance(wrong.value.orig, psycopg2.errors.UndefinedFunction)
 
 
-def test_a_storage_is_named_without_its_password(
+def test_a_storage_is_named_without_its_credentials(
     open_on: OpenInstance, postgres_server: str, home_instance: dg.DagsterInstance
 ) -> None:
     with new_database(postgres_server) as url:
