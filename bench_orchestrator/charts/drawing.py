@@ -283,7 +283,7 @@ def _name_points(ax: Axes, rows: Sequence[Row], largest: int) -> None:
         for side, edge, offset in (("bottom", max(row.lags_s), 5), ("top", min(row.startups_s), -5)):
             if taken[side] - row.asset_count > 0.1 * largest:
                 ax.annotate(
-                    f"{row.label}\n{row.startup_s.value:.1f} s",
+                    f"{row.label}{' ' if side == 'top' else chr(10)}{row.startup_s.value:.1f} s",
                     (row.asset_count, edge),
                     xytext=(0, offset),
                     textcoords="offset points",
