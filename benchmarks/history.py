@@ -34,7 +34,7 @@ import dagster as dg
 from rich.console import Console
 
 from bench_orchestrator import settings
-from bench_orchestrator.analysis.summary import lag_fits
+from bench_orchestrator.analysis.summary import startup_fits
 from bench_orchestrator.charts import charts_for, save
 from bench_orchestrator.definitions import defs
 from bench_orchestrator.model.launch import Sweep
@@ -204,7 +204,7 @@ def work_on(home: Path, run_id: str) -> dict[str, float]:
     store.save(sweep)
     loaded = store.load(sweep.plan.sweep_id)
     assert loaded == sweep
-    assert lag_fits(loaded.trials)
+    assert startup_fits(loaded.trials)
     for chart in charts_for(loaded):
         save(chart.draw(loaded), home / "charts", chart.stem)
     return {

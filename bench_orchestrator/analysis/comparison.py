@@ -10,10 +10,10 @@ from typing import Any
 
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments.experiment import LAG, stage_measure
+from bench_orchestrator.scenarios.experiments.experiment import LAG, STARTUP, stage_measure
 from bench_orchestrator.statistics import Comparison, Estimate, compare_unpaired, median
 
-_MEASURES = (LAG, *map(stage_measure, Stage))
+_MEASURES = (LAG, STARTUP, *map(stage_measure, Stage))
 
 _NOT_COMPARED = ("dagster_yaml", "tag_concurrency_limits")
 """Environment entries that are nested and do not fit on a line."""
@@ -29,7 +29,7 @@ class Change:
 
     place: str
     quantity: str
-    """`launch lag`, or a stage."""
+    """`launch lag`, `startup time`, or a stage."""
     before_s: Estimate
     after_s: Estimate
     comparison: Comparison
@@ -43,7 +43,7 @@ class Changes:
     before: Sweep
     after: Sweep
     changes: tuple[Change, ...]
-    """For each location that both measured, in the order of the first sweep: the lag, then the stages."""
+    """For each location that both measured, in the order of the first sweep: lag, startup time, stages."""
     environment: Mapping[str, tuple[Any, Any]]
     """Environment values and settings that differ, by name: (before, after)."""
     unmatched: tuple[str, ...]

@@ -1,8 +1,8 @@
 """A model that predicts the launch lag in a code location of any size from a sweep over several sizes.
 
-The launch lag has two independent parts. One is linear in the number of assets and is fitted. The other is the random
-queue wait. A request arrives at any time within the daemon's dequeue interval, so the wait is uniform from zero to one
-interval. Its median is half an interval in every location.
+The launch lag has two independent parts. One is the startup time, which is linear in the number of assets and fitted.
+The other is the random queue wait. A request arrives at any time within the daemon's dequeue interval, so the wait is
+uniform from zero to one interval. Its median is half an interval in every location.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
-from bench_orchestrator.analysis.summary import LAG_STAGES
+from bench_orchestrator.analysis.summary import LAG_STAGES, STARTUP_STAGES
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.plan import Prediction, ServerState, SweepPlan, Variant
@@ -25,9 +25,6 @@ FITTED_SCENARIOS = ("assets-scaling", "all-locations", "quick")
 MIN_SIZES = 3
 MIN_SPAN = 250
 """Minimum difference in assets between the smallest and the largest location; below it the slope is mostly noise."""
-
-UNQUEUED_STAGES = tuple(stage for stage in LAG_STAGES if stage is not Stage.QUEUE_WAIT)
-"""The stages of the launch lag without the random queue wait."""
 
 _CIRCUMSTANCES = ("dagster", "python", "cpu_model", "cpu_count", "launcher", "storage")
 """Environment values that a sweep must share with the latest one to describe today's deployment."""
@@ -64,13 +61,13 @@ class LagModel:
 
     @cached_property
     def line(self) -> Fit:
-        """The fitted launch lag without the queue wait, in seconds, by number of assets."""
-        return self._fit(unqueued_s)
+        """The fitted startup time in seconds, by number of assets."""
+        return self._fit(startup_s)
 
     @cached_property
     def bend(self) -> Bend | None:
         """The bend of that line, if one is shown; predictions use the straight line regardless."""
-        return find_bend(*self._points(unqueued_s))
+        return find_bend(*self._points(startup_s))
 
     def predict(self, assets: int, *, dequeue_interval_s: float | None, steps: int = 1) -> Prediction:
         """Predict the launch lag in seconds; with several sequential steps, including the starts of all of them.
@@ -84,7 +81,7 @@ class LagModel:
             steps: step processes that start before the last step begins; the steps' own computing is not counted.
         """
         further = steps - 1
-        line = self._fit(lambda trial: unqueued_s(trial) + further * stages_s(trial, INIT_STAGES)).predict(assets)
+        line = self._fit(lambda trial: startup_s(trial) + further * stages_s(trial, INIT_STAGES)).predict(assets)
         least_s, most_s = self._queue_s(dequeue_interval_s)
         return Prediction(
             value=line.value + (least_s + most_s) / 2,
@@ -132,7 +129,7 @@ class LagModel:
 
     @cached_property
     def _stage_lines(self) -> dict[Stage, Fit]:
-        return {stage: self._fit(partial(stages_s, stages=(stage,))) for stage in UNQUEUED_STAGES}
+        return {stage: self._fit(partial(stages_s, stages=(stage,))) for stage in STARTUP_STAGES}
 
     def _fit(self, quantity: Callable[[Trial], float]) -> Fit:
         return fit_line(*self._points(quantity))
@@ -223,9 +220,9 @@ def _unsplit(shape: Shape) -> Shape:
     return replace(shape, dependencies=Dependencies.NONE, span=0, part=None)
 
 
-def unqueued_s(trial: Trial) -> float:
-    """Return the launch lag without the queue wait, in seconds."""
-    return stages_s(trial, UNQUEUED_STAGES)
+def startup_s(trial: Trial) -> float:
+    """Return the startup time in seconds; a stage that the launch did not have counts as 0."""
+    return stages_s(trial, STARTUP_STAGES)
 
 
 def _model(sweep: Sweep) -> LagModel | None:
@@ -236,7 +233,7 @@ def _model(sweep: Sweep) -> LagModel | None:
         for trial in sweep.trials
         if trial.measured
         and is_plain(trial.location)
-        and all(trial.launch.stages_us.get(stage) is not None for stage in UNQUEUED_STAGES)
+        and all(trial.launch.stages_us.get(stage) is not None for stage in STARTUP_STAGES)
     )
     sizes = {trial.asset_count for trial in trials}
     if len(sizes) < MIN_SIZES or max(sizes) - min(sizes) < MIN_SPAN:

@@ -27,6 +27,9 @@ from bench_orchestrator.statistics import Estimate, Fit, fit_line, median
 LAG_STAGES = (*QUEUE_STAGES, *INIT_STAGES)
 """The stages that the launch lag consists of."""
 
+STARTUP_STAGES = tuple(stage for stage in LAG_STAGES if stage is not Stage.QUEUE_WAIT)
+"""The stages of the startup time: the launch lag without the queue wait."""
+
 
 @dataclass(frozen=True)
 class MedianLaunch:
@@ -66,6 +69,8 @@ class Row:
     warmup_outcomes: Mapping[Outcome, int]
     queue_s: Estimate | None
     init_s: Estimate | None
+    startup_s: Estimate | None
+    """The median launch lag without the queue wait."""
     lag_s: Estimate | None
     time_to_code_s: Estimate | None
     stages_s: Mapping[Stage, Estimate | None]
@@ -82,6 +87,8 @@ class Row:
     """Every measured lag, ascending."""
     inits_s: tuple[float, ...]
     """Every measured init time, ascending."""
+    startups_s: tuple[float, ...]
+    """Every measured startup time, ascending."""
     median_launch: MedianLaunch | None
 
     def piece_s(self, piece: Piece) -> Estimate | None:
@@ -105,8 +112,9 @@ class Row:
 
     @property
     def coverage(self) -> float | None:
-        """The lowest actual coverage of the intervals of queue, init and lag; None without an interval."""
-        intervals = [e for e in (self.queue_s, self.init_s, self.lag_s) if e is not None and e.low is not None]
+        """The lowest actual coverage of the intervals of queue, init, startup and lag; None without an interval."""
+        estimates = (self.queue_s, self.init_s, self.startup_s, self.lag_s)
+        intervals = [e for e in estimates if e is not None and e.low is not None]
         return min((e.coverage for e in intervals), default=None)
 
     @property
@@ -170,16 +178,17 @@ def shared_environment(plan: SweepPlan) -> dict[str, Any]:
     return {name: value for name, value in plan.environment.items() if all(e.get(name) == value for e in others)}
 
 
-def lag_fits(trials: Iterable[Trial]) -> dict[str, Fit]:
-    """Fit launch lag (ms) against number of assets, by variant: the slope is in ms per asset.
+def startup_fits(trials: Iterable[Trial]) -> dict[str, Fit]:
+    """Fit startup time (ms) against number of assets, by variant: the slope is in ms per asset.
 
-    Only locations without partitions are used, so that nothing but the number of assets differs. Variants with fewer
-    than two sizes are left out.
+    The queue wait is left out, as it is random and independent of the number of assets. Only locations without
+    partitions are used, so that nothing but the number of assets differs. Variants with fewer than two sizes are left
+    out.
     """
     points: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for trial in trials:
-        if trial.measured and trial.launch.lag_us is not None and not trial.partition_count:
-            points[trial.variant].append((float(trial.asset_count), trial.launch.lag_us / 1000))
+        if trial.measured and trial.launch.startup_us is not None and not trial.partition_count:
+            points[trial.variant].append((float(trial.asset_count), trial.launch.startup_us / 1000))
     return {
         variant: fit_line([x for x, _ in pairs], [y for _, y in pairs])
         for variant, pairs in sorted(points.items())
@@ -216,6 +225,7 @@ def _row(
         warmup_outcomes=_count_outcomes(warmups),
         queue_s=_median_s(trial.launch.queue_us for trial in measured),
         init_s=_median_s(trial.launch.init_us for trial in measured),
+        startup_s=_median_s(trial.launch.startup_us for trial in measured),
         lag_s=_median_s(trial.launch.lag_us for trial in measured),
         time_to_code_s=_median_s(trial.launch.time_to_code_us for trial in measured),
         stages_s={stage: _median_s(trial.launch.stages_us.get(stage) for trial in measured) for stage in Stage},
@@ -228,6 +238,7 @@ def _row(
         },
         lags_s=_samples_s(trial.launch.lag_us for trial in measured),
         inits_s=_samples_s(trial.launch.init_us for trial in measured),
+        startups_s=_samples_s(trial.launch.startup_us for trial in measured),
         median_launch=_median_launch(with_lag),
     )
 

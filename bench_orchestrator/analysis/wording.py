@@ -24,13 +24,23 @@ def span(rows: Sequence[Row]) -> str:
 
 
 def growth(fits: Mapping[str, Fit]) -> str:
-    """State by how many ms per asset the lag grows; one sentence for each fitted variant."""
+    """State by how many ms per asset the startup time grows; one sentence for each fitted variant."""
     if not fits:
-        return "Too few sizes measured to say how launch lag grows"
+        return "Too few sizes measured to say how the startup time grows"
     sentences = [_growth(fit.slope) for fit in fits.values()]
     if len(fits) == 1:
         return sentences[0]
     return "; ".join(f"{variant}: {sentence}" for variant, sentence in zip(fits, sentences, strict=True))
+
+
+def queue_wait(interval_s: float | None) -> str:
+    """State the distribution of the queue wait; empty without a queue, or if its dequeue interval is unknown."""
+    if not interval_s:
+        return ""
+    return (
+        f"The queue wait is random, by the dequeue interval: uniform over 0 to {interval_s:g} s, median "
+        f"{interval_s / 2:g} s. Startup time is the launch lag without it"
+    )
 
 
 def dominance(rows: Sequence[Row]) -> str:
@@ -64,25 +74,25 @@ def kubernetes(rows: Sequence[Row]) -> str:
 
 def comparison(rows: Sequence[Row]) -> str:
     """Compare the most assets with the most partitions: state which costs more if their intervals do not overlap."""
-    measured = [row for row in rows if row.lag_s is not None]
+    measured = [row for row in rows if row.startup_s is not None]
     plain = [row for row in measured if not row.partition_count]
     partitioned = [row for row in measured if row.partition_count]
     if not plain or not partitioned:
         return "Nothing to compare: this needs launches of both partitioned and unpartitioned assets"
     sides = [
-        (row.lag_s, row.size)
+        (row.startup_s, row.size)
         for row in (
             max(plain, key=lambda row: row.asset_count),
             max(partitioned, key=lambda row: row.asset_count * row.partition_count),
         )
-        if row.lag_s is not None
+        if row.startup_s is not None
     ]
     (less, less_size), (more, more_size) = sorted(sides, key=lambda side: side[0].value)
     if less.high is not None and more.low is not None and less.high < more.low:
         verdict = f"{more_size} cost more than {less_size}"
     else:
         verdict = f"No difference shown between {more_size} and {less_size}"
-    return f"{verdict}: launch lag {describe_estimate(more)} against {describe_estimate(less)}"
+    return f"{verdict}: startup time {describe_estimate(more)} against {describe_estimate(less)}"
 
 
 def tally(rows: Sequence[Row]) -> str:
@@ -164,7 +174,7 @@ def _growth(slope: Estimate) -> str:
     """State the slope, which is in ms per asset."""
     amount = describe_estimate(slope, "ms per asset", digits=2)
     if slope.low is not None and slope.low > 0:
-        return f"Launch lag grows by {amount}"
+        return f"Startup time grows by {amount}"
     if slope.high is not None and slope.high < 0:
-        return f"Launch lag changes by {amount}"
-    return f"No growth of the launch lag shown: {amount}"
+        return f"Startup time changes by {amount}"
+    return f"No growth of the startup time shown: {amount}"

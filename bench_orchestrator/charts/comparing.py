@@ -18,8 +18,8 @@ from bench_orchestrator.charts.drawing import CHARTS, Chart
 from bench_orchestrator.model.content import Content
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import again
-from bench_orchestrator.scenarios.experiments import LAG, WORK
-from bench_orchestrator.scenarios.experiments.experiment import TIME_TO_CODE
+from bench_orchestrator.scenarios.experiments import LAG, STARTUP, WORK
+from bench_orchestrator.scenarios.experiments.experiment import TIME_TO_CODE, UNQUEUED_TIME_TO_CODE
 from bench_orchestrator.statistics import Estimate, Verdict
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ _GAP = 0.45
 _PANELS_IN_TWO_COLUMNS = 6
 _HEADING_WIDTH = 60
 """Characters that fit above all panels of a row."""
+_LAGS = tuple(measure.name for measure in (LAG, STARTUP, TIME_TO_CODE, UNQUEUED_TIME_TO_CODE))
+"""Measures that resemble the headline and are not drawn among the costs."""
 _ROWS_APART = 6
 """Maximum sides of a costs panel at normal row height; with more, rows are closer together."""
 
@@ -75,7 +77,7 @@ def costs(sweep: Sweep) -> Figure:
     """Draw the other quantities in which the sides differ, one panel each."""
     evaluation = evaluate(sweep)
     positions = _positions(_groups(evaluation))
-    others = [cost for cost in evaluation.costs if cost.name not in (LAG.name, TIME_TO_CODE.name)]
+    others = [cost for cost in evaluation.costs if cost.name not in _LAGS]
     panels = [cost for cost in others if cost.differs]
     alike = ", ".join(cost.label for cost in others if not cost.differs)
     note = f"{evaluation.basis}.{f' Alike on all sides, within 5 %: {alike}.' if alike else ''}"

@@ -12,18 +12,22 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from bench_orchestrator.analysis import wording
-from bench_orchestrator.analysis.summary import MedianLaunch, Row, lag_fits, location_rows, sweep_rows
+from bench_orchestrator.analysis.summary import MedianLaunch, Row, location_rows, startup_fits, sweep_rows
 from bench_orchestrator.charts import canvas, marks
 from bench_orchestrator.model.content import Content
 from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.stages import PIECES
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SERIES_COLOURS = ("#0B5A9E", "#D5630A", "#009E73", "#CC79A7")
 """Colours of the variants in a scatter plot, in order; they repeat after four."""
+
+_STARTUP: dict[str, Any] = {"ms": 4.5, "mew": 0, "alpha": 0.6}
+_LAG: dict[str, Any] = {"ms": 3.6, "mew": 0.7, "mfc": "none", "alpha": 0.5}
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,12 @@ def stage_breakdown(sweep: Sweep) -> Figure:
 
 
 def lag_vs_assets(sweep: Sweep) -> Figure:
-    """Draw launch lag against number of assets with the fitted line, for locations without partitions."""
+    """Draw startup time and launch lag against number of assets, for locations without partitions.
+
+    The line is fitted to the startup times; what the lags exceed them by is the random queue wait.
+    """
     rows = [row for row in location_rows(sweep.trials) if not row.partition_count]
-    fits = lag_fits(sweep.trials)
+    fits = startup_fits(sweep.trials)
     note = f"Launches: n = {sum(len(row.lags_s) for row in rows)}"
     if fits:
         coverage = min(fit.slope.coverage for fit in fits.values())
@@ -102,17 +109,20 @@ def lag_vs_assets(sweep: Sweep) -> Figure:
             ends = (0, max(row.asset_count for row in mine if row.lags_s))
             ax.plot(ends, [fit.predict(x).value / 1000 for x in ends], color=colour, lw=1.2, alpha=0.6)
         for row in mine:
-            marks.draw_launches(ax, row.asset_count, row.lags_s, ms=4.5, mew=0, color=colour, alpha=0.5)
-            if row.lag_s is not None:
-                ax.plot(row.asset_count, row.lag_s.value, "_", ms=13, mew=2, color=canvas.INK)
+            marks.draw_launches(ax, row.asset_count, row.lags_s, **_LAG, color=colour)
+            marks.draw_launches(ax, row.asset_count, row.startups_s, **_STARTUP, color=colour)
+            if row.startup_s is not None:
+                ax.plot(row.asset_count, row.startup_s.value, "_", ms=13, mew=2, color=canvas.INK)
+    kinds = (("startup time", _STARTUP), ("launch lag, with the queue wait", _LAG))
+    legend: list[Artist] = [
+        canvas.line(marker="o", linestyle="", color=canvas.INK, label=label, **style) for label, style in kinds
+    ]
     if len(variants) > 1:
-        marks.legend(
-            ax,
-            [
-                canvas.patch(color=colour, label=canvas.shorten(variant, marks.NAME_LETTERS))
-                for variant, colour in colours.items()
-            ],
-        )
+        legend += [
+            canvas.patch(color=colour, label=canvas.shorten(variant, marks.NAME_LETTERS))
+            for variant, colour in colours.items()
+        ]
+    marks.legend(ax, legend)
     _name_points(ax, rows, largest)
     ax.set_xlim(0, largest * 1.08)
     ax.set_ylim(0, max(lag_s for row in rows for lag_s in row.lags_s) * 1.2)
@@ -120,22 +130,22 @@ def lag_vs_assets(sweep: Sweep) -> Figure:
     canvas.place_ticks(ax.yaxis, 6, integer=True)
     ax.grid(axis="y", color=canvas.GRID, linewidth=0.8)
     ax.set_xlabel("assets in the code location", fontsize=canvas.TEXT_POINTS, color=canvas.INK)
-    ax.set_ylabel("launch lag, seconds", fontsize=canvas.TEXT_POINTS, color=canvas.INK)
+    ax.set_ylabel("seconds", fontsize=canvas.TEXT_POINTS, color=canvas.INK)
     return figure
 
 
 def assets_vs_partitions(sweep: Sweep) -> Figure:
-    """Draw lag and init time of every launch by location, to compare partitions with assets."""
+    """Draw startup and init time of every launch by location, to compare partitions with assets."""
     rows = location_rows(sweep.trials)
     figure, axes = canvas.frame(
         sweep, wording.comparison(rows), canvas.sample_note(rows), marks.rows_height(rows), panels=2
     )
-    if not any(row.lags_s for row in rows):
+    if not any(row.startups_s for row in rows):
         for ax in axes:
             canvas.say_nothing_measured(ax, wording.NOTHING_MEASURED if ax is axes[0] else "")
         return figure
     quantities = (
-        ("launch lag, seconds", [(row.lag_s, row.lags_s) for row in rows]),
+        ("startup time, seconds", [(row.startup_s, row.startups_s) for row in rows]),
         ("of which init time, seconds", [(row.init_s, row.inits_s) for row in rows]),
     )
     for ax, (unit, samples) in zip(axes, quantities, strict=True):
@@ -198,8 +208,8 @@ CHARTS: tuple[Chart, ...] = (
     ),
     Chart(
         "lag_vs_assets",
-        "Each dot is one launch in a location without partitions; dashes are medians; the line is fitted to all "
-        "launches (Theil-Sen).",
+        "Each launch in a location without partitions: filled its startup time, hollow its launch lag, which includes "
+        "the random queue wait. Dashes are median startup times; the line is fitted to all of them (Theil-Sen).",
         lag_vs_assets,
         Content.SIZES,
     ),
@@ -256,10 +266,10 @@ def _stacked_bars(
 
 
 def _name_points(ax: Axes, rows: Sequence[Row], largest: int) -> None:
-    """Write names and medians above or below the launches if there is room, largest first; failures always."""
+    """Write names and median startup times beside the launches if there is room, largest first; failures always."""
     taken = {"bottom": float("inf"), "top": float("inf")}
     for row in reversed(rows):
-        if row.lag_s is None:
+        if row.startup_s is None:
             ending = wording.describe_outcomes(row.failures) or "no trials"
             ax.annotate(
                 f"\N{MULTIPLICATION SIGN} {canvas.shorten(row.label, marks.NAME_LETTERS)}: {ending}",
@@ -273,10 +283,11 @@ def _name_points(ax: Axes, rows: Sequence[Row], largest: int) -> None:
                 color=canvas.ALARM,
             )
             continue
-        for side, edge, offset in (("bottom", max(row.lags_s), 5), ("top", min(row.lags_s), -5)):
+        for side, edge, offset in (("bottom", max(row.lags_s), 5), ("top", min(row.startups_s), -5)):
             if taken[side] - row.asset_count > 0.1 * largest:
                 ax.annotate(
-                    f"{canvas.shorten(row.label, marks.NAME_LETTERS)}\n{row.lag_s.value:.1f} s",
+                    f"{canvas.shorten(row.label, marks.NAME_LETTERS)}{' ' if side == 'top' else chr(10)}"
+                    f"{row.startup_s.value:.1f} s",
                     (row.asset_count, edge),
                     xytext=(0, offset),
                     textcoords="offset points",

@@ -14,7 +14,7 @@ from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.results.store import UnknownSweepError
-from bench_orchestrator.scenarios.experiments import LAG
+from bench_orchestrator.scenarios.experiments import LAG, STARTUP
 from bench_orchestrator.statistics import Verdict
 
 _STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red"}
@@ -27,8 +27,9 @@ _STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red"}
 def command(before_id: str, after_id: str, as_json: bool) -> None:
     """Compare two sweeps: what got faster or slower.
 
-    Shows the launch lag and each stage by location, from SWEEP_A to SWEEP_B, with the interval of the difference.
-    Lists how their environments differ: all of these changes are in the figures. `bench sweeps` lists the sweeps.
+    Shows the launch lag by location, the startup time (the lag without the queue wait, which is random) and each
+    stage, from SWEEP_A to SWEEP_B, with the interval of the difference. Lists how their environments differ: all of
+    these changes are in the figures. `bench sweeps` lists the sweeps.
 
     \b
     Example:
@@ -58,12 +59,11 @@ def _table(changes: Changes) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")
     for change in changes.changes:
-        is_lag = change.quantity == LAG.label
-        if is_lag:
+        if change.quantity == LAG.label:
             table.add_row(Text(change.place, style="bold"))
         verdict = change.comparison.verdict
         table.add_row(
-            Text(f"  {change.quantity}", style="" if is_lag else "dim"),
+            Text(f"  {change.quantity}", style="" if change.quantity in (LAG.label, STARTUP.label) else "dim"),
             *(f"{estimate.value:.2f}" for estimate in (change.before_s, change.after_s)),
             Text(describe_estimate(change.comparison.difference, unit="", digits=2, no_interval="[–]")),
             Text(verdict.value, style=_STYLES.get(verdict, "dim")),

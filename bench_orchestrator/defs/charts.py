@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from bench_orchestrator.analysis.summary import lag_fits, location_rows
+from bench_orchestrator.analysis.summary import Row, location_rows, startup_fits
 from bench_orchestrator.charts import CHARTS, Chart, inline_png, save
 from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
@@ -15,6 +15,7 @@ from bench_orchestrator.defs.tables import metadata_table
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.results.queries import latest_sweep
 from bench_orchestrator.results.store import Store
+from bench_orchestrator.statistics import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,7 +93,7 @@ def _rows(sweep: Sweep) -> list[dict[str, str | int | float | None]]:
     rows: list[dict[str, str | int | float | None]] = []
     for row in location_rows(sweep.trials):
         cells: dict[str, str | int | float | None] = {"location": row.label, "size": row.size, "n": row.n}
-        for name, estimate in (("lag", row.lag_s), ("queue", row.queue_s), ("init", row.init_s)):
+        for name, estimate in _medians(row):
             ends = (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
             for suffix, value in zip(("", "_low", "_high"), ends, strict=True):
                 cells[f"{name}{suffix}_s"] = None if value is None else round(value, 3)
@@ -100,15 +101,19 @@ def _rows(sweep: Sweep) -> list[dict[str, str | int | float | None]]:
     return rows
 
 
+def _medians(row: Row) -> tuple[tuple[str, Estimate | None], ...]:
+    return ("lag", row.lag_s), ("startup", row.startup_s), ("queue", row.queue_s), ("init", row.init_s)
+
+
 def _numbers(sweep: Sweep) -> dict[str, Any]:
     """Return the chart's numbers, for the UI to plot over time."""
     numbers: dict[str, Any] = {}
     for row in location_rows(sweep.trials):
         numbers[f"n/{row.label}"] = row.n
-        for name, estimate in (("lag", row.lag_s), ("queue", row.queue_s), ("init", row.init_s)):
+        for name, estimate in _medians(row):
             if estimate is not None:
                 numbers[f"{name}_s/{row.label}"] = round(estimate.value, 3)
-    for variant, fit in lag_fits(sweep.trials).items():
+    for variant, fit in startup_fits(sweep.trials).items():
         numbers[f"slope_ms_per_asset/{variant}"] = round(fit.slope.value, 4)
         if fit.slope.low is not None and fit.slope.high is not None:
             numbers[f"slope_ms_per_asset_low/{variant}"] = round(fit.slope.low, 4)

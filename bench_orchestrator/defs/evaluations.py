@@ -22,7 +22,7 @@ from bench_orchestrator.report.experiment import compare_side, cost_lines, side_
 from bench_orchestrator.report.text import escape, table
 from bench_orchestrator.results.queries import experiment_sweeps
 from bench_orchestrator.results.store import Store
-from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENTS, LAG, Experiment
+from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENTS, Experiment
 
 WORK_CHECK = "every_side_did_its_work"
 
@@ -46,7 +46,7 @@ def evaluation_name(experiment: str) -> str:
 
 
 def _describe(experiment: Experiment) -> str:
-    measures = ", ".join(measure.label for measure in (LAG, *COMMON_MEASURES, *experiment.measures))
+    measures = ", ".join(measure.label for measure in (*COMMON_MEASURES, *experiment.measures))
     sides = ", ".join(variant.name for variant in experiment.scenario.variants)
     return (
         f"{experiment.scenario.question}\n\nCompares {sides}. Held equal: {experiment.scenario.holds_equal} Measures "

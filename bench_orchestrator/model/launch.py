@@ -92,6 +92,18 @@ class Launch:
     """What asked for the run. Not stored, because a sweep records its trials' requests."""
 
     @property
+    def startup_us(self) -> int | None:
+        """The startup time: the launch lag without the queue wait; None if one of them is unknown."""
+        wait_us = self.stages_us.get(Stage.QUEUE_WAIT)
+        return None if self.lag_us is None or wait_us is None else self.lag_us - wait_us
+
+    @property
+    def unqueued_time_to_code_us(self) -> int | None:
+        """The time to code without the queue wait; None if one of them is unknown."""
+        wait_us = self.stages_us.get(Stage.QUEUE_WAIT)
+        return None if self.time_to_code_us is None or wait_us is None else self.time_to_code_us - wait_us
+
+    @property
     def processes(self) -> int:
         """The number of the run's processes: its worker, and one for each out-of-process step."""
         return 1 + sum(step.launched_us is not None for step in self.steps)

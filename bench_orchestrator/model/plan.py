@@ -160,6 +160,13 @@ class SweepPlan:
         """The locations by deployment and name."""
         return {(location.deployment, location.name): location for location in self.locations}
 
+    @property
+    def dequeue_interval_s(self) -> float | None:
+        """The dequeue interval of all its trials' deployments; None if they differ, or there is no queue."""
+        used = {trial.deployment for trial in self.trials}
+        intervals = {self.environment_of(deployment).get("dequeue_interval_s") for deployment in used}
+        return intervals.pop() if len(intervals) == 1 else None
+
     def environment_of(self, deployment: str) -> Mapping[str, Any]:
         """Return the environment of one of its deployments, or of the deployment of the sweep itself."""
         return self.environments.get(deployment, self.environment)

@@ -8,6 +8,7 @@ from bench_orchestrator.analysis.evaluation import Evaluation, Side
 from bench_orchestrator.analysis.evaluation.verdicts import describe_change, describe_ratio
 from bench_orchestrator.model.plan import LaunchPath, Prediction, ServerState, Variant
 from bench_orchestrator.report.text import escape
+from bench_orchestrator.scenarios.experiments import Measure
 from bench_orchestrator.statistics import Estimate, Verdict
 
 _LESS_OR_MORE = {Verdict.FASTER: ", less", Verdict.SLOWER: ", more"}
@@ -28,18 +29,26 @@ def tables(evaluation: Evaluation) -> dict[str, object]:
 
 
 def compare_side(evaluation: Evaluation, group: Sequence[Side], side: Side) -> dict[str, str]:
-    """Return a side's row, keyed by column heading: launches, headline, and the difference from its baseline."""
+    """Return a side's row, keyed by column heading: launches, headline, and the difference from its baseline.
+
+    A headline that leaves the queue wait out stands beside the same quantity with it.
+    """
     measure = evaluation.experiment.headline
     found = evaluation.comparisons.get((side.name, measure.name)) if side is not group[0] else None
     verdict = "the noise" if side.is_again else found.verdict.value if found else "not compared"
     return {
         "side": side.name,
         "n": f"{side.n}/{side.trials}",
-        f"{measure.label}, {measure.unit}": _number(side.measures[measure.name]),
+        **({_head(measure.with_wait): _number(side.measures[measure.with_wait.name])} if measure.with_wait else {}),
+        _head(measure): _number(side.measures[measure.name]),
         f"difference, {measure.unit}": describe_change(found.difference, "") if found else "",
         "ratio": describe_ratio(found.ratio) if found else "",
         "verdict": "baseline" if side is group[0] else verdict,
     }
+
+
+def _head(measure: Measure) -> str:
+    return f"{measure.label}, {measure.unit}"
 
 
 def side_lines(evaluation: Evaluation) -> list[dict[str, str]]:

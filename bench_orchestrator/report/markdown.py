@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from bench_orchestrator.analysis import wording
 from bench_orchestrator.analysis.evaluation import evaluate, is_experiment
-from bench_orchestrator.analysis.summary import Row, lag_fits, shared_environment, sweep_rows
+from bench_orchestrator.analysis.summary import Row, shared_environment, startup_fits, sweep_rows
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.plan import SweepPlan
@@ -37,7 +37,7 @@ def render_markdown(sweep: Sweep, pictures: Sequence[Picture], advice: Sequence[
     plan = sweep.plan
     rows = sweep_rows(sweep, in_turn=False)
     measured = [row for row in rows if row.n]
-    fits = lag_fits(sweep.trials)
+    fits = startup_fits(sweep.trials)
     evaluation = evaluate(sweep) if is_experiment(sweep) else None
     scenario = SCENARIOS.get(plan.scenario)
     in_turn = {variant.name for variant in plan.variants if variant.in_turn}
@@ -48,7 +48,7 @@ def render_markdown(sweep: Sweep, pictures: Sequence[Picture], advice: Sequence[
         answer=evaluation.answer if evaluation else wording.dominance_in_seconds(rows),
         advice=advice,
         caveats=evaluation.caveats if evaluation else list(_caveats(sweep)),
-        sentences=evaluation.sentences if evaluation else list(_details(rows, fits)),
+        sentences=evaluation.sentences if evaluation else list(_details(sweep, rows, fits)),
         evaluation=evaluation,
         **(experiment.tables(evaluation) if evaluation else {}),
         rows=rows,
@@ -79,11 +79,13 @@ def _caveats(sweep: Sweep) -> Iterator[str]:
         yield f"**The sweep did not finish ({escape(sweep.status)}).** Its measurements are below."
 
 
-def _details(rows: Sequence[Row], fits: Mapping[str, Fit]) -> Iterator[str]:
+def _details(sweep: Sweep, rows: Sequence[Row], fits: Mapping[str, Fit]) -> Iterator[str]:
     if any(row.lag_s for row in rows):
         yield wording.span(rows)
     if fits:
         yield wording.growth(fits)
+    if wait := wording.queue_wait(sweep.plan.dequeue_interval_s):
+        yield wait
     if len({bool(row.partition_count) for row in rows if row.lag_s}) > 1:
         yield wording.comparison(rows)
     yield wording.tally(rows)

@@ -11,12 +11,15 @@ from rich.text import Text
 
 from bench_orchestrator.analysis import wording
 from bench_orchestrator.analysis.evaluation import Evaluation, Side, evaluate, is_experiment
-from bench_orchestrator.analysis.summary import Row, lag_fits, sweep_rows
+from bench_orchestrator.analysis.summary import Row, startup_fits, sweep_rows
 from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.plan import Prediction
 from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.report.experiment import compare_side
 from bench_orchestrator.statistics import Estimate
+
+_LONGEST_WORDS = {"n": 3, "verdict": len("undecided")}
+"""What has to stay in one piece in a narrow terminal, by column: its characters."""
 
 
 def render_table(sweep: Sweep) -> Table:
@@ -47,7 +50,12 @@ def _fill_sides(table: Table, evaluation: Evaluation) -> None:
             if not table.columns:
                 for head in (*cells, "not ok"):
                     numeric = head not in ("side", "verdict", "not ok")
-                    table.add_column(head, justify="right" if numeric else "left")
+                    table.add_column(
+                        head,
+                        justify="right" if numeric else "left",
+                        min_width=_LONGEST_WORDS.get(head),
+                        overflow="fold",
+                    )
             table.add_row(*map(Text, cells.values()), Text(wording.describe_outcomes(side.failures), style="red"))
         table.add_section()
 
@@ -56,9 +64,8 @@ def _fill_rows(table: Table, rows: Sequence[Row]) -> None:
     n, trials = sum(row.n for row in rows), sum(row.trials for row in rows)
     table.add_column("location", footer="total", no_wrap=True)
     table.add_column("n", justify="right", footer=f"{n}/{trials}", no_wrap=True)
-    for quantity in ("queue, s", "init, s", "lag, s"):
+    for quantity in ("queue, s", "init, s", "startup, s", "lag, s"):
         table.add_column(quantity, justify="right", no_wrap=True)
-    table.add_column("covers", justify="right", no_wrap=True)
     table.add_column("not ok", style="red", footer=str(trials - n) if trials > n else "")
     for row in rows:
         table.add_row(
@@ -66,9 +73,8 @@ def _fill_rows(table: Table, rows: Sequence[Row]) -> None:
             f"{row.n}/{row.trials}",
             *(
                 Text(wording.describe_estimate(e, unit="", no_interval="[–]"))
-                for e in (row.queue_s, row.init_s, row.lag_s)
+                for e in (row.queue_s, row.init_s, row.startup_s, row.lag_s)
             ),
-            "" if row.coverage is None else f"{100 * row.coverage:.0f} %",
             wording.describe_outcomes(row.failures),
         )
 
@@ -91,7 +97,7 @@ def summarize(sweep: Sweep) -> dict[str, Any]:
 def _summarize_locations(sweep: Sweep, rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "locations": [_summarize_row(row) for row in rows],
-        "lag_ms_per_asset": {variant: asdict(fit.slope) for variant, fit in lag_fits(sweep.trials).items()},
+        "startup_ms_per_asset": {variant: asdict(fit.slope) for variant, fit in startup_fits(sweep.trials).items()},
     }
 
 
@@ -140,6 +146,7 @@ def _summarize_row(row: Row) -> dict[str, Any]:
         "outcomes": {outcome.value: row.outcomes[outcome] for outcome in Outcome},
         "queue_s": _plain(row.queue_s),
         "init_s": _plain(row.init_s),
+        "startup_s": _plain(row.startup_s),
         "lag_s": _plain(row.lag_s),
         "time_to_code_s": _plain(row.time_to_code_s),
         "stages_s": {stage.value: _plain(row.stages_s[stage]) for stage in Stage},
@@ -156,14 +163,22 @@ def _say_sides(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _say_rows(sweep: Sweep, rows: Sequence[Row]) -> Iterator[str]:
-    fits = lag_fits(sweep.trials)
-    yield "Medians with confidence intervals; 'covers' is their actual coverage."
+    fits = startup_fits(sweep.trials)
+    yield f"Medians with confidence intervals{_coverage(rows)}."
     if fits:
         yield f"{wording.growth(fits)}."
+    if wait := wording.queue_wait(sweep.plan.dequeue_interval_s):
+        yield f"{wait}."
     yield f"{wording.dominance(rows)}."
     if kubernetes := wording.kubernetes(rows):
         yield f"{kubernetes}."
     yield f"{wording.tally(rows)}."
+
+
+def _coverage(rows: Sequence[Row]) -> str:
+    """State what the intervals of the rows cover; empty without an interval."""
+    covered = [round(100 * row.coverage) for row in rows if row.coverage is not None]
+    return f", which cover {wording.span_of(covered)} %" if covered else ""
 
 
 def _failures(sweep: Sweep) -> Iterator[str]:

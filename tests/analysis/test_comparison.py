@@ -1,5 +1,6 @@
 """Two sweeps are compared where they measured the same, refused otherwise, and their differences are reported."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from bench_orchestrator.analysis.comparison import IncomparableError, compare_sw
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments import LAG
+from bench_orchestrator.scenarios.experiments import LAG, STARTUP
 from bench_orchestrator.statistics import Verdict
 
 LOCATIONS = ("a250", "a2k")
@@ -33,7 +34,7 @@ def slowed(sweep: Sweep, factor: float, sweep_id: str = "later") -> Sweep:
 def test_each_location_has_its_lag_and_then_its_stages() -> None:
     sweep = samples.measured_sweep(LOCATIONS)
     changes = compare_sweeps(sweep, slowed(sweep, 1)).changes
-    assert [change.quantity for change in changes] == [LAG.label, *(stage.label for stage in Stage)] * 2
+    assert [change.quantity for change in changes] == [LAG.label, STARTUP.label, *(stage.label for stage in Stage)] * 2
     assert [change.place for change in changes if change.quantity == LAG.label] == list(LOCATIONS)
 
 
@@ -52,6 +53,24 @@ def test_a_clear_change_is_reported(factor: float, verdict: Verdict) -> None:
     sweep = samples.measured_sweep(LOCATIONS, repeats=8)
     changes = compare_sweeps(sweep, slowed(sweep, factor)).changes
     assert {change.comparison.verdict for change in changes if change.quantity == Stage.WORKER_LOAD.label} == {verdict}
+
+
+def test_the_startup_time_tells_what_the_queue_wait_hides() -> None:
+    """Two sweeps whose waits are random differ by a second in every launch."""
+    sweep = samples.measured_sweep(LOCATIONS, repeats=8)
+    rng = random.Random(1)
+
+    def later(trial: Trial) -> Trial:
+        stages = dict(trial.launch.stages_us)
+        wait_us, load_us = rng.randrange(5 * MICROSECONDS), (stages[Stage.WORKER_LOAD] or 0) + MICROSECONDS
+        added_us = wait_us - (stages[Stage.QUEUE_WAIT] or 0) + MICROSECONDS
+        stages |= {Stage.QUEUE_WAIT: wait_us, Stage.WORKER_LOAD: load_us}
+        return samples.relaunched(trial, stages_us=stages, lag_us=(trial.launch.lag_us or 0) + added_us)
+
+    changes = compare_sweeps(sweep, replace(sweep, trials=tuple(map(later, sweep.trials)))).changes
+    verdicts = {(change.place, change.quantity): change.comparison.verdict for change in changes}
+    assert {verdicts[place, STARTUP.label] for place in LOCATIONS} == {Verdict.SLOWER}
+    assert Verdict.UNDECIDED in {verdicts[place, LAG.label] for place in LOCATIONS}
 
 
 def test_warmups_and_failures_do_not_count() -> None:

@@ -17,7 +17,7 @@ from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import again
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENTS, LAG, WORK
+from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENTS, LAG, STARTUP, WORK
 from bench_orchestrator.statistics import Verdict, compare, median
 
 each_experiment = pytest.mark.parametrize("name", EXPERIMENTS)
@@ -36,7 +36,7 @@ def with_launches(sweep: Sweep, trials: Sequence[Trial]) -> Sweep:
 
 
 def slowed(sweep: Sweep, seconds: dict[str, float]) -> Sweep:
-    """Return the same sweep, with each variant's lag at its block's plus exactly this many seconds."""
+    """Return the same sweep, with each variant's startup time at its block's plus exactly this many seconds."""
 
     def slow(trial: Trial) -> Trial:
         lag_us = round((10 + seconds[trial.variant]) * MICROSECONDS) + trial.block
@@ -82,7 +82,7 @@ class TestSides:
     @each_experiment
     def test_every_measure_of_the_experiment_is_there(self, name: str) -> None:
         evaluation = evaluate(experiment_sweep(name, repeats=2))
-        names = [measure.name for measure in (LAG, *COMMON_MEASURES, *EXPERIMENTS[name].measures)]
+        names = [measure.name for measure in (*COMMON_MEASURES, *EXPERIMENTS[name].measures)]
         assert [measure.name for measure in evaluation.measures] == names
         for one in evaluation.sides:
             assert list(one.measures) == list(one.samples) == names
@@ -208,14 +208,35 @@ class TestTheAnswer:
 
     def test_names_the_fastest_side_with_effect_interval_and_ratio(self) -> None:
         assert self.of(0.1, -2, -4).answer == (
-            "‘nine locations’ is the fastest: launch lag −4.00 s [−4.00, −4.00], 0.60 × [0.60, 0.60] "
+            "‘nine locations’ is the fastest: startup time −4.00 s [−4.00, −4.00], 0.60 × [0.60, 0.60] "
             "against ‘one location’"
         )
+
+    def test_does_not_hang_on_the_queue_wait(self) -> None:
+        sweep = slowed(only_variants(experiment_sweep(), self.NAMES), dict.fromkeys(self.NAMES, 0.0))
+        rng = random.Random(1)
+
+        def wait(trial: Trial) -> Trial:
+            faster_us = MICROSECONDS if trial.variant == "nine locations" else 0
+            wait_us = rng.randrange(5 * MICROSECONDS)
+            stages_us = dict(trial.launch.stages_us) | {Stage.QUEUE_WAIT: wait_us}
+            return relaunched(trial, lag_us=(trial.launch.lag_us or 0) - faster_us + wait_us, stages_us=stages_us)
+
+        evaluation = evaluate(with_launches(sweep, [wait(trial) for trial in sweep.trials]))
+        assert evaluation.comparisons["nine locations", "lag_s"].verdict is Verdict.UNDECIDED
+        assert evaluation.answer.startswith("‘nine locations’ is the fastest: startup time −1 s [−1, −1], 0.90")
+        assert any(sentence.startswith("The queue wait is random") for sentence in evaluation.sentences)
+
+    def test_is_about_the_lag_where_the_queue_is_the_question(self) -> None:
+        evaluation = evaluate(experiment_sweep("dequeue-interval"))
+        assert evaluation.experiment.headline is LAG
+        assert "launch lag −" in evaluation.answer
+        assert not any("queue wait is random" in sentence for sentence in evaluation.sentences)
 
     def test_does_not_tell_apart_what_the_data_does_not(self) -> None:
         answer = self.of(0.1, -4, -4).answer
         assert answer.startswith(
-            "‘three locations’ is the fastest (not distinguishable from ‘nine locations’): launch lag −4.0"
+            "‘three locations’ is the fastest (not distinguishable from ‘nine locations’): startup time −4.0"
         )
         assert "[" in answer
 
@@ -225,16 +246,18 @@ class TestTheAnswer:
 
     def test_says_that_nothing_differs(self) -> None:
         evaluation = self.of(0.1, 0.05, 0.1)
-        assert evaluation.answer.startswith("Nothing is shown to be faster or slower than ‘one location’: launch lag ")
+        assert evaluation.answer.startswith(
+            "Nothing is shown to be faster or slower than ‘one location’: startup time "
+        )
         assert "(no difference beyond the noise)" in evaluation.answer
-        assert evaluation.lead(LAG) == "Nothing is shown to be faster or slower than ‘one location’ in launch lag"
+        assert evaluation.lead(STARTUP) == "Nothing is shown to be faster or slower than ‘one location’ in startup time"
 
     def test_says_what_is_undecided_and_how_many_more_blocks_would_tell(self) -> None:
         evaluation = evaluate(experiment_sweep("checks"))
         undecided = [
             found.more_blocks
             for (name, by), found in evaluation.comparisons.items()
-            if by == "lag_s" and found.verdict is Verdict.UNDECIDED and not name.endswith("again")
+            if by == "startup_s" and found.verdict is Verdict.UNDECIDED and not name.endswith("again")
         ]
         assert undecided
         assert f"(about {max(blocks or 0 for blocks in undecided)} more blocks needed)" in evaluation.answer
@@ -257,7 +280,7 @@ class TestTheAnswer:
     def test_an_expected_improvement_that_is_missing_is_reported(self) -> None:
         assert any(
             sentence.startswith(
-                "Expected but refuted: that it helps to split the code location into nine: launch lag +"
+                "Expected but refuted: that it helps to split the code location into nine: startup time +"
             )
             for sentence in self.of(0.1, 0, 4).sentences
         )

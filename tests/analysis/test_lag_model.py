@@ -16,7 +16,7 @@ from bench_orchestrator.analysis.lag_model import (
     is_plain,
     predict_lags,
     stages_s,
-    unqueued_s,
+    startup_s,
 )
 from bench_orchestrator.analysis.summary import LAG_STAGES
 from bench_orchestrator.model.instants import MICROSECONDS
@@ -200,4 +200,4 @@ def test_the_lag_without_the_queue_is_the_rest_of_its_stages() -> None:
     trial = make_trial()
     assert trial.launch.lag_us is not None
     wait_s = stages_s(trial, [Stage.QUEUE_WAIT])
-    assert unqueued_s(trial) + wait_s == pytest.approx(trial.launch.lag_us / MICROSECONDS)
+    assert startup_s(trial) + wait_s == pytest.approx(trial.launch.lag_us / MICROSECONDS)

@@ -22,7 +22,14 @@ from samples import (
 )
 
 from bench_orchestrator.analysis import wording
-from bench_orchestrator.analysis.summary import LAG_STAGES, lag_fits, location_rows, shared_environment, sweep_rows
+from bench_orchestrator.analysis.summary import (
+    LAG_STAGES,
+    STARTUP_STAGES,
+    location_rows,
+    shared_environment,
+    startup_fits,
+    sweep_rows,
+)
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, Trial
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES, BootStage, Stage
@@ -157,21 +164,21 @@ def test_a_stage_that_no_log_shows_is_none_and_not_zero() -> None:
 
 def test_the_line_is_in_ms_per_asset_and_leaves_partitions_out() -> None:
     sweep = measured_sweep()
-    fit = lag_fits(sweep.trials)["default"]
+    fit = startup_fits(sweep.trials)["default"]
     assert 1.5 < fit.slope.value < 2.5
     assert fit.n == 25
-    assert lag_fits(measured_sweep(["a250", "a1p2k"]).trials) == {}
-    assert lag_fits(failed_sweep().trials) == {}
+    assert startup_fits(measured_sweep(["a250", "a1p2k"]).trials) == {}
+    assert startup_fits(failed_sweep().trials) == {}
 
 
 def test_each_variant_has_its_own_line_and_label() -> None:
     sweep = measured_sweep(["a250", "a10k"])
     split = [replace(trial, variant="split", number=100 + trial.number) for trial in sweep.trials]
     both = [*sweep.trials, *split]
-    assert list(lag_fits(both)) == ["default", "split"]
+    assert list(startup_fits(both)) == ["default", "split"]
     labels = [row.label for row in location_rows(both)]
     assert labels == ["a250 · default", "a250 · split", "a10k · default", "a10k · split"]
-    assert wording.growth(lag_fits(both)).count("default: ") == 1
+    assert wording.growth(startup_fits(both)).count("default: ") == 1
 
 
 def test_an_experiment_has_a_row_for_each_variant_however_many_locations_it_has() -> None:
@@ -205,7 +212,7 @@ def test_every_sweep_has_findings(some: list[Trial]) -> None:
     rows = location_rows(some)
     for sentence in (
         wording.span(rows),
-        wording.growth(lag_fits(some)),
+        wording.growth(startup_fits(some)),
         wording.dominance(rows),
         wording.comparison(rows),
         wording.tally(rows),
@@ -216,8 +223,8 @@ def test_every_sweep_has_findings(some: list[Trial]) -> None:
 
 def test_findings_state_their_intervals() -> None:
     sweep = measured_sweep(STUDY)
-    rows, fits = location_rows(sweep.trials), lag_fits(sweep.trials)
-    assert wording.growth(fits).startswith("Launch lag grows by 1.")
+    rows, fits = location_rows(sweep.trials), startup_fits(sweep.trials)
+    assert wording.growth(fits).startswith("Startup time grows by 1.")
     assert wording.comparison(rows).startswith("10,000 assets cost more than 10 assets \N{MULTIPLICATION SIGN}")
     for sentence in (wording.span(rows), wording.growth(fits), wording.dominance(rows), wording.comparison(rows)):
         assert "[" in sentence
@@ -231,3 +238,50 @@ def test_one_launch_gives_no_interval_and_no_verdict() -> None:
     rows = location_rows([make_trial(1, "a10k"), make_trial(2, "a1p2k")])
     assert "[no interval]" in wording.span(rows)
     assert wording.comparison(rows).startswith("No difference shown between")
+
+
+def test_the_queue_wait_does_not_decide_how_launches_grow() -> None:
+    """Waits that happen to be long where launches are short hide the growth of the lag, not of the startup time."""
+
+    def launched(number: int, location: str, wait_s: float) -> Trial:
+        stages = dict.fromkeys(Stage, 0) | {
+            Stage.QUEUE_WAIT: round(wait_s * MICROSECONDS),
+            Stage.WORKER_LOAD: SIZES[location][0] * 1_000 + number,
+        }
+        return make_trial(number, location, stages_us=stages)
+
+    waits_s = {"a10": (4.8, 4.1, 3.3), "a250": (4.9, 2.1, 3.7), "a2k": (0.3, 1.9, 1.1)}
+    numbers = iter(range(1, 10))
+    some = [launched(next(numbers), location, wait_s) for location, waits in waits_s.items() for wait_s in waits]
+    smallest, _, largest = rows = location_rows(some)
+    assert smallest.lag_s is not None
+    assert largest.lag_s is not None
+    assert smallest.startup_s is not None
+    assert smallest.lag_s.value > largest.lag_s.value
+    assert [round(row.startup_s.value, 2) for row in rows if row.startup_s] == [0.01, 0.25, 2.0]
+    assert wording.growth(startup_fits(some)).startswith("Startup time grows by 1.00 ms per asset [")
+
+
+@given(trials)
+def test_startup_time_and_queue_wait_add_up_to_the_lag(some: list[Trial]) -> None:
+    for launch in (trial.launch for trial in some if trial.launch.lag_us is not None):
+        assert launch.startup_us == sum(launch.stages_us[stage] or 0 for stage in STARTUP_STAGES)
+        assert launch.lag_us == (launch.startup_us or 0) + (launch.stages_us[Stage.QUEUE_WAIT] or 0)
+
+
+def test_the_queue_wait_is_stated_as_the_distribution_that_it_is() -> None:
+    assert wording.queue_wait(measured_sweep().plan.dequeue_interval_s) == (
+        "The queue wait is random, by the dequeue interval: uniform over 0 to 5 s, median 2.5 s. Startup time is the "
+        "launch lag without it"
+    )
+    assert wording.queue_wait(None) == ""
+
+
+def test_an_interval_that_the_deployments_of_a_plan_do_not_share_is_none() -> None:
+    plan = experiment_sweep("dequeue-interval", repeats=1).plan
+    assert plan.dequeue_interval_s == 5
+    environments = {"own": {**plan.environment, "dequeue_interval_s": 1}, "other": plan.environment}
+    first, *others = plan.trials
+    assert replace(plan, environments=environments).dequeue_interval_s == 1
+    mixed = (replace(first, deployment="other"), *others)
+    assert replace(plan, environments=environments, trials=mixed).dequeue_interval_s is None

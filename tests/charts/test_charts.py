@@ -171,7 +171,7 @@ def test_an_unknown_environment_is_no_obstacle() -> None:
 
 def test_titles_state_the_finding() -> None:
     sweep = measured_sweep()
-    assert re.fullmatch(r"Launch lag grows by [\d.]+ ms per asset \[[\d.]+, [\d.]+\]", title(lag_vs_assets(sweep)))
+    assert re.fullmatch(r"Startup time grows by [\d.]+ ms per asset \[[\d.]+, [\d.]+\]", title(lag_vs_assets(sweep)))
     assert title(stage_breakdown(sweep)).startswith("Worker load takes")
     assert title(assets_vs_partitions(sweep)).startswith("10,000 assets cost more than")
     assert title(trial_outcomes(sweep)) == "All 35 trials went well"
@@ -194,7 +194,7 @@ def test_every_measured_launch_is_a_dot() -> None:
         if line.get_marker() == "o"
         for x, y in zip(_floats(line.get_xdata()), _floats(line.get_ydata()), strict=True)
     }
-    assert drawn == {(row.asset_count, lag_s) for row in plain for lag_s in row.lags_s}
+    assert drawn == {(row.asset_count, s) for row in plain for s in (*row.lags_s, *row.startups_s)}
 
 
 def test_many_launches_are_pixels_and_a_few_are_shapes(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_two_variants_are_distinguishable() -> None:
     figure = lag_vs_assets(make_sweep([*sweep.trials, *split]))
     legend = figure.axes[0].get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["default", "split"]
+    assert [text.get_text() for text in legend.get_texts()][-2:] == ["default", "split"]
 
 
 def test_a_chart_applies_where_there_is_something_to_show() -> None:
@@ -269,7 +269,7 @@ def test_the_comparison_shows_every_launch_that_counts_of_every_side_and_of_the_
         if line.get_marker() == "o"
         for value in _floats(line.get_xdata())
     ]
-    expected = [value for side in evaluate(sweep).sides for value in side.samples["lag_s"].values()]
+    expected = [value for side in evaluate(sweep).sides for value in side.samples["startup_s"].values()]
     assert sorted(drawn) == sorted(expected)
 
 
@@ -283,13 +283,14 @@ def test_the_noise_is_a_band_around_the_median_of_each_baseline() -> None:
     ]
     assert len(bands) == 2
     for band, (baseline, arm, *_) in zip(bands, evaluation.groups, strict=True):
-        noise = evaluation.comparisons[arm.name, "lag_s"].difference
-        assert baseline.lag_s is not None
+        noise = evaluation.comparisons[arm.name, "startup_s"].difference
+        startup_s = baseline.measures["startup_s"]
+        assert startup_s is not None
         assert noise.low is not None
         assert noise.high is not None
         corners = np.asarray(band.get_paths()[0].vertices)
-        assert corners[:, 0].min() == pytest.approx(baseline.lag_s.value + noise.low)
-        assert corners[:, 0].max() == pytest.approx(baseline.lag_s.value + noise.high)
+        assert corners[:, 0].min() == pytest.approx(startup_s.value + noise.low)
+        assert corners[:, 0].max() == pytest.approx(startup_s.value + noise.high)
 
 
 def test_a_side_says_by_how_much_it_differs_and_whether_that_counts() -> None:

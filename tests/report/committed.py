@@ -5,6 +5,7 @@ the workspace) does not affect the report either. A report written from a restor
 """
 
 import ast
+import io
 import json
 import re
 import sys
@@ -16,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
+from rich.console import Console
 
 from bench_orchestrator.analysis.advice import advise
 from bench_orchestrator.analysis.claims import judge_claims
@@ -25,7 +27,7 @@ from bench_orchestrator.charts.remedies import remedies_chart
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.plan import Location, PlannedTrial, Prediction, SweepPlan, Variant
-from bench_orchestrator.report import write_claims, write_remedies, write_sweep
+from bench_orchestrator.report import render_table, write_claims, write_remedies, write_sweep
 from bench_orchestrator.results.queries import gather
 from bench_orchestrator.results.rows import COLUMNS, read_trial
 from bench_orchestrator.results.store import Store
@@ -38,7 +40,11 @@ WRITTEN = (".md", ".svg", ".html")
 ROUNDED = "costs.svg"
 """A chart of code servers' start times, which reports round, so the committed files cannot reproduce it."""
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
+PROJECT = Path(__file__).parents[2]
+RESULTS = PROJECT / "docs" / "results"
+
+PRINTED = {"README.md": "all-locations", "docs/pypi.md": "all-locations", "docs/kubernetes.md": "kubernetes"}
+"""The pages that show what a sweep printed in the terminal, with the sweep's folder."""
 
 _ANOTHER_DEPLOYMENT = "kubernetes"
 """The folder whose launches say nothing about the machine of the others."""
@@ -91,6 +97,25 @@ def read_sweep(folder: Path) -> Sweep:
         predictions_s=_predictions(report, variants, environment),
     )
     return Sweep(plan, report.status, trials)
+
+
+def print_tables() -> dict[Path, str]:
+    """Return the pages of `PRINTED` with what their sweep prints today, in place of what they show."""
+    return {PROJECT / page: _with_table(PROJECT / page, RESULTS / folder) for page, folder in PRINTED.items()}
+
+
+def _with_table(page: Path, folder: Path) -> str:
+    sweep = read_sweep(folder)
+    console = Console(width=120, color_system=None, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(render_table(sweep))
+    printed = "\n".join(line.rstrip() for line in capture.get().lstrip().splitlines())
+    head = re.escape(f"{sweep.plan.scenario}  {sweep.plan.sweep_id}")
+    text, found = re.subn(
+        rf"```\n{head}\n.*?```", lambda _: f"```\n{printed}\n```", page.read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+    assert found == 1, page
+    return text
 
 
 def _trials(folder: Path) -> Iterator[Trial]:
@@ -256,3 +281,5 @@ if __name__ == "__main__":  # writes anew what differs
                 if path.exists() and committed.exists():
                     committed.write_bytes(path.read_bytes())
             sys.stdout.write(f"{changed}\n")
+    for page, text in print_tables().items():
+        page.write_text(text, encoding="utf-8")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from committed import RESULTS, differing, folders, write_all
+from committed import RESULTS, differing, folders, print_tables, write_all
 
 from bench_orchestrator.charts import ChartFiles
 
@@ -19,6 +19,11 @@ def test_every_committed_text_is_written_again_byte_for_byte(tmp_path: Path, mon
     assert len(texts) >= 18
     for name in texts:
         assert (tmp_path / name).read_text(encoding="utf-8") == (RESULTS / name).read_text(encoding="utf-8")
+
+
+def test_the_tables_in_the_documentation_are_what_the_committed_rows_print() -> None:
+    for page, text in print_tables().items():
+        assert page.read_text(encoding="utf-8") == text
 
 
 @pytest.mark.thorough

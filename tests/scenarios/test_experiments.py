@@ -3,7 +3,7 @@
 import pytest
 
 from bench_orchestrator.model.plan import Variant, again
-from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENTS, LAG, Experiment
+from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENTS, Experiment
 from bench_orchestrator.scenarios.registry import SCENARIOS
 from synthetic_locations.shape import parse_shape
 
@@ -47,7 +47,7 @@ class TestAnExperiment:
         assert {remedy.variant for remedy in experiment.remedies} <= names
 
     def test_its_measures_have_unique_names(self, experiment: Experiment) -> None:
-        names = [measure.name for measure in (LAG, *COMMON_MEASURES, *experiment.measures)]
+        names = [measure.name for measure in (*COMMON_MEASURES, *experiment.measures)]
         assert len(set(names)) == len(names)
 
     def test_it_says_what_it_asks_and_holds_equal(self, experiment: Experiment) -> None:

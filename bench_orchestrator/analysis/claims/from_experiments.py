@@ -17,7 +17,7 @@ from bench_orchestrator.analysis.claims.claim import (
 )
 from bench_orchestrator.analysis.evaluation import Evaluation
 from bench_orchestrator.analysis.evidence import Evidence
-from bench_orchestrator.analysis.lag_model import LagModel, stages_s, unqueued_s
+from bench_orchestrator.analysis.lag_model import LagModel, stages_s, startup_s
 from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Trial
@@ -46,13 +46,13 @@ def _splitting_removes_most(evidence: Evidence) -> Finding:
     evaluation = evidence.by_experiment.get("split-definitions")
     if evaluation is None:
         return not_measured("split-definitions")
-    whole, thirds = (_of(evaluation, name, unqueued_s) for name in (_WHOLE, _THIRDS))
+    whole, thirds = (_of(evaluation, name, startup_s) for name in (_WHOLE, _THIRDS))
     blocks = whole.keys() & thirds.keys()
     sides = (_WHOLE, _THIRDS, _NINTHS)
     trials = [trial for trial in evaluation.sweep.trials if trial.measured and trial.variant in sides]
     if not blocks:
         return not_measured("split-definitions")
-    floor = fit_line([trial.asset_count for trial in trials], [unqueued_s(trial) for trial in trials]).intercept
+    floor = fit_line([trial.asset_count for trial in trials], [startup_s(trial) for trial in trials]).intercept
 
     def removed(floor_s: float | None) -> Estimate | None:
         if floor_s is None or floor_s >= min(whole.values()):
@@ -63,7 +63,7 @@ def _splitting_removes_most(evidence: Evidence) -> Finding:
     if share is not None:
         share = replace(share, low=least.low if least else None, high=most.high if most else None)
     numbers = (
-        f"without the queue wait, the lag in one location is {describe_median(whole)}, in one of three "
+        f"the startup time in one location is {describe_median(whole)}, in one of three "
         f"{describe_median(thirds)}, and would be {describe_estimate(floor)} without assets",
         f"three locations remove {describe_estimate(share, '%', 0)} of what the assets add",
     )

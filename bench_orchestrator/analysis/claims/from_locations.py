@@ -68,9 +68,7 @@ def _near_linear(evidence: Evidence) -> Finding:
     if model is None or len(model.sizes) < 4:
         return not_measured("assets-scaling")
     line, bend = model.line, model.bend
-    numbers = [
-        f"without the queue wait, the lag grows from {describe_estimate(line.intercept)} by {_per_asset(line.slope)}"
-    ]
+    numbers = [f"the startup time grows from {describe_estimate(line.intercept)} by {_per_asset(line.slope)}"]
     judgement = judge_range(line.slope, low=0.0)
     if bend is None:
         numbers.append(f"no bend is shown between {model.sizes[0]:,} and {model.sizes[-1]:,} assets")

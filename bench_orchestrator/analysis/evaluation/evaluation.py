@@ -16,7 +16,7 @@ from bench_orchestrator.analysis.evaluation.verdicts import Verdicts, state_path
 from bench_orchestrator.analysis.summary import sweep_rows
 from bench_orchestrator.analysis.wording import quote
 from bench_orchestrator.model.launch import Sweep
-from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENTS, LAG, Experiment, Measure
+from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENTS, STARTUP, Experiment, Measure
 from bench_orchestrator.scenarios.experiments.experiment import CODE_SERVER, MEBIBYTE
 from bench_orchestrator.statistics import Comparison, Estimate, Verdict
 
@@ -47,7 +47,7 @@ class Evaluation:
     experiment: Experiment
     sweep: Sweep
     measures: tuple[Measure, ...]
-    """What the sides are compared by: the lag, the common measures, and those of this experiment."""
+    """What the sides are compared by: the common measures, and those of this experiment."""
     sides: tuple[Side, ...]
     """In the plan's order, each baseline followed by its A/A arm; variants launched in turn are not included."""
     paths: Mapping[str, PathTime]
@@ -118,7 +118,7 @@ class Evaluation:
                 {name: found.verdict for (name, by), found in self.comparisons.items() if by == measure.name},
             )
             for measure in self.measures
-            if measure not in (self.experiment.headline, CODE_SERVER)
+            if measure not in (self.experiment.headline, self.experiment.headline.with_wait, CODE_SERVER)
         ]
         memory = {side.name: _total(side.server_bytes / MEBIBYTE) for side in self.sides if side.server_bytes}
         start = {side.name: _total(side.load_s) for side in self.sides if side.load_s}
@@ -152,7 +152,7 @@ def evaluate(sweep: Sweep) -> Evaluation:
     experiment = EXPERIMENTS.get(sweep.plan.scenario)
     if experiment is None:
         raise ValueError(f"{sweep.plan.scenario!r} is not an experiment. Experiments: {', '.join(EXPERIMENTS)}.")
-    measures = (LAG, *COMMON_MEASURES, *experiment.measures)
+    measures = (*COMMON_MEASURES, *experiment.measures)
     sides = find_sides(sweep, measures)
     comparisons = compare_sides(sides, measures)
     same_work = did_same_work(sides)
@@ -161,6 +161,7 @@ def evaluate(sweep: Sweep) -> Evaluation:
     work = verdicts.work(same=same_work)
     sentences = (
         wording.dominance_in_seconds(sweep_rows(sweep, in_turn=False)),
+        wording.queue_wait(sweep.plan.dequeue_interval_s) if experiment.headline is STARTUP else "",
         *verdicts.noise(),
         *verdicts.disappointments(),
         *verdicts.predictions(),

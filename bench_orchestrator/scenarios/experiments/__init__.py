@@ -19,7 +19,15 @@ from bench_orchestrator.scenarios.experiments import (
     selection_size,
     split_definitions,
 )
-from bench_orchestrator.scenarios.experiments.experiment import COMMON_MEASURES, LAG, WORK, Experiment, Measure, Remedy
+from bench_orchestrator.scenarios.experiments.experiment import (
+    COMMON_MEASURES,
+    LAG,
+    STARTUP,
+    WORK,
+    Experiment,
+    Measure,
+    Remedy,
+)
 
 EXPERIMENTS: dict[str, Experiment] = {
     module.EXPERIMENT.name: module.EXPERIMENT
@@ -42,4 +50,4 @@ EXPERIMENTS: dict[str, Experiment] = {
 }
 """The experiments by name, most relevant first."""
 
-__all__ = ["COMMON_MEASURES", "EXPERIMENTS", "LAG", "WORK", "Experiment", "Measure", "Remedy"]
+__all__ = ["COMMON_MEASURES", "EXPERIMENTS", "LAG", "STARTUP", "WORK", "Experiment", "Measure", "Remedy"]

@@ -2,7 +2,7 @@
 
 from bench_orchestrator.model.plan import Scenario, ServerState, Variant
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments.experiment import TIME_TO_CODE, Experiment, stage_measure
+from bench_orchestrator.scenarios.experiments.experiment import UNQUEUED_TIME_TO_CODE, Experiment, stage_measure
 
 _TREATMENTS = {
     "stock": {
@@ -39,6 +39,6 @@ EXPERIMENT = Experiment(
         "is up and has loaded its location before the launch is requested. From zero, the time starts with the request "
         "to start the server.",
     ),
-    measures=(stage_measure(Stage.SUBMIT), stage_measure(Stage.PLAN_EVENTS)),
-    headline=TIME_TO_CODE,
+    measures=(UNQUEUED_TIME_TO_CODE, stage_measure(Stage.SUBMIT), stage_measure(Stage.PLAN_EVENTS)),
+    headline=UNQUEUED_TIME_TO_CODE,
 )

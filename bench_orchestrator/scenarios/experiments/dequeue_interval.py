@@ -5,7 +5,7 @@ from typing import Any
 from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments.experiment import Experiment, Measure, Remedy, stage_measure
+from bench_orchestrator.scenarios.experiments.experiment import LAG, Experiment, Measure, Remedy, stage_measure
 
 
 def _queued(**config: Any) -> dict[str, Any]:
@@ -49,6 +49,7 @@ EXPERIMENT = Experiment(
         holds_equal="the code location a10, one asset per launch, executor. Each side has its own deployment.",
     ),
     flat=True,
+    headline=LAG,
     measures=(
         stage_measure(Stage.QUEUE_WAIT),
         Measure("daemon_cpu_percent", "the daemon's share of a CPU", "%", _daemon_share),
