@@ -99,6 +99,7 @@ class TestByRun:
         again = dg.materialize([measured], instance=instance, tags={**tags, "dagster/parent_run_id": run_id}).run_id
         shown, _ = find_launch([again], store, opening)
         assert Boundary.REQUESTED not in shown.known
+        assert shown.subject.endswith(", re-executed")
 
     def test_a_run_that_failed_or_is_not_over_is_shown_as_such(
         self, instance: dg.DagsterInstance, store: Store, opening: Opening
