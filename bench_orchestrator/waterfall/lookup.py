@@ -113,7 +113,7 @@ def _in_instance(run_id: str, instance: DagsterInstance) -> Waterfall | None:
         created_us=run.created_us,
         origin=request.origin if request else Origin.REQUEST,
     )
-    return of_launch(launch, f"job {run.job}")
+    return of_launch(launch, f"job {run.job}{', re-executed' if run.reexecuted else ''}")
 
 
 def _only(run_id: str, candidates: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sources import graphql, instance
 from bench_orchestrator.sources.instance import run_event
 from bench_orchestrator.timeline.run_log import LOG_TYPES
+from bench_orchestrator.timeline.stages import STEP_STARTS
 from bench_orchestrator.webserver import Webserver, WebserverError
 
 TWO_STEPS = ReconstructableJob.for_file(str(Path(__file__).with_name("two_steps.py")), "two_steps")
@@ -161,8 +162,11 @@ class TestALog:
             "requeued in vain": "no pod for it",
             "killed before its first step": "The run worker was killed.",
         }
-        apart = logs["steps in processes of their own"].steps
-        assert [step.key for step in apart if step.launched_us] == ["first", "second"]
+        apart = logs["steps in processes of their own"]
+        assert [step.key for step in apart.steps if step.launched_us] == ["first", "second"]
+        (restarted,) = [event for event in apart.events if event.type in STEP_STARTS]
+        assert (restarted.type, restarted.step_key) == ("STEP_RESTARTED", "first")
+        assert restarted.time_us == apart.steps[0].started_us
         assert [step.key for step in logs["a step that is retried"].steps] == ["flaky"]
         assert logs["everything said"].work == 4
         assert logs["requeued in vain"].kubernetes_job == ("bench", "dagster-run-1")

@@ -13,7 +13,7 @@ from bench_orchestrator.model.runs import RunEvent, RunLog, RunStatus
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, META_LOCATION, Tag
 from bench_orchestrator.sources.instance import read_run_log, run_event
 from bench_orchestrator.sweeps import client
-from bench_orchestrator.sweeps.client import fetch_sweep, follow, start_sweep, sweep_in_the_way
+from bench_orchestrator.sweeps.client import RemoteRuns, fetch_sweep, follow, start_sweep, sweep_in_the_way
 from bench_orchestrator.sweeps.deriving import derive_sweep
 from bench_orchestrator.sweeps.harvest import StoredRuns, harvest_sweep
 from bench_orchestrator.timeline.run_log import fold
@@ -190,6 +190,13 @@ class TestFetching:
         run_id = run_sweep(served.instance, make_plan("unharvested"))
         with pytest.raises(WebserverError, match="`harvest_sensor` switched on"):
             fetch_sweep(webserver, run_id, timeout_s=0.2)
+
+
+def test_a_trial_that_a_user_re_executed_is_not_the_sweeps(served: Served, webserver: Webserver) -> None:
+    tags: dict[str, str] = {Tag.KIND: "trial", Tag.SWEEP: "copied-1", Tag.TRIAL: "1"}
+    run_id = make_run(served.instance, tags)
+    make_run(served.instance, {**tags, "dagster/parent_run_id": run_id})
+    assert [run.run_id for run in RemoteRuns(webserver).find_trial_runs("copied-1")] == [run_id]
 
 
 def test_another_sweep_that_is_under_way_is_in_the_way(served: Served, webserver: Webserver) -> None:

@@ -23,7 +23,7 @@ from bench_orchestrator.charts import inline_png, save, waterfall
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.launch import Outcome, Trial
 from bench_orchestrator.model.runs import RunEvent, RunLog, StepSpan
-from bench_orchestrator.model.stages import BootStage, Boundary, Stage, StepWorker
+from bench_orchestrator.model.stages import BootStage, Boundary, Origin, Stage, StepWorker
 from bench_orchestrator.timeline.launches import launch_of
 from bench_orchestrator.timeline.stages import EVENT_TYPES, timeline
 from bench_orchestrator.waterfall.layout import (
@@ -91,6 +91,12 @@ def of_run(
     return of_launch(launch, "job __ASSET_JOB")
 
 
+def scheduled_on_celery() -> Trial:
+    """Return the launch of a schedule's run whose step waited for a Celery worker."""
+    stages = dict.fromkeys(Stage, 400_000) | {Stage.SUBMIT: 40 * MICROSECONDS, Stage.STEP_BOOT: 60 * MICROSECONDS}
+    return relaunched(make_trial(stages_us=stages), executor=StepWorker.CELERY, origin=Origin.SCHEDULE)
+
+
 def of(trial: Trial) -> Waterfall:
     return of_trial(trial, ENVIRONMENT)
 
@@ -109,6 +115,7 @@ each_launch = pytest.mark.parametrize(
         pytest.param(of(with_steps(make_trial(1, "a10k"), 6)), id="6 steps"),
         pytest.param(of(with_steps(make_trial(1, "a10k"), 1_000)), id="1,000 steps"),
         pytest.param(of(with_steps(on_kubernetes(make_trial(1, "a10k")), 1)), id="on Kubernetes"),
+        pytest.param(of(with_steps(scheduled_on_celery(), 2)), id="scheduled, on Celery"),
         pytest.param(of(DOUBTFUL), id="doubtful, without steps"),
         pytest.param(of(STUCK), id="stuck in its second step"),
         pytest.param(failed_run(), id="failed"),
@@ -182,6 +189,18 @@ class TestLayingOut:
     def test_a_step_in_the_run_worker_is_initialised_there(self) -> None:
         assert of(in_process()).process(Stage.STEP_INIT) == "run worker"
         assert of(make_trial()).process(Stage.STEP_INIT) == "step worker"
+
+    @pytest.mark.parametrize("worker", StepWorker)
+    def test_a_steps_worker_is_named_as_what_it_is(self, worker: StepWorker) -> None:
+        shown = of(relaunched(make_trial(), executor=worker))
+        names = [shown.process(stage) for stage in (Stage.STEP_BOOT, Stage.STEP_LOAD, Stage.STEP_INIT)]
+        assert names == [worker.boot_process, worker.process, worker.process]
+
+    @pytest.mark.parametrize("origin", Origin)
+    def test_the_first_stage_is_named_after_what_asked_for_the_run(self, origin: Origin) -> None:
+        shown = of(relaunched(make_trial(), origin=origin))
+        assert (shown.label(Stage.SUBMIT), shown.process(Stage.SUBMIT)) == (origin.label, origin.process)
+        assert (shown.zero_words, summarize_waterfall(shown)["origin"]) == (origin.instant, origin.value)
 
     def test_of_a_launch_that_never_was_a_run_there_is_none(self) -> None:
         with pytest.raises(UnknownLaunchError, match="rejected, no such job"):
@@ -266,6 +285,30 @@ class TestItsWords:
         assert "Uncertain: clocks disagree: instant 0 is 3.000 ms before; " in doubts
         assert doubts.endswith("; and 2 more.")
 
+    def test_a_wait_for_celery_is_named_as_that(self) -> None:
+        shown = of(scheduled_on_celery())
+        assert headline(shown).endswith(": waiting for a Celery worker takes 60.0 s (96 %)")
+        assert "Step boot includes the load of the definitions" in " ".join(remarks(shown))
+
+    def test_the_remarks_say_what_begins_where_and_do_not_doubt_it(self) -> None:
+        """A run from the UI, one under a coordinator without a queue, and one that its own process executes."""
+        start = (RunEvent("PIPELINE_START", LOG[3].time_us), RunEvent("STEP_START", LOG[3].time_us + 9, "a"))
+        unasked = "Begins at the run's creation: nobody recorded the request."
+        at_once = "Did not queue: its deployment launches runs at once, and queue time begins with RUN_STARTING."
+        itself = "Did not queue: the process that created the run executed it."
+        resource = RunEvent("RESOURCE_INIT_STARTED", LOG[3].time_us + 5)
+        for before, requested_us, said in (
+            (LOG[:3], None, [unasked]),
+            (LOG[1:3], None, [unasked, at_once]),
+            (LOG[1:3], CREATED_US - 9, [at_once]),
+            ((), None, [unasked, itself]),
+            (LOG[:3], CREATED_US - 9, []),
+        ):
+            shown = of_run(RunLog((*before, start[0], resource, start[1])), Outcome.OK, requested_us)
+            text = " ".join(remarks(shown))
+            assert [words for words in (unasked, at_once, itself) if words in text] == said
+            assert (shown.warnings, "Uncertain" in text) == ((), False)
+
     @given(st.integers(0, 1_100))
     def test_many_steps_are_cut_to_the_first_and_the_last(self, count: int) -> None:
         steps = [StepSpan(str(number), None, number, number) for number in range(count)]
@@ -280,7 +323,7 @@ class TestThePicture:
         text = words(figure)
         assert " ".join(figure.get_suptitle().split()) == headline(shown)
         for bar in shown.rows:
-            assert f"{bar.stage.row_label} " in text
+            assert f"{shown.label(bar.stage)} " in text
             assert shown.process(bar.stage) in text
             assert bar is shown.unfinished or describe_us(bar.duration_us) in text
         for remark in remarks(shown):
@@ -358,7 +401,7 @@ class TestInTheTerminal:
         lines = text.splitlines()
         assert lines[0] == headline(shown)
         for bar in shown.rows:
-            (line,) = [line for line in lines if line.startswith(f"  {bar.stage.row_label} ")]
+            (line,) = [line for line in lines if line.startswith(f"  {shown.label(bar.stage)} ")]
             assert shown.process(bar.stage) in line
             assert describe_us(bar.duration_us) in line
             assert len(line) <= width

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -11,10 +12,12 @@ import samples
 from recording import broken, make_plan, make_run, measured, run_trial
 
 from bench_orchestrator.model.errors import UnusableError
+from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.plan import Variant
 from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.stages import Boundary, Stage
+from bench_orchestrator.model.tags import SCHEDULED_TIME_TAG
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import open_instance
 from bench_orchestrator.waterfall.layout import UnknownLaunchError
@@ -81,6 +84,22 @@ class TestByRun:
         shown, _ = find_launch([run_trial(instance, make_plan(), 1)], store, opening)
         assert shown.zero is Boundary.REQUESTED
         assert shown.bars[0].stage is Stage.SUBMIT
+
+    def test_a_run_of_a_schedule_begins_at_the_scheduled_time(
+        self, instance: dg.DagsterInstance, store: Store, opening: Opening
+    ) -> None:
+        """The first stage is the tick: the schedule's function took 40 s."""
+        scheduled = datetime.now(UTC) - timedelta(seconds=40)
+        tags = {SCHEDULED_TIME_TAG: scheduled.isoformat()}
+        run_id = dg.materialize([measured], instance=instance, tags=tags).run_id
+        shown, _ = find_launch([run_id], store, opening)
+        tick = shown.bars[0]
+        assert (shown.zero_words, shown.label(tick.stage)) == ("the scheduled time", "tick")
+        assert tick.duration_us >= 40 * MICROSECONDS
+        again = dg.materialize([measured], instance=instance, tags={**tags, "dagster/parent_run_id": run_id}).run_id
+        shown, _ = find_launch([again], store, opening)
+        assert Boundary.REQUESTED not in shown.known
+        assert shown.subject.endswith(", re-executed")
 
     def test_a_run_that_failed_or_is_not_over_is_shown_as_such(
         self, instance: dg.DagsterInstance, store: Store, opening: Opening
