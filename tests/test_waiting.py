@@ -1,8 +1,9 @@
-"""Polling: looks at least once, until the condition holds or the patience is over; exceptions propagate."""
+"""Polling: looks at least once, until the condition holds or the patience is over; and says that it goes on."""
 
 import pytest
 
-from bench_orchestrator.waiting import poll
+from bench_orchestrator import waiting
+from bench_orchestrator.waiting import poll, spaced
 
 
 class Looks:
@@ -40,3 +41,13 @@ def test_what_a_look_raises_ends_the_wait(error: type[BaseException]) -> None:
 
     with pytest.raises(error, match="seen"):
         poll(look, patience_s=60, every_s=0.5)
+
+
+def test_a_long_wait_says_at_intervals_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    now = iter([0, 1, 59, 60, 60, 61, 119, 121, 121, 500, 500])
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: float(next(now)))
+    say = spaced(said.append, 60)
+    for line in "abcdefgh":
+        say(line)
+    assert said == ["c", "f", "g"]

@@ -8,6 +8,8 @@ from typing import Annotated, Any, get_args
 
 import dagster as dg
 import pytest
+from dagster._core.events import RunFailureReason
+from dagster._core.execution.retries import auto_reexecution_should_retry_run
 from pydantic import TypeAdapter, ValidationError
 
 from bench_orchestrator.definitions import defs
@@ -117,3 +119,11 @@ def test_every_number_in_a_configuration_is_finite_and_within_bounds() -> None:
                     with pytest.raises(ValidationError):
                         adapter.validate_python(value)
     assert {"repeats", "warmups", "seed", "timeout_s", "settle_s", "assets", "steps"} <= seen
+
+
+@pytest.mark.parametrize("job", OWN_JOBS.values(), ids=list(OWN_JOBS))
+def test_an_instance_that_retries_runs_does_not_launch_one_of_the_bench_again(job: dg.JobDefinition) -> None:
+    with dg.DagsterInstance.ephemeral(settings={"run_retries": {"enabled": True, "max_retries": 3}}) as instance:
+        run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE)
+        assert instance.run_retries_max_retries == 3
+        assert auto_reexecution_should_retry_run(instance, run, RunFailureReason.RUN_EXCEPTION) is False

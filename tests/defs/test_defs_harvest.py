@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from logging import WARNING
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import duckdb
 import pytest
 import samples
 from PIL import Image
-from recording import make_plan, record_sweep, run_sweep
+from recording import damage_log, make_plan, other_release, record_sweep, run_sweep
 from ticking import requested, tick
 
 from bench_orchestrator.charts import CHARTS
@@ -114,6 +115,26 @@ class TestAHarvest:
         (check,) = result.get_asset_check_evaluations()
         assert not check.passed
         assert check.severity is dg.AssetCheckSeverity.WARN
+
+    @pytest.mark.usefixtures("undrawn")
+    def test_reports_the_journals_that_cannot_be_read_and_takes_the_other_sweeps(
+        self, home: Path, home_instance: dg.DagsterInstance
+    ) -> None:
+        foreign = run_sweep(home_instance, other_release(make_plan("quick-0")))
+        damaged = run_sweep(home_instance, make_plan("quick-1"))
+        run_sweep(home_instance, make_plan("quick-2"))
+        damage_log(home_instance, damaged)
+        result = harvest(home_instance)
+        assert [one.sweep_id for one in Store.in_directory(home / "results").list_sweeps()] == ["quick-2"]
+        (check,) = result.get_asset_check_evaluations()
+        assert not check.passed
+        assert f"The journal of sweep run {foreign} cannot be read: timeout_s: Input should be a valid number." in (
+            check.description or ""
+        )
+        assert check.metadata["unreadable_sweeps"].value == 2
+        warned = [entry.message for entry in home_instance.all_logs(result.run_id) if entry.level == WARNING]
+        for run_id in (foreign, damaged):
+            assert any(line.startswith(f"The journal of sweep run {run_id} cannot be read: ") for line in warned)
 
     def test_with_nothing_to_harvest_succeeds_and_draws_nothing(
         self, home: Path, home_instance: dg.DagsterInstance

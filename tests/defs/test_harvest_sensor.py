@@ -1,17 +1,23 @@
 """Which sweep is harvested when."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
+from dagster._core.storage.runs import SqlRunStorage
+from dagster._core.storage.runs.schema import RunsTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recording import end_run, make_plan, make_run, run_sweep
+from recording import damage_log, end_run, make_plan, make_run, other_release, run_sweep
 from ticking import reason, requested, tick
 
 from bench_orchestrator.definitions import defs
 from bench_orchestrator.defs import harvest_sensor as sensor_module
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
+from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sources.instance import get_run
@@ -24,13 +30,21 @@ class TestTheSensor:
     def test_without_a_sweep_it_skips(self, instance: dg.DagsterInstance) -> None:
         assert "No sweep has finished" in reason(tick(instance))
 
-    @pytest.mark.parametrize("status", [Status.STARTING, Status.STARTED, Status.CANCELING])
-    def test_while_a_sweep_is_running_it_waits_even_with_another_to_harvest(
+    def test_while_a_sweep_measures_it_waits_even_with_another_to_harvest(self, instance: dg.DagsterInstance) -> None:
+        run_sweep(instance, make_plan("quick-1"))
+
+        def meanwhile(run_id: str) -> None:
+            assert f"Sweep run {run_id} is in progress" in reason(tick(instance))
+
+        run_sweep(instance, make_plan("quick-2"), meanwhile=meanwhile)
+
+    @pytest.mark.parametrize("status", [Status.NOT_STARTED, Status.STARTING, Status.STARTED, Status.CANCELING])
+    def test_a_sweep_that_has_no_plan_yet_does_not_hold_up_the_harvest_of_an_earlier_one(
         self, instance: dg.DagsterInstance, status: Status
     ) -> None:
-        run_sweep(instance, make_plan())
-        running = make_run(instance, {Tag.KIND: "sweep"}, status)
-        assert f"Sweep run {running} is in progress" in reason(tick(instance))
+        finished = run_sweep(instance, make_plan())
+        make_run(instance, {Tag.KIND: "sweep"}, status)
+        assert requested(tick(instance)).tags[Tag.HARVEST_OF] == finished
 
     @pytest.mark.parametrize("ending", [None, RuntimeError, KeyboardInterrupt])
     def test_however_a_sweep_ended_it_asks_for_one_harvest_of_it(
@@ -139,28 +153,94 @@ class TestTheSensor:
         monkeypatch.setattr(sensor_module, "now_us", lambda: later_us)
         assert requested(tick(instance, result.cursor)).tags == requested(first).tags
 
+    def test_one_that_cannot_be_read_does_not_hold_up_the_next(self, instance: dg.DagsterInstance) -> None:
+        first = run_sweep(instance, other_release(make_plan("quick-1")))
+        second = run_sweep(instance, make_plan("quick-2"))
+        make_run(instance, requested(result := tick(instance)).tags, Status.SUCCESS)
+        assert requested(result).tags[Tag.HARVEST_OF] == first
+        assert requested(tick(instance, result.cursor)).tags[Tag.HARVEST_OF] == second
+
+    def test_one_whose_log_is_damaged_does_not_hold_up_the_next(self, instance: dg.DagsterInstance) -> None:
+        first = run_sweep(instance, make_plan("quick-1"), ending=RuntimeError)
+        second = run_sweep(instance, make_plan("quick-2"))
+        damage_log(instance, first)
+        make_run(instance, requested(tick(instance)).tags, Status.SUCCESS)
+        assert requested(tick(instance)).tags[Tag.HARVEST_OF] == second
+
+    @pytest.mark.parametrize("deleted", range(3))
+    def test_if_a_harvest_is_deleted_the_next_ones_key_is_that_of_no_other(
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, deleted: int
+    ) -> None:
+        run_sweep(instance, make_plan())
+        keys: dict[str, str | None] = {}
+        for attempt in range(3):
+            monkeypatch.setattr(sensor_module, "now_us", lambda hours=attempt: now_us() + hours * 3_600 * MICROSECONDS)
+            request = requested(tick(instance))
+            keys[end_run(instance, make_run(instance, request.tags, Status.STARTED), "held")] = request.run_key
+        monkeypatch.setattr(sensor_module, "now_us", lambda: now_us() + 9 * 3_600 * MICROSECONDS)
+        gone = list(keys)[deleted]
+        instance.delete_run(gone)
+        del keys[gone]
+        assert requested(tick(instance)).run_key not in keys.values()
+
+    def test_a_tick_reads_one_event_of_a_log_at_most(
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read: list[int | None] = []
+        whole = instance.get_records_for_run
+
+        def get_records_for_run(*args: Any, **kwargs: Any) -> Any:
+            read.append(kwargs.get("limit"))
+            return whole(*args, **kwargs)
+
+        def meanwhile(_: str) -> None:
+            monkeypatch.setattr(instance, "get_records_for_run", get_records_for_run)
+            tick(instance)
+            monkeypatch.undo()
+
+        notes = [TrialNote(number, Outcome.OK, run_id="4f2a") for number in range(1, 4)]
+        run_sweep(instance, make_plan(), notes, meanwhile=meanwhile)
+        assert set(read) == {1}
+        assert len(read) <= 2
+
+    def test_a_cursor_whose_run_is_deleted_or_that_cannot_be_read_is_a_beginning(
+        self, instance: dg.DagsterInstance
+    ) -> None:
+        run_id = run_sweep(instance, make_plan("quick-1"))
+        make_run(instance, requested(result := tick(instance)).tags, Status.SUCCESS)
+        cursor = tick(instance, result.cursor).cursor
+        instance.delete_run(run_id)
+        second = run_sweep(instance, make_plan("quick-2"))
+        for earlier in (cursor, "1796031485187628", "[]", "nonsense", '{"after": 1}'):
+            assert requested(tick(instance, earlier)).tags[Tag.HARVEST_OF] == second
+
     @settings(max_examples=10, deadline=None)
-    @given(
-        batches=st.lists(st.integers(0, 2), min_size=1, max_size=3),
-        overlap_us=st.sampled_from([0, 60 * MICROSECONDS]),
-    )
-    def test_every_sweep_is_harvested_exactly_once_and_the_oldest_first(
-        self, batches: list[int], overlap_us: int
+    @given(batches=st.lists(st.lists(st.integers(-100_000, 100_000), max_size=2), min_size=1, max_size=3))
+    def test_every_sweep_is_harvested_exactly_once_whatever_the_clocks_and_the_earliest_end_first(
+        self, batches: list[list[int]]
     ) -> None:
         finished: list[str] = []
         harvested: list[str] = []
         cursor = None
-        with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
-            patch.setattr(sensor_module, "_OVERLAP_US", overlap_us + 1)
+        with dg.DagsterInstance.ephemeral() as instance:
             for batch in batches:
-                for _ in range(batch):
-                    finished.append(run_sweep(instance, make_plan(f"quick-{len(finished)}")))
-                while True:
-                    result = tick(instance, cursor)
+                ended = {run_sweep(instance, make_plan(f"quick-{len(finished)}-{n}")): n for n in range(len(batch))}
+                for run_id, number in ended.items():
+                    stamp_update(instance, run_id, batch[number])
+                finished += sorted(ended, key=lambda run_id: batch[ended[run_id]])
+                while (result := tick(instance, cursor)).run_requests:
                     cursor = result.cursor
-                    if not result.run_requests:
-                        break
                     harvested.append(requested(result).tags[Tag.HARVEST_OF])
                     make_run(instance, requested(result).tags, Status.SUCCESS)
                     assert len(harvested) <= len(finished)
+                cursor = result.cursor
         assert harvested == finished
+
+
+def stamp_update(instance: dg.DagsterInstance, run_id: str, skew_s: int) -> None:
+    """Set a run's last update as a process whose clock is off by that many seconds does."""
+    storage = instance.run_storage
+    assert isinstance(storage, SqlRunStorage)
+    moment = datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=skew_s)
+    with storage.connect() as connection:
+        connection.execute(sa.update(RunsTable).where(RunsTable.c.run_id == run_id).values(update_timestamp=moment))

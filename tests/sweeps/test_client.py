@@ -6,7 +6,17 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from recording import Served, in_milliseconds, make_plan, make_run, record_sweep, run_sweep, run_trial
+from recording import (
+    Served,
+    end_run,
+    in_milliseconds,
+    make_plan,
+    make_run,
+    other_release,
+    record_sweep,
+    run_sweep,
+    run_trial,
+)
 
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.runs import RunEvent, RunLog, RunStatus
@@ -15,6 +25,7 @@ from bench_orchestrator.sources.instance import read_run_log, run_event
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.sweeps.client import RemoteRuns, fetch_sweep, follow, start_sweep, sweep_in_the_way
 from bench_orchestrator.sweeps.deriving import derive_sweep
+from bench_orchestrator.sweeps.entries import JournalError
 from bench_orchestrator.sweeps.harvest import StoredRuns, harvest_sweep
 from bench_orchestrator.timeline.run_log import fold
 from bench_orchestrator.webserver import Webserver, WebserverError, WebserverUnreachableError
@@ -190,6 +201,36 @@ class TestFetching:
         run_id = run_sweep(served.instance, make_plan("unharvested"))
         with pytest.raises(WebserverError, match="`harvest_sensor` switched on"):
             fetch_sweep(webserver, run_id, timeout_s=0.2)
+
+    def test_while_another_sweep_is_under_way_it_waits_as_long_as_that_takes(
+        self, served: Served, webserver: Webserver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_id = run_sweep(served.instance, make_plan("followed-by-another"))
+        other = make_run(served.instance, {Tag.KIND: "sweep"}, RunStatus.STARTED)
+        looks: list[str | None] = []
+        find = client.sweep_in_the_way
+
+        def look(webserver: Webserver, own_run_id: str) -> str | None:
+            looks.append(find(webserver, own_run_id))
+            if len(looks) == 3:
+                end_run(served.instance, other)
+            elif len(looks) == 4:
+                harvest_run(served.instance, run_id)
+            return looks[-1]
+
+        monkeypatch.setattr(client, "sweep_in_the_way", look)
+        said: list[str] = []
+        assert fetch_sweep(webserver, run_id, 0.2, said.append) == harvest_sweep(served.instance, run_id)
+        assert looks == [other, other, other, None]
+        assert said == [f"Waiting for the sweep of run {other} to end; this one is harvested after it."]
+
+    def test_one_whose_journal_cannot_be_read_is_refused_with_its_run(
+        self, served: Served, webserver: Webserver
+    ) -> None:
+        run_id = run_sweep(served.instance, other_release(make_plan("foreign")))
+        harvest_run(served.instance, run_id)
+        with pytest.raises(JournalError, match=f"The journal of sweep run {run_id} cannot be read"):
+            fetch_sweep(webserver, run_id, timeout_s=60)
 
 
 def test_a_trial_that_a_user_re_executed_is_not_the_sweeps(served: Served, webserver: Webserver) -> None:

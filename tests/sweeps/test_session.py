@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from local_launches import FakeWebserverOfThisProcess
-from recording import make_run, run_sweep
+from recording import make_plan, make_run, other_release, run_sweep
 
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.launch import Outcome
@@ -182,3 +182,29 @@ class TestResuming:
         told = Told(instance)
         told.carry_out(resume=interrupted.sweep_id)
         assert told.warned == [f"python was {interrupted.environment['python']} when this sweep began and is 9.9 now."]
+
+    def test_names_the_sweeps_that_cannot_be_read_and_resumes_another(
+        self, instance: dg.DagsterInstance, interrupted: SweepPlan
+    ) -> None:
+        foreign = run_sweep(instance, other_release(make_plan("quick-foreign")))
+        told = Told(instance)
+        _, trials = told.carry_out(resume=interrupted.sweep_id)
+        assert [entry.note.number for entry in trials] == [3, 4]
+        (warning,) = told.warned
+        assert warning.startswith(f"The journal of sweep run {foreign} cannot be read")
+
+
+class TestTakingTurns:
+    def test_waits_for_the_harvest_of_an_earlier_sweep_before_it_starts_or_records_anything(
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told = Told(instance)
+        waited: list[list[str]] = []
+        monkeypatch.setattr(
+            "bench_orchestrator.sweeps.session.await_harvests",
+            lambda _instance, run_id, _say: waited.append([run_id, *told.said]),
+        )
+        story = carry_out(QUICK, configured(), told.session)
+        next(story)
+        story.close()
+        assert waited == [[told.session.run_id]] * 2
