@@ -93,7 +93,10 @@ class StepSpan:
 
 @dataclass(frozen=True)
 class Pod:
-    """The pod of a run's or a step's worker, as Kubernetes reports it. Instants are truncated to whole seconds; here in microseconds."""
+    """The pod of a run's or a step's worker, as Kubernetes reports it.
+
+    Instants are truncated to whole seconds; here in microseconds.
+    """
 
     name: str = ""
     node: str = ""

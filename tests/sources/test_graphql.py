@@ -79,13 +79,13 @@ def requeued_in_vain(where: dg.DagsterInstance) -> str:
     """Queued twice, starting, and then given up by the engine."""
     run = where.get_run_by_id(make_run(where, {}))
     assert run is not None
-    step: Any = EngineEventData({"Kubernetes Job name": "dagster-step-1"})
+    in_a_pod: Any = EngineEventData({"Kubernetes Job name": "dagster-step-1"})
     for kind in (*("PIPELINE_ENQUEUED", "PIPELINE_STARTING") * 2, "STEP_WORKER_STARTING"):
         # Reported to the instance, it would queue the run, which has no code location.
-        of_step = {"step_key": "a", "event_specific_data": step} if kind == "STEP_WORKER_STARTING" else {}
-        event = dg.DagsterEvent(kind, "nothing", message=f"it is {kind}", **of_step)
+        step, data = ("a", in_a_pod) if kind == "STEP_WORKER_STARTING" else (None, None)
+        event = dg.DagsterEvent(kind, "nothing", None, step, None, data, f"it is {kind}")
         where.event_log_storage.store_event(
-            dg.EventLogEntry(None, 20, "", run.run_id, time.time(), job_name="nothing", dagster_event=event)  # type: ignore[no-untyped-call]
+            dg.EventLogEntry(None, 20, "", run.run_id, time.time(), step, "nothing", event)  # type: ignore[no-untyped-call]
         )
     job = {"Kubernetes Job name": "dagster-run-1", "Kubernetes Namespace": "bench"}
     told: dict[str, str | float] = {**job, "bench/fork_ms": 6.5}
