@@ -128,7 +128,10 @@ class StepSpan:
 
 @dataclass(frozen=True)
 class Pod:
-    """A run worker's pod, as Kubernetes reports it. Instants are truncated to whole seconds; here in microseconds."""
+    """The pod of a run's or a step's worker, as Kubernetes reports it.
+
+    Instants are truncated to whole seconds; here in microseconds.
+    """
 
     name: str = ""
     node: str = ""
@@ -164,3 +167,5 @@ class RunLog:
     """What a warm code server reported about the template; empty for a run that was not forked."""
     kubernetes_job: tuple[str, str] | None = None
     """The namespace and name of the run worker's Kubernetes job; None if it is not one."""
+    step_jobs: Mapping[str, str] = field(default_factory=dict)
+    """The name of the Kubernetes job of each step that has one, of its last attempt."""

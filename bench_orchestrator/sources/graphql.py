@@ -23,7 +23,7 @@ _PIPELINE_TYPES = {
 }
 """Event types by the names that GraphQL has for them, where these differ."""
 
-_WITH_METADATA = frozenset({"ENGINE_EVENT", "ASSET_MATERIALIZATION", "ASSET_OBSERVATION"})
+_WITH_METADATA = frozenset({"ENGINE_EVENT", "STEP_WORKER_STARTING", "ASSET_MATERIALIZATION", "ASSET_OBSERVATION"})
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,7 @@ def run_event(entry: EventLogEntry) -> RunEvent:
     metadata: Mapping[str, dg.MetadataValue[Any]] = {}
     description: str | None = ""
     match event.event_type:
-        case DagsterEventType.ENGINE_EVENT:
+        case DagsterEventType.ENGINE_EVENT | DagsterEventType.STEP_WORKER_STARTING:
             metadata = event.engine_event_data.metadata
         case DagsterEventType.ASSET_MATERIALIZATION:
             materialization = event.step_materialization_data.materialization

@@ -27,7 +27,7 @@ _UNREACHABLE = "DagsterUserCodeUnreachableError"
 """The error of an unreachable code server; its cause has only gRPC's details."""
 
 _JOB_NAME, _JOB_NAMESPACE = "Kubernetes Job name", "Kubernetes Namespace"
-"""The labels of dagster-k8s' metadata when it creates a run's job."""
+"""The labels of dagster-k8s' metadata when it creates a run's job; of a step's job it has only the name."""
 
 _KUBERNETES_REFUSAL = re.compile(r'HTTP response body: (?P<status>\{"kind":"Status".*\})')
 """The end of an error message of Kubernetes' client, after the headers of the response."""
@@ -49,6 +49,7 @@ class RunLogFold:
         self._materialized_us: int | None = None
         self._template: Mapping[str, float] = {}
         self._kubernetes_job: tuple[str, str] | None = None
+        self._step_jobs: dict[str, str] = {}
 
     def take(self, event: RunEvent) -> None:
         """Add the next event; types that are not in LOG_TYPES have no effect."""
@@ -68,6 +69,8 @@ class RunLogFold:
             self._template = _bench_metadata(event) or self._template
             if _JOB_NAME in event.metadata and event.step_key is None:
                 self._kubernetes_job = str(event.metadata[_JOB_NAMESPACE]), str(event.metadata[_JOB_NAME])
+        if event.type == "STEP_WORKER_STARTING" and event.step_key and _JOB_NAME in event.metadata:
+            self._step_jobs[event.step_key] = str(event.metadata[_JOB_NAME])
         if event.type == "ASSET_MATERIALIZATION":
             reported = _bench_metadata(event)
             self._step_process = self._step_process if self._materializations else reported
@@ -87,6 +90,7 @@ class RunLogFold:
             materialized_us=self._materialized_us,
             template=self._template,
             kubernetes_job=self._kubernetes_job,
+            step_jobs=dict(self._step_jobs),
         )
 
     def _follow_step(self, key: str, event: RunEvent) -> None:

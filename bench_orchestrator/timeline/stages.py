@@ -130,8 +130,9 @@ def timeline(
     at_us: dict[Boundary, int | None] = {
         Boundary.REQUESTED: None if mistaken else requested_us,
         Boundary.CREATED: created_us,
+        # A run that is queued again waits: its last attempt is over.
+        **_last_attempt(before_run, (Boundary.ENQUEUED, *_RUN_ATTEMPT)),
         Boundary.ENQUEUED: enqueued_us[0] if enqueued_us else None,
-        **_last_attempt(before_run, _RUN_ATTEMPT),
         Boundary.RUN_STARTED: launch[run_start].time_us if run_start is not None else None,
         **_last_attempt(of_step, _STEP_ATTEMPT),
         Boundary.STEP_STARTED: events[step_start].time_us if step_start is not None else None,

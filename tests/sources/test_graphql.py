@@ -80,11 +80,13 @@ def requeued_in_vain(where: dg.DagsterInstance) -> str:
     """Queued twice, starting, and then given up by the engine."""
     run = where.get_run_by_id(make_run(where, {}))
     assert run is not None
-    for kind in ("PIPELINE_ENQUEUED", "PIPELINE_STARTING") * 2:
+    in_a_pod: Any = EngineEventData({"Kubernetes Job name": "dagster-step-1"})
+    for kind in (*("PIPELINE_ENQUEUED", "PIPELINE_STARTING") * 2, "STEP_WORKER_STARTING"):
         # Reported to the instance, it would queue the run, which has no code location.
-        event = dg.DagsterEvent(kind, "nothing", message=f"it is {kind}")
+        step, data = ("a", in_a_pod) if kind == "STEP_WORKER_STARTING" else (None, None)
+        event = dg.DagsterEvent(kind, "nothing", None, step, None, data, f"it is {kind}")
         where.event_log_storage.store_event(
-            dg.EventLogEntry(None, 20, "", run.run_id, time.time(), job_name="nothing", dagster_event=event)  # type: ignore[no-untyped-call]
+            dg.EventLogEntry(None, 20, "", run.run_id, time.time(), step, "nothing", event)  # type: ignore[no-untyped-call]
         )
     job = {"Kubernetes Job name": "dagster-run-1", "Kubernetes Namespace": "bench"}
     told: dict[str, str | float] = {**job, "bench/fork_ms": 6.5}
@@ -170,6 +172,7 @@ class TestALog:
         assert [step.key for step in logs["a step that is retried"].steps] == ["flaky"]
         assert logs["everything said"].work == 4
         assert logs["requeued in vain"].kubernetes_job == ("bench", "dagster-run-1")
+        assert logs["requeued in vain"].step_jobs == {"a": "dagster-step-1"}
         assert logs["requeued in vain"].template == {"fork_ms": 6.5}
         assert logs["not started"] == RunLog()
 

@@ -126,3 +126,12 @@ def test_work_is_what_assets_report_else_one_each() -> None:
     log = fold(RunEvent("ASSET_MATERIALIZATION", us, "a", metadata=told) for us, told in enumerate(reports))
     assert (log.work, log.materializations, log.materialized_us) == (8, 3, 2)
     assert log.step_process == {"work": 6, "pid": 7}
+
+
+def test_a_step_in_a_pod_has_the_job_of_its_last_attempt() -> None:
+    events = [
+        RunEvent("STEP_WORKER_STARTING", us, step, metadata={"Kubernetes Job name": job} if job else {})
+        for us, (step, job) in enumerate([("a", "dagster-step-1"), ("b", ""), ("a", "dagster-step-1-1")])
+    ]
+    log = fold(events)
+    assert (log.step_jobs, log.kubernetes_job) == ({"a": "dagster-step-1-1"}, None)

@@ -274,6 +274,14 @@ class TestRepeatedAttempts:
         assert durations(times)[2:5] == [5_000, 4_000, 0]
         assert times.warnings == ("worker_started is not known: worker load is counted as worker boot",)
 
+    def test_a_run_that_is_queued_again_waits_in_the_queue(self) -> None:
+        """The daemon could not reach its code location, and put it back."""
+        again = [*QUEUED[:2], RunEvent("PIPELINE_ENQUEUED", 9_000)]
+        times = read(again)
+        assert times.at_us[Boundary.STARTING] is None
+        assert times.stages_us[Stage.QUEUE_WAIT] is None
+        assert read([*again, *QUEUED[1:]]).stages_us == read(QUEUED).stages_us
+
     def test_a_step_worker_that_was_started_again(self) -> None:
         died = [RunEvent("STEP_WORKER_STARTING", 9_100, "a"), RunEvent("STEP_WORKER_STARTED", 9_110, "a")]
         times = read([*QUEUED, *died, *STEP, *END])
