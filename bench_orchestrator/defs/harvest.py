@@ -14,6 +14,7 @@ from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.runs import FINISHED, IN_PROGRESS, Run, RunStatus
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
+from bench_orchestrator.model.text import legible
 from bench_orchestrator.results.store import SweepSummary
 from bench_orchestrator.sources.instance import end_as_failed, find_runs
 from bench_orchestrator.sweeps.harvest import harvest_sweep
@@ -80,7 +81,7 @@ def launch_measurements(
             )
             continue
         results.store.save(sweep)
-        context.log.info(f"Harvested {sweep.plan.sweep_id}: {len(sweep.trials)} launches, {sweep.status}")
+        context.log.info(f"Harvested {legible(sweep.plan.sweep_id)}: {len(sweep.trials)} launches, {sweep.status}")
         harvested.append(sweep.plan.sweep_id)
         outcomes.update(trial.outcome for trial in sweep.trials)
         warnings += sum(bool(launch.warnings) for trial in sweep.trials for launch in trial.launches)
