@@ -12,6 +12,7 @@ import click
 
 from bench_orchestrator.cli.extras import explain_missing
 from bench_orchestrator.model.errors import UnusableError
+from bench_orchestrator.model.text import legible
 
 COMMANDS: Mapping[str, str] = {
     "up": "Start the local deployment and keep it running.",
@@ -59,7 +60,10 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except UnusableError as error:
-            raise UnusableDeployment(str(error)) from error
+            raise UnusableDeployment(legible(str(error))) from error
+        except click.ClickException as error:
+            error.message = legible(error.message)
+            raise
         except ModuleNotFoundError as error:
             explanation = explain_missing(error)
             if explanation is None:

@@ -63,7 +63,7 @@ def measure(
         with suppress(StoreError):
             return store.load(sweep.plan.sweep_id)
     store.save(sweep)
-    return sweep
+    return store.load(sweep.plan.sweep_id)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from bench_orchestrator.charts import save, waterfall
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.deployment import find_home, instance_home
 from bench_orchestrator.model.content import Content
+from bench_orchestrator.model.text import path_segment
 from bench_orchestrator.results.queries import latest_sweep
 from bench_orchestrator.results.store import Store, UnknownSweepError
 from bench_orchestrator.sources.instance import open_instance
@@ -49,7 +50,7 @@ def command(
         shown, sample = _of_runs(run_ids, store, home) if run_ids else _of_sweep(sweep_id, location, variant, store)
     except (UnknownLaunchError, UnknownSweepError) as error:
         raise click.UsageError(str(error)) from error
-    files = save(waterfall(shown, sample), output or results / "timelines" / shown.run_id, "timeline")
+    files = save(waterfall(shown, sample), output or results / "timelines" / path_segment(shown.run_id), "timeline")
     console = open_console(as_json=as_json)
     console.print(render_waterfall(shown, sample))
     console.print(f"Chart: {files.png} and {files.svg.name}", markup=False)

@@ -13,6 +13,7 @@ from bench_orchestrator.defs.tables import describe_measurements
 from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.runs import FINISHED
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, NO_RETRIES, Tag
+from bench_orchestrator.model.text import legible
 from bench_orchestrator.results.store import SweepSummary
 from bench_orchestrator.sources.instance import find_runs
 from bench_orchestrator.sweeps.entries import JournalError
@@ -82,7 +83,7 @@ def launch_measurements(
             )
             continue
         results.store.save(sweep)
-        context.log.info(f"Harvested {sweep.plan.sweep_id}: {len(sweep.trials)} launches, {sweep.status}")
+        context.log.info(f"Harvested {legible(sweep.plan.sweep_id)}: {len(sweep.trials)} launches, {sweep.status}")
         harvested.append(sweep.plan.sweep_id)
         outcomes.update(trial.outcome for trial in sweep.trials)
         warnings += sum(bool(launch.warnings) for trial in sweep.trials for launch in trial.launches)

@@ -44,6 +44,7 @@ from bench_orchestrator.deployment.processes import (
     processes_of,
 )
 from bench_orchestrator.deployment.status import DeploymentStatus, daemon_beats, location_status, workspace_entries
+from bench_orchestrator.model.text import path_segment
 from bench_orchestrator.model.urls import shown_url, without_credentials
 from bench_orchestrator.waiting import poll
 
@@ -318,7 +319,7 @@ class Deployment:
             name=name,
             command=[sys.executable, "-m", *arguments],
             environment=self._environment,
-            log_path=self._logs / f"{name.replace('/', '_')}.log",
+            log_path=self._logs / f"{path_segment(name)}.log",
             answers=answers,
         )
 

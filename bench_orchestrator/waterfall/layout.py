@@ -1,4 +1,4 @@
-"""The layout of one launch in time, shown by the chart, the terminal and the JSON output. Pure functions.
+"""The layout of one launch in time, shown by the chart, the terminal and the JSON output. Pure; its texts are legible.
 
 A waterfall shows one actual launch of any run. For several runs it is the launch with the median lag, because medians
 do not add up. Stages are placed end to end by the durations from the timeline, which has corrected clock skew. Steps
@@ -13,10 +13,12 @@ from typing import Any
 
 from bench_orchestrator.analysis.summary import LAG_STAGES
 from bench_orchestrator.analysis.wording import describe_estimate, describe_outcome
+from bench_orchestrator.model.errors import one_line
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.launch import Launch, Outcome, Trial
 from bench_orchestrator.model.runs import StepSpan
 from bench_orchestrator.model.stages import BootStage, Boundary, Origin, Piece, Stage, StepWorker
+from bench_orchestrator.model.text import legible
 from bench_orchestrator.statistics import Estimate, median
 
 _FIRST_STEPS = 20
@@ -202,9 +204,9 @@ def of_launch(
         unfinished = Bar(stage, since_us, max(since_us, ended_us or since_us))
     return Waterfall(
         run_id=launch.run_id or "",
-        subject=subject,
+        subject=one_line(subject),
         outcome=outcome,
-        reason=launch.reason,
+        reason=legible(launch.reason),
         environment=environment or {},
         executor=launch.executor,
         origin=launch.origin,
@@ -219,7 +221,7 @@ def of_launch(
         lag_us=launch.lag_us,
         ended_us=ended_us,
         steps=tuple(_shift(step, zero_us) for step in launch.steps),
-        warnings=launch.warnings,
+        warnings=tuple(map(legible, launch.warnings)),
         template=launch.template,
     )
 
@@ -321,4 +323,4 @@ def _shift(step: StepSpan, zero_us: int) -> StepSpan:
     reached_us = launched_us if started_us is None else started_us
     if ended_us is not None and reached_us is not None:
         ended_us = max(reached_us, ended_us)
-    return StepSpan(step.key, launched_us, started_us, ended_us)
+    return StepSpan(legible(step.key), launched_us, started_us, ended_us)
