@@ -25,6 +25,7 @@ class RunStatus(StrEnum):
 
 IN_PROGRESS = (RunStatus.STARTING, RunStatus.STARTED, RunStatus.CANCELING)
 FINISHED = (RunStatus.SUCCESS, RunStatus.FAILURE, RunStatus.CANCELED)
+UNFINISHED = tuple(status for status in RunStatus if status not in FINISHED)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,12 @@ class Tag(StrEnum):
     """When that sweep's run last changed."""
 
 
+BACKFILL = "dagster/backfill"
+"""Dagster's tag of a backfill's runs: its id."""
+
+PARENT_RUN = "dagster/parent_run_id"
+"""Dagster's tag of a run that is another's repetition: the id of that run, whose tags it has otherwise."""
+
 SWEEPS_ASSET = "sweeps"
 """The asset under which a sweep records its plan, as a materialization, and its trials, as observations."""
 
