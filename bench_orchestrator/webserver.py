@@ -76,6 +76,15 @@ class LocationEntry:
     """The host of its code server; empty if it is not reached over a network."""
 
 
+@dataclass(frozen=True)
+class BackfillEntry:
+    """A backfill that may still launch runs."""
+
+    backfill_id: str
+    tags: Mapping[str, str]
+    """Without hidden ones; its runs have them too."""
+
+
 class Webserver:
     """One Dagster webserver, by its URL.
 
@@ -190,6 +199,27 @@ class Webserver:
         answer = self.query(_BACKFILL, {"parameters": parameters})["launchPartitionBackfill"]
         if "backfillId" not in answer:
             raise LaunchRejectedError(message_of(answer))
+
+    def open_backfills(self, tags: Mapping[str, str]) -> list[BackfillEntry]:
+        """Return the backfills with these tags that may still launch runs, latest first."""
+        answer = self.query(_OPEN_BACKFILLS)["backfills"]
+        if "results" not in answer:
+            raise WebserverError(f"{self.url} cannot list its backfills: {answer.get('message', answer)}")
+        entries = [
+            BackfillEntry(found["id"], {tag["key"]: tag["value"] for tag in found["tags"]})
+            for found in answer["results"]
+        ]
+        return [entry for entry in entries if tags.items() <= entry.tags.items()]
+
+    def cancel_backfill(self, backfill_id: str) -> None:
+        """Request the cancellation of a backfill and its runs; the daemon carries it out.
+
+        Raises:
+            WebserverError: it cannot be canceled.
+        """
+        answer = self.query(_CANCEL_BACKFILL, {"backfillId": backfill_id})["cancelPartitionBackfill"]
+        if answer["__typename"] != "CancelBackfillSuccess":
+            raise self._error(f"{answer['__typename']}: {answer.get('message', answer)}")
 
     def tick_times_s(self, *, location: str, repository: str, name: str, kind: str) -> dict[str, float]:
         """Return the times (s) of the latest ticks of a schedule or sensor (`kind`), by id of the runs created.
@@ -435,6 +465,26 @@ mutation BenchBackfill($parameters: LaunchBackfillParams!) {
     ... on UnauthorizedError { message }
     ... on PartitionSetNotFoundError { message }
     ... on PartitionKeysNotFoundError { message }
+  }
+}
+"""
+
+_OPEN_BACKFILLS = """
+query BenchOpenBackfills {
+  backfills: partitionBackfillsOrError(filters: {statuses: [REQUESTED]}) {
+    __typename
+    ... on PartitionBackfills { results { id tags { key value } } }
+    ... on PythonError { message }
+  }
+}
+"""
+
+_CANCEL_BACKFILL = """
+mutation BenchCancelBackfill($backfillId: String!) {
+  cancelPartitionBackfill(backfillId: $backfillId) {
+    __typename
+    ... on UnauthorizedError { message }
+    ... on PythonError { message }
   }
 }
 """

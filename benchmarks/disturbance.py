@@ -31,7 +31,7 @@ from bench_orchestrator.model.tags import META_LOCATION, Tag
 from bench_orchestrator.sources.instance import find_trial_runs, get_run, read_run_log
 from bench_orchestrator.statistics import Estimate, fit_line, median
 from bench_orchestrator.sweeps import client
-from bench_orchestrator.sweeps.launching import POLL_S
+from bench_orchestrator.sweeps.ending import POLL_S
 from bench_orchestrator.timeline.stages import Timeline, timeline
 from bench_orchestrator.webserver import ASSET_JOB, Webserver
 

@@ -30,6 +30,9 @@ OUTCOMES = {
 }
 """How a run ended, by its last status."""
 
+REPEATED = (Outcome.LOST, Outcome.CANCELED)
+"""The outcomes of trials that a resumed sweep launches again. All others are results."""
+
 
 @dataclass(frozen=True)
 class TrialNote:
@@ -48,6 +51,8 @@ class TrialNote:
     """The trial's resource usage, by `processes.MEASURES`; empty if the processes are on another machine."""
     pod: Pod | None = None
     """The run worker's pod, if the run worker is a Kubernetes job."""
+    warnings: tuple[str, ...] = ()
+    """What may have disturbed its measurement: requests without an answer, other runs beside it."""
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,12 @@ from bench_orchestrator.sources.instance import find_runs, get_run, read_run_log
 from bench_orchestrator.sources.processes import UsageMeter, settle
 from bench_orchestrator.sweeps.config import SweepConfig
 from bench_orchestrator.sweeps.deployments import Site, open_sites
+from bench_orchestrator.sweeps.ending import Strays
 from bench_orchestrator.sweeps.entries import JournalError
 from bench_orchestrator.sweeps.environment import blocking_limit, describe_environment
 from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.planning import location_variants, plan_sweep
-from bench_orchestrator.sweeps.resuming import find_interrupted, missing_trials
+from bench_orchestrator.sweeps.resuming import Remainder, find_remainder
 from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials
 from bench_orchestrator.sweeps.turns import await_harvests
 from bench_orchestrator.webserver import Webserver, WebserverError
@@ -76,11 +77,12 @@ def carry_out(scenario: Scenario, config: SweepConfig, session: Session) -> Gene
             _refuse_second_sweep(session)
             # Before deployments are started, whose code servers' start is measured.
             await_harvests(session.instance, session.run_id, session.say)
-            earlier = _interrupted(scenario, config.resume, session) if config.resume else None
+            earlier = _remainder(scenario, config.resume, session) if config.resume else None
             variants = _planned_variants(earlier.plan) if earlier else config.variants(scenario)
             variants, sites = stack.enter_context(_open(scenario, variants, session))
             if earlier:
-                plan, trials = _resume(earlier, sites, session)
+                _check_resumed(earlier.plan, sites, session)
+                plan, trials = earlier.plan, earlier.trials
             else:
                 plan = _plan(scenario, config, variants, sites, session)
                 trials = plan.trials
@@ -88,6 +90,8 @@ def carry_out(scenario: Scenario, config: SweepConfig, session: Session) -> Gene
         except (PreflightError, WebserverError) as error:
             raise PreflightError(f"Nothing was launched. {error}") from error
         used = {site.name: site for site in sites.values()}
+        if earlier:  # runs of its killed process may be in progress, and keep the servers busy
+            Strays(plan, tuple(used.values()), session.warn).end()
         # Before the plan is recorded, because afterwards `bench run` shows only trials.
         settle([site.meter for site in used.values()], config.settle_s, session.say)
         await_harvests(session.instance, session.run_id, session.say)  # one may have begun meanwhile
@@ -179,25 +183,24 @@ def _planned_variants(plan: SweepPlan) -> tuple[Variant, ...]:
     return plan.variants or location_variants([location.name for location in plan.locations])
 
 
-def _interrupted(scenario: Scenario, sweep_id: str, session: Session) -> Sweep:
-    """Return the sweep to resume.
+def _remainder(scenario: Scenario, sweep_id: str, session: Session) -> Remainder:
+    """Return what is left of the sweep to resume.
 
     Raises:
         PreflightError: it cannot be resumed, or its journal cannot be read.
     """
     try:
-        return find_interrupted(session.instance, scenario.name, sweep_id, session.warn)
+        return find_remainder(session.instance, scenario.name, sweep_id, session.warn)
     except JournalError as error:
         raise PreflightError(str(error)) from error
 
 
-def _resume(earlier: Sweep, sites: Mapping[str, Site], session: Session) -> tuple[SweepPlan, tuple[PlannedTrial, ...]]:
-    """Return the plan of an interrupted sweep and its remaining trials; warn about changes in the environment.
+def _check_resumed(plan: SweepPlan, sites: Mapping[str, Site], session: Session) -> None:
+    """Warn about changes in the environment of an interrupted sweep.
 
     Raises:
         PreflightError: its trials cannot be launched in the same deployments as before.
     """
-    plan = earlier.plan
     here = {site.name for site in sites.values()}
     if not here.issuperset(trial.deployment for trial in plan.trials):
         raise PreflightError(
@@ -208,8 +211,6 @@ def _resume(earlier: Sweep, sites: Mapping[str, Site], session: Session) -> tupl
     for name in ("dagster", "python", "bench", "cpu_model", "cpu_count"):
         if (was := plan.environment.get(name)) != now[name]:
             session.warn(f"{name} was {was} when this sweep began and is {now[name]} now.")
-    owed = missing_trials(earlier)
-    return plan, tuple(trial for trial in plan.trials if trial.number in owed)
 
 
 def _launch(
@@ -225,7 +226,7 @@ def _launch(
         return f"Sweep {plan.sweep_id} {how}: {sum(counts.values())} of {len(trials)} trials done ({ended})"
 
     try:
-        for note in run_trials(plan, sites, pace=pace, trials=trials):
+        for note in run_trials(plan, sites, pace=pace, trials=trials, warn=session.warn):
             counts[note.outcome] += 1
             line = _line(sites[plan.trials[note.number - 1].deployment], plan, note)
             (session.say if note.outcome is Outcome.OK else session.warn)(line)
@@ -257,4 +258,4 @@ def _line(site: Site, plan: SweepPlan, note: TrialNote) -> str:
     if note.requested_us is None or run.started_us is None:
         return line
     started, ended = (describe_us(us - note.requested_us, decimals=2) for us in (run.started_us, run.updated_us))
-    return f"{line}, its run started after {started} and ended after {ended}"
+    return "; ".join((f"{line}, its run started after {started} and ended after {ended}", *note.warnings))
