@@ -16,7 +16,7 @@ from bench_orchestrator.analysis.wording import describe_estimate, describe_outc
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.launch import Launch, Outcome, Trial
 from bench_orchestrator.model.runs import StepSpan
-from bench_orchestrator.model.stages import BootStage, Boundary, Origin, Piece, Stage, StepWorker
+from bench_orchestrator.model.stages import BootStage, Boundary, Origin, Piece, RunWorker, Stage, StepWorker
 from bench_orchestrator.statistics import Estimate, median
 
 _FIRST_STEPS = 20
@@ -70,6 +70,7 @@ class Waterfall:
     environment: Mapping[str, Any]
     """The environment of the launch; empty if it was not recorded."""
     executor: StepWorker | None
+    run_worker: RunWorker | None
     origin: Origin
     """What asked for the run, if its request is known."""
     known: frozenset[Boundary]
@@ -126,6 +127,8 @@ class Waterfall:
             return self.origin.process
         if self.template and stage is Stage.WORKER_BOOT:
             return f"{Stage.WORKER_LOAD.process} (forked)"
+        if self.run_worker is not None and stage is Stage.WORKER_BOOT:
+            return self.run_worker.boot_process
         if self.executor is not None and stage is Stage.STEP_BOOT:
             return self.executor.boot_process
         if self.executor is not None and stage in (Stage.STEP_LOAD, Stage.STEP_INIT):
@@ -207,6 +210,7 @@ def of_launch(
         reason=launch.reason,
         environment=environment or {},
         executor=launch.executor,
+        run_worker=launch.run_worker,
         origin=launch.origin,
         known=frozenset(known_at_us),
         zero=Boundary.REQUESTED if requested else anchor,
