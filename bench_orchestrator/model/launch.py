@@ -7,7 +7,7 @@ from typing import Any
 
 from bench_orchestrator.model.plan import LaunchPath, SweepPlan
 from bench_orchestrator.model.runs import Pod, RunLog, RunStatus, StepSpan
-from bench_orchestrator.model.stages import BootStage, Boundary, Origin, Stage, StepWorker
+from bench_orchestrator.model.stages import BootStage, Boundary, Origin, RunWorker, Stage, StepWorker
 
 
 class Outcome(StrEnum):
@@ -95,6 +95,8 @@ class Launch:
     pod: Pod | None = None
     origin: Origin = Origin.REQUEST
     """What asked for the run. Not stored, because a sweep records its trials' requests."""
+    run_worker: RunWorker | None = field(default=None, compare=False)
+    """What ran it; None if its launcher does not say so. Not stored, because it is the sweep's launcher for all."""
 
     @property
     def startup_us(self) -> int | None:

@@ -1,4 +1,4 @@
-"""The stages of a launch, the instants that bound them, and what names them: its origin and its step's worker."""
+"""The stages of a launch, the instants that bound them, and what names them: its origin and its workers."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -139,6 +139,28 @@ _ORIGINS: Mapping[Origin, tuple[str, str, str]] = {
     Origin.SCHEDULE: ("the scheduled time", "tick", "daemon and code server"),
     Origin.SENSOR: ("the sensor's tick", "tick", "daemon and code server"),
     Origin.BACKFILL: ("the backfill's request", "backfill", "daemon and code server"),
+}
+
+
+class RunWorker(StrEnum):
+    """The process that runs a run, where its launcher names it; Dagster's default launcher does not."""
+
+    POD = "pod"
+    CONTAINER = "container"
+    ECS_TASK = "ecs_task"
+    CELERY = "celery"
+
+    @property
+    def boot_process(self) -> str:
+        """Where the time of worker boot is spent."""
+        return _RUN_WORKERS[self]
+
+
+_RUN_WORKERS: Mapping[RunWorker, str] = {
+    RunWorker.POD: "run worker (new pod)",
+    RunWorker.CONTAINER: "run worker (new container)",
+    RunWorker.ECS_TASK: "run worker (new ECS task)",
+    RunWorker.CELERY: "waiting for a Celery worker",
 }
 
 

@@ -6,6 +6,7 @@ from bench_orchestrator.model.runs import Pod, RunLog
 from bench_orchestrator.model.stages import Boundary, Origin, Stage
 from bench_orchestrator.timeline.stages import timeline
 from bench_orchestrator.timeline.worker_boot import boot_stages
+from bench_orchestrator.timeline.workers import run_worker_of
 
 
 def launch_of(
@@ -58,4 +59,5 @@ def launch_of(
         boot_us=boot_us,
         pod=pod,
         origin=origin,
+        run_worker=run_worker_of(log.events),
     )

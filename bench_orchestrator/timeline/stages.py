@@ -29,7 +29,7 @@ from itertools import pairwise
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.runs import RunEvent
 from bench_orchestrator.model.stages import QUEUE_STAGES, Boundary, Origin, Stage, StepWorker
-from bench_orchestrator.timeline.step_workers import is_in_celery_worker, requests_celery_worker, step_worker_of
+from bench_orchestrator.timeline.workers import is_in_celery_worker, requests_celery_worker, step_worker_of
 
 STEP_STARTS = frozenset({"STEP_START", "STEP_RESTARTED"})
 """The event types that start a step; the latter alone if its first attempt died before it started."""

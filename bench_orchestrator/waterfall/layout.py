@@ -72,6 +72,7 @@ class Waterfall:
     environment: Mapping[str, Any]
     """The environment of the launch; empty if it was not recorded."""
     executor: StepWorker | None
+    run_worker: RunWorker | None
     origin: Origin
     """What asked for the run, if its request is known."""
     known: frozenset[Boundary]
@@ -128,6 +129,8 @@ class Waterfall:
             return self.origin.process
         if self.template and stage is Stage.WORKER_BOOT:
             return f"{Stage.WORKER_LOAD.process} (forked)"
+        if self.run_worker is not None and stage is Stage.WORKER_BOOT:
+            return self.run_worker.boot_process
         if self.executor is not None and stage is Stage.STEP_BOOT:
             return self.executor.boot_process
         if self.executor is not None and stage in (Stage.STEP_LOAD, Stage.STEP_INIT):
@@ -209,6 +212,7 @@ def of_launch(
         reason=legible(launch.reason),
         environment=environment or {},
         executor=launch.executor,
+        run_worker=launch.run_worker,
         origin=launch.origin,
         known=frozenset(known_at_us),
         zero=Boundary.REQUESTED if requested else anchor,

@@ -23,7 +23,7 @@ from bench_orchestrator.charts import inline_png, save, waterfall
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.launch import Outcome, Trial
 from bench_orchestrator.model.runs import RunEvent, RunLog, StepSpan
-from bench_orchestrator.model.stages import BootStage, Boundary, Origin, Stage, StepWorker
+from bench_orchestrator.model.stages import BootStage, Boundary, Origin, RunWorker, Stage, StepWorker
 from bench_orchestrator.timeline.launches import launch_of
 from bench_orchestrator.timeline.stages import EVENT_TYPES, timeline
 from bench_orchestrator.waterfall.layout import (
@@ -195,6 +195,12 @@ class TestLayingOut:
         shown = of(relaunched(make_trial(), executor=worker))
         names = [shown.process(stage) for stage in (Stage.STEP_BOOT, Stage.STEP_LOAD, Stage.STEP_INIT)]
         assert names == [worker.boot_process, worker.process, worker.process]
+
+    @pytest.mark.parametrize("worker", RunWorker)
+    def test_a_runs_worker_is_named_as_what_it_is_unless_it_was_forked(self, worker: RunWorker) -> None:
+        trial = relaunched(make_trial(), run_worker=worker)
+        assert of(trial).process(Stage.WORKER_BOOT) == worker.boot_process
+        assert of(relaunched(trial, template={"fork_ms": 3.0})).process(Stage.WORKER_BOOT) == "run worker (forked)"
 
     @pytest.mark.parametrize("origin", Origin)
     def test_the_first_stage_is_named_after_what_asked_for_the_run(self, origin: Origin) -> None:

@@ -1,9 +1,10 @@
-"""A step's worker is named as what it is, from the texts of Dagster's executors (those of dagster 1.13, 0.29)."""
+"""Workers are named as what they are, from the texts of Dagster's launchers and executors (1.13, 0.29)."""
 
 import pytest
 
-from bench_orchestrator.model.runs import RunEvent
-from bench_orchestrator.model.stages import Boundary, Stage, StepWorker
+from bench_orchestrator.model.runs import RunEvent, RunLog
+from bench_orchestrator.model.stages import Boundary, RunWorker, Stage, StepWorker
+from bench_orchestrator.timeline.launches import launch_of
 from bench_orchestrator.timeline.run_log import fold
 from bench_orchestrator.timeline.stages import timeline
 
@@ -82,6 +83,22 @@ def test_the_executor_of_other_steps_does_not_matter() -> None:
     other = [RunEvent(ENGINE, 3 * S, "b", SUBMITTED[1])]
     log = log_of(StepWorker.PODS)
     assert timeline([*log[:5], *other, *log[5:]], requested_us=0, created_us=0).executor is StepWorker.PODS
+
+
+@pytest.mark.parametrize(
+    ("said", "worker"),
+    [
+        ("[K8sRunLauncher] Creating Kubernetes run worker job", RunWorker.POD),
+        ("[DockerRunLauncher] Launching run in a new container 4f2a with image dagster:1", RunWorker.CONTAINER),
+        ("[EcsRunLauncher] Launching run in ECS task", RunWorker.ECS_TASK),
+        ("[CeleryRunLauncher] Creating Celery run worker job task", RunWorker.CELERY),
+        ("Started process for run (pid: 1).", None),
+    ],
+)
+def test_a_runs_worker_is_known_by_what_its_launcher_writes(said: str, worker: RunWorker | None) -> None:
+    events = (RunEvent(ENGINE, 1, message=said), RunEvent(ENGINE, 2, "a", SUBMITTED[1]))
+    launch = launch_of("4f2a", RunLog(events), outcome=None, requested_us=None, created_us=0)
+    assert launch.run_worker is worker
 
 
 def test_a_name_that_another_release_stored_is_read() -> None:
