@@ -87,11 +87,12 @@ def plan_sweep(
     Raises:
         PreflightError: lists all problems.
     """
+    say = spaced(say)
     by_name = {site.name: site for site in sites.values()}
     targets: dict[str, dict[str, Target]] = {}
     for site in by_name.values():
         names = [name for variant in variants if sites[variant.name] is site for name in variant.locations]
-        targets[site.name] = {target.name: target for target in find_targets(site.webserver, names)}
+        targets[site.name] = {target.name: target for target in find_targets(site.webserver, names, say)}
     placements = [
         Placement(variant, site.name, site.webserver, tuple(targets[site.name][name] for name in variant.locations))
         for variant in variants
@@ -122,8 +123,10 @@ def plan_sweep(
     )
 
 
-def find_targets(webserver: Webserver, names: Sequence[str]) -> list[Target]:
-    """Return the locations to launch in, in the given order.
+def find_targets(
+    webserver: Webserver, names: Sequence[str], say: Callable[[str], None] = lambda _: None
+) -> list[Target]:
+    """Return the locations to launch in, in the given order; `say` receives a line for each.
 
     Raises:
         PreflightError: the webserver cannot be used, or a location is missing, loading, broken or empty.
@@ -144,6 +147,7 @@ def find_targets(webserver: Webserver, names: Sequence[str]) -> list[Target]:
                     "Fix it, and reload it on the UI's Deployment page."
                 )
             else:
+                say(f"Asking for the assets of {name} ...")
                 target = Target(name, status.repositories[0], webserver.list_assets(name, status.repositories[0]))
                 if not target.assets:
                     problems.append(f"The code location {name!r} has no executable asset.")
@@ -172,7 +176,7 @@ def plan_trials(
         PreflightError: a location has fewer assets or partitions than a trial selects.
     """
     choices = list(_choose(placements, blocks=warmups + repeats, rng=random.Random(seed)))
-    partitions = _list_partitions(choices, spaced(say))
+    partitions = _list_partitions(choices, say)
     trials = tuple(
         PlannedTrial(
             number=number,

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.plan import LaunchPath, Scenario, Variant, again
 from bench_orchestrator.sources.processes import UsageMeter
-from bench_orchestrator.sweeps import planning
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.planning import (
     DEFAULT_VARIANT,
@@ -279,7 +278,7 @@ def test_a_plan_knows_its_deployments_and_its_request(instance: dg.DagsterInstan
     assert (plan.variants, plan.seed, plan.settings) == (variants, 3, {"quick": True})
 
 
-def test_partitions_are_asked_for_once_per_asset_and_it_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partitions_are_asked_for_once_per_asset_and_it_says_how_far_it_is() -> None:
     class Counting(FakeWebserver):
         """Counts the questions for partitions."""
 
@@ -289,7 +288,6 @@ def test_partitions_are_asked_for_once_per_asset_and_it_says_how_far_it_is(monke
 
     asked: list[str] = []
     said: list[str] = []
-    monkeypatch.setattr(planning, "spaced", lambda say: say)
     webserver = Counting({"p": {"p/one": True, "p/two": True}}, {"p/one": ["p0"], "p/two": ["p0"]})
     _, trials = plan_trials(placed_by_location(webserver), repeats=500, warmups=0, seed=1, say=said.append)
     assert len(trials) == 500

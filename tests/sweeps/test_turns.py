@@ -33,6 +33,12 @@ def switch(instance: dg.DagsterInstance, status: InstigatorStatus, name: str = H
     )
 
 
+@pytest.fixture
+def instance(home_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """Return an instance that remembers which sensors are switched on."""
+    return home_instance
+
+
 class Waiting:
     """A sweep that is about to begin."""
 
@@ -71,7 +77,7 @@ class TestASweepThatIsAboutToBegin:
 
     def test_waits_until_the_earlier_one_is_harvested(self, instance: dg.DagsterInstance, waiting: Waiting) -> None:
         earlier = run_sweep(instance, make_plan())
-        of = {Tag.KIND: "harvest", Tag.HARVEST_OF: earlier}
+        of: dict[str, str] = {Tag.KIND: "harvest", Tag.HARVEST_OF: earlier}
         begun: list[str] = []
 
         def meanwhile(look: int) -> None:
