@@ -1,7 +1,7 @@
 """Read the run queue of a Dagster instance, as plain data: limits, pools, runs, the daemon's heartbeat.
 
 Nothing is written: a pool that the daemon has yet to give its default limit is read as if it had it.
-`tests/sources/test_run_queue.py` pins the private API used here.
+`tests/sources/test_sources_run_queue.py` pins the private API used here.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
