@@ -100,7 +100,7 @@ def _draw_stages(ax: Axes, shown: Waterfall) -> None:
         finished = bar is not shown.unfinished
         _draw_bar(ax, position, bar.start_us, bar.end_us, canvas.COLOURS[bar.stage], finished=finished)
         seconds = describe_us(bar.duration_us)
-        label = seconds if finished else shown.outcome if shown.ended_us is None else f"{shown.outcome} after {seconds}"
+        label = seconds if finished else f"{shown.outcome} after {seconds}" if bar.duration_us else shown.outcome
         marks.label_end(ax, bar.end_us / MICROSECONDS, position, label)
 
 

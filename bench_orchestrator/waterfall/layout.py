@@ -11,11 +11,13 @@ from itertools import accumulate, pairwise
 from operator import itemgetter
 from typing import Any
 
+from bench_orchestrator.analysis.run_queue import describe
 from bench_orchestrator.analysis.summary import LAG_STAGES
 from bench_orchestrator.analysis.wording import describe_estimate, describe_outcome
 from bench_orchestrator.model.errors import one_line
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.launch import Launch, Outcome, Trial
+from bench_orchestrator.model.run_queue import Hold
 from bench_orchestrator.model.runs import StepSpan
 from bench_orchestrator.model.stages import BootStage, Boundary, Origin, Piece, Stage, StepWorker
 from bench_orchestrator.model.text import legible
@@ -38,6 +40,19 @@ _ZERO_WORDS: Mapping[Boundary, str] = {
     Boundary.RUN_STARTED: "RUN_START",
 }
 """Instants by their names in Dagster's UI."""
+
+
+_WAITING_WORDS: Mapping[Piece, str] = {
+    Stage.SUBMIT: "until it is created",
+    Stage.PLAN_EVENTS: "until its plan is written",
+    Stage.QUEUE_WAIT: "in the queue",
+    Stage.WORKER_BOOT: "waiting for the run worker",
+    Stage.WORKER_LOAD: "while the run worker loads the definitions",
+    Stage.EXECUTOR_START: "until the executor starts a step",
+    Stage.STEP_BOOT: "waiting for the step worker",
+    Stage.STEP_LOAD: "while the step worker loads the definitions",
+    Stage.STEP_INIT: "while the step's resources start",
+}
 
 
 class UnknownLaunchError(ValueError):
@@ -96,6 +111,12 @@ class Waterfall:
     warnings: tuple[str, ...]
     template: Mapping[str, float]
     """The process that a forked run was forked from; empty otherwise."""
+    step_boot: tuple[Bar, ...] = ()
+    """The pieces that make up step boot; empty if it is not split."""
+    now_us: int | None = None
+    """When a run was read that had not ended; None if it had, or if that was not recorded."""
+    holds: tuple[Hold, ...] = ()
+    """What a run that has not ended waits for."""
 
     @property
     def zero_words(self) -> str:
@@ -107,17 +128,18 @@ class Waterfall:
     @property
     def rows(self) -> tuple[Bar, ...]:
         """The stages to show: those that took time, or all if none did, and the unfinished one."""
+        pieces = {Stage.WORKER_BOOT: self.boot, Stage.STEP_BOOT: self.step_boot}
         lasting: tuple[Bar, ...] = ()
         for bar in self.bars:
-            pieces = self.boot if bar.stage is Stage.WORKER_BOOT else ()
-            lasting += tuple(one for one in (bar, *pieces) if one.duration_us)
+            lasting += tuple(one for one in (bar, *pieces.get(Stage(bar.stage), ())) if one.duration_us)
         return (*lasting, self.unfinished) if self.unfinished else lasting or self.bars
 
     @property
     def end_us(self) -> int:
         """The latest known instant of the run."""
         steps = [us for step in self.steps for us in (step.launched_us, step.started_us, step.ended_us)]
-        return max(us for us in (0, *(bar.end_us for bar in self.rows), *steps, self.ended_us) if us is not None)
+        known = (0, *(bar.end_us for bar in self.rows), *steps, self.ended_us, self.now_us)
+        return max(us for us in known if us is not None)
 
     def label(self, stage: Piece) -> str:
         """Return the label of a stage's row; the first stage is named after what asked for the run."""
@@ -175,12 +197,17 @@ def of_launch(
     launch: Launch,
     subject: str,
     environment: Mapping[str, Any] | None = None,
+    *,
+    now_us: int | None = None,
+    step_boot_us: Mapping[BootStage, int] | None = None,
 ) -> Waterfall:
     """Return the waterfall of any run's launch.
 
     Args:
         subject: what was launched, in words.
         environment: the environment of the launch, if known.
+        now_us: when its log was read, in microseconds since the epoch: until then a run in progress waits.
+        step_boot_us: the pieces of step boot, if it is split.
 
     Raises UnknownLaunchError if no instant is known.
     """
@@ -196,15 +223,13 @@ def of_launch(
     edges_us = accumulate(known_us.values(), initial=0 if requested else -before_log_us)
     bars = tuple(Bar(stage, *edges) for stage, edges in zip(known_us, pairwise(edges_us), strict=True))
 
-    booted_from_us = next((bar.start_us for bar in bars if bar.stage is Stage.WORKER_BOOT), 0)
-    boot_edges_us = pairwise(accumulate(launch.boot_us.values(), initial=booted_from_us))
-
     ended_us = None if launch.ended_us is None else launch.ended_us - zero_us
+    waiting_us = None if now_us is None or launch.outcome is not None or ended_us is not None else now_us - zero_us
     unfinished = None
     if launch.lag_us is None:
         reached, since_us = (list(known_us)[-1].end, bars[-1].end_us) if bars else (anchor, 0)
         stage = next(stage for stage in Stage if stage.start is reached)
-        unfinished = Bar(stage, since_us, max(since_us, ended_us or since_us))
+        unfinished = Bar(stage, since_us, max(since_us, ended_us or waiting_us or since_us))
     return Waterfall(
         run_id=launch.run_id or "",
         subject=one_line(subject),
@@ -218,7 +243,7 @@ def of_launch(
         zero=Boundary.REQUESTED if requested else anchor,
         zero_us=zero_us,
         bars=bars,
-        boot=tuple(Bar(stage, *edges) for stage, edges in zip(launch.boot_us, boot_edges_us, strict=True)),
+        boot=_pieces(bars, Stage.WORKER_BOOT, launch.boot_us),
         unfinished=unfinished,
         queue_us=launch.queue_us,
         init_us=launch.init_us,
@@ -227,7 +252,16 @@ def of_launch(
         steps=tuple(_shift(step, zero_us) for step in launch.steps),
         warnings=tuple(map(legible, launch.warnings)),
         template=launch.template,
+        step_boot=_pieces(bars, Stage.STEP_BOOT, step_boot_us or {}),
+        now_us=waiting_us,
     )
+
+
+def _pieces(bars: Sequence[Bar], stage: Stage, pieces_us: Mapping[BootStage, int]) -> tuple[Bar, ...]:
+    """Return the pieces of a stage, end to end from its beginning."""
+    begin_us = next((bar.start_us for bar in bars if bar.stage is stage), 0)
+    edges_us = pairwise(accumulate(pieces_us.values(), initial=begin_us))
+    return tuple(Bar(piece, *edges) for piece, edges in zip(pieces_us, edges_us, strict=True))
 
 
 def median_of(waterfalls: Sequence[Waterfall]) -> tuple[Waterfall, Sample]:
@@ -263,6 +297,9 @@ def headline(shown: Waterfall, sample: Sample | None = None) -> str:
             return f"Median launch lag {describe_estimate(sample.lag_s)}: {takes}, {percent} of the launch shown"
         return f"Launch lag {describe_us(shown.lag_us)}: {takes} ({percent})"
     assert shown.unfinished is not None  # because it has no lag
+    if shown.now_us is not None:
+        waits = f"{describe_us(shown.unfinished.duration_us)} so far {_WAITING_WORDS[shown.unfinished.stage]}"
+        return f"No step has started: {waits}"
     if shown.ended_us is None:
         return f"No step has started; last seen in {shown.unfinished.stage.label}"
     how = "Over" if shown.outcome == Outcome.OK else shown.outcome.capitalize()
@@ -289,6 +326,7 @@ def remarks(shown: Waterfall, sample: Sample | None = None) -> Iterator[str]:
             f"Launched warm: forked within {shown.template['fork_ms']:.0f} ms from a template that held "
             f"{shown.template['template_assets']:,.0f} assets and was {shown.template['template_age_s']:,.0f} s old."
         )
+    yield from (describe(hold, shown.zero_us + (shown.now_us or 0)) for hold in shown.holds)
     if shown.reason:
         yield f"{shown.outcome.capitalize()}: {shown.reason}"
     if shown.warnings:

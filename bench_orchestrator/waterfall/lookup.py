@@ -6,15 +6,19 @@ read from the Dagster instance, which is opened only if needed.
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from dagster import DagsterInstance
 
+from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import OUTCOMES, Sweep
-from bench_orchestrator.model.stages import Origin
+from bench_orchestrator.model.stages import Boundary, Origin, Stage
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import find_request, find_run_ids, get_run, read_run_log
 from bench_orchestrator.timeline.launches import launch_of
+from bench_orchestrator.timeline.worker_boot import step_boot_stages
 from bench_orchestrator.waterfall.layout import Sample, UnknownLaunchError, Waterfall, median_of, of_launch, of_trial
+from bench_orchestrator.waterfall.waits import find_holds, read_pods
 
 _SHORTEST_PREFIX = 6
 """Minimum characters of a run id; Dagster's UI shows eight."""
@@ -105,15 +109,26 @@ def _in_instance(run_id: str, instance: DagsterInstance) -> Waterfall | None:
     if run is None:
         return None
     request = find_request(instance, run)
+    log, read_us = read_run_log(instance, run.run_id), now_us()
+    pods = read_pods(log)
     launch = launch_of(
         run.run_id,
-        read_run_log(instance, run.run_id),
+        log,
         outcome=OUTCOMES.get(run.status),
         requested_us=request.at_us if request else None,
         created_us=run.created_us,
         origin=request.origin if request else Origin.REQUEST,
+        pod=pods.run,
     )
-    return of_launch(launch, f"job {run.job}{', re-executed' if run.reexecuted else ''}")
+    step_boot_us, doubts = step_boot_stages(
+        pods.first_step,
+        starting_us=launch.at_us[Boundary.STEP_WORKER_STARTING],
+        step_boot_us=launch.stages_us[Stage.STEP_BOOT],
+    )
+    launch = replace(launch, warnings=(*launch.warnings, *doubts))
+    subject = f"job {run.job}{', re-executed' if run.reexecuted else ''}"
+    shown = of_launch(launch, subject, now_us=read_us, step_boot_us=step_boot_us)
+    return shown if shown.now_us is None else replace(shown, holds=find_holds(instance, run, pods, shown))
 
 
 def _only(run_id: str, candidates: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
+from bench_orchestrator.model.run_queue import Hold
 from bench_orchestrator.model.stages import Boundary
 from bench_orchestrator.waterfall.layout import Bar, Sample, Waterfall, excerpt, headline, remarks
 
@@ -68,6 +69,7 @@ def summarize_waterfall(shown: Waterfall, sample: Sample | None = None) -> dict[
         "ended_s": _seconds(shown.ended_us),
         "stages": [_summarize_stage(bar, shown) for bar in shown.bars],
         "worker_boot": [_summarize_stage(bar, shown) for bar in shown.boot],
+        "step_boot": [_summarize_stage(bar, shown) for bar in shown.step_boot],
         "unfinished": _summarize_stage(shown.unfinished, shown) if shown.unfinished else None,
         "steps": [
             {
@@ -79,6 +81,8 @@ def summarize_waterfall(shown: Waterfall, sample: Sample | None = None) -> dict[
             }
             for step in shown.steps
         ],
+        "waits_for": [_summarize_hold(hold) for hold in shown.holds],
+        "so_far_s": _seconds(shown.unfinished.duration_us) if shown.unfinished and shown.now_us is not None else None,
         "warnings": list(shown.warnings),
     }
 
@@ -90,6 +94,23 @@ def _summarize_stage(bar: Bar, shown: Waterfall) -> dict[str, Any]:
         "start_s": _seconds(bar.start_us),
         "seconds": _seconds(bar.duration_us),
         "lag_percent": shown.lag_percent(bar),
+    }
+
+
+def _summarize_hold(hold: Hold) -> dict[str, Any]:
+    """Return a hold with its instants in seconds since the epoch."""
+    return asdict(hold) | {
+        "holders": [
+            {
+                "run_id": holder.run_id,
+                "job": holder.job,
+                "step": holder.step,
+                "status": holder.status,
+                "since_epoch_s": _seconds(holder.since_us),
+                "last_sign_epoch_s": _seconds(holder.last_sign_us),
+            }
+            for holder in hold.holders
+        ]
     }
 
 
@@ -105,7 +126,7 @@ def _render_stages(shown: Waterfall) -> Table:
             shown.process(bar.stage),
             describe_us(bar.start_us),
             describe_us(bar.duration_us),
-            share if finished else shown.outcome,
+            share if finished else "so far" if shown.now_us is not None else shown.outcome,
             _Drawing(span_us, ((bar.start_us, bar.end_us, _SOLID if finished else _LIGHT),)),
         )
     return table

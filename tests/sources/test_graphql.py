@@ -84,7 +84,7 @@ def requeued_in_vain(where: dg.DagsterInstance) -> str:
     for kind in (*("PIPELINE_ENQUEUED", "PIPELINE_STARTING") * 2, "STEP_WORKER_STARTING"):
         # Reported to the instance, it would queue the run, which has no code location.
         step, data = ("a", in_a_pod) if kind == "STEP_WORKER_STARTING" else (None, None)
-        event = dg.DagsterEvent(kind, "nothing", None, step, None, data, f"it is {kind}")
+        event = dg.DagsterEvent(kind, "nothing", step_key=step, event_specific_data=data, message=f"it is {kind}")
         where.event_log_storage.store_event(
             dg.EventLogEntry(None, 20, "", run.run_id, time.time(), step, "nothing", event)  # type: ignore[no-untyped-call]
         )
