@@ -5,12 +5,15 @@ are rejected, or a launch is rejected.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+from pydantic import TypeAdapter
 
 from bench_orchestrator.model.errors import UnusableError, one_line
 
@@ -24,6 +27,12 @@ out of connections: temporary, and unrelated to the query."""
 _NO_SERVER = "UNAVAILABLE"
 """The gRPC status of a code server that is being replaced, until the next one is up."""
 _REFUSALS = (401, 403)
+
+_MISREAD = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What reading an answer raises that has another form than was asked for."""
+
+_Arguments = ParamSpec("_Arguments")
+_Answer = TypeVar("_Answer")
 
 
 class WebserverError(UnusableError):
@@ -65,6 +74,19 @@ class LocationEntry:
     """The host of its code server; empty if it is not reached over a network."""
 
 
+def understood(
+    ask: "Callable[Concatenate[Webserver, _Arguments], _Answer]",
+) -> "Callable[Concatenate[Webserver, _Arguments], _Answer]":
+    """Decorate a question to a webserver: an answer that cannot be read raises WebserverError."""
+
+    @wraps(ask)
+    def ask_and_understand(webserver: "Webserver", /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Answer:
+        with webserver.understanding():
+            return ask(webserver, *args, **kwargs)
+
+    return ask_and_understand
+
+
 class Webserver:
     """One Dagster webserver, by its URL.
 
@@ -84,6 +106,16 @@ class Webserver:
         # Local addresses bypass proxies that the environment may configure.
         self._is_local = parts.hostname in ("localhost", "127.0.0.1", "::1")
 
+    @contextmanager
+    def understanding(self) -> Iterator[None]:
+        """Raise WebserverError where the block fails to read an answer, whatever a webserver or a proxy sends."""
+        try:
+            yield
+        except _MISREAD as error:
+            what = one_line(f"{type(error).__name__}: {error}")
+            raise WebserverError(f"The webserver at {self.url} did not answer what it was asked: {what}") from error
+
+    @understood
     def list_locations(self) -> dict[str, LocationEntry]:
         """Return the deployment's code locations by name."""
         data = self.query(_LOCATIONS)
@@ -92,23 +124,27 @@ class Webserver:
             raise WebserverError(f"{self.url} cannot list its code locations: {data['workspaceOrError']}")
         return {entry["name"]: _location_entry(entry) for entry in entries}
 
+    @understood
     def list_assets(self, location: str, repository: str) -> dict[str, bool]:
         """Return the executable assets of a location: by key, whether each is partitioned."""
         selector = {"repositoryLocationName": location, "repositoryName": repository}
         answer = self.query(_ASSETS, {"selector": selector})["repositoryOrError"]
         if "assetNodes" not in answer:
             raise WebserverError(f"{location} cannot list its assets: {answer.get('message', answer)}")
-        return {
+        assets = {
             "/".join(node["assetKey"]["path"]): node["isPartitioned"]
             for node in answer["assetNodes"]
             if node["isMaterializable"]
         }
+        return _ASSETS_BY_KEY.validate_python(assets)
 
+    @understood
     def list_partitions(self, asset_key: str) -> list[str]:
         """Return an asset's partition keys, oldest first; empty if it is not partitioned."""
         answer = self.query(_PARTITIONS, {"assetKey": {"path": asset_key.split("/")}})["assetNodeOrError"]
-        return list(answer.get("partitionKeys") or [])
+        return _PARTITION_KEYS.validate_python(answer.get("partitionKeys") or [])
 
+    @understood
     def submit(
         self,
         *,
@@ -151,6 +187,7 @@ class Webserver:
             raise self._error(said)
         raise self._rejection(location, one_line(said))
 
+    @understood
     def submit_backfill(self, *, asset_keys: Sequence[str], partitions: Sequence[str], tags: Mapping[str, str]) -> None:
         """Request a backfill of these partitions; the daemon launches its runs later, with these tags.
 
@@ -167,6 +204,7 @@ class Webserver:
         if "backfillId" not in answer:
             raise LaunchRejectedError(one_line(answer.get("message") or str(answer)))
 
+    @understood
     def tick_times_s(self, *, location: str, repository: str, name: str, kind: str) -> dict[str, float]:
         """Return the times (s) of the latest ticks of a schedule or sensor (`kind`), by id of the runs created.
 
@@ -182,8 +220,9 @@ class Webserver:
         if "state" not in answer:
             raise WebserverError(f"There is no {kind} {name} in {location}: {answer}")
         ticks = answer["state"]["ticks"]
-        return {run_id: float(tick["timestamp"]) for tick in ticks for run_id in tick["runIds"]}
+        return {str(run_id): float(tick["timestamp"]) for tick in ticks for run_id in tick["runIds"]}
 
+    @understood
     def terminate(self, run_id: str) -> None:
         """Request the termination of a run, like the UI's button.
 
@@ -207,7 +246,7 @@ class Webserver:
         data = self._data(document, variables)
         for answer in data.values():
             if isinstance(answer, Mapping) and answer.get("__typename") == "PythonError":
-                raise self._error(f"PythonError: {answer['message']}")
+                raise self._error(f"PythonError: {answer.get('message')}")
         return data
 
     def _data(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -232,11 +271,13 @@ class Webserver:
             raise self._unreachable()
         try:
             answer = response.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._error(f"HTTP {response.status_code}, no JSON: {response.text}") from error
         errors, data = (answer.get("errors"), answer.get("data")) if isinstance(answer, dict) else (None, None)
         if errors:
-            raise self._error("; ".join(str(error.get("message", error)) for error in errors))
+            with self.understanding():
+                errors = "; ".join(str(error.get("message", error)) for error in errors)
+            raise self._error(errors)
         if not isinstance(data, dict):
             raise self._error(f"HTTP {response.status_code}, no data: {response.text}")
         return data
@@ -267,17 +308,26 @@ class Webserver:
         return WebserverError(f"The webserver at {self.url} answered with an error: {said}")
 
 
+_ASSETS_BY_KEY = TypeAdapter(dict[str, bool])
+_PARTITION_KEYS = TypeAdapter(list[str])
+_ENTRY = TypeAdapter(LocationEntry)
+
+
 def _location_entry(entry: Mapping[str, Any]) -> LocationEntry:
+    return _ENTRY.validate_python(_describe_location(entry))
+
+
+def _describe_location(entry: Mapping[str, Any]) -> dict[str, Any]:
     location = entry["locationOrLoadError"] or {}
     host = next((one["value"] for one in entry["displayMetadata"] if one["key"] == "host"), "")
+    known = {"name": entry["name"], "host": host}
     if entry["loadStatus"] == "LOADING" or not location:
-        return LocationEntry(entry["name"], "loading", host=host)
+        return known | {"state": "loading"}
     if location["__typename"] == "RepositoryLocation":
         names = tuple(repository["name"] for repository in location["repositories"])
-        return LocationEntry(entry["name"], "loaded", names, server_id=location["serverId"] or "", host=host)
+        return known | {"state": "loaded", "repositories": names, "server_id": location["serverId"] or ""}
     # The first error states that the code could not be loaded, the last cause states why.
-    reason = [location, *location.get("causes", ())][-1].get("message", "")
-    return LocationEntry(entry["name"], "error", error=reason, host=host)
+    return known | {"state": "error", "error": [location, *location.get("causes", ())][-1].get("message", "")}
 
 
 _LOCATIONS = """

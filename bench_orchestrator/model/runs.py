@@ -1,10 +1,12 @@
 """One run as its record and its event log describe it: status, events, steps, pod."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from bench_orchestrator.model.instants import read_instant_us
 from bench_orchestrator.model.tags import Tag
 
 
@@ -47,8 +49,10 @@ class Run:
 
     @property
     def requested_us(self) -> int | None:
-        """When the request was sent, by the sender's clock; None if the sender did not record it."""
-        return int(self.tags[Tag.REQUESTED_AT]) if Tag.REQUESTED_AT in self.tags else None
+        """When the request was sent, by the sender's clock; None if the sender did not record it, or no instant."""
+        with suppress(ValueError):
+            return read_instant_us(self.tags.get(Tag.REQUESTED_AT))
+        return None
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,8 @@ def follow(webserver: Webserver, run_id: str) -> Iterator[Progress]:
         progress.status, cursor = page.status, page.cursor
         for event in page.events:
             folding.take(event)
-            _take(progress, event, folding.failure)
+            with webserver.understanding():
+                _take(progress, event, folding.failure)
         yield progress
         if page.has_more:
             continue
@@ -112,14 +113,15 @@ def fetch_sweep(webserver: Webserver, run_id: str, timeout_s: float) -> Sweep:
     The webserver truncates the times of events to milliseconds, and so are the rows.
 
     Raises:
-        WebserverError: it was not harvested in time, it has no plan, or no answer for two minutes.
+        WebserverError: it was not harvested in time, it has no plan that can be read, or no answer for two minutes.
     """
     if not poll(lambda: _harvests(webserver, run_id), patience_s=timeout_s, every_s=_POLL_S):
         raise WebserverError(
             f"The sweep of run {run_id} was not harvested within {timeout_s:g} s. Is `harvest_sensor` switched on? "
             "Its ticks on the UI's Automation page show why. Once the sweep is harvested, `bench report` shows it."
         )
-    sweep = derive_sweep(RemoteRuns(webserver), run_id)
+    with webserver.understanding():
+        sweep = derive_sweep(RemoteRuns(webserver), run_id)
     if sweep is None:
         raise WebserverError(f"The run {run_id} recorded no plan of a sweep.")
     return sweep

@@ -62,11 +62,12 @@ def derive_sweep(source: Source, sweep_run_id: str) -> Sweep | None:
     plan = journal.plan
     places = plan.places
     notes = {note.number: note for note in journal.notes}
-    runs: dict[int, list[Run]] = {}
+    runs: dict[str, list[Run]] = {}
     for run in source.find_trial_runs(plan.sweep_id):
-        runs.setdefault(int(run.tags[Tag.TRIAL]), []).append(run)
+        runs.setdefault(run.tags.get(Tag.TRIAL, ""), []).append(run)
     traces = [
-        _trace(plan, notes.get(trial.number), runs.get(trial.number, []), source.resolution_us) for trial in plan.trials
+        _trace(plan, notes.get(trial.number), runs.get(str(trial.number), []), source.resolution_us)
+        for trial in plan.trials
     ]
     logs = source.read_run_logs([trace.run_id for trace in traces if trace and trace.log is None])
     trials = []

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
+from bench_orchestrator.model.instants import read_instant_us
 from bench_orchestrator.model.launch import TrialNote
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.runs import RunEvent
@@ -13,6 +14,8 @@ PLAN, NOTE = "plan", "note"
 """The metadata labels of the journal's entries."""
 
 PLANS, NOTES = TypeAdapter(SweepPlan), TypeAdapter(TrialNote)
+
+_UNCOUNTABLE = 1 << 62
 
 ENTRY_TYPES = frozenset({"ASSET_MATERIALIZATION", "ASSET_OBSERVATION"})
 """The event types of a journal: the plan is a materialization, trials are observations."""
@@ -27,12 +30,32 @@ class Journal:
 
 
 def fold_journal(events: Iterable[RunEvent]) -> Journal | None:
-    """Return the journal in the events of one run; None without a plan. Notes of an earlier run are not included."""
+    """Return the journal in the events of one run; None without a plan. Notes of an earlier run are not included.
+
+    Raises:
+        ValueError: an entry cannot be read, or the plan contradicts itself.
+    """
     plan: SweepPlan | None = None
     notes: list[TrialNote] = []
     for event in events:
         if event.type == "ASSET_MATERIALIZATION" and PLAN in event.metadata:
             plan = PLANS.validate_python(event.metadata[PLAN])
+            _check(plan)
         elif event.type == "ASSET_OBSERVATION" and NOTE in event.metadata:
             notes.append(NOTES.validate_python(event.metadata[NOTE]))
     return Journal(plan, tuple(notes)) if plan is not None else None
+
+
+def _check(plan: SweepPlan) -> None:
+    """Raise ValueError if results could not be stored under this plan: other releases and far webservers have plans."""
+    read_instant_us(plan.created_us)
+    numbers = [trial.number for trial in plan.trials]
+    if len(set(numbers)) < len(numbers):
+        raise ValueError("two trials of the plan have the same number")
+    counts = [count for place in plan.locations for count in (place.asset_count, place.partition_count)]
+    counts += [number for trial in plan.trials for number in (trial.number, trial.block)]
+    if any(not 0 <= count < _UNCOUNTABLE for count in counts):
+        raise ValueError("the plan counts what nobody can count")
+    for trial in plan.trials:
+        if (trial.deployment, trial.location) not in plan.places or not trial.asset_keys:
+            raise ValueError(f"trial {trial.number} of the plan has no location, or no asset")

@@ -27,6 +27,7 @@ _MOST_WARNINGS = 3
 
 _BEFORE_THE_LOG = (Stage.SUBMIT, Stage.PLAN_EVENTS)
 _OF_A_STEP_WORKER = (Stage.STEP_BOOT, Stage.STEP_LOAD)
+_OF_A_FORK = {"fork_ms", "template_assets", "template_age_s"}
 _ANCHORS = (*tuple(Boundary)[2:], Boundary.CREATED, Boundary.REQUESTED)
 """Candidate anchors: clock correction never moves the first known one."""
 
@@ -254,7 +255,7 @@ def remarks(shown: Waterfall, sample: Sample | None = None) -> Iterator[str]:
         absent = [stage for stage in absent if stage not in _OF_A_STEP_WORKER]
     if absent:
         yield f"Took no time: {', '.join(stage.label for stage in absent)}."
-    if shown.template:
+    if shown.template.keys() >= _OF_A_FORK:
         yield (
             f"Launched warm: forked within {shown.template['fork_ms']:.0f} ms from a template that held "
             f"{shown.template['template_assets']:,.0f} assets and was {shown.template['template_age_s']:,.0f} s old."
