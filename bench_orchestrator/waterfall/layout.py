@@ -163,10 +163,11 @@ def of_launch(
 
     Raises UnknownLaunchError if no instant is known.
     """
+    subject = one_line(subject)
     outcome = "not over" if launch.outcome is None else describe_outcome(launch.outcome)
     known_at_us = {boundary: us for boundary in _ANCHORS if (us := launch.at_us[boundary]) is not None}
     if not known_at_us:
-        raise UnknownLaunchError(f"There is nothing to show of {subject}: {outcome}, {launch.reason}.")
+        raise UnknownLaunchError(f"There is nothing to show of {subject}: {outcome}, {legible(launch.reason)}.")
     anchor, anchor_us = next(iter(known_at_us.items()))
     requested = Boundary.REQUESTED in known_at_us
     known_us = {stage: us for stage in Stage if (us := launch.stages_us[stage]) is not None}
@@ -185,8 +186,8 @@ def of_launch(
         stage = next(stage for stage in Stage if stage.start is reached)
         unfinished = Bar(stage, since_us, max(since_us, ended_us or since_us))
     return Waterfall(
-        run_id=launch.run_id or "",
-        subject=one_line(subject),
+        run_id=legible(launch.run_id or ""),
+        subject=subject,
         outcome=outcome,
         reason=legible(launch.reason),
         environment=environment or {},

@@ -194,7 +194,7 @@ def test_what_is_valid_is_understood(name: str, server: FakeServer) -> None:
     QUESTIONS[name](Webserver(URL))
 
 
-@sizes(25)
+@sizes(12)
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_any_answer_is_understood_or_refused(name: str, examples: int, server: FakeServer) -> None:
     @fuzz(examples, mutated(ANSWERS[name]))
@@ -221,7 +221,7 @@ def test_any_text_is_understood_or_refused(examples: int, server: FakeServer) ->
         ask(lambda: Webserver(URL).submit(location="a", repository="r", job="j", tags={}))
 
 
-@sizes(25)
+@sizes(12)
 @pytest.mark.parametrize("name", ["BenchPage", "BenchRuns", "BenchRun", "BenchLogs", "plan", "note"])
 def test_any_far_sweep_is_stored_and_reported_or_refused(
     name: str, examples: int, server: FakeServer, tmp_path: Path
