@@ -6,12 +6,15 @@ are rejected, or a launch is rejected.
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
+from pydantic import TypeAdapter
 from requests.structures import CaseInsensitiveDict
 
 from bench_orchestrator import settings
@@ -31,6 +34,12 @@ _NO_SERVER = "UNAVAILABLE"
 _REFUSALS = (401, 403)
 _REFUSED_CERTIFICATE = re.compile("ALERT_[A-Z_]*(CERTIFICATE|UNKNOWN_CA|HANDSHAKE_FAILURE)")
 """OpenSSL's names of the alerts by which a server refuses a client's certificate, or the lack of one."""
+
+_MISREAD = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What reading an answer raises that has another form than was asked for."""
+
+_Arguments = ParamSpec("_Arguments")
+_Answer = TypeVar("_Answer")
 
 
 class WebserverError(UnusableError):
@@ -85,6 +94,19 @@ class BackfillEntry:
     """Without hidden ones; its runs have them too."""
 
 
+def understood(
+    ask: "Callable[Concatenate[Webserver, _Arguments], _Answer]",
+) -> "Callable[Concatenate[Webserver, _Arguments], _Answer]":
+    """Decorate a question to a webserver: an answer that cannot be read raises WebserverError."""
+
+    @wraps(ask)
+    def ask_and_understand(webserver: "Webserver", /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Answer:
+        with webserver.understanding():
+            return ask(webserver, *args, **kwargs)
+
+    return ask_and_understand
+
+
 class Webserver:
     """One Dagster webserver, by its URL.
 
@@ -117,6 +139,16 @@ class Webserver:
         """Return the URL of a run's page."""
         return f"{self.url}/runs/{run_id}"
 
+    @contextmanager
+    def understanding(self) -> Iterator[None]:
+        """Raise WebserverError where the block fails to read an answer, whatever a webserver or a proxy sends."""
+        try:
+            yield
+        except _MISREAD as error:
+            what = one_line(f"{type(error).__name__}: {error}")
+            raise WebserverError(f"The webserver at {self.url} did not answer what it was asked: {what}") from error
+
+    @understood
     def list_locations(self) -> dict[str, LocationEntry]:
         """Return the deployment's code locations by name."""
         data = self.query(_LOCATIONS)
@@ -125,23 +157,27 @@ class Webserver:
             raise WebserverError(f"{self.url} cannot list its code locations: {message_of(data['workspaceOrError'])}")
         return {entry["name"]: _location_entry(entry) for entry in entries}
 
+    @understood
     def list_assets(self, location: str, repository: str) -> dict[str, bool]:
         """Return the executable assets of a location: by key, whether each is partitioned."""
         selector = {"repositoryLocationName": location, "repositoryName": repository}
         answer = self.query(_ASSETS, {"selector": selector})["repositoryOrError"]
         if "assetNodes" not in answer:
             raise WebserverError(f"{location} cannot list its assets: {message_of(answer)}")
-        return {
+        assets = {
             "/".join(node["assetKey"]["path"]): node["isPartitioned"]
             for node in answer["assetNodes"]
             if node["isMaterializable"]
         }
+        return _ASSETS_BY_KEY.validate_python(assets)
 
+    @understood
     def list_partitions(self, asset_key: str) -> list[str]:
         """Return an asset's partition keys, oldest first; empty if it is not partitioned."""
         answer = self.query(_PARTITIONS, {"assetKey": {"path": asset_key.split("/")}})["assetNodeOrError"]
-        return list(answer.get("partitionKeys") or [])
+        return _PARTITION_KEYS.validate_python(answer.get("partitionKeys") or [])
 
+    @understood
     def submit(
         self,
         *,
@@ -184,6 +220,7 @@ class Webserver:
             raise self._error(said)
         raise self._rejection(location, one_line(said))
 
+    @understood
     def submit_backfill(self, *, asset_keys: Sequence[str], partitions: Sequence[str], tags: Mapping[str, str]) -> None:
         """Request a backfill of these partitions; the daemon launches its runs later, with these tags.
 
@@ -221,6 +258,7 @@ class Webserver:
         if answer["__typename"] != "CancelBackfillSuccess":
             raise self._error(f"{answer['__typename']}: {answer.get('message', answer)}")
 
+    @understood
     def tick_times_s(self, *, location: str, repository: str, name: str, kind: str) -> dict[str, float]:
         """Return the times (s) of the latest ticks of a schedule or sensor (`kind`), by id of the runs created.
 
@@ -236,8 +274,9 @@ class Webserver:
         if "state" not in answer:
             raise WebserverError(f"There is no {kind} {name} in {location}: {message_of(answer)}")
         ticks = answer["state"]["ticks"]
-        return {run_id: float(tick["timestamp"]) for tick in ticks for run_id in tick["runIds"]}
+        return {str(run_id): float(tick["timestamp"]) for tick in ticks for run_id in tick["runIds"]}
 
+    @understood
     def terminate(self, run_id: str) -> None:
         """Request the termination of a run, like the UI's button.
 
@@ -261,7 +300,7 @@ class Webserver:
         data = self._data(document, variables)
         for answer in data.values():
             if isinstance(answer, Mapping) and answer.get("__typename") == "PythonError":
-                raise self._error(f"PythonError: {answer['message']}")
+                raise self._error(f"PythonError: {answer.get('message')}")
         return data
 
     def _data(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -297,11 +336,13 @@ class Webserver:
             raise self._unreachable()
         try:
             answer = response.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._error(f"HTTP {response.status_code}, no JSON: {response.text}") from error
         errors, data = (answer.get("errors"), answer.get("data")) if isinstance(answer, dict) else (None, None)
         if errors:
-            raise self._error("; ".join(str(error.get("message", error)) for error in errors))
+            with self.understanding():
+                errors = "; ".join(str(error.get("message", error)) for error in errors)
+            raise self._error(errors)
         if not isinstance(data, dict):
             raise self._error(f"HTTP {response.status_code}, no data: {response.text}")
         return data
@@ -381,17 +422,27 @@ def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
+_ASSETS_BY_KEY = TypeAdapter(dict[str, bool])
+_PARTITION_KEYS = TypeAdapter(list[str])
+_ENTRY = TypeAdapter(LocationEntry)
+
+
 def _location_entry(entry: Mapping[str, Any]) -> LocationEntry:
+    return _ENTRY.validate_python(_describe_location(entry))
+
+
+def _describe_location(entry: Mapping[str, Any]) -> dict[str, Any]:
     location = entry["locationOrLoadError"] or {}
     host = next((one["value"] for one in entry["displayMetadata"] if one["key"] == "host"), "")
+    known = {"name": entry["name"], "host": host}
     if entry["loadStatus"] == "LOADING" or not location:
-        return LocationEntry(entry["name"], "loading", host=host)
+        return known | {"state": "loading"}
     if location["__typename"] == "RepositoryLocation":
         names = tuple(repository["name"] for repository in location["repositories"])
-        return LocationEntry(entry["name"], "loaded", names, server_id=location["serverId"] or "", host=host)
+        return known | {"state": "loaded", "repositories": names, "server_id": location["serverId"] or ""}
     # The first error states that the code could not be loaded, the last cause states why.
     reason = [location, *location.get("causes", ())][-1].get("message", "")
-    return LocationEntry(entry["name"], "error", error=without_credentials(reason), host=host)
+    return known | {"state": "error", "error": without_credentials(reason)}
 
 
 _LOCATIONS = """

@@ -62,7 +62,7 @@ class LazyGroup(click.Group):
         except UnusableError as error:
             raise UnusableDeployment(legible(str(error))) from error
         except click.ClickException as error:
-            error.message = legible(error.message)
+            error.message = legible(error.message)  # type: ignore[misc]  # final for subclasses
             raise
         except ModuleNotFoundError as error:
             explanation = explain_missing(error)

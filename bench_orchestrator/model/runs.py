@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from bench_orchestrator.model.instants import read_instant_us
 from bench_orchestrator.model.stages import Origin
 from bench_orchestrator.model.tags import COPYING_TAGS, SCHEDULED_TIME_TAG, Tag
 
@@ -31,8 +32,6 @@ FINISHED = (RunStatus.SUCCESS, RunStatus.FAILURE, RunStatus.CANCELED)
 UNFINISHED = tuple(status for status in RunStatus if status not in FINISHED)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MOST_DIGITS = 17
-"""Of a time in microseconds since the epoch: 17 digits reach the year 5138."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +67,11 @@ class Run:
 
     @property
     def requested_us(self) -> int | None:
-        """When the request was sent, by the sender's clock; None if the sender did not record it."""
-        told = self.tags.get(Tag.REQUESTED_AT, "")
-        usable = told.isascii() and told.isdecimal() and len(told) <= _MOST_DIGITS
-        return int(told) if usable and not self.reexecuted else None
+        """When the request was sent, by the sender's clock; None if the sender did not record it, or no instant."""
+        if not self.reexecuted:
+            with suppress(ValueError):
+                return read_instant_us(self.tags.get(Tag.REQUESTED_AT))
+        return None
 
     @property
     def request(self) -> Request | None:

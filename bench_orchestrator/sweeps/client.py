@@ -96,7 +96,8 @@ def follow(webserver: Webserver, run_id: str) -> Iterator[Progress]:
         progress.status, cursor = page.status, page.cursor
         for event in page.events:
             folding.take(event)
-            _take(progress, event, folding.failure)
+            with webserver.understanding():
+                _take(progress, event, folding.failure)
         yield progress
         if page.has_more:
             continue
@@ -134,7 +135,8 @@ def fetch_sweep(
             )
         if other != before and other is not None:
             say(f"Waiting for the sweep of run {other} to end; this one is harvested after it.")
-    sweep = derive_sweep(RemoteRuns(webserver), run_id)
+    with webserver.understanding():
+        sweep = derive_sweep(RemoteRuns(webserver), run_id)
     if sweep is None:
         raise WebserverError(f"The run {run_id} recorded no plan of a sweep.")
     return sweep

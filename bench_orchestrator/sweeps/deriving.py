@@ -64,14 +64,14 @@ def derive_sweep(source: Source, sweep_run_id: str) -> Sweep | None:
         return None
     plan = journal.plan
     places = plan.places
-    runs: dict[int, list[Run]] = {}
+    runs: dict[str, list[Run]] = {}
     for run in source.find_trial_runs(plan.sweep_id):
-        if (number := run.tags.get(Tag.TRIAL, "")).isdecimal():  # anyone can give a run these tags
-            runs.setdefault(int(number), []).append(run)
+        runs.setdefault(run.tags.get(Tag.TRIAL, ""), []).append(run)
     latest = {note.number: note for note in journal.notes}
-    notes = {number: note for number, note in latest.items() if _holds(plan, note, runs.get(number, []))}
+    notes = {number: note for number, note in latest.items() if _holds(plan, note, runs.get(str(number), []))}
     traces = [
-        _trace(plan, notes.get(trial.number), runs.get(trial.number, []), source.resolution_us) for trial in plan.trials
+        _trace(plan, notes.get(trial.number), runs.get(str(trial.number), []), source.resolution_us)
+        for trial in plan.trials
     ]
     logs = source.read_run_logs([trace.run_id for trace in traces if trace and trace.log is None])
     trials = []

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from bench_orchestrator.model.errors import UnusableError, one_line
+from bench_orchestrator.model.instants import read_instant_us
 from bench_orchestrator.model.launch import TrialNote
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.runs import RunEvent
@@ -16,6 +17,8 @@ PLAN, NOTE = "plan", "note"
 """The metadata labels of the journal's entries."""
 
 PLANS, NOTES = TypeAdapter(SweepPlan), TypeAdapter(TrialNote)
+
+_UNCOUNTABLE = 1 << 62
 
 ENTRY_TYPES = frozenset({"ASSET_MATERIALIZATION", "ASSET_OBSERVATION"})
 """The event types of a journal: the plan is a materialization, trials are observations."""
@@ -77,10 +80,8 @@ def read_plan(run_id: str, event: RunEvent) -> SweepPlan:
     """
     plan = _read(run_id, PLANS, event.metadata[PLAN])
     _read(run_id, _DURATIONS, plan.settings)
-    places = plan.places
-    for trial in plan.trials:
-        if (trial.deployment, trial.location) not in places:
-            raise JournalError(run_id, f"trial {trial.number} is in {trial.location!r}, which the plan does not have")
+    if contradiction := _contradiction(plan):
+        raise JournalError(run_id, contradiction)
     return plan
 
 
@@ -99,3 +100,25 @@ def _read(run_id: str, kind: TypeAdapter[_Entry], data: object) -> _Entry:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise JournalError(run_id, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _contradiction(plan: SweepPlan) -> str:
+    """Return why no results could be stored under this plan; empty if they can. Anyone may have recorded it."""
+    try:
+        read_instant_us(plan.created_us)
+    except ValueError as error:
+        return str(error)
+    numbers = [trial.number for trial in plan.trials]
+    if len(set(numbers)) < len(numbers):
+        return "two trials have the same number"
+    counts = [count for place in plan.locations for count in (place.asset_count, place.partition_count)]
+    counts += [number for trial in plan.trials for number in (trial.number, trial.block)]
+    if any(not 0 <= count < _UNCOUNTABLE for count in counts):
+        return "it counts what nobody can count"
+    places = plan.places
+    for trial in plan.trials:
+        if (trial.deployment, trial.location) not in places:
+            return f"trial {trial.number} is in {trial.location!r}, which the plan does not have"
+        if not trial.asset_keys:
+            return f"trial {trial.number} has no asset"
+    return ""

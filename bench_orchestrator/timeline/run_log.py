@@ -3,7 +3,9 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 from bench_orchestrator.model.runs import RunEvent, RunLog, StepSpan
@@ -25,6 +27,9 @@ Kubernetes refused one connection. The worker may go on, and log its success lat
 
 _UNREACHABLE = "DagsterUserCodeUnreachableError"
 """The error of an unreachable code server; its cause has only gRPC's details."""
+
+_MOST_WORK = 1_000_000_000
+"""Units of work that one asset may report."""
 
 _JOB_NAME, _JOB_NAMESPACE = "Kubernetes Job name", "Kubernetes Namespace"
 """The labels of dagster-k8s' metadata when it creates a run's job; of a step's job it has only the name."""
@@ -66,16 +71,16 @@ class RunLogFold:
                 self.failure = _describe_failure(self._last_engine_event)
         if event.type == "ENGINE_EVENT":
             self._last_engine_event = event
-            self._template = _bench_metadata(event) or self._template
+            self._template = _numbers(_bench_metadata(event)) or self._template
             if _JOB_NAME in event.metadata and event.step_key is None:
-                self._kubernetes_job = str(event.metadata[_JOB_NAMESPACE]), str(event.metadata[_JOB_NAME])
+                self._kubernetes_job = str(event.metadata.get(_JOB_NAMESPACE)), str(event.metadata[_JOB_NAME])
         if event.type == "STEP_WORKER_STARTING" and event.step_key and _JOB_NAME in event.metadata:
             self._step_jobs[event.step_key] = str(event.metadata[_JOB_NAME])
         if event.type == "ASSET_MATERIALIZATION":
             reported = _bench_metadata(event)
             self._step_process = self._step_process if self._materializations else reported
             self._materializations += 1
-            self._work += int(reported.get("work", 1))
+            self._work += _units(reported.get("work"))
             self._materialized_us = event.time_us
 
     def log(self) -> RunLog:
@@ -129,9 +134,20 @@ def _describe_failure(event: RunEvent) -> str:
     text = event.description or (error.message if error is not None else event.message)
     refusal = _KUBERNETES_REFUSAL.search(text)
     if refusal:
-        status = json.loads(refusal["status"])
-        text = f"Kubernetes answers {status['code']}: {status['message']}"
+        with suppress(ValueError):  # text of another form stays as it is
+            status = json.loads(refusal["status"])
+            text = f"Kubernetes answers {status.get('code')}: {status.get('message')}"
     return " ".join(text.split())
+
+
+def _numbers(reported: Mapping[str, Any]) -> dict[str, float]:
+    """Return the finite numbers in reported metadata."""
+    return {name: value for name, value in reported.items() if isinstance(value, int | float) and isfinite(value)}
+
+
+def _units(reported: Any) -> int:
+    """Return the units of work that an asset reported; 1 if it reported none that can be counted."""
+    return reported if isinstance(reported, int) and 0 <= reported <= _MOST_WORK else 1
 
 
 def _bench_metadata(event: RunEvent) -> dict[str, Any]:

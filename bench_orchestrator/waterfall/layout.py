@@ -19,7 +19,7 @@ from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.launch import Launch, Outcome, Trial
 from bench_orchestrator.model.run_queue import Hold
 from bench_orchestrator.model.runs import StepSpan
-from bench_orchestrator.model.stages import BootStage, Boundary, Origin, Piece, Stage, StepWorker
+from bench_orchestrator.model.stages import BootStage, Boundary, Origin, Piece, RunWorker, Stage, StepWorker
 from bench_orchestrator.model.text import legible
 from bench_orchestrator.statistics import Estimate, median
 
@@ -30,6 +30,7 @@ _MOST_WARNINGS = 3
 _BEFORE_THE_LOG = (Stage.SUBMIT, Stage.PLAN_EVENTS)
 _OF_A_STEP_WORKER = (Stage.STEP_BOOT, Stage.STEP_LOAD)
 _LAUNCHED = (Boundary.STARTING, Boundary.WORKER_STARTED)
+_OF_A_FORK = {"fork_ms", "template_assets", "template_age_s"}
 _ANCHORS = (*tuple(Boundary)[2:], Boundary.CREATED, Boundary.REQUESTED)
 """Candidate anchors: clock correction never moves the first known one."""
 
@@ -211,10 +212,11 @@ def of_launch(
 
     Raises UnknownLaunchError if no instant is known.
     """
+    subject = one_line(subject)
     outcome = "not over" if launch.outcome is None else describe_outcome(launch.outcome)
     known_at_us = {boundary: us for boundary in _ANCHORS if (us := launch.at_us[boundary]) is not None}
     if not known_at_us:
-        raise UnknownLaunchError(f"There is nothing to show of {subject}: {outcome}, {launch.reason}.")
+        raise UnknownLaunchError(f"There is nothing to show of {subject}: {outcome}, {legible(launch.reason)}.")
     anchor, anchor_us = next(iter(known_at_us.items()))
     requested = Boundary.REQUESTED in known_at_us
     known_us = {stage: us for stage in Stage if (us := launch.stages_us[stage]) is not None}
@@ -231,8 +233,8 @@ def of_launch(
         stage = next(stage for stage in Stage if stage.start is reached)
         unfinished = Bar(stage, since_us, max(since_us, ended_us or waiting_us or since_us))
     return Waterfall(
-        run_id=launch.run_id or "",
-        subject=one_line(subject),
+        run_id=legible(launch.run_id or ""),
+        subject=subject,
         outcome=outcome,
         reason=legible(launch.reason),
         environment=environment or {},
@@ -321,7 +323,7 @@ def remarks(shown: Waterfall, sample: Sample | None = None) -> Iterator[str]:
         yield "Step boot includes the load of the definitions: a Celery worker reports itself after it."
     if absent:
         yield f"Took no time: {', '.join(stage.label for stage in absent)}."
-    if shown.template:
+    if shown.template.keys() >= _OF_A_FORK:
         yield (
             f"Launched warm: forked within {shown.template['fork_ms']:.0f} ms from a template that held "
             f"{shown.template['template_assets']:,.0f} assets and was {shown.template['template_age_s']:,.0f} s old."
