@@ -57,7 +57,7 @@ def _spec(name: str, description: str, kinds: set[str]) -> dg.AssetSpec:
             "study_claims",
             "The nine claims of the study that this project reproduces (*Analysis of Dagster Performance with respect "
             "to assets*, in the repository dagster-k8s-deployment by HesamKorki). Each is confirmed, refuted or "
-            "undecided on this deployment, by a rule that was fixed before anything was measured.",
+            "undecided on this deployment, by a rule that was fixed before the data that it judges.",
             {"duckdb"},
         ),
     ],

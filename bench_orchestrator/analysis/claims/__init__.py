@@ -1,7 +1,7 @@
 """The nine claims of the study that this project repeats, each judged by the measurements made here.
 
-Each claim has a rule that was fixed before any data. A 95 % interval inside the claimed range confirms the claim, one
-outside refutes it, and anything else leaves it undecided.
+Each claim has a rule that was fixed before the data that it judges. A 95 % interval inside the claimed range confirms
+the claim, one outside refutes it, and anything else leaves it undecided.
 """
 
 from bench_orchestrator.analysis.claims.claim import Claim, Finding, JudgedClaim, Judgement
