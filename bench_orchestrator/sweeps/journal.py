@@ -54,18 +54,16 @@ def find_plan(instance: DagsterInstance, sweep_run_id: str) -> SweepPlan | None:
         JournalError: it cannot be read.
     """
     with _readable(sweep_run_id):
-        entries = _first_entry(instance, sweep_run_id)
-    return next((read_plan(sweep_run_id, event) for event in map(run_event, entries) if PLAN in event.metadata), None)
+        # The plan is the only materialization of a sweep's run.
+        found = instance.get_records_for_run(sweep_run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION, limit=1)
+    events = [run_event(record.event_log_entry) for record in found.records]
+    return next((read_plan(sweep_run_id, event) for event in events if PLAN in event.metadata), None)
 
 
 @patient
 def has_plan(instance: DagsterInstance, sweep_run_id: str) -> bool:
-    """Return whether a sweep has recorded a plan, readable or not."""
-    try:
-        with _readable(sweep_run_id):
-            return bool(_first_entry(instance, sweep_run_id))
-    except JournalError:
-        return True
+    """Return whether a sweep has recorded a plan, readable or not; reads no event."""
+    return instance.get_run_stats(sweep_run_id).materializations > 0
 
 
 def plan_event(plan: SweepPlan) -> dg.AssetMaterialization:
@@ -90,12 +88,6 @@ def note_event(note: TrialNote, description: str) -> dg.AssetObservation:
         description=legible(description),
         metadata={NOTE: dg.MetadataValue.json(legible_data(as_json(NOTES, note)))},
     )
-
-
-def _first_entry(instance: DagsterInstance, run_id: str) -> list[dg.EventLogEntry]:
-    """Return the event of the plan, which is the only materialization of a sweep's run; empty without one."""
-    found = instance.get_records_for_run(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION, limit=1)
-    return [record.event_log_entry for record in found.records]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The stages of a sweep: check, open deployments, plan, settle, record, launch.
+"""The stages of a sweep: check, wait for its turn, open deployments, plan, settle, record, launch.
 
 Runs in the process of the sweep's own run, independent of jobs and ops: it yields the entries to record.
 """

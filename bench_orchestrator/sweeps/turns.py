@@ -3,13 +3,13 @@
 A sweep measures from its plan on. Before that it checks, starts servers and waits, and earlier sweeps are harvested.
 """
 
-import json
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Self
 
 from dagster import DagsterInstance
+from pydantic import TypeAdapter
 
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.runs import IN_PROGRESS, UNFINISHED, Run, RunStatus
@@ -47,16 +47,17 @@ class Position:
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
-        """Read a cursor; one that cannot be read, such as an earlier release's, is a beginning."""
+        """Read a cursor; one that cannot be read is a beginning."""
+        text = text or ""
         try:
-            fields = json.loads(text or "null")
-            return cls(fields["after"], tuple(fields["owed"]), fields["updated_us"])
-        except (ValueError, TypeError, KeyError):
+            # A cursor of earlier releases is a time.
+            return cls(updated_us=int(text)) if text.isdecimal() else TypeAdapter(cls).validate_json(text)
+        except ValueError:
             return cls()
 
     def __str__(self) -> str:
         """Return the cursor that `parse` reads."""
-        return json.dumps(asdict(self))
+        return TypeAdapter(Position).dump_json(self).decode()
 
     def look(self, instance: DagsterInstance) -> tuple[list[Run], list[Run]]:
         """Return the sweeps that may have to be harvested, finished or not.
@@ -65,11 +66,12 @@ class Position:
             Those up to `after`, and all later ones in the order in which they were stored.
         """
         kind = {str(Tag.KIND): "sweep"}
-        if self.after is None or get_run(instance, self.after) is None:  # deleted: there is nothing to begin after
-            return [], find_runs(instance, kind)
-        later = find_runs(instance, kind, stored_after=self.after)
+        since_us = None if self.updated_us is None else max(0, min(self.updated_us, now_us()) - _OVERLAP_US)
         owed = find_runs(instance, kind, run_ids=self.owed) if self.owed else []
-        changed = find_runs(instance, kind, updated_after_us=(self.updated_us or 0) - _OVERLAP_US)
+        changed = find_runs(instance, kind, updated_after_us=since_us)
+        # There is nothing to begin after if that run is deleted.
+        known = self.after is not None and get_run(instance, self.after) is not None
+        later = find_runs(instance, kind, stored_after=self.after) if known else changed
         earlier = {run.run_id: run for run in (*owed, *changed)}
         for run in later:
             earlier.pop(run.run_id, None)

@@ -200,19 +200,36 @@ class TestTheSensor:
 
         notes = [TrialNote(number, Outcome.OK, run_id="4f2a") for number in range(1, 4)]
         run_sweep(instance, make_plan(), notes, meanwhile=meanwhile)
-        assert set(read) == {1}
-        assert len(read) <= 2
+        assert read == [1]
 
-    def test_a_cursor_whose_run_is_deleted_or_that_cannot_be_read_is_a_beginning(
+    @pytest.mark.parametrize("cursor", ["[]", "nonsense", '{"after": 1}', "9" * 5_000, "0"], ids=lambda text: text[:9])
+    def test_a_cursor_that_cannot_be_read_is_a_beginning(self, instance: dg.DagsterInstance, cursor: str) -> None:
+        run_id = run_sweep(instance, make_plan())
+        assert requested(tick(instance, cursor)).tags[Tag.HARVEST_OF] == run_id
+
+    def test_deleted_runs_and_an_earlier_releases_cursor_bring_back_no_harvest_of_long_ago(
         self, instance: dg.DagsterInstance
     ) -> None:
-        run_id = run_sweep(instance, make_plan("quick-1"))
-        make_run(instance, requested(result := tick(instance)).tags, Status.SUCCESS)
-        cursor = tick(instance, result.cursor).cursor
-        instance.delete_run(run_id)
-        second = run_sweep(instance, make_plan("quick-2"))
-        for earlier in (cursor, "1796031485187628", "[]", "nonsense", '{"after": 1}'):
-            assert requested(tick(instance, earlier)).tags[Tag.HARVEST_OF] == second
+        first, second = (run_sweep(instance, make_plan(f"quick-{number}")) for number in (1, 2))
+        stamp_update(instance, first, -10_000)
+        cursor = None
+        for run_id in (first, second):
+            result = tick(instance, cursor)
+            assert requested(result).tags[Tag.HARVEST_OF] == run_id
+            harvest = make_run(instance, requested(result).tags, Status.SUCCESS)
+            cursor = tick(instance, result.cursor).cursor if run_id == second else result.cursor
+        assert "Every finished sweep" in reason(tick(instance, str(now_us())))
+        instance.delete_run(harvest)
+        instance.delete_run(second)
+        third = run_sweep(instance, make_plan("quick-3"))
+        for run in instance.get_runs(dg.RunsFilter(tags={Tag.KIND: "harvest"})):
+            instance.delete_run(run.run_id)
+        for earlier in (cursor, str(now_us())):
+            result = tick(instance, earlier)
+            assert requested(result).tags[Tag.HARVEST_OF] == third
+            done = make_run(instance, requested(result).tags, Status.SUCCESS)
+            assert "Every finished sweep" in reason(tick(instance, result.cursor))
+            instance.delete_run(done)
 
     @settings(max_examples=10, deadline=None)
     @given(batches=st.lists(st.lists(st.integers(-100_000, 100_000), max_size=2), min_size=1, max_size=3))
