@@ -246,7 +246,7 @@ class TestPools:
             holder = add_run(instance, Status.STARTED, pools={"db": 1})
             words = said(instance, add_run(instance, pools={"db": 1}))
             assert instance.event_log_storage.get_concurrency_keys() == set()  # it was only read
-        assert words.startswith(f"The pool db, which has 1 slot. Held by run {holder} (job nightly, STARTED")
+        assert words.startswith(f"The pool db has 1 slot for runs. Held by run {holder} (job nightly, STARTED")
         assert "`dagster instance concurrency set db 2`, or concurrency.pools.default_limit in dagster.yaml," in words
 
     def test_one_of_steps_is_held_by_the_steps_that_claimed_its_slots(self, home: Path) -> None:

@@ -98,7 +98,7 @@ def waiting(events: Sequence[RunEvent] = LOG[:1], now_us: int = CREATED_US + 120
     holder = Holder(
         "9d03e6aa-51c7-4f10-8000-000000000000", "nightly", RunStatus.STARTED, CREATED_US, "load", CREATED_US
     )
-    hold = Hold("pool", "the pool db, which has 1 slot", (holder,), 3, 1, "Raise its limit.")
+    hold = Hold("pool", "the pool db has 1 slot for ops", (holder,), 3, 1, "Raise its limit.")
     return replace(of_launch(launch, "job __ASSET_JOB", now_us=now_us), holds=(hold,))
 
 
