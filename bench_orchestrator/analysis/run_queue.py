@@ -62,7 +62,7 @@ def pool_waits(pools: Iterable[Pool], run_id: str) -> Iterator[Hold]:
     for pool in pools:
         for position, (waiting, step) in enumerate(pool.waiting):
             if waiting == run_id:
-                what = f"step {step} waits for a slot of {_describe_pool(pool)}"
+                what = f"step {step} waits for a slot of the pool {pool.name}, which has {_count_slots(pool)}"
                 yield Hold("pool", what, pool.claims, ahead=position, remedy=_pool_remedy(pool))
                 break
 
@@ -202,7 +202,7 @@ def _full_pool(queue: RunQueue, limits: RunLimits, pool: Pool) -> Hold:
     ]
     return Hold(
         "pool",
-        _describe_pool(pool),
+        f"the pool {pool.name} has {_count_slots(pool)} for {limits.granularity}s",
         (*(pool.claims if limits.granularity is Granularity.OP else ()), *_holders(counted)),
         *_ranks(queue.run, [run for run in queue.ahead if pool.name in _slots(run, limits)]),
         remedy=_pool_remedy(pool),
@@ -245,8 +245,8 @@ def _holders(runs: Iterable[QueuedRun]) -> tuple[Holder, ...]:
     return tuple(Holder(run.run_id, run.job, run.status, run.since_us) for run in by_age)
 
 
-def _describe_pool(pool: Pool) -> str:
-    return f"the pool {pool.name}, which has {pool.slots} {'slot' if pool.slots == 1 else 'slots'}"
+def _count_slots(pool: Pool) -> str:
+    return f"{pool.slots:,} {'slot' if pool.slots == 1 else 'slots'}"
 
 
 def _pool_remedy(pool: Pool) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bench_orchestrator.charts import canvas, marks
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.runs import StepSpan
-from bench_orchestrator.waterfall.layout import Sample, Waterfall, excerpt, headline, remarks
+from bench_orchestrator.waterfall.layout import Bar, Sample, Waterfall, excerpt, headline, remarks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,9 +99,16 @@ def _draw_stages(ax: Axes, shown: Waterfall) -> None:
     for position, bar in enumerate(shown.rows, start=len(names) - len(shown.rows)):
         finished = bar is not shown.unfinished
         _draw_bar(ax, position, bar.start_us, bar.end_us, canvas.COLOURS[bar.stage], finished=finished)
-        seconds = describe_us(bar.duration_us)
-        label = seconds if finished else f"{shown.outcome} after {seconds}" if bar.duration_us else shown.outcome
+        label = describe_us(bar.duration_us) if finished else _describe_unfinished(bar, shown)
         marks.label_end(ax, bar.end_us / MICROSECONDS, position, label)
+
+
+def _describe_unfinished(bar: Bar, shown: Waterfall) -> str:
+    """Return how the stage that a run did not finish ended, or for how long the run has been in it."""
+    seconds = describe_us(bar.duration_us)
+    if shown.now_us is not None:
+        return f"{seconds} so far"
+    return f"{shown.outcome} after {seconds}" if bar.duration_us else shown.outcome
 
 
 def _draw_lag(ax: Axes, end_us: int, queue_us: int, init_us: int) -> None:

@@ -33,7 +33,7 @@ def command(
 
     Each stage is shown with its seconds and its process, and the run's steps below. RUN_ID is the id of any run of the
     Dagster instance, or the beginning of one. Of several runs, or of a sweep, the launch with the median lag is shown.
-    Writes the chart as PNG and SVG.
+    A run that has not started a step says how long it has waited so far, and for what. Writes the chart as PNG and SVG.
 
     \b
     Examples:

@@ -91,6 +91,7 @@ def read_queue(instance: DagsterInstance, run_id: str, now_us: int) -> RunQueue 
     )
 
 
+@patient
 def read_pools(instance: DagsterInstance, names: Collection[str] | None = None) -> dict[str, Pool]:
     """Return the pools with limits by name: of these names, or all."""
     storage = instance.event_log_storage

@@ -103,7 +103,7 @@ class TestWhatIsSaid:
             pools={"the db": Pool("the db", 1), "free": Pool("free", 1, claims=(Holder("left over"),), asked=1)},
         )
         assert said(asked) == (
-            "The pool the db, which has 1 slot. Held by run in (job nightly, STARTED for 3,600 s). "
+            "The pool the db has 1 slot for runs. Held by run in (job nightly, STARTED for 3,600 s). "
             "`dagster instance concurrency set 'the db' 2` raises its limit."
         )
 
@@ -115,7 +115,7 @@ class TestWhatIsSaid:
             pools={"p": Pool("p", 1, is_default=True, claims=claims, asked=1)},
         )
         assert said(asked) == (
-            "The pool p, which has 1 slot. Held by step load of run in (job nightly, STARTED for 30 s). "
+            "The pool p has 1 slot for ops. Held by step load of run in (job nightly, STARTED for 30 s). "
             "`dagster instance concurrency set p 2`, or concurrency.pools.default_limit in dagster.yaml, raises its "
             "limit."
         )

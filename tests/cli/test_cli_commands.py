@@ -10,9 +10,10 @@ import dagster as dg
 import pytest
 import samples
 from click.testing import CliRunner, Result
-from recording import Served, measured
+from recording import Served, make_run, measured
 
 from bench_orchestrator.cli import COMMANDS, main
+from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.results.rows import COLUMNS
 from bench_orchestrator.results.store import Store
@@ -299,10 +300,20 @@ class TestTimeline:
         assert printed_json(result)["run_id"] == run_id
         assert (home / "results" / "timelines" / run_id / "timeline.svg").exists()
 
+    @pytest.mark.usefixtures("undrawn")
+    def test_a_run_that_waits_says_for_how_long_and_for_what(self, home_instance: dg.DagsterInstance) -> None:
+        run_id = make_run(home_instance, {}, RunStatus.STARTING)
+        result = bench("timeline", run_id[:8], "--json")
+        data = printed_json(result)
+        assert data["so_far_s"] >= 0
+        assert "No step has started: " in result.stderr
+        assert " so far " in result.stderr
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
             (["4f2a1"], "'4f2a1' is too short"),
+            (["4f2a1b%\n"], "is not the id of a run, nor the beginning of one"),
             (["4f2a1b2c"], "There is no run 4f2a1b2c"),
             (["000000"], "runs begin with 000000, such as"),
             (["4f2a1b2c", "--location", "a10"], "Give either run ids, or a sweep"),

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,8 @@ from bench_orchestrator.analysis.summary import location_rows
 from bench_orchestrator.charts import inline_png, save, waterfall
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.launch import Outcome, Trial
-from bench_orchestrator.model.runs import RunEvent, RunLog, StepSpan
+from bench_orchestrator.model.run_queue import Hold, Holder
+from bench_orchestrator.model.runs import RunEvent, RunLog, RunStatus, StepSpan
 from bench_orchestrator.model.stages import BootStage, Boundary, Origin, RunWorker, Stage, StepWorker
 from bench_orchestrator.timeline.launches import launch_of
 from bench_orchestrator.timeline.stages import EVENT_TYPES, timeline
@@ -97,6 +98,16 @@ def scheduled_on_celery() -> Trial:
     return relaunched(make_trial(stages_us=stages), executor=StepWorker.CELERY, origin=Origin.SCHEDULE)
 
 
+def waiting(events: Sequence[RunEvent] = LOG[:1], now_us: int = CREATED_US + 120_200_000) -> Waterfall:
+    """Return the waterfall of a run that has not ended, and that a limit holds."""
+    launch = launch_of("4f2a", RunLog(tuple(events)), outcome=None, requested_us=None, created_us=CREATED_US)
+    holder = Holder(
+        "9d03e6aa-51c7-4f10-8000-000000000000", "nightly", RunStatus.STARTED, CREATED_US, "load", CREATED_US
+    )
+    hold = Hold("pool", "the pool db has 1 slot for ops", (holder,), 3, 1, "Raise its limit.")
+    return replace(of_launch(launch, "job __ASSET_JOB", now_us=now_us), holds=(hold,))
+
+
 def of(trial: Trial) -> Waterfall:
     return of_trial(trial, ENVIRONMENT)
 
@@ -123,6 +134,7 @@ each_launch = pytest.mark.parametrize(
             of_run(RunLog(), None),
             id="just created",
         ),
+        pytest.param(waiting(), id="waiting in the queue"),
     ],
 )
 
@@ -177,6 +189,33 @@ class TestLayingOut:
         assert (shown.unfinished.stage, shown.unfinished.start_us) == (Stage.WORKER_LOAD, 4_500_000)
         assert shown.unfinished.end_us == shown.ended_us == shown.end_us == 16_100_000
         assert headline(shown) == "Failed in worker load, 16.1 s after RUN_ENQUEUED"
+
+    def test_a_run_that_waits_shows_for_how_long_so_far_and_for_what(self) -> None:
+        shown = waiting()
+        assert headline(shown) == "No step has started: 120.0 s so far in the queue"
+        assert shown.unfinished is not None
+        assert (shown.unfinished.stage, shown.unfinished.duration_us) == (Stage.QUEUE_WAIT, 120 * MICROSECONDS)
+        assert (
+            "Held by step load of run 9d03e6aa-51c7-4f10-8000-000000000000 (job nightly, STARTED for 120 s"
+            in printed(shown)
+        )
+        assert "so far" in printed(shown)
+        data = json.loads(json.dumps(summarize_waterfall(shown)))
+        assert data["so_far_s"] == 120
+        assert data["waits_for"][0]["holders"][0]["since_epoch_s"] == CREATED_US / MICROSECONDS
+
+    @given(logs, instants)
+    def test_a_run_that_has_not_ended_waits_until_it_was_looked_at(self, events: list[RunEvent], now_us: int) -> None:
+        shown = waiting(events, now_us)
+        if shown.now_us is None:
+            assert shown.ended_us is not None
+            return
+        assert shown.now_us + shown.zero_us == now_us
+        assert shown.end_us >= shown.now_us
+        if shown.unfinished is not None:
+            assert shown.unfinished.end_us == max(shown.unfinished.start_us, shown.now_us)
+        assert printed(shown)
+        assert summarize_waterfall(shown)
 
     def test_a_step_is_shifted_to_the_same_zero_and_never_runs_backwards(self) -> None:
         trial = make_trial()
