@@ -7,7 +7,10 @@ from enum import StrEnum
 from typing import Any
 
 from bench_orchestrator.deployment.processes import SupervisedProcess
+from bench_orchestrator.model.errors import one_line
 from bench_orchestrator.webserver import Webserver, WebserverError
+
+_UNREACHABLE = "DagsterUserCodeUnreachableError"
 
 
 class LocationState(StrEnum):
@@ -65,13 +68,16 @@ def location_status(name: str, server: SupervisedProcess | None, entry: Mapping[
         state = LocationState.LOADING if content is None else LocationState.LOADED
         if content is None or content["__typename"] != "PythonError":
             return LocationStatus(name, state)
-        return LocationStatus(name, LocationState.ERROR, _reason(content))
+        # The cause of an unreachable server is gRPC's own report, of many lines.
+        unreachable = content.get("className") == _UNREACHABLE
+        message = one_line(content["message"]) if unreachable else _reason(content)
+        return LocationStatus(name, LocationState.ERROR, message)
     message = ""
     if server.is_hopeless:
         state, message = LocationState.ERROR, f"Its code server does not start.\n{server.log_tail()}"
     elif server.started_at is None:
         state = LocationState.WAITING
-    elif not server.is_up or content is None or content.get("className") == "DagsterUserCodeUnreachableError":
+    elif not server.is_up or content is None or content.get("className") == _UNREACHABLE:
         state = LocationState.LOADING
     elif content["__typename"] == "PythonError":
         state, message = LocationState.ERROR, f"{_reason(content)} (log: {server.log_path})"

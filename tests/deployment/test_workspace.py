@@ -183,6 +183,10 @@ class TestAConnectedLocation:
             ({"locationOrLoadError": None}, LocationState.LOADING, ""),
             ({"locationOrLoadError": loaded}, LocationState.LOADED, ""),
             ({"locationOrLoadError": error}, LocationState.ERROR, "because"),
+            (
+                {"locationOrLoadError": {**error, "className": "DagsterUserCodeUnreachableError"}},
+                *(LocationState.ERROR, "m"),
+            ),
         ):
             status = location_status("far", None, entry)
             assert (status.state, status.message, status.load_s) == (state, message, None)
