@@ -17,6 +17,7 @@ RESULTS_DIR = "BENCH_RESULTS_DIR"
 LOCK_WAIT_S = "BENCH_LOCK_WAIT_S"
 MONITOR_LOCATIONS = "BENCH_MONITOR_LOCATIONS"
 POSTGRES_URL = "DAGSTER_BENCH_POSTGRES_URL"
+TRACEBACK = "BENCH_TRACEBACK"
 
 WEBSERVER_ACCESS: Mapping[str, str] = {
     "authorization": WEBSERVER_AUTHORIZATION,
@@ -73,3 +74,8 @@ def monitor_locations() -> tuple[str, ...]:
 def postgres_url() -> str | None:
     """Return the URL of the database for runs and events of local deployments; None for files in the home."""
     return os.environ.get(POSTGRES_URL) or None
+
+
+def wants_traceback() -> bool:
+    """Return whether a command that fails prints the traceback, too."""
+    return bool(os.environ.get(TRACEBACK))

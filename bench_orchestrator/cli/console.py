@@ -1,7 +1,7 @@
 """The console that the commands print to."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -23,6 +23,10 @@ class LegibleConsole(Console):
         """Make all other texts legible; rich's own control codes stay."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=legible(segment.text))
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Leave the exit code to the command; rich itself would end it with 1."""
+        raise
 
 
 def open_console(*, as_json: bool = False) -> Console:

@@ -25,9 +25,9 @@ def command(url: str | None, as_json: bool) -> None:
       bench locations
       bench locations --url https://dagster.example.com --json
     """
-    running = None if url else find_deployment(find_home())
-    address = url or (running.url if running else None)
-    rows = _served(connect(address)) if address else _declared()
+    if url is None and (running := find_deployment(find_home())):
+        url = running.url
+    rows = _declared() if url is None else _served(connect(url))
     if as_json:
         click.echo(json.dumps(rows))
         return

@@ -6,12 +6,13 @@ from typing import Any
 import click
 
 from bench_orchestrator.cli.console import open_console
-from bench_orchestrator.cli.report import publish
-from bench_orchestrator.cli.results import open_results
+from bench_orchestrator.cli.report import write_report
+from bench_orchestrator.cli.results import keep, open_results
 from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
 from bench_orchestrator.cli.values import Names, Seconds
 from bench_orchestrator.model.bounds import LARGEST_SEED, MOST_LAUNCHES
 from bench_orchestrator.model.launch import Outcome
+from bench_orchestrator.report import render_table
 from bench_orchestrator.results.database import StoreError
 from bench_orchestrator.scenarios.registry import SCENARIOS
 
@@ -71,7 +72,8 @@ def command(
         config |= {"locations": list(names)}
     console = open_console(as_json=as_json)
     sweep = measure(scenario, config, names or (), url, console)
-    publish(sweep, open_results(), console, as_json=as_json)
+    console.print(render_table(sweep))
+    write_report(sweep, keep(sweep), console, as_json=as_json)
     sys.exit(0 if all(trial.outcome is Outcome.OK for trial in sweep.trials) else 1)
 
 

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench_orchestrator import settings
 from bench_orchestrator.cli.connecting import connect
 from bench_orchestrator.cli.loading import LoadingView
+from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.cli.values import Seconds
 from bench_orchestrator.deployment import (
     Deployment,
@@ -20,11 +21,10 @@ from bench_orchestrator.deployment import (
     find_home,
     read_locations,
 )
+from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import Scenario
 from bench_orchestrator.model.tags import META_LOCATION
-from bench_orchestrator.results.database import StoreError
-from bench_orchestrator.results.store import Store
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.webserver import Webserver, WebserverError
 
@@ -44,7 +44,7 @@ url_option = click.option(
 def measure(
     scenario: Scenario, config: Mapping[str, Any], locations: Sequence[str], url: str | None, console: Console
 ) -> Sweep:
-    """Carry out a sweep, show its progress, and return it as harvested.
+    """Carry out a sweep, show its progress, and return it as harvested; `keep` saves it.
 
     Args:
         config: configuration of the sweep's job.
@@ -57,13 +57,11 @@ def measure(
     home = find_home()
     with _deployment(home, locations, url, console) as webserver:
         sweep = _carry_out(webserver, scenario, config, console)
-    store = Store.in_directory(settings.results_directory(home))
     if url is None:
         # The harvest's rows are exact to the microsecond. A deployment with another results folder has them elsewhere.
-        with suppress(StoreError):
-            return store.load(sweep.plan.sweep_id)
-    store.save(sweep)
-    return store.load(sweep.plan.sweep_id)
+        with suppress(UnusableError, OSError):
+            return open_results().load(sweep.plan.sweep_id)
+    return sweep
 
 
 @contextmanager
@@ -71,7 +69,7 @@ def _deployment(home: Path, names: Sequence[str], url: str | None, console: Cons
     """The deployment to launch in: the one at the URL, the one that is up, or a temporary one."""
     if url is None and (running := find_deployment(home)):
         url = running.url
-    if url:
+    if url is not None:
         webserver = connect(url)
         console.print(f"Using the deployment at {webserver.url}", markup=False)
         yield webserver

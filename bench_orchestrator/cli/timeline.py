@@ -50,9 +50,9 @@ def command(
         shown, sample = _of_runs(run_ids, store, home) if run_ids else _of_sweep(sweep_id, location, variant, store)
     except (UnknownLaunchError, UnknownSweepError) as error:
         raise click.UsageError(str(error)) from error
-    files = save(waterfall(shown, sample), output or results / "timelines" / path_segment(shown.run_id), "timeline")
     console = open_console(as_json=as_json)
     console.print(render_waterfall(shown, sample))
+    files = save(waterfall(shown, sample), output or results / "timelines" / path_segment(shown.run_id), "timeline")
     console.print(f"Chart: {files.png} and {files.svg.name}", markup=False)
     if as_json:
         numbers = summarize_waterfall(shown, sample)

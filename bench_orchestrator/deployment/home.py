@@ -22,6 +22,9 @@ from bench_orchestrator.model.errors import UnusableError
 
 HOST = "127.0.0.1"
 
+_STATE = {"url", "port", "pid", "pid_created_at", "locations", "started_at", "directory"}
+"""The entries of the state file."""
+
 
 class DeploymentError(UnusableError):
     """The deployment cannot be used; the message is for the user."""
@@ -77,11 +80,12 @@ def _state_file(home: Path) -> Path:
 
 
 def _read_state(home: Path) -> dict[str, Any] | None:
+    """Return what `describe` wrote; None if there is no such file, or it holds something else."""
     try:
-        state: dict[str, Any] = json.loads(_state_file(home).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        state = json.loads(_state_file(home).read_text())
+    except (FileNotFoundError, ValueError):
         return None
-    return state
+    return state if isinstance(state, dict) and _STATE.issubset(state) else None
 
 
 def _supervisor_lives(state: Mapping[str, Any]) -> bool:

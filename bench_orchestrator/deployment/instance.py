@@ -11,6 +11,7 @@ import yaml
 from bench_orchestrator import settings
 from bench_orchestrator.atomic import replacing
 from bench_orchestrator.deployment.home import DeploymentError
+from bench_orchestrator.deployment.yaml_file import read_mapping
 from bench_orchestrator.model.errors import one_line
 from bench_orchestrator.model.urls import shown_url, why_ambiguous
 
@@ -27,7 +28,7 @@ def instance_home(home: Path, postgres_url: str | None) -> Path:
         return home
     check_url(postgres_url)
     configured = home / "dagster.yaml"
-    config = (yaml.safe_load(configured.read_text()) if configured.exists() else None) or {}
+    config = dict(read_mapping(configured))
     if named := [key for key in _STORAGES if key in config]:
         raise DeploymentError(
             f"{configured} already configures the storage of runs and events ({', '.join(named)}). Remove that, or do "

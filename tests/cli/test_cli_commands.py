@@ -59,7 +59,7 @@ class TestHelp:
         for name, line in COMMANDS.items():
             assert f"  {name}" in result.output
             assert line in result.output
-        assert "3  the deployment, or its results, cannot be used" in result.output
+        assert "3  the deployment, its results or a file cannot be used" in result.output
         assert bench("-h").output == result.output
 
     @pytest.mark.parametrize("name", COMMANDS)

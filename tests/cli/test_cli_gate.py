@@ -51,7 +51,8 @@ def test_the_exit_code_is_the_ruling_on_a_recorded_sweep(
     assert result.exit_code == code, result.output
     assert asked == [{"locations": ["a250", "a10k"], "repeats": 6, "timeout_s": 60.0}]
     assert "6/6" in result.output
-    conclusion = result.output.splitlines()[-1]
+    conclusion, report = result.output.splitlines()[-2:]
+    assert report.startswith("Report: ")
     said = {0: "is under 300 s", 1: "is over 0.001 s", 4: "Cannot tell whether the launch lag is under 25 s"}
     assert said[code] in conclusion
 

@@ -138,6 +138,7 @@ def test_the_webserver_resource_is_configured_by_variables_whose_values_are_show
     assert WebserverResource(url="http://configured").connect().url == "http://configured"
     monkeypatch.setenv("BENCH_WEBSERVER_URL", "http://from-environment:3001")
     monkeypatch.setenv("BENCH_WEBSERVER_AUTHORIZATION", "Bearer secret")
+    monkeypatch.setenv("BENCH_WEBSERVER_HEADERS", "Dagster-Cloud-Api-Token: secret")
     asked: list[Webserver] = []
 
     @dg.op
@@ -153,8 +154,9 @@ def test_the_webserver_resource_is_configured_by_variables_whose_values_are_show
     repository = defs.get_repository_def()
     shown = serialize_value(RepositorySnap.from_def(repository))
     assert "BENCH_WEBSERVER_AUTHORIZATION" in shown
+    assert "BENCH_WEBSERVER_HEADERS" in shown
     assert "secret" not in shown
     assert defs.resolve_job_def("asking").execute_in_process().success
     (webserver,) = asked
     assert webserver.url == "http://from-environment:3001"
-    assert webserver.headers == {"Authorization": "Bearer secret"}
+    assert webserver.headers == {"Authorization": "Bearer secret", "Dagster-Cloud-Api-Token": "secret"}

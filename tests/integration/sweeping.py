@@ -409,7 +409,8 @@ def project_locations(
     *names: str, server: tuple[str, ...] = WARM_SERVER, **meta_environment: str
 ) -> list[CodeLocation]:
     """Return the meta location with additional variables, and generated ones; warm, unless launches are the subject."""
-    meta, *others = read_locations(PROJECT / "workspace.yaml", [META_LOCATION, *names])
+    found = read_locations(PROJECT / "workspace.yaml", [META_LOCATION, *names])
+    meta, *others = (location for location in found if isinstance(location, CodeLocation))
     return [replace(meta, environment=meta_environment), *(replace(other, server=server) for other in others)]
 
 
