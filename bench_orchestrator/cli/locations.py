@@ -26,7 +26,7 @@ def command(url: str | None, as_json: bool) -> None:
       bench locations --url https://dagster.example.com --json
     """
     running = None if url else find_deployment(find_home())
-    address = url or (running.url if running else None)
+    address = url or (running.url if running and running.answers else None)
     try:
         rows = _served(address) if address else _declared()
     except ValueError as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.model.tags import COPYING_TAGS, Tag
 
 
 class RunStatus(StrEnum):
@@ -45,6 +45,11 @@ class Run:
     def finished(self) -> bool:
         """Whether the run has reached its last status."""
         return self.status in FINISHED
+
+    @property
+    def reexecuted(self) -> bool:
+        """Whether it repeats an earlier run or backfill, whose tags it may have copied: ours and Dagster's."""
+        return not COPYING_TAGS.isdisjoint(self.tags)
 
     @property
     def requested_us(self) -> int | None:

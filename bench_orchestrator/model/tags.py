@@ -17,17 +17,27 @@ class Tag(StrEnum):
     TRIAL = "bench/trial"
     WARMUP = "bench/warmup"
     REQUESTED_AT = "bench/requested_at_us"
+    START = "bench/start"
+    """A name that `bench run` gives the start of a sweep, the same in each of its requests."""
     HARVEST_OF = "bench/harvest_of"
     """The run id of the sweep that a harvest run reads."""
     HARVEST_AS_OF = "bench/harvest_as_of_us"
     """When that sweep's run last changed."""
 
 
-BACKFILL = "dagster/backfill"
-"""Dagster's tag of a backfill's runs: its id."""
+BACKFILL_TAG = "dagster/backfill"
+"""Dagster's tag of a backfill's run: the backfill's id."""
 
-PARENT_RUN = "dagster/parent_run_id"
-"""Dagster's tag of a run that is another's repetition: the id of that run, whose tags it has otherwise."""
+COPYING_TAGS = frozenset(
+    {
+        "dagster/parent_run_id",
+        "dagster/root_run_id",
+        "dagster/retry_number",
+        "dagster/parent_backfill_id",
+        "dagster/root_backfill_id",
+    }
+)
+"""Dagster's tags of a run that repeats an earlier run or backfill. It has copies of the earlier one's tags."""
 
 SWEEPS_ASSET = "sweeps"
 """The asset under which a sweep records its plan, as a materialization, and its trials, as observations."""

@@ -3,12 +3,15 @@
 Everything goes over GraphQL, so `bench run` works the same with a local and a remote deployment.
 """
 
+import logging
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.runs import FINISHED, IN_PROGRESS, LOG_MESSAGE, Run, RunEvent, RunLog, RunStatus
@@ -19,7 +22,16 @@ from bench_orchestrator.sweeps.deriving import derive_sweep
 from bench_orchestrator.sweeps.entries import NOTE, PLAN, Journal, fold_journal
 from bench_orchestrator.timeline.run_log import RunLogFold, is_in_doubt
 from bench_orchestrator.waiting import poll
-from bench_orchestrator.webserver import LaunchRejectedError, Webserver, WebserverError, WebserverUnreachableError
+from bench_orchestrator.webserver import (
+    NO_SERVER,
+    LaunchRejectedError,
+    LocationAwayError,
+    Webserver,
+    WebserverError,
+    WebserverUnreachableError,
+)
+
+_logger = logging.getLogger(__name__)
 
 _POLL_S = 2.0
 """Polling interval in seconds, long enough not to disturb the trials."""
@@ -50,31 +62,69 @@ class Progress:
         return self.status in FINISHED
 
 
-def start_sweep(webserver: Webserver, scenario: str, config: Mapping[str, Any]) -> str:
+def start_sweep(
+    webserver: Webserver, scenario: str, config: Mapping[str, Any], say: Callable[[str], None] = _logger.warning
+) -> str:
     """Launch a scenario's job in the meta location and return its run id.
+
+    Waits for a webserver or code server that is temporarily unavailable. A request without an answer may still have
+    made the run, or make it later; the run that was made first is the sweep, and a later one refuses to begin.
+
+    Args:
+        say: receives a line if there is a wait.
 
     Raises:
         WebserverError: the meta location is missing or not loaded, or the deployment rejects the launch.
     """
-    job = sweep_job_name(scenario)
+    tags = {Tag.START.value: uuid.uuid4().hex}
+    asked = False
+
+    def start() -> str:
+        nonlocal asked
+        repository, again, asked = _meta_repository(webserver), asked, True
+        runs = find_runs(webserver, tags) if again else []
+        if not runs:
+            run_id = webserver.submit(
+                location=META_LOCATION,
+                repository=repository,
+                job=sweep_job_name(scenario),
+                run_config={"ops": {sweep_op_name(scenario): {"config": dict(config)}}},
+                tags=tags,
+            )
+            runs = find_runs(webserver, tags) if again else []
+        return runs[0].run_id if runs else run_id
+
+    try:
+        return _patiently(start, say)
+    except LocationAwayError:
+        raise
+    except LaunchRejectedError as error:
+        raise WebserverError(f"{META_LOCATION} refused the job {sweep_job_name(scenario)}: {error}") from error
+
+
+def _meta_repository(webserver: Webserver) -> str:
+    """Return the repository of the meta location.
+
+    Raises:
+        WebserverError: the location is missing or not loaded. LocationAwayError: it may be so later.
+    """
     locations = webserver.list_locations()
     meta = locations.get(META_LOCATION)
-    if meta is None or meta.state != "loaded":
-        found = meta.error or meta.state if meta else f"it has {', '.join(sorted(locations)) or 'none'}"
-        raise WebserverError(
-            f"The deployment at {webserver.url} has no usable code location {META_LOCATION!r}: {found}. "
-            "Start it from this project's folder (`bench up`), or add the location to its workspace."
-        )
-    try:
-        return webserver.submit(
-            location=META_LOCATION,
-            repository=meta.repositories[0],
-            job=job,
-            run_config={"ops": {sweep_op_name(scenario): {"config": dict(config)}}},
-            tags={},
-        )
-    except LaunchRejectedError as error:
-        raise WebserverError(f"{META_LOCATION} refused the job {job}: {error}") from error
+    if meta is not None and meta.state == "loaded":
+        return meta.repositories[0]
+    if meta is not None and (meta.state == "loading" or NO_SERVER in meta.error):
+        raise LocationAwayError(f"The code location {META_LOCATION} of {webserver.url} has no code server yet.")
+    found = meta.error or meta.state if meta else f"it has {', '.join(sorted(locations)) or 'none'}"
+    raise WebserverError(
+        f"The deployment at {webserver.url} has no usable code location {META_LOCATION!r}: {found}. "
+        "Start it from this project's folder (`bench up`), or add the location to its workspace."
+    )
+
+
+def cancel_sweep(webserver: Webserver, run_id: str) -> None:
+    """Request the termination of a sweep's run, which may have ended meanwhile."""
+    with suppress(WebserverError):
+        _patiently(lambda: webserver.terminate(run_id))
 
 
 def sweep_in_the_way(webserver: Webserver, own_run_id: str) -> str | None:
@@ -149,7 +199,7 @@ class RemoteRuns:
         journal = fold_journal(self._events(sweep_run_id))
         if journal is None or journal.plan.resumes is None:
             return journal
-        earlier = self.read_journal(journal.plan.resumes)
+        earlier = self.read_journal(journal.plan.resumes) if self.get_run(journal.plan.resumes) else None
         return replace(journal, notes=(*(earlier.notes if earlier else ()), *journal.notes))
 
     def _events(self, run_id: str) -> Iterator[RunEvent]:
@@ -162,12 +212,18 @@ class RemoteRuns:
             cursor = page.cursor
 
 
-def _patiently(ask: Callable[[], _Answer]) -> _Answer:
-    """Call `ask`; retry while the webserver is unreachable."""
+def _patiently(ask: Callable[[], _Answer], say: Callable[[str], None] = lambda _: None) -> _Answer:
+    """Call `ask`; retry while the webserver or a code server is unreachable, after a line that says so."""
+
+    def announce(state: RetryCallState) -> None:
+        if state.attempt_number == 1 and state.outcome is not None:
+            say(f"{state.outcome.exception()} (trying again for up to {_PATIENCE_S:g} s)")
+
     again = Retrying(
-        retry=retry_if_exception_type(WebserverUnreachableError),
+        retry=retry_if_exception_type((WebserverUnreachableError, LocationAwayError)),
         stop=stop_after_delay(_PATIENCE_S),
         wait=wait_fixed(_POLL_S),
+        before_sleep=announce,
         reraise=True,
     )
     return again(ask)

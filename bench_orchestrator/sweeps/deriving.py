@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.launch import OUTCOMES, REPEATED, Launch, Outcome, Sweep, Trial, TrialNote
 from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import Run, RunLog, RunStatus
-from bench_orchestrator.model.tags import PARENT_RUN, Tag
+from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sweeps.entries import Journal
 from bench_orchestrator.timeline.launches import launch_of
 
@@ -54,11 +55,11 @@ def derive_sweep(source: Source, sweep_run_id: str) -> Sweep | None:
     """Return the sweep of a run with every planned trial; None if it never recorded a plan.
 
     Raises:
-        ValueError: the source has no run of that id.
+        UnusableError: the source has no run of that id.
     """
     sweep_run = source.get_run(sweep_run_id)
     if sweep_run is None:
-        raise ValueError(f"There is no run {sweep_run_id} in this instance.")
+        raise UnusableError(f"The deployment has no run {sweep_run_id}. If it was deleted, so were its measurements.")
     journal = source.read_journal(sweep_run_id)
     if journal is None:
         return None
@@ -66,7 +67,7 @@ def derive_sweep(source: Source, sweep_run_id: str) -> Sweep | None:
     places = plan.places
     runs: dict[int, list[Run]] = {}
     for run in source.find_trial_runs(plan.sweep_id):
-        if PARENT_RUN not in run.tags:
+        if not run.reexecuted:
             runs.setdefault(int(run.tags[Tag.TRIAL]), []).append(run)
     latest = {note.number: note for note in journal.notes}
     notes = {number: note for number, note in latest.items() if _holds(plan, note, runs.get(number, []))}

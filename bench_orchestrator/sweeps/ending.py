@@ -1,5 +1,6 @@
 """Waits for the ends of a sweep's runs, and ends those that no trial waits for."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -8,7 +9,7 @@ from dataclasses import dataclass, field
 from bench_orchestrator.model.launch import OUTCOMES, Outcome
 from bench_orchestrator.model.plan import LaunchPath, SweepPlan
 from bench_orchestrator.model.runs import UNFINISHED, Run
-from bench_orchestrator.model.tags import BACKFILL, PARENT_RUN, Tag
+from bench_orchestrator.model.tags import BACKFILL_TAG, Tag
 from bench_orchestrator.sources.instance import find_runs, get_run, is_in_doubt
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.waiting import poll
@@ -111,9 +112,10 @@ class Strays:
 
     def end_late(self) -> None:
         """Wait while one is expected, and end it."""
-        left_s = self._expected_until - time.monotonic()
-        if left_s > 0:
-            poll(lambda: self._find(keep=""), patience_s=left_s, every_s=POLL_S, sleep=self.sleep)
+        for _ in range(math.ceil((self._expected_until - time.monotonic()) / POLL_S)):
+            if self._find(keep=""):
+                break
+            self.sleep(POLL_S)
         self.end()
 
     def _find(self, keep: str) -> list[tuple[Site, Run]]:
@@ -122,7 +124,7 @@ class Strays:
             (site, run)
             for site in self.sites
             for run in find_runs(site.instance, tags, statuses=UNFINISHED)
-            if run.run_id != keep and PARENT_RUN not in run.tags
+            if run.run_id != keep and not run.reexecuted
         ]
 
     def _cancel_backfills(self) -> None:
@@ -133,6 +135,6 @@ class Strays:
                 continue
             with suppress(WebserverError):  # looked for again before the next trial
                 for backfill in site.webserver.open_backfills({Tag.SWEEP: self.plan.sweep_id}):
-                    if not find_runs(site.instance, {BACKFILL: backfill.backfill_id}):
+                    if not find_runs(site.instance, {BACKFILL_TAG: backfill.backfill_id}):
                         site.webserver.cancel_backfill(backfill.backfill_id)
                         self.warn(f"Backfill {backfill.backfill_id} of trial {backfill.tags[Tag.TRIAL]} was canceled.")

@@ -15,7 +15,7 @@ from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.plan import LaunchPath, Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import Run, RunLog
-from bench_orchestrator.model.tags import PARENT_RUN, Tag
+from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sources.instance import find_trial_runs, get_run, read_run_log, to_us
 from bench_orchestrator.sources.kubernetes import read_pod
 from bench_orchestrator.sources.storage import describe_storage
@@ -199,7 +199,7 @@ class LaunchOfTrial:
         return Requested(run_id, int(tags[Tag.REQUESTED_AT]))
 
     def _is_backfill_open(self, first_us: int) -> bool:
-        own = {Tag.SWEEP: self.plan.sweep_id, Tag.TRIAL: str(self.trial.number)}
+        own: dict[str, str] = {Tag.SWEEP: self.plan.sweep_id, Tag.TRIAL: str(self.trial.number)}
         return any(
             int(backfill.tags[Tag.REQUESTED_AT]) >= first_us for backfill in self.site.webserver.open_backfills(own)
         )
@@ -306,4 +306,4 @@ class LaunchOfTrial:
     def _runs(self, since_us: int) -> list[Run]:
         """Return the runs launched for this trial since then; an interrupted sweep may have left older ones."""
         runs = find_trial_runs(self.site.instance, self.plan.sweep_id, self.trial.number)
-        return [run for run in runs if PARENT_RUN not in run.tags and (run.requested_us or 0) >= since_us]
+        return [run for run in runs if not run.reexecuted and (run.requested_us or 0) >= since_us]
