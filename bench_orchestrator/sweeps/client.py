@@ -39,6 +39,9 @@ _POLL_S = 2.0
 _PATIENCE_S = 120.0
 """Seconds for which a webserver may be unreachable, for instance during a restart."""
 
+_CREATION_S = 10.0
+"""Seconds that a webserver may take to launch a run that it has created."""
+
 _Answer = TypeVar("_Answer")
 
 
@@ -76,30 +79,59 @@ def start_sweep(
     Raises:
         WebserverError: the meta location is missing or not loaded, or the deployment rejects the launch.
     """
-    tags = {Tag.START.value: uuid.uuid4().hex}
-    asked = False
-
-    def start() -> str:
-        nonlocal asked
-        repository, again, asked = _meta_repository(webserver), asked, True
-        runs = find_runs(webserver, tags) if again else []
-        if not runs:
-            run_id = webserver.submit(
-                location=META_LOCATION,
-                repository=repository,
-                job=sweep_job_name(scenario),
-                run_config={"ops": {sweep_op_name(scenario): {"config": dict(config)}}},
-                tags=tags,
-            )
-            runs = find_runs(webserver, tags) if again else []
-        return runs[0].run_id if runs else run_id
-
+    start = _Start(webserver, scenario, config)
     try:
-        return _patiently(start, say)
+        return _patiently(start.run_id, say)
     except LocationAwayError:
         raise
     except LaunchRejectedError as error:
         raise WebserverError(f"{META_LOCATION} refused the job {sweep_job_name(scenario)}: {error}") from error
+
+
+@dataclass
+class _Start:
+    """One start of a sweep, which may take several requests."""
+
+    webserver: Webserver
+    scenario: str
+    config: Mapping[str, Any]
+    _tags: Mapping[str, str] = field(default_factory=lambda: {Tag.START.value: uuid.uuid4().hex})
+    _asked: bool = False
+    _dropped: set[str] = field(default_factory=set)
+
+    def run_id(self) -> str:
+        """Return the run of this start, after a request if there is none."""
+        repository, again, self._asked = _meta_repository(self.webserver), self._asked, True
+        if again and (made := self._first_made()):
+            return made
+        run_id = self.webserver.submit(
+            location=META_LOCATION,
+            repository=repository,
+            job=sweep_job_name(self.scenario),
+            run_config={"ops": {sweep_op_name(self.scenario): {"config": dict(self.config)}}},
+            tags=self._tags,
+        )
+        return (again and self._first_made()) or run_id
+
+    def _first_made(self) -> str | None:
+        """Return the first run of all requests; cancel one whose webserver ended between creating and launching it."""
+        for run in find_runs(self.webserver, self._tags):
+            if run.run_id not in self._dropped and self._begins(run.run_id):
+                return run.run_id
+        return None
+
+    def _begins(self, run_id: str) -> bool:
+        run = poll(
+            lambda: get_run(self.webserver, run_id),
+            lambda run: run is None or run.status is not RunStatus.NOT_STARTED,
+            patience_s=_CREATION_S,
+            every_s=_POLL_S,
+        )
+        if run is not None and run.status is RunStatus.NOT_STARTED:
+            self.webserver.force_terminate(run_id)
+            self._dropped.add(run_id)
+            return False
+        return run is not None
 
 
 def _meta_repository(webserver: Webserver) -> str:

@@ -15,7 +15,7 @@ from bench_orchestrator.model.errors import PreflightError, UnusableError, one_l
 from bench_orchestrator.model.instants import describe_us, now_us
 from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
 from bench_orchestrator.model.plan import PlannedTrial, Prediction, Scenario, SweepPlan, Variant
-from bench_orchestrator.model.runs import IN_PROGRESS
+from bench_orchestrator.model.runs import IN_PROGRESS, RunStatus
 from bench_orchestrator.model.tags import COPYING_TAGS, Tag
 from bench_orchestrator.sources.instance import find_runs, get_run, read_run_log
 from bench_orchestrator.sources.processes import UsageMeter, settle
@@ -99,7 +99,8 @@ def _refuse_second_start(session: Session) -> None:
     start = session.run_tags.get(Tag.START)
     if start is None or not COPYING_TAGS.isdisjoint(session.run_tags):  # a person executes a sweep's run again
         return
-    first, *_ = find_runs(session.instance, {Tag.START: start})
+    made = find_runs(session.instance, {Tag.START: start})
+    first = next(run for run in made if run.run_id == session.run_id or run.status is not RunStatus.CANCELED)
     if first.run_id != session.run_id:
         raise PreflightError(f"The same start has made the run {first.run_id}, which is the sweep.")
 

@@ -136,6 +136,27 @@ class TestStarting:
         assert len(starting.made) == 2
 
     @pytest.mark.usefixtures("webserver")
+    def test_a_run_that_its_webserver_created_and_did_not_launch_is_canceled_and_made_again(
+        self, served: Served, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Killed(Starting):
+            def submit(self, *, tags: Mapping[str, str], **_launch: Any) -> str:
+                self.sent.append(tags)
+                if len(self.sent) == 1:
+                    make_run(self.instance, tags, RunStatus.NOT_STARTED)
+                    raise WebserverUnreachableError("HTTP 504")
+                return make_run(self.instance, tags)
+
+        monkeypatch.setattr(client, "_CREATION_S", 0.1)
+        starting = Killed(served)
+        run_id = start_sweep(starting, "quick", {})
+        dead, living = starting.made
+        assert run_id == living
+        run = served.instance.get_run_by_id(dead)
+        assert run is not None
+        assert run.status is dg.DagsterRunStatus.CANCELED
+
+    @pytest.mark.usefixtures("webserver")
     def test_a_refusal_is_final(self, served: Served) -> None:
         starting = Starting(served, LaunchRejectedError("no such job"))
         with pytest.raises(WebserverError, match=f"{META_LOCATION} refused the job .*: no such job"):
