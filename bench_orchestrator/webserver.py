@@ -29,7 +29,7 @@ _GATEWAY_ERRORS = (502, 503, 504)
 _NO_DATABASE = re.compile("OperationalError|too many retries for DB connection")
 """Errors of SQLAlchemy, and of dagster-postgres after its retries, for a database that is unreachable, restarting or
 out of connections: temporary, and unrelated to the query."""
-_NO_SERVER = "UNAVAILABLE"
+NO_SERVER = "UNAVAILABLE"
 """The gRPC status of a code server that is being replaced, until the next one is up."""
 _REFUSALS = (401, 403)
 _REFUSED_CERTIFICATE = re.compile("ALERT_[A-Z_]*(CERTIFICATE|UNKNOWN_CA|HANDSHAKE_FAILURE)")
@@ -355,7 +355,7 @@ class Webserver:
         """
         status = self.list_locations().get(location, LocationEntry(location, "unknown"))
         said = "it loads" if status.state == "loading" else status.error or reason
-        if status.state == "loading" or _NO_SERVER in said or not reason:
+        if status.state == "loading" or NO_SERVER in said or not reason:
             return LocationAwayError(f"The code location {location} had no code server: {said or 'for a moment'}")
         return LaunchRejectedError(reason)
 

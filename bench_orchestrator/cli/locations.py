@@ -25,7 +25,7 @@ def command(url: str | None, as_json: bool) -> None:
       bench locations
       bench locations --url https://dagster.example.com --json
     """
-    if url is None and (running := find_deployment(find_home())):
+    if url is None and (running := find_deployment(find_home())) and running.answers:
         url = running.url
     rows = _declared() if url is None else _served(connect(url))
     if as_json:

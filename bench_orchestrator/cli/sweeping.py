@@ -26,7 +26,7 @@ from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import Scenario
 from bench_orchestrator.model.tags import META_LOCATION
 from bench_orchestrator.sweeps import client
-from bench_orchestrator.webserver import Webserver, WebserverError
+from bench_orchestrator.webserver import Webserver
 
 HARVEST_TIMEOUT_S = 300.0
 
@@ -87,15 +87,14 @@ def _deployment(home: Path, names: Sequence[str], url: str | None, console: Cons
 
 def _carry_out(webserver: Webserver, scenario: Scenario, config: Mapping[str, Any], console: Console) -> Sweep:
     """Start the sweep, show its progress, and return it as harvested. Ctrl-C cancels the sweep."""
-    run_id = client.start_sweep(webserver, scenario.name, config)
+    run_id = client.start_sweep(webserver, scenario.name, config, lambda line: console.print(line, markup=False))
     console.print(f"Sweep run: {webserver.run_url(run_id)}", markup=False)
     shown: list[str] = []
     try:
         final = _show_progress(webserver, run_id, console, shown)
     except KeyboardInterrupt:
         console.print("Canceling the sweep; what was measured is kept (Ctrl-C again exits at once) ...")
-        with suppress(WebserverError):  # it may have ended meanwhile
-            webserver.terminate(run_id)
+        client.cancel_sweep(webserver, run_id)
         final = _show_progress(webserver, run_id, console, shown)
     if final.planned is None:
         raise DeploymentError(final.failure or f"The sweep ended before its first launch ({final.status}).")

@@ -41,6 +41,12 @@ class RunningDeployment:
     locations: tuple[str, ...]
     started_at: float
     """Seconds since the epoch."""
+    port: int
+
+    @property
+    def answers(self) -> bool:
+        """Whether something listens on its port: its webserver may be starting."""
+        return port_answers(self.port)
 
 
 def find_home() -> Path:
@@ -62,9 +68,9 @@ def find_home() -> Path:
 
 
 def find_deployment(home: Path) -> RunningDeployment | None:
-    """Return the deployment of this home, if its supervisor is alive and its URL answers; otherwise None."""
+    """Return the deployment of this home, if its supervisor is alive; otherwise None."""
     state = _read_state(home)
-    if state is None or not _supervisor_lives(state) or not port_answers(state["port"]):
+    if state is None or not _supervisor_lives(state):
         return None
     return RunningDeployment(
         url=state["url"],
@@ -72,6 +78,7 @@ def find_deployment(home: Path) -> RunningDeployment | None:
         pid=state["pid"],
         locations=tuple(state["locations"]),
         started_at=state["started_at"],
+        port=state["port"],
     )
 
 

@@ -19,6 +19,8 @@ class Tag(StrEnum):
     TRIAL = "bench/trial"
     WARMUP = "bench/warmup"
     REQUESTED_AT = "bench/requested_at_us"
+    START = "bench/start"
+    """A name that `bench run` gives the start of a sweep, the same in each of its requests."""
     HARVEST_OF = "bench/harvest_of"
     """The run id of the sweep that a harvest run reads."""
     HARVEST_AS_OF = "bench/harvest_as_of_us"

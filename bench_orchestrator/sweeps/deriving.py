@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.launch import OUTCOMES, REPEATED, Launch, Outcome, Sweep, Trial, TrialNote
 from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import Run, RunLog, RunStatus
@@ -54,11 +55,11 @@ def derive_sweep(source: Source, sweep_run_id: str) -> Sweep | None:
     """Return the sweep of a run with every planned trial; None if it never recorded a plan.
 
     Raises:
-        ValueError: the source has no run of that id.
+        UnusableError: the source has no run of that id.
     """
     sweep_run = source.get_run(sweep_run_id)
     if sweep_run is None:
-        raise ValueError(f"There is no run {sweep_run_id} in this instance.")
+        raise UnusableError(f"The deployment has no run {sweep_run_id}. If it was deleted, so were its measurements.")
     journal = source.read_journal(sweep_run_id)
     if journal is None:
         return None

@@ -1,5 +1,6 @@
 """Waits for the ends of a sweep's runs, and ends those that no trial waits for."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -111,9 +112,10 @@ class Strays:
 
     def end_late(self) -> None:
         """Wait while one is expected, and end it."""
-        left_s = self._expected_until - time.monotonic()
-        if left_s > 0:
-            poll(lambda: self._find(keep=""), patience_s=left_s, every_s=POLL_S, sleep=self.sleep)
+        for _ in range(math.ceil((self._expected_until - time.monotonic()) / POLL_S)):
+            if self._find(keep=""):
+                break
+            self.sleep(POLL_S)
         self.end()
 
     def _find(self, keep: str) -> list[tuple[Site, Run]]:

@@ -198,7 +198,7 @@ class LaunchOfTrial:
         return Requested(run_id, int(tags[Tag.REQUESTED_AT]))
 
     def _is_backfill_open(self, first_us: int) -> bool:
-        own = {Tag.SWEEP: self.plan.sweep_id, Tag.TRIAL: str(self.trial.number)}
+        own: dict[str, str] = {Tag.SWEEP: self.plan.sweep_id, Tag.TRIAL: str(self.trial.number)}
         return any(
             int(backfill.tags[Tag.REQUESTED_AT]) >= first_us for backfill in self.site.webserver.open_backfills(own)
         )

@@ -1,14 +1,13 @@
 """Resuming an interrupted sweep: its remaining trials, and its plan for the run that continues it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from dagster import DagsterInstance
 
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.instants import now_us
-from bench_orchestrator.model.launch import REPEATED, Trial
-from bench_orchestrator.model.plan import PlannedTrial, SweepPlan
+from bench_orchestrator.model.launch import REPEATED, Outcome, Sweep, Trial, TrialNote
 from bench_orchestrator.model.runs import FINISHED
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sources.instance import find_runs, find_trial_runs
@@ -18,20 +17,10 @@ from bench_orchestrator.sweeps.journal import find_plan, read_journal
 from bench_orchestrator.sweeps.liveness import may_go_on
 
 
-@dataclass(frozen=True)
-class Remainder:
-    """What an interrupted sweep has left to do."""
-
-    plan: SweepPlan
-    """The plan for the run that continues it."""
-    trials: tuple[PlannedTrial, ...]
-    """Those that were never launched, canceled, lost, or are not over. All other outcomes are results."""
-
-
-def find_remainder(
+def find_interrupted(
     instance: DagsterInstance, scenario: str, sweep_id: str, warn: Callable[[str], None] = lambda _: None
-) -> Remainder:
-    """Return what an interrupted sweep has left to do.
+) -> Sweep:
+    """Return an interrupted sweep as far as it got, with the plan for the run that continues it.
 
     Args:
         warn: receives a line for each sweep of the scenario whose plan cannot be read.
@@ -50,25 +39,38 @@ def find_remainder(
         if plan is not None and plan.sweep_id == sweep_id:
             if may_go_on(instance, run, now_us()):
                 raise PreflightError(f"The sweep {sweep_id} may still be running: Dagster could not reach its worker.")
-            trials = _remaining(instance, run.run_id, plan)
-            if not trials:
+            sweep, journal = harvest_sweep(instance, run.run_id), read_journal(instance, run.run_id)
+            assert sweep is not None
+            assert journal is not None
+            sweep = _with_unfinished_lost(instance, sweep, journal.notes)
+            if not missing_trials(sweep):
                 raise PreflightError(f"The sweep {sweep_id} is complete: there is nothing to resume.")
-            return Remainder(replace(plan, resumes=run.run_id), trials)
+            return replace(sweep, plan=replace(sweep.plan, resumes=run.run_id))
     raise PreflightError(
         f"This deployment has no interrupted sweep {sweep_id!r} of {scenario}. `bench sweeps` lists the sweeps."
     )
 
 
-def _remaining(instance: DagsterInstance, sweep_run_id: str, plan: SweepPlan) -> tuple[PlannedTrial, ...]:
-    sweep, journal = harvest_sweep(instance, sweep_run_id), read_journal(instance, sweep_run_id)
-    assert sweep is not None
-    assert journal is not None
-    noted = {note.run_id for note in journal.notes}
-    going_on = {
-        run.run_id for run in find_trial_runs(instance, plan.sweep_id) if not run.finished
-    } - noted  # one that was timed out is being terminated
+def missing_trials(sweep: Sweep) -> frozenset[int]:
+    """Return the numbers of an interrupted sweep's remaining trials: never launched, canceled, or lost.
 
-    def remains(trial: Trial) -> bool:
-        return trial.outcome in REPEATED or trial.launch.run_id in going_on
+    Failed, rejected and timed-out trials are results and are not repeated.
+    """
+    return frozenset(trial.number for trial in sweep.trials if trial.outcome in REPEATED)
 
-    return tuple(planned for planned, trial in zip(plan.trials, sweep.trials, strict=True) if remains(trial))
+
+def _with_unfinished_lost(instance: DagsterInstance, sweep: Sweep, notes: Sequence[TrialNote]) -> Sweep:
+    """Return the sweep with each trial as lost whose run is in progress, although no process waits for it.
+
+    A run with a note is the exception: it was timed out and is being terminated.
+    """
+    runs = find_trial_runs(instance, sweep.plan.sweep_id)
+    left = {run.run_id for run in runs if not run.finished} - {note.run_id for note in notes}
+
+    def judged(trial: Trial) -> Trial:
+        if trial.launch.run_id not in left:
+            return trial
+        lost = replace(trial.launch, outcome=Outcome.LOST, reason="its sweep ended before it did")
+        return replace(trial, launches=(lost,))
+
+    return replace(sweep, trials=tuple(map(judged, sweep.trials)))

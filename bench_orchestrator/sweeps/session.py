@@ -15,8 +15,8 @@ from bench_orchestrator.model.errors import PreflightError, UnusableError, one_l
 from bench_orchestrator.model.instants import describe_us, now_us
 from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
 from bench_orchestrator.model.plan import PlannedTrial, Prediction, Scenario, SweepPlan, Variant
-from bench_orchestrator.model.runs import IN_PROGRESS
-from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.model.runs import IN_PROGRESS, RunStatus
+from bench_orchestrator.model.tags import COPYING_TAGS, Tag
 from bench_orchestrator.model.text import legible
 from bench_orchestrator.sources.instance import find_runs, get_run, read_run_log
 from bench_orchestrator.sources.processes import UsageMeter, settle
@@ -27,7 +27,7 @@ from bench_orchestrator.sweeps.entries import JournalError
 from bench_orchestrator.sweeps.environment import blocking_limit, describe_environment
 from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.planning import location_variants, plan_sweep
-from bench_orchestrator.sweeps.resuming import Remainder, find_remainder
+from bench_orchestrator.sweeps.resuming import find_interrupted, missing_trials
 from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials
 from bench_orchestrator.sweeps.turns import await_harvests
 from bench_orchestrator.webserver import Webserver, WebserverError
@@ -74,15 +74,15 @@ def carry_out(scenario: Scenario, config: SweepConfig, session: Session) -> Gene
     """
     with ExitStack() as stack:
         try:
+            _refuse_second_start(session)
             _refuse_second_sweep(session)
             # Before deployments are started, whose code servers' start is measured.
             await_harvests(session.instance, session.run_id, session.say)
-            earlier = _remainder(scenario, config.resume, session) if config.resume else None
+            earlier = _interrupted(scenario, config.resume, session) if config.resume else None
             variants = _planned_variants(earlier.plan) if earlier else config.variants(scenario)
             variants, sites = stack.enter_context(_open(scenario, variants, session))
             if earlier:
-                _check_resumed(earlier.plan, sites, session)
-                plan, trials = earlier.plan, earlier.trials
+                plan, trials = _resume(earlier, sites, session)
             else:
                 plan = _plan(scenario, config, variants, sites, session)
                 trials = plan.trials
@@ -98,6 +98,17 @@ def carry_out(scenario: Scenario, config: SweepConfig, session: Session) -> Gene
         session.say(f"Sweep {plan.sweep_id}: {len(trials)} trials in {len(plan.locations)} locations, seed {plan.seed}")
         yield plan
         yield from _launch(plan, trials, used, session)
+
+
+def _refuse_second_start(session: Session) -> None:
+    """Refuse a run that the same start has made again, because its first request was not answered."""
+    start = session.run_tags.get(Tag.START)
+    if start is None or not COPYING_TAGS.isdisjoint(session.run_tags):  # a person executes a sweep's run again
+        return
+    made = find_runs(session.instance, {Tag.START: start})
+    first = next(run for run in made if run.run_id == session.run_id or run.status is not RunStatus.CANCELED)
+    if first.run_id != session.run_id:
+        raise PreflightError(f"The same start has made the run {first.run_id}, which is the sweep.")
 
 
 def _refuse_second_sweep(session: Session) -> None:
@@ -183,24 +194,25 @@ def _planned_variants(plan: SweepPlan) -> tuple[Variant, ...]:
     return plan.variants or location_variants([location.name for location in plan.locations])
 
 
-def _remainder(scenario: Scenario, sweep_id: str, session: Session) -> Remainder:
-    """Return what is left of the sweep to resume.
+def _interrupted(scenario: Scenario, sweep_id: str, session: Session) -> Sweep:
+    """Return the sweep to resume.
 
     Raises:
         PreflightError: it cannot be resumed, or its journal cannot be read.
     """
     try:
-        return find_remainder(session.instance, scenario.name, sweep_id, session.warn)
+        return find_interrupted(session.instance, scenario.name, sweep_id, session.warn)
     except JournalError as error:
         raise PreflightError(str(error)) from error
 
 
-def _check_resumed(plan: SweepPlan, sites: Mapping[str, Site], session: Session) -> None:
-    """Warn about changes in the environment of an interrupted sweep.
+def _resume(earlier: Sweep, sites: Mapping[str, Site], session: Session) -> tuple[SweepPlan, tuple[PlannedTrial, ...]]:
+    """Return the plan of an interrupted sweep and its remaining trials; warn about changes in the environment.
 
     Raises:
         PreflightError: its trials cannot be launched in the same deployments as before.
     """
+    plan = earlier.plan
     here = {site.name for site in sites.values()}
     if not here.issuperset(trial.deployment for trial in plan.trials):
         raise PreflightError(
@@ -211,6 +223,8 @@ def _check_resumed(plan: SweepPlan, sites: Mapping[str, Site], session: Session)
     for name in ("dagster", "python", "bench", "cpu_model", "cpu_count"):
         if (was := plan.environment.get(name)) != now[name]:
             session.warn(f"{name} was {was} when this sweep began and is {now[name]} now.")
+    owed = missing_trials(earlier)
+    return plan, tuple(trial for trial in plan.trials if trial.number in owed)
 
 
 def _launch(

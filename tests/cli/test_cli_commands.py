@@ -17,6 +17,7 @@ from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.results.rows import COLUMNS
 from bench_orchestrator.results.store import Store
+from bench_orchestrator.sweeps import client
 from synthetic_locations.catalog import LOCATIONS
 
 
@@ -146,8 +147,9 @@ class TestWithoutADeployment:
         assert result.exit_code == 3
         assert "is not a folder. Create it, or unset it." in result.stderr
 
-    def test_a_url_that_does_not_answer_exits_with_3(self, home: Path) -> None:
+    def test_a_url_that_does_not_answer_exits_with_3(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert home.is_dir()
+        monkeypatch.setattr(client, "_PATIENCE_S", 0)
         for command in (["locations"], ["run", "quick"]):
             result = bench(*command, "--url", "http://127.0.0.1:9")
             assert result.exit_code == 3

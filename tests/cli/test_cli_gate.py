@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from bench_orchestrator.cli import gate, main
 from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.sweeps import client
 
 
 def bench_gate(*arguments: str) -> Result:
@@ -103,8 +104,9 @@ def test_bad_usage_exits_with_2(home: Path, arguments: tuple[str, ...], message:
     assert message in result.stderr
 
 
-def test_without_an_answering_deployment_it_exits_with_3(home: Path) -> None:
+def test_without_an_answering_deployment_it_exits_with_3(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert home.is_dir()
+    monkeypatch.setattr(client, "_PATIENCE_S", 0)
     result = bench_gate("--max-lag", "3s", "--url", "http://127.0.0.1:9")
     assert result.exit_code == 3
     assert "does not answer" in result.stderr

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recording import PROCESS, end_run, make_plan, make_run, record_sweep, run_sweep, run_trial
 
+from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, Trial, TrialNote
 from bench_orchestrator.model.plan import SweepPlan
@@ -247,7 +248,7 @@ class TestHarvesting:
         assert harvest_sweep(instance, run_sweep(instance, None, ending=RuntimeError)) is None
 
     def test_an_unknown_run_is_refused_by_its_id(self, instance: dg.DagsterInstance) -> None:
-        with pytest.raises(ValueError, match="no run 4f2a"):
+        with pytest.raises(UnusableError, match="no run 4f2a"):
             harvest_sweep(instance, "4f2a")
 
     @settings(max_examples=20, deadline=None)

@@ -31,7 +31,6 @@ from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sources.instance import get_run, read_run_log
 from bench_orchestrator.sources.processes import UsageMeter
-from bench_orchestrator.sweeps import ending
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.deriving import SEVERAL_RUNS
 from bench_orchestrator.sweeps.harvest import harvest_sweep
@@ -131,10 +130,6 @@ def launched_by(path: LaunchPath) -> SweepPlan:
 
 
 class TestAnAnswerThatIsLost:
-    @pytest.fixture(autouse=True)
-    def something_is_late(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(ending, "LATE_S", 1.0)
-
     def test_the_run_of_the_first_request_counts_from_it_and_the_surplus_one_is_ended(
         self, instance: dg.DagsterInstance
     ) -> None:
