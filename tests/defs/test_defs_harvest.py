@@ -292,6 +292,38 @@ class TestAHarvest:
         assert not check.passed
         assert check.severity is dg.AssetCheckSeverity.WARN
 
+    @pytest.mark.usefixtures("undrawn")
+    def test_texts_that_no_file_can_hold_are_stored_as_their_escapes_and_hold_up_nothing(
+        self, home: Path, home_instance: dg.DagsterInstance
+    ) -> None:
+        name, shown_name = "$a$ and $\\frac{ ![x](/etc/passwd) \x1b[31m", "$a$ and $\\frac{ ![x](/etc/passwd) \\x1b[31m"
+        error, shown_error = f"caf\udce9\0 {name}", f"caf\\udce9\\x00 {shown_name}"
+
+        @dg.asset
+        def broken() -> None:
+            raise RuntimeError(f"no such file: {error}")
+
+        plan = make_plan("quick-1", ("a10",))
+        plan = replace(
+            plan,
+            sweep_id=name,
+            locations=(replace(plan.locations[0], name=name),),
+            trials=tuple(replace(trial, location=name, variant=name) for trial in plan.trials),
+        )
+        tags = trial_tags(plan, plan.trials[0], now_us())
+        dg.materialize([broken], instance=home_instance, tags=tags, raise_on_error=False)
+        for made_up in ({Tag.TRIAL: "first"}, {Tag.REQUESTED_AT: "soon"}, {Tag.REQUESTED_AT: "9" * 30}):
+            make_run(home_instance, tags | made_up)
+        run_sweep(home_instance, plan, [TrialNote(2, Outcome.REJECTED, error)])
+        record_sweep(home_instance, make_plan("quick-2", ("a10",)))
+        assert harvest(home_instance).success
+        store = Store.in_directory(home / "results")
+        first, second = store.load(name).trials
+        assert (first.sweep_id, first.location, first.outcome) == (shown_name, shown_name, Outcome.FAILED)
+        assert first.reason == f"RuntimeError: no such file: {shown_error}"
+        assert (second.outcome, second.reason) == (Outcome.REJECTED, shown_error)
+        assert {summary.sweep_id: summary.ok for summary in store.list_sweeps()} == {shown_name: 0, "quick-2": 2}
+
     def test_with_nothing_to_harvest_succeeds_and_draws_nothing(
         self, home: Path, home_instance: dg.DagsterInstance
     ) -> None:
