@@ -14,7 +14,14 @@ from pydantic import TypeAdapter
 from bench_orchestrator.model.instants import MICROSECONDS, read_instant_us
 from bench_orchestrator.model.runs import LOG_MESSAGE, Run, RunError, RunEvent, RunLog, RunStatus
 from bench_orchestrator.timeline.run_log import RunLogFold
-from bench_orchestrator.webserver import Webserver, WebserverError, message_of, understood
+from bench_orchestrator.webserver import (
+    AccessDeniedError,
+    Webserver,
+    WebserverError,
+    WebserverUnreachableError,
+    message_of,
+    understood,
+)
 
 _RUNS_PER_PAGE = 100
 _LOGS_PER_QUERY = 25
@@ -101,14 +108,26 @@ def read_run_log(webserver: Webserver, run_id: str) -> RunLog:
 
 @understood
 def read_run_logs(webserver: Webserver, run_ids: Sequence[str]) -> dict[str, RunLog]:
-    """Return the logs of many runs by run id, with one query for several runs; the log of an unknown run is empty."""
+    """Return the logs of many runs by run id, with one query for several runs; the log of an unknown run is empty.
+
+    A webserver cannot answer with a text that is not UTF-8. Such a run is read alone, without the texts of its log.
+    """
     folds = {run_id: RunLogFold() for run_id in run_ids}
     left: dict[str, str | None] = dict.fromkeys(folds)
+    at_once = _LOGS_PER_QUERY
     while left:
-        asked = list(left)[:_LOGS_PER_QUERY]
+        asked = list(left)[:at_once]
         runs = {f"run{n}": run_id for n, run_id in enumerate(asked)}
         cursors = {f"cursor{n}": left[run_id] for n, run_id in enumerate(asked)}
-        answer = webserver.query(_logs_query(len(asked)), {**runs, **cursors})
+        try:
+            answer = webserver.query(_logs_query(len(asked), _LOG_FIELDS), {**runs, **cursors})
+        except (WebserverUnreachableError, AccessDeniedError):
+            raise
+        except WebserverError:
+            if at_once > 1:
+                at_once = 1
+                continue
+            answer = webserver.query(_logs_query(len(asked), _LOG_FIELDS_WITHOUT_TEXTS), {**runs, **cursors})
         for n, run_id in enumerate(asked):
             log = answer[f"log{n}"]
             for event in _events(log):
@@ -164,7 +183,7 @@ def _event(event: Mapping[str, Any]) -> RunEvent:
             "type": kind,
             "time_us": read_instant_us(int(event["timestamp"]) * 1000),
             "step_key": event["stepKey"],
-            "message": event["message"],
+            "message": event.get("message", ""),
             "metadata": dict(_metadata(event.get("metadataEntries", ()))) if described else {},
             "error": _error(event.get("error")),
             "description": description or "",
@@ -203,8 +222,8 @@ _PLAIN_METADATA: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 
 def _metadata(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
     for entry in entries:
-        if plain := _PLAIN_METADATA.get(entry["__typename"]):
-            field, decode = plain
+        field, decode = _PLAIN_METADATA.get(entry["__typename"], ("", str))
+        if field in entry:
             yield entry["label"], decode(entry[field])
 
 
@@ -268,6 +287,24 @@ fragment BenchLog on EventConnection {
 }
 """
 
+_LOG_FIELDS_WITHOUT_TEXTS = """
+fragment BenchLog on EventConnection {
+  cursor
+  hasMore
+  events {
+    ... on MessageEvent { eventType timestamp stepKey }
+    ... on DisplayableEvent {
+      metadataEntries {
+        __typename
+        label
+        ... on FloatMetadataEntry { floatRepr }
+        ... on IntMetadataEntry { intRepr }
+      }
+    }
+  }
+}
+"""
+
 _PAGE = (
     _LOG_FIELDS
     + """
@@ -287,12 +324,12 @@ query BenchPage($runId: ID!, $cursor: String) {
 )
 
 
-def _logs_query(runs: int) -> str:
-    """Return the query for the logs of this number of runs, each with its own cursor."""
+def _logs_query(runs: int, fields: str) -> str:
+    """Return the query for these fields of the logs of this number of runs, each with its own cursor."""
     arguments = ", ".join(f"$run{n}: ID!, $cursor{n}: String" for n in range(runs))
     logs = "\n".join(
         f"log{n}: logsForRun(runId: $run{n}, afterCursor: $cursor{n}) "
         "{ __typename ... on EventConnection { ...BenchLog } ... on Error { message } }"
         for n in range(runs)
     )
-    return f"{_LOG_FIELDS}\nquery BenchLogs({arguments}) {{\n{logs}\n}}"
+    return f"{fields}\nquery BenchLogs({arguments}) {{\n{logs}\n}}"

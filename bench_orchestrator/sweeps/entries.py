@@ -11,7 +11,7 @@ from bench_orchestrator.model.errors import UnusableError, one_line
 from bench_orchestrator.model.instants import read_instant_us
 from bench_orchestrator.model.launch import TrialNote
 from bench_orchestrator.model.plan import SweepPlan
-from bench_orchestrator.model.runs import RunEvent
+from bench_orchestrator.model.runs import Pod, RunEvent, RunLog
 
 PLAN, NOTE = "plan", "note"
 """The metadata labels of the journal's entries."""
@@ -68,7 +68,7 @@ def fold_journal(run_id: str, events: Iterable[RunEvent]) -> Journal | None:
         if event.type == "ASSET_MATERIALIZATION" and PLAN in event.metadata:
             plan = read_plan(run_id, event)
         elif event.type == "ASSET_OBSERVATION" and NOTE in event.metadata:
-            notes.append(_read(run_id, NOTES, event.metadata[NOTE]))
+            notes.append(_read_note(run_id, event))
     return Journal(plan, tuple(notes)) if plan is not None else None
 
 
@@ -83,6 +83,13 @@ def read_plan(run_id: str, event: RunEvent) -> SweepPlan:
     if contradiction := _contradiction(plan):
         raise JournalError(run_id, contradiction)
     return plan
+
+
+def _read_note(run_id: str, event: RunEvent) -> TrialNote:
+    note = _read(run_id, NOTES, event.metadata[NOTE])
+    if contradiction := _contradiction_in_note(note):
+        raise JournalError(run_id, contradiction)
+    return note
 
 
 def as_json(kind: TypeAdapter[_Entry], entry: _Entry) -> Any:
@@ -122,3 +129,21 @@ def _contradiction(plan: SweepPlan) -> str:
         if not trial.asset_keys:
             return f"trial {trial.number} has no asset"
     return ""
+
+
+def _contradiction_in_note(note: TrialNote) -> str:
+    """Return why no result could be stored by this note; empty if it can."""
+    log, pod = note.log or RunLog(), note.pod or Pod()
+    instants_us = [
+        *(note.requested_us, note.created_us, log.materialized_us),
+        *(event.time_us for event in log.events),
+        *(us for step in log.steps for us in (step.launched_us, step.started_us, step.ended_us)),
+        *(pod.created_us, pod.scheduled_us, pod.pulled_us, pod.started_us),
+    ]
+    try:
+        for us in instants_us:
+            if us is not None:
+                read_instant_us(us)
+    except ValueError as error:
+        return f"trial {note.number}: {error}"
+    return "" if 0 <= log.work < _UNCOUNTABLE else f"trial {note.number} did more work than anybody can count"

@@ -1,6 +1,6 @@
 """What a harvest leaves in the database, the catalog and on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from logging import WARNING
 from pathlib import Path
@@ -11,22 +11,26 @@ import duckdb
 import pytest
 import samples
 from PIL import Image
-from recording import damage_log, make_plan, other_release, record_sweep, run_sweep
+from recording import damage_log, make_plan, make_run, other_release, record_sweep, run_sweep
 from ticking import requested, tick
 
 from bench_orchestrator.charts import CHARTS
 from bench_orchestrator.definitions import defs
 from bench_orchestrator.defs.harvest import launch_measurements
+from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import get_run
+from bench_orchestrator.sweeps.launching import trial_tags
 
 MEASUREMENTS = dg.AssetKey(MEASUREMENTS_ASSET)
 
 
-def harvest(instance: dg.DagsterInstance, request: dg.RunRequest | None = None) -> dg.ExecuteInProcessResult:
-    """Execute the harvest job as the sensor requests it, or as a user launches it."""
+def harvest(
+    instance: dg.DagsterInstance, request: dg.RunRequest | None = None, only: Sequence[dg.AssetKey] | None = None
+) -> dg.ExecuteInProcessResult:
+    """Execute the harvest job as the sensor requests it, or as a user launches it, for all assets or for some."""
     return (
         defs()
         .resolve_job_def("harvest")
@@ -34,6 +38,7 @@ def harvest(instance: dg.DagsterInstance, request: dg.RunRequest | None = None) 
             instance=instance,
             run_config=request.run_config if request else None,
             tags=dict(request.tags) if request else None,
+            asset_selection=only,
         )
     )
 
@@ -135,6 +140,37 @@ class TestAHarvest:
         warned = [entry.message for entry in home_instance.all_logs(result.run_id) if entry.level == WARNING]
         for run_id in (foreign, damaged):
             assert any(line.startswith(f"The journal of sweep run {run_id} cannot be read: ") for line in warned)
+
+    def test_texts_that_no_file_can_hold_are_stored_as_their_escapes_and_hold_up_nothing(
+        self, home: Path, home_instance: dg.DagsterInstance
+    ) -> None:
+        name, shown_name = "$a$ and $\\frac{ ![x](/etc/passwd) \x1b[31m", "$a$ and $\\frac{ ![x](/etc/passwd) \\x1b[31m"
+        error, shown_error = f"caf\udce9\0 {name}", f"caf\\udce9\\x00 {shown_name}"
+
+        @dg.asset
+        def broken() -> None:
+            raise RuntimeError(f"no such file: {error}")
+
+        plan = make_plan("quick-1", ("a10",))
+        plan = replace(
+            plan,
+            sweep_id=name,
+            locations=(replace(plan.locations[0], name=name),),
+            trials=tuple(replace(trial, location=name, variant=name) for trial in plan.trials),
+        )
+        tags = trial_tags(plan, plan.trials[0], now_us())
+        dg.materialize([broken], instance=home_instance, tags=tags, raise_on_error=False)
+        for made_up in ({Tag.TRIAL: "first"}, {Tag.REQUESTED_AT: "soon"}, {Tag.REQUESTED_AT: "9" * 30}):
+            make_run(home_instance, tags | made_up)
+        run_sweep(home_instance, plan, [TrialNote(2, Outcome.REJECTED, error)])
+        record_sweep(home_instance, make_plan("quick-2", ("a10",)))
+        assert harvest(home_instance, only=[MEASUREMENTS]).success
+        store = Store.in_directory(home / "results")
+        first, second = store.load(name).trials
+        assert (first.sweep_id, first.location, first.outcome) == (shown_name, shown_name, Outcome.FAILED)
+        assert first.reason == f"RuntimeError: no such file: {shown_error}"
+        assert (second.outcome, second.reason) == (Outcome.REJECTED, shown_error)
+        assert {summary.sweep_id: summary.ok for summary in store.list_sweeps()} == {shown_name: 0, "quick-2": 2}
 
     def test_with_nothing_to_harvest_succeeds_and_draws_nothing(
         self, home: Path, home_instance: dg.DagsterInstance

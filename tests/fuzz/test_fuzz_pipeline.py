@@ -1,6 +1,7 @@
 """Any names and any log of events become rows, tables, reports and timelines, and hold up no other sweep."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,10 +116,7 @@ def test_any_launch_is_laid_out(examples: int) -> None:
     @fuzz(examples, launches(), TEXT)
     def check(launch: Launch, name: str) -> None:
         trial = replace(make_trial(), location=name, launches=(launch,))
-        for lay_out in (lambda: of_launch(launch, name), lambda: of_trial(trial, {})):
-            try:
-                shown = lay_out()
-            except UnknownLaunchError:
-                continue
-            console.render_lines(render_waterfall(shown))
-            json.dumps(summarize_waterfall(shown), ensure_ascii=False).encode()
+        with suppress(UnknownLaunchError):
+            for shown in (of_launch(launch, name), of_trial(trial, {})):
+                console.render_lines(render_waterfall(shown))
+                json.dumps(summarize_waterfall(shown), ensure_ascii=False).encode()

@@ -206,13 +206,29 @@ class TestManyLogs:
         assert len(webserver.asked) == 3
         assert logs == {run_id: graphql.read_run_log(webserver, run_id) for run_id in runs.values()}
 
+    def test_that_cannot_be_answered_with_lose_their_texts_and_no_other_does(
+        self, served: Served, webserver: Webserver, runs: dict[str, str]
+    ) -> None:
+        @dg.asset
+        def strange() -> None:
+            raise RuntimeError("no such file: caf\udce9")
+
+        run_id = dg.materialize([strange], instance=served.instance, raise_on_error=False).run_id
+        other = next(iter(runs.values()))
+        logs = graphql.read_run_logs(webserver, [run_id, other])
+        assert logs[other] == graphql.read_run_log(webserver, other)
+        there, here = logs[run_id], instance.read_run_log(served.instance, run_id)
+        assert (there.failure, here.failure) == ("", "RuntimeError: no such file: caf\udce9")
+        assert [event.type for event in there.events] == [event.type for event in here.events]
+        assert [step.key for step in there.steps] == ["strange"]
+
     def test_are_the_same_read_across_pages(
         self, served: Served, runs: dict[str, str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         webserver = CountingWebserver(served.url)
         whole = graphql.read_run_logs(webserver, list(runs.values()))
         query_of = graphql._logs_query
-        monkeypatch.setattr(graphql, "_logs_query", lambda n: query_of(n).replace("(runId", "(limit: 3, runId"))
+        monkeypatch.setattr(graphql, "_logs_query", lambda *what: query_of(*what).replace("(runId", "(limit: 3, runId"))
         webserver.asked = []
         assert graphql.read_run_logs(webserver, list(runs.values())) == whole
         assert len(webserver.asked) > 5
