@@ -54,7 +54,9 @@ def experiment_sweep(
         settings={"repeats": repeats, "warmups": 1, "timeout_s": 300, "quick": quick, "only": []},
         variants=variants,
         environments={"own": ENVIRONMENT},
-        predictions_s={"nine locations": Prediction(4.6, 4.2, 5.1, "the fit of assets-scaling")} if predicted else {},
+        predicted_startups_s={"nine locations": Prediction(4.6, 4.2, 5.1, "the fit of assets-scaling")}
+        if predicted
+        else {},
     )
     return replace(sweep, plan=plan)
 

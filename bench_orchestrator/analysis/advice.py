@@ -8,13 +8,14 @@ from bench_orchestrator.analysis.evaluation import evaluate, is_experiment
 from bench_orchestrator.analysis.evidence import Evidence
 from bench_orchestrator.analysis.lag_model import LagModel
 from bench_orchestrator.analysis.remedies import RankedRemedy, rank_remedies
+from bench_orchestrator.analysis.summary import STARTUP_STAGES
 from bench_orchestrator.analysis.wording import describe_estimate, quote
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import Prediction
 from bench_orchestrator.scenarios.experiments import WORK
 
 TOLERATED = 0.15
-"""The relative error of a prediction, as a fraction of the measured lag, above which it is explained."""
+"""The relative error of a prediction, as a fraction of the measured startup time, above which it is explained."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,6 @@ def explain_errors(evidence: Evidence) -> Iterator[str]:
     """
     model = evidence.model
     for evaluation in evidence.evaluations if model is not None else ():
-        plan = evaluation.sweep.plan
         for side in evaluation.sides:
             predicted, error = side.prediction, side.prediction_error
             if model is None or predicted is None or error is None or abs(error) <= TOLERATED:
@@ -134,9 +134,8 @@ def explain_errors(evidence: Evidence) -> Iterator[str]:
             if side.is_again or model.plan.sweep_id not in predicted.basis:
                 continue
             trial = next(one for one in evaluation.sweep.trials if one.measured and one.variant == side.name)
-            environment = plan.environment_of(trial.deployment)
-            expected = model.predict_stages(trial.asset_count, dequeue_interval_s=environment.get("dequeue_interval_s"))
-            measured = {stage: estimate for stage in expected if (estimate := side.stages_s.get(stage)) is not None}
+            expected = model.predict_stages(trial.asset_count, dequeue_interval_s=None)
+            measured = {stage: found for stage in STARTUP_STAGES if (found := side.stages_s.get(stage)) is not None}
             worst = sorted(measured, key=lambda stage: -abs(measured[stage].value - expected[stage].value))[:2]
             stages = ", ".join(
                 f"{stage.label} {describe_estimate(measured[stage])} instead of {describe_estimate(expected[stage])}"

@@ -27,7 +27,7 @@ class Evidence:
     @cached_property
     def model(self) -> LagModel | None:
         """The model of the launch lag by number of assets; None if too few sizes were measured."""
-        return fit_lags(self.sweeps)
+        return fit_lags((*self.sweeps, *(evaluation.sweep for evaluation in self.evaluations)))
 
     @cached_property
     def by_experiment(self) -> Mapping[str, Evaluation]:

@@ -8,14 +8,17 @@ uniform from zero to one interval. Its median is half an interval in every locat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from math import log
 from typing import Any
 
 from bench_orchestrator.analysis.summary import LAG_STAGES, STARTUP_STAGES
+from bench_orchestrator.analysis.sweep_spread import SweepSpread
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.plan import Prediction, ServerState, SweepPlan, Variant
 from bench_orchestrator.model.stages import INIT_STAGES, Stage
-from bench_orchestrator.statistics import Bend, Estimate, Fit, find_bend, fit_line
+from bench_orchestrator.statistics import Bend, Estimate, Fit, find_bend, fit_line, median
+from bench_orchestrator.statistics.lines import FARTHEST_X, crossing
 from synthetic_locations.kinds import Dependencies
 from synthetic_locations.shape import Shape, parse_shape
 
@@ -41,6 +44,8 @@ class LagModel:
     """The plan of the fitted sweep."""
     trials: tuple[Trial, ...]
     """Measured trials with every stage of the lag known, in at least `MIN_SIZES` sizes."""
+    comparable: tuple[tuple[Trial, ...], ...] = ()
+    """The comparable trials of each sweep that is one: measured under the same circumstances in plain locations."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -65,6 +70,15 @@ class LagModel:
         return self._fit(startup_s)
 
     @cached_property
+    def spread(self) -> SweepSpread:
+        """How far the comparable sweeps lie from the fitted line."""
+        return SweepSpread(tuple(map(self._effect, self.comparable)))
+
+    def _effect(self, trials: Sequence[Trial]) -> float:
+        ratios = (startup_s(trial) / self.line.predict(trial.asset_count).value for trial in trials)
+        return median([log(ratio) for ratio in ratios if ratio > 0]).value
+
+    @cached_property
     def bend(self) -> Bend | None:
         """The bend of that line, if one is shown; predictions use the straight line regardless."""
         return find_bend(*self._points(startup_s))
@@ -72,8 +86,9 @@ class LagModel:
     def predict(self, assets: int, *, dequeue_interval_s: float | None, steps: int = 1) -> Prediction:
         """Predict the launch lag in seconds; with several sequential steps, including the starts of all of them.
 
-        The interval is that of the fitted line at this size, widened by the uncertainty of the daemon's own share of
-        the wait. It is for the median of many launches, provided that the line continues as measured. It does not
+        The interval is that of the fitted line at this size, widened by the spread between sweeps and by the
+        uncertainty of the daemon's own share of the wait. Without other sweeps it is a within-sweep interval, and its
+        basis says so. It is for the median of many launches, provided that the line continues as measured. It does not
         cover another machine, heavier assets, or a daemon that is busy with other runs.
 
         Args:
@@ -81,17 +96,23 @@ class LagModel:
             steps: step processes that start before the last step begins; the steps' own computing is not counted.
         """
         further = steps - 1
-        line = self._fit(lambda trial: startup_s(trial) + further * stages_s(trial, INIT_STAGES)).predict(assets)
+        fit = (
+            self._fit(lambda trial: startup_s(trial) + further * stages_s(trial, INIT_STAGES)) if further else self.line
+        )
+        startup = self.spread.widen(fit.predict(assets))
         least_s, most_s = self._queue_s(dequeue_interval_s)
         return Prediction(
-            value=line.value + (least_s + most_s) / 2,
-            low=None if line.low is None else line.low + least_s,
-            high=None if line.high is None else line.high + most_s,
-            basis=self.basis if assets <= self.sizes[-1] else f"{self.basis}, extrapolated",
+            value=startup.value + (least_s + most_s) / 2,
+            low=None if startup.low is None else startup.low + least_s,
+            high=None if startup.high is None else startup.high + most_s,
+            basis=f"{self.basis}{', extrapolated' if assets > self.sizes[-1] else ''}; {self.spread.description}",
         )
 
     def predict_stages(self, assets: int, *, dequeue_interval_s: float | None) -> dict[Stage, Estimate]:
-        """Predict the median of each stage of the lag in seconds. Medians do not add up."""
+        """Predict the median of each stage of the lag in seconds, with its within-sweep interval.
+
+        Medians do not add up.
+        """
         least_s, most_s = self._queue_s(dequeue_interval_s)
         wait = Estimate((least_s + most_s) / 2, least_s, most_s, 1.0, len(self.trials))
         return {
@@ -105,18 +126,18 @@ class LagModel:
         The interval covers that number as often as the interval of `predict` covers the lag.
         """
         least_s, most_s = self._queue_s(dequeue_interval_s)
-        middle, cautious, bold = (
-            self.line.largest_x(limit_s - queue_s) for queue_s in ((least_s + most_s) / 2, most_s, least_s)
-        )
-        if middle is None:
-            return None
-        return Estimate(
-            middle.value,
-            cautious.low if cautious else None,
-            bold.high if bold else None,
-            middle.coverage,
-            middle.n,
-        )
+        middle = self.line.largest_x((limit_s - (least_s + most_s) / 2) / self.spread.factor)
+        if middle is None or middle.low is None:
+            return middle
+
+        def most(assets: float) -> float:
+            return (self.spread.widen(self.line.predict(assets)).high or 0.0) + most_s - limit_s
+
+        def least(assets: float) -> float:
+            return (self.spread.widen(self.line.predict(assets)).low or 0.0) + least_s - limit_s
+
+        low, high = crossing(most, 0.0, middle.value), crossing(least, middle.value, FARTHEST_X)
+        return Estimate(middle.value, low, high if high < FARTHEST_X else None, middle.coverage, middle.n)
 
     def stage_s(self, stage: Stage, assets: float) -> float:
         """Return the fitted seconds of a stage, clamped at zero."""
@@ -155,25 +176,26 @@ class LagModel:
 def fit_lags(sweeps: Iterable[Sweep]) -> LagModel | None:
     """Fit the sweep with the largest location, the latest if several tie; None if no sweep is suitable.
 
-    Only sweeps with the versions, CPU, launcher and storage of the latest are considered.
+    Only sweeps with the versions, CPU, launcher and storage of the latest are considered. All of these that launch in
+    comparable locations, those of experiments too, show the spread between sweeps.
     """
+    sweeps = tuple(sweeps)
     models = [model for sweep in sweeps if (model := _model(sweep)) is not None]
     if not models:
         return None
     latest = max(models, key=lambda model: model.plan.created_us)
     alike = [model for model in models if _circumstances(model.plan) == _circumstances(latest.plan)]
-    return max(alike, key=lambda model: (model.sizes[-1], model.plan.created_us))
+    best = max(alike, key=lambda model: (model.sizes[-1], model.plan.created_us))
+    compared = (sweep for sweep in sweeps if _circumstances(sweep.plan) == _circumstances(latest.plan))
+    return replace(best, comparable=tuple(filter(None, map(comparable_trials, compared))))
 
 
-def predict_lags(
-    sweeps: Iterable[Sweep], sizes: Mapping[str, int], dequeue_interval_s: float | None
-) -> dict[str, Prediction]:
-    """Predict the launch lag in seconds of each side of an experiment before it is measured.
+def predict_startups(sweeps: Iterable[Sweep], sizes: Mapping[str, int]) -> dict[str, Prediction]:
+    """Predict the startup time in seconds of each side of an experiment before it is measured.
 
     Args:
         sizes: assets in the location of each side, by side. The location may differ from the model's in size only,
             not in executor, imports or structure.
-        dequeue_interval_s: the interval of the daemon that will launch the runs; None without a queue.
 
     Returns:
         Predictions by side; empty if no sweep is suitable yet.
@@ -181,7 +203,19 @@ def predict_lags(
     model = fit_lags(sweeps)
     if model is None:
         return {}
-    return {name: model.predict(size, dequeue_interval_s=dequeue_interval_s) for name, size in sizes.items()}
+    return {name: model.predict(size, dequeue_interval_s=None) for name, size in sizes.items()}
+
+
+def comparable_trials(sweep: Sweep) -> tuple[Trial, ...]:
+    """Return the measured trials in locations that differ from the model's in size only."""
+    sizes = comparable_sizes(sweep.plan.variants)
+    return tuple(
+        trial
+        for trial in sweep.trials
+        if trial.measured
+        and (trial.variant in sizes if sweep.plan.variants else is_plain(trial.location))
+        and _has_stages(trial)
+    )
 
 
 def comparable_sizes(variants: Iterable[Variant]) -> dict[str, int]:
@@ -229,16 +263,16 @@ def _model(sweep: Sweep) -> LagModel | None:
     if sweep.plan.scenario not in FITTED_SCENARIOS:
         return None
     trials = tuple(
-        trial
-        for trial in sweep.trials
-        if trial.measured
-        and is_plain(trial.location)
-        and all(trial.launch.stages_us.get(stage) is not None for stage in STARTUP_STAGES)
+        trial for trial in sweep.trials if trial.measured and is_plain(trial.location) and _has_stages(trial)
     )
     sizes = {trial.asset_count for trial in trials}
     if len(sizes) < MIN_SIZES or max(sizes) - min(sizes) < MIN_SPAN:
         return None
     return LagModel(sweep.plan, trials)
+
+
+def _has_stages(trial: Trial) -> bool:
+    return all(trial.launch.stages_us.get(stage) is not None for stage in STARTUP_STAGES)
 
 
 def _circumstances(plan: SweepPlan) -> list[Any]:

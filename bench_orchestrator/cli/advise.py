@@ -51,7 +51,8 @@ _ANSWERS = {True: "yes", False: "no", None: "perhaps"}
 def command(assets: int, steps: int, max_lag_s: float | None, output: Path | None, as_json: bool) -> None:
     """Predict the launch lag at a size and rank the remedies.
 
-    The prediction is fitted to this machine's own sweeps. Intervals are those of the median; a single launch also
+    The prediction is fitted to this machine's own sweeps. Its interval is for the median of a further sweep, with the
+    spread between the sweeps so far; after one sweep it is a within-sweep interval, and says so. A single launch also
     varies by noise and by its queue wait, up to half the daemon's interval either way. With --max-lag, shows which
     remedies would be enough alone. With --output, writes the remedies with their chart as Markdown, and the verdicts
     on the claims of the study ("Analysis of Dagster Performance with respect to assets", in the repository
@@ -91,6 +92,7 @@ def _print_prediction(advice: Advice, model: LagModel, max_lag_s: float | None, 
         lines.append(f"with the starts of {advice.steps - 1} more steps: {describe_estimate(whole_s)} in all")
     lines.append(f"from {lag_s.basis}")
     stages = model.predict_stages(advice.assets, dequeue_interval_s=interval_s)
+    lines.append("by stage, with within-sweep intervals:")
     lines += [f"  {stage.label:<15} {describe_estimate(estimate)}" for stage, estimate in stages.items()]
     if max_lag_s is not None:
         largest = model.largest(max_lag_s, dequeue_interval_s=interval_s)

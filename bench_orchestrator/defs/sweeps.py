@@ -10,7 +10,7 @@ from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.plan import Scenario, SweepPlan
 from bench_orchestrator.model.tags import NO_RETRIES, SWEEPS_ASSET, Tag
 from bench_orchestrator.model.text import legible
-from bench_orchestrator.results.queries import location_sweeps
+from bench_orchestrator.results.queries import comparable_sweeps
 from bench_orchestrator.scenarios.registry import MONITOR, SCENARIOS, sweep_job_name, sweep_op_name
 from bench_orchestrator.sweeps.config import scenario_config
 from bench_orchestrator.sweeps.journal import note_event, plan_event
@@ -42,7 +42,7 @@ def _sweep_job(scenario: Scenario) -> dg.JobDefinition:
             run_tags=context.run.tags,
             instance=context.instance,
             webserver=webserver.connect(),
-            history=lambda: location_sweeps(results.store),
+            history=lambda: comparable_sweeps(results.store),
             say=lambda line: context.log.info(legible(line)),
             warn=lambda line: context.log.warning(legible(line)),
         )

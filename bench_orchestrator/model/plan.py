@@ -13,13 +13,13 @@ def again(baseline: str) -> str:
 
 @dataclass(frozen=True)
 class Prediction:
-    """An expected value, computed before the measurement, with its interval."""
+    """An expected value, computed before the measurement, with an interval; the basis says which kind."""
 
     value: float
     low: float | None
     high: float | None
     basis: str
-    """The source of the prediction, as text."""
+    """The source of the prediction and of its interval, as text."""
 
 
 class LaunchPath(StrEnum):
@@ -150,8 +150,8 @@ class SweepPlan:
     """An experiment's sides, its baseline first, each baseline followed by its A/A arm; empty for other sweeps."""
     environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """For each separate deployment of the plan, by name: the environment, and its dagster.yaml."""
-    predictions_s: Mapping[str, Prediction] = field(default_factory=dict)
-    """The expected lag of each variant, computed before its first launch from an earlier fit."""
+    predicted_startups_s: Mapping[str, Prediction] = field(default_factory=dict)
+    """The expected startup time of each variant, computed before its first launch from earlier sweeps."""
     resumes: str | None = None
     """The run id of the interrupted sweep that this one continues, with the same plan and its notes."""
 

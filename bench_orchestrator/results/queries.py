@@ -49,6 +49,15 @@ def location_sweeps(store: Store) -> tuple[Sweep, ...]:
     return tuple(store.load_selected("recent_sweeps", scenarios=list(LOCATION_SCENARIOS), most=_LATEST))
 
 
+def comparable_sweeps(store: Store) -> tuple[Sweep, ...]:
+    """Return the sweeps that predictions are based on: those of locations, and the best of each experiment.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
+    return (*location_sweeps(store), *experiment_sweeps(store))
+
+
 def gather(store: Store) -> Evidence:
     """Return the evidence in a results database; empty if the file does not exist yet.
 

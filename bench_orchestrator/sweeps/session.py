@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dagster import DagsterInstance
 
-from bench_orchestrator.analysis.lag_model import comparable_sizes, predict_lags
+from bench_orchestrator.analysis.lag_model import comparable_sizes, predict_startups
 from bench_orchestrator.model.errors import PreflightError, UnusableError, one_line
 from bench_orchestrator.model.instants import describe_us, now_us
 from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
@@ -47,7 +47,7 @@ class Session:
     instance: DagsterInstance
     webserver: Webserver
     history: Callable[[], Iterable[Sweep]]
-    """Returns earlier sweeps of locations, the basis of predictions. May raise UnusableError."""
+    """Returns earlier sweeps, the basis of predictions. May raise UnusableError."""
     say: Callable[[str], None]
     warn: Callable[[str], None]
 
@@ -174,16 +174,16 @@ def _plan(
         patience_s=_SENSOR_PATIENCE_S if any(site.name for site in sites.values()) else 0,
         say=session.say,
     )
-    return replace(plan, predictions_s=_predict(plan, session))
+    return replace(plan, predicted_startups_s=_predict(plan, session))
 
 
 def _predict(plan: SweepPlan, session: Session) -> dict[str, Prediction]:
-    """Predict the lag of an experiment's sides from earlier sweeps, before any of them is launched."""
+    """Predict the startup times of an experiment's sides from earlier sweeps, before any of them is launched."""
     sizes = comparable_sizes(plan.variants)
     if len(set(sizes.values())) < 2:  # all sides have the same size, so there is nothing to predict
         return {}
     try:
-        return predict_lags(session.history(), sizes, plan.environment["dequeue_interval_s"])
+        return predict_startups(session.history(), sizes)
     except UnusableError as error:
         session.warn(f"No predictions: {error}")
         return {}

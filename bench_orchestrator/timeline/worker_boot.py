@@ -4,9 +4,10 @@ The first piece of worker boot ends with a Dagster event, the others with Kubern
 clocks. Of a step's pod no event tells when its job was created: that counts in its scheduling. Two decisions follow.
 
 **An instant lies anywhere within its second**, but after the instant before it and before the end of worker boot. It is
-placed at its expected position: the middle of that range. Instants that share a second divide it evenly. A single
-launch is then off by at most half a second, and many launches are unbiased. Only an instant that would have to leave
-its second shows that clocks disagree, and produces a warning.
+placed at the middle of that range. Instants that share a second divide it evenly. A piece lies between two instants,
+so both their errors are in it, and the order of the instants biases it. `python -m benchmarks.worker_boot` simulates
+how much. The exact expectation over all orders is no better, nor are priors for short pieces in all circumstances.
+Only an instant that would have to leave its second shows that clocks disagree, and produces a warning.
 
 **No piece is negative or extends beyond worker boot**, whose length comes from the timeline: the pieces sum to it.
 """

@@ -19,7 +19,7 @@ from bench_orchestrator.analysis.advice import (
 )
 from bench_orchestrator.analysis.evaluation import evaluate
 from bench_orchestrator.analysis.evidence import Evidence
-from bench_orchestrator.analysis.lag_model import predict_lags
+from bench_orchestrator.analysis.lag_model import predict_startups
 from bench_orchestrator.model.plan import Prediction
 from bench_orchestrator.results.queries import gather
 from bench_orchestrator.results.store import Store
@@ -107,11 +107,14 @@ def test_a_limit_is_kept_where_the_whole_interval_keeps_it(
 class TestPredictionsThatWereOff:
     def evidence(self, factor: float, basis: str | None = None) -> Evidence:
         sweep = sample_experiment("split-definitions")
-        predicted = predict_lags([sized_sweep()], {"one location": 9_000, "nine locations": 1_000}, 5)
+        predicted = predict_startups([sized_sweep()], {"one location": 9_000, "nine locations": 1_000})
+        measured = {side.name: side.measures["startup_s"] for side in evaluate(sweep).sides}
         off = {
-            name: replace(one, value=factor * one.value, basis=basis or one.basis) for name, one in predicted.items()
+            name: replace(one, value=factor * measured_s.value, basis=basis or one.basis)
+            for name, one in predicted.items()
+            if (measured_s := measured[name]) is not None
         }
-        planned = replace(sweep, plan=replace(sweep.plan, predictions_s=off))
+        planned = replace(sweep, plan=replace(sweep.plan, predicted_startups_s=off))
         return Evidence((sized_sweep(),), (evaluate(planned),))
 
     def test_are_explained_by_their_stages(self) -> None:

@@ -184,18 +184,19 @@ class TestWork:
 
 
 class TestPredictions:
-    def test_the_error_is_the_part_of_the_measured_lag_that_was_not_predicted(self) -> None:
+    def test_the_error_is_the_part_of_the_measured_startup_time_that_was_not_predicted(self) -> None:
         evaluation = evaluate(experiment_sweep(predicted=True))
         nine = side(evaluation, "nine locations")
-        assert nine.lag_s is not None
+        measured = nine.measures["startup_s"]
+        assert measured is not None
         assert nine.prediction is not None
-        assert nine.prediction_error == pytest.approx((nine.lag_s.value - 4.6) / nine.lag_s.value)
+        assert nine.prediction_error == pytest.approx((measured.value - 4.6) / measured.value)
         assert side(evaluation, "three locations").prediction is None
 
     def test_one_that_the_data_refutes_is_reported_as_refuted(self) -> None:
         sentences = evaluate(experiment_sweep(predicted=True)).sentences
         (sentence,) = [sentence for sentence in sentences if "predicted" in sentence]
-        assert "predicted at 4.60 s [4.20, 5.10] launch lag, from the fit of assets-scaling" in sentence
+        assert "predicted at 4.60 s [4.20, 5.10] startup time, from the fit of assets-scaling" in sentence
         assert sentence.endswith("the data refutes the prediction")
 
 

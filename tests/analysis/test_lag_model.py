@@ -1,10 +1,12 @@
 """Predictions are exact where launches are, state their uncertainty otherwise, and use only suitable data."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
+from math import exp
 
 import pytest
-from advice_samples import FITTED_SIZES, fitted, sized_sweep
+from advice_samples import FITTED_SIZES, fitted, sample_experiment, sized_sweep
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import failed_sweep, make_trial, measured_sweep, relaunched
@@ -14,13 +16,13 @@ from bench_orchestrator.analysis.lag_model import (
     comparable_sizes,
     fit_lags,
     is_plain,
-    predict_lags,
+    predict_startups,
     stages_s,
     startup_s,
 )
 from bench_orchestrator.analysis.summary import LAG_STAGES
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Outcome
+from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 
@@ -68,14 +70,68 @@ class TestPredict:
     def test_it_says_what_it_rests_on_and_where_it_extrapolates(self) -> None:
         model = fitted(sized_sweep())
         within, beyond = (model.predict(size, dequeue_interval_s=5).basis for size in (10_000, 10_001))
-        assert within == "25 launches in locations of 250 to 10,000 assets (assets-scaling-0)"
-        assert beyond == f"{within}, extrapolated"
+        launches = "25 launches in locations of 250 to 10,000 assets (assets-scaling-0)"
+        assert within == f"{launches}; within-sweep interval"
+        assert beyond == f"{launches}, extrapolated; within-sweep interval"
 
     def test_stages_have_intervals_and_the_queue_is_among_them(self) -> None:
         stages = fitted(sized_sweep()).predict_stages(2_000, dequeue_interval_s=5)
         assert list(stages) == list(LAG_STAGES)
         assert stages[Stage.WORKER_LOAD].value == pytest.approx(2.2, abs=1e-3)
         assert 2.5 <= stages[Stage.QUEUE_WAIT].value <= 2.8
+
+
+class TestTheSpreadBetweenSweeps:
+    """Sweeps differ by more than their launches do, and a prediction is for a further sweep."""
+
+    def sweeps(self, effects: Sequence[float]) -> list[Sweep]:
+        return [slower(sized_sweep(noise=0.02, seed=day, day=day), exp(effect)) for day, effect in enumerate(effects)]
+
+    def test_the_interval_holds_the_next_sweeps_median_as_often_as_it_should(self) -> None:
+        rng, held, held_within = random.Random(1), 0, 0
+        for _ in range(60):
+            *effects, following = (rng.gauss(0, 0.08) for _ in range(6))
+            model = fitted(*self.sweeps(effects))
+            predicted, within = model.predict(9_000, dequeue_interval_s=None), model.line.predict(9_000)
+            truth = (3.2 + 0.0015 * 9_000) * exp(following)
+            held += (predicted.low or 0) <= truth <= (predicted.high or 0)
+            held_within += (within.low or 0) <= truth <= (within.high or 0)
+        assert held >= 0.88 * 60
+        assert held_within < 0.5 * 60
+
+    def test_experiments_count_with_the_sides_that_differ_in_size_only(self) -> None:
+        alone, beside = sized_sweep(), sample_experiment("split-definitions")
+        model = fitted(alone, beside)
+        assert model.plan == alone.plan
+        assert [len(trials) for trials in model.comparable] == [25, 32]
+        assert model.predict(250, dequeue_interval_s=5).basis.endswith("; interval with the spread between 2 sweeps")
+
+    def test_alone_it_is_called_a_within_sweep_interval(self) -> None:
+        model = fitted(sized_sweep(noise=0.1))
+        predicted, within = model.predict(3_000, dequeue_interval_s=None), model.line.predict(3_000)
+        assert (predicted.value, predicted.low, predicted.high) == (within.value, within.low, within.high)
+        assert predicted.basis.endswith("; within-sweep interval")
+
+    def test_the_largest_size_is_the_inverse_of_the_prediction_here_too(self) -> None:
+        model = fitted(*self.sweeps((0.0, 0.1, -0.05, 0.08)))
+        largest = model.largest(12.0, dequeue_interval_s=1)
+        assert largest is not None
+        assert largest.low is not None
+        assert largest.high is not None
+        value, cautious, bold = (
+            model.predict(round(size), dequeue_interval_s=1) for size in (largest.value, largest.low, largest.high)
+        )
+        assert (value.value, cautious.high, bold.low) == pytest.approx((12.0, 12.0, 12.0), abs=0.02)
+
+
+def slower(sweep: Sweep, factor: float) -> Sweep:
+    """Return the sweep with every stage of every launch multiplied."""
+
+    def slow(trial: Trial) -> Trial:
+        stages_us = {stage: round((us or 0) * factor) for stage, us in trial.launch.stages_us.items()}
+        return relaunched(trial, stages_us=stages_us)
+
+    return replace(sweep, trials=tuple(map(slow, sweep.trials)))
 
 
 class TestLargest:
@@ -155,16 +211,16 @@ class TestWhatIsFitted:
         assert fitted(slower_queue, today).plan.sweep_id == "assets-scaling-1"
 
 
-class TestPredictLags:
+class TestPredictStartups:
     def test_each_side_gets_its_own(self) -> None:
         sizes = {"one location": 9_000, "nine locations": 1_000}
-        predicted = predict_lags([sized_sweep()], sizes, 1)
+        predicted = predict_startups([sized_sweep()], sizes)
         assert list(predicted) == list(sizes)
         assert predicted["one location"].value > predicted["nine locations"].value
 
     def test_without_a_sweep_that_will_do_there_are_none(self) -> None:
-        assert predict_lags([], {"one location": 9_000}, 5) == {}
-        assert predict_lags([failed_sweep()], {"one location": 9_000}, None) == {}
+        assert predict_startups([], {"one location": 9_000}) == {}
+        assert predict_startups([failed_sweep()], {"one location": 9_000}) == {}
 
 
 def test_sides_are_comparable_where_only_their_size_differs() -> None:

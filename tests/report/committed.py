@@ -17,11 +17,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
+from prediction_coverage import render_coverage
 from rich.console import Console
 
 from bench_orchestrator.analysis.advice import advise
 from bench_orchestrator.analysis.claims import judge_claims
-from bench_orchestrator.analysis.lag_model import comparable_sizes, predict_lags
+from bench_orchestrator.analysis.lag_model import comparable_sizes, predict_startups
 from bench_orchestrator.charts import save
 from bench_orchestrator.charts.remedies import remedies_chart
 from bench_orchestrator.model.instants import MICROSECONDS
@@ -73,10 +74,12 @@ def write_all(directory: Path) -> None:
         write_remedies(evidence, advice, directory / "remedies", "remedies.svg")
         write_claims(judge_claims(evidence), directory / "remedies")
         save(remedies_chart(advice), directory / "remedies", "remedies")
+        here = [sweep for name, sweep in sweeps.items() if name != _ANOTHER_DEPLOYMENT]
+        (directory / "predictions.md").write_text(render_coverage(here), encoding="utf-8")
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """Return a folder's sweep; predictions come from the sweep in another folder that its report names."""
+    """Return a folder's sweep; predictions come from the sweeps in the other folders."""
     trials = tuple(_trials(folder))
     report = _Report((folder / "report.md").read_text(encoding="utf-8"))
     scenario = SCENARIOS[trials[0].scenario]
@@ -94,7 +97,7 @@ def read_sweep(folder: Path) -> Sweep:
         environment=environment,
         variants=variants,
         environments=environments,
-        predictions_s=_predictions(report, variants, environment),
+        predicted_startups_s=_predictions(report, variants),
     )
     return Sweep(plan, report.status, trials)
 
@@ -169,14 +172,17 @@ def _planned(trial: Trial, variants: Mapping[str, Variant]) -> PlannedTrial:
     )
 
 
-def _predictions(
-    report: "_Report", variants: tuple[Variant, ...], environment: Mapping[str, Any]
-) -> dict[str, Prediction]:
-    basis = report.basis
-    if basis is None:
+def _predictions(report: "_Report", variants: tuple[Variant, ...]) -> dict[str, Prediction]:
+    """Predict from all sweeps that were started earlier on the same machine."""
+    if not report.has_predictions:
         return {}
-    (earlier,) = (folder for folder in folders() if basis in (folder / "report.md").read_text(encoding="utf-8")[-2000:])
-    return predict_lags([read_sweep(earlier)], comparable_sizes(variants), environment["dequeue_interval_s"])
+    reports = ((folder, _Report((folder / "report.md").read_text(encoding="utf-8"))) for folder in folders())
+    earlier = [
+        read_sweep(folder)
+        for folder, other in reports
+        if other.created_us < report.created_us and folder.name != _ANOTHER_DEPLOYMENT
+    ]
+    return predict_startups(earlier, comparable_sizes(variants))
 
 
 class _Report:
@@ -206,10 +212,8 @@ class _Report:
         return {key: ast.literal_eval(value) for key, value in re.findall(r"(\w+) = (\[.*?\]|[^,]+)", line)}
 
     @property
-    def basis(self) -> str | None:
-        """Return the sweep on which its predictions are based."""
-        found = re.search(r"was predicted at .*?, from .*? assets \(([\w-]+)\)", self.text)
-        return found[1] if found else None
+    def has_predictions(self) -> bool:
+        return "## Predicted and measured" in self.text
 
     def environments(self, deployments: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         """Return the environments of the plan and of its separate deployments."""

@@ -79,7 +79,9 @@ def sweeps(draw: st.DrawFn) -> Sweep:
         draw(JSON),
         variants=tuple(draw(st.lists(VARIANTS, max_size=2))),
         environments=draw(st.dictionaries(TEXT, JSON, max_size=2)),
-        predictions_s=draw(st.dictionaries(TEXT, st.builds(Prediction, FLOATS, st.none() | FLOATS, FLOATS, TEXT))),
+        predicted_startups_s=draw(
+            st.dictionaries(TEXT, st.builds(Prediction, FLOATS, st.none() | FLOATS, FLOATS, TEXT))
+        ),
         resumes=draw(st.none() | TEXT),
     )
     maybe_us = st.none() | BIGINT

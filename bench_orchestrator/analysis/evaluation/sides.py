@@ -11,7 +11,7 @@ from bench_orchestrator.analysis.summary import Row, sweep_rows
 from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import Prediction, Variant, again
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments import LAG, Measure
+from bench_orchestrator.scenarios.experiments import LAG, STARTUP, Measure
 from bench_orchestrator.scenarios.experiments.experiment import CODE_SERVER, seconds
 from bench_orchestrator.statistics import Comparison, Estimate, compare, median
 
@@ -44,9 +44,9 @@ class Side:
     server_bytes: float | None
     """The total memory of these code servers: the sum of their medians; None if one was never measured."""
     prediction: Prediction | None
-    """The prediction of the launch lag."""
+    """The prediction of the startup time."""
     prediction_error: float | None
-    """(measured - predicted) / measured, of the median launch lag."""
+    """(measured - predicted) / measured, of the median startup time."""
 
     @property
     def name(self) -> str:
@@ -126,7 +126,7 @@ def _side(sweep: Sweep, variant: Variant, baseline: str, row: Row, measures: Seq
         samples[CODE_SERVER.name] = {}  # a launch measures one of the side's servers, not all of them
     medians = {name: median(list(values.values())) if values else None for name, values in samples.items()}
     lag_s = medians[LAG.name]
-    prediction = sweep.plan.predictions_s.get(variant.name)
+    prediction = sweep.plan.predicted_startups_s.get(variant.name)
     return Side(
         variant=variant,
         baseline=None if baseline == variant.name else baseline,
@@ -142,7 +142,7 @@ def _side(sweep: Sweep, variant: Variant, baseline: str, row: Row, measures: Seq
         load_s=_load_s(sweep, variant),
         server_bytes=_server_bytes(sweep, variant),
         prediction=prediction,
-        prediction_error=_error(prediction, lag_s),
+        prediction_error=_error(prediction, medians[STARTUP.name]),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bench_orchestrator.analysis.evaluation.sides import PathTime, Side
 from bench_orchestrator.analysis.wording import describe_estimate, quote
 from bench_orchestrator.model.plan import Prediction, again
-from bench_orchestrator.scenarios.experiments import WORK, Experiment, Measure
+from bench_orchestrator.scenarios.experiments import STARTUP, WORK, Experiment, Measure
 from bench_orchestrator.statistics import Comparison, Estimate, Verdict, compare
 
 NOTHING_COMPARED = "There are no measurements to compare"
@@ -83,8 +83,9 @@ class Verdicts:
     def predictions(self) -> Iterator[str]:
         """Yield each prediction with its measurement."""
         for side in self.sides:
-            if side.prediction is not None and side.lag_s is not None and side.prediction_error is not None:
-                yield _compare_prediction(side.name, side.prediction, side.lag_s, side.prediction_error)
+            measured = side.measures[STARTUP.name]
+            if side.prediction is not None and measured is not None and side.prediction_error is not None:
+                yield _compare_prediction(side.name, side.prediction, measured, side.prediction_error)
 
     def work(self, *, same: bool) -> str:
         """State what a launch of each side materialized and, unless `same`, that their times are not comparable."""
@@ -221,7 +222,7 @@ def _describe_effect(effect: Effect, brief: bool) -> str:
 def _compare_prediction(name: str, predicted: Prediction, measured: Estimate, error: float) -> str:
     off = f"{100 * error:+.0f} %".replace("-", "\N{MINUS SIGN}")
     text = (
-        f"{quote(name)} was predicted at {describe_estimate(predicted, digits=None)} launch lag, "
+        f"{quote(name)} was predicted at {describe_estimate(predicted, digits=None)} {STARTUP.label}, "
         f"from {predicted.basis}, and measured at {describe_estimate(measured, digits=None)}: off by {off}"
     )
     return f"{text}; the data refutes the prediction" if _lie_apart(predicted, measured) else text
