@@ -9,7 +9,7 @@ from recording import make_plan
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.runs import Pod, RunEvent, RunLog, StepSpan
-from bench_orchestrator.sweeps.entries import NOTE, NOTES, PLAN, PLANS, Journal, fold_journal
+from bench_orchestrator.sweeps.entries import NOTE, NOTES, PLAN, PLANS, Journal, JournalError, fold_journal
 
 GOOD = make_plan(locations=("a10",))
 
@@ -19,13 +19,13 @@ def journal(plan: SweepPlan, *notes: TrialNote) -> Journal | None:
         ("ASSET_MATERIALIZATION", {PLAN: PLANS.dump_python(plan, mode="json")}),
         *(("ASSET_OBSERVATION", {NOTE: NOTES.dump_python(note, mode="json")}) for note in notes),
     ]
-    return fold_journal(RunEvent(kind, 1, metadata=metadata) for kind, metadata in entries)
+    return fold_journal("4f2a", (RunEvent(kind, 1, metadata=metadata) for kind, metadata in entries))
 
 
 def test_a_journal_is_read_whole() -> None:
     notes = (TrialNote(1, Outcome.OK, run_id="r", requested_us=1, log=RunLog(materialized_us=2), pod=Pod("p")),)
     assert journal(GOOD, *notes) == Journal(GOOD, notes)
-    assert fold_journal([]) is None
+    assert fold_journal("4f2a", []) is None
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_journal_is_read_whole() -> None:
     ],
 )
 def test_a_plan_that_contradicts_itself_is_refused(plan: SweepPlan) -> None:
-    with pytest.raises(ValueError, match=r"plan|instant"):
+    with pytest.raises(JournalError, match=r"number|count|instant|asset|plan"):
         journal(plan)
 
 
@@ -56,5 +56,5 @@ def test_a_plan_that_contradicts_itself_is_refused(plan: SweepPlan) -> None:
     ],
 )
 def test_a_note_of_no_instant_is_refused(note: TrialNote) -> None:
-    with pytest.raises(ValueError, match=r"instant|count"):
+    with pytest.raises(JournalError, match=r"instant|count"):
         journal(GOOD, note)
