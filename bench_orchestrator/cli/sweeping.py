@@ -101,7 +101,7 @@ def _carry_out(webserver: Webserver, scenario: Scenario, config: Mapping[str, An
     if final.status == "FAILURE":
         console.print(final.failure, style="red", markup=False)
     with console.status("Harvesting ..."):
-        return client.fetch_sweep(webserver, run_id, HARVEST_TIMEOUT_S, console.print)
+        return client.fetch_sweep(webserver, run_id, HARVEST_TIMEOUT_S, lambda line: console.print(line, markup=False))
 
 
 def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: list[str]) -> client.Progress:

@@ -173,10 +173,11 @@ def read_run_log(instance: DagsterInstance, run_id: str) -> RunLog:
 
 @patient
 def read_run_logs(instance: DagsterInstance, run_ids: Sequence[str]) -> dict[str, RunLog]:
-    """Return the logs of many runs by run id; the log of a run without events is empty."""
+    """Return the logs of many runs by run id; the log of a run without events, or with a damaged one, is empty."""
     logs = dict.fromkeys(run_ids, RunLog())
     for run_id, entries in entries_of_runs(instance, run_ids, _LOG_TYPES):
-        logs[run_id] = run_log.fold(map(run_event, entries))
+        with suppress(dg.DagsterEventLogInvalidForRun):
+            logs[run_id] = run_log.fold(map(run_event, entries))
     return logs
 
 

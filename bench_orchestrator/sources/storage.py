@@ -11,11 +11,12 @@ from itertools import groupby
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
-from dagster import DagsterEventType, DagsterInstance, EventLogEntry
+from dagster import DagsterEventLogInvalidForRun, DagsterEventType, DagsterInstance, EventLogEntry
 from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable, SqliteEventLogStorage
 from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.runs.schema import RunsTable
 from dagster._serdes import deserialize_value
+from dagster_shared.serdes.errors import DeserializationError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from bench_orchestrator.model.errors import UnusableError, one_line
@@ -101,7 +102,8 @@ def entries_of_runs(
 ) -> Iterator[tuple[str, Iterator[EventLogEntry]]]:
     """Yield (run id, events) for several runs, with one query for many runs where possible.
 
-    Consume a run's events before advancing to the next run. Runs without events may be left out.
+    Consume a run's events before advancing to the next run. Runs without events may be left out. A damaged event ends
+    its run's events with DagsterEventLogInvalidForRun.
     """
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage) or isinstance(storage, SqliteEventLogStorage):
@@ -119,7 +121,7 @@ def entries_of_runs(
         )
         with storage.index_connection() as connection:
             for run_id, group in groupby(connection.execute(query), key=lambda row: str(row.run_id)):
-                yield run_id, (deserialize_value(row.event, EventLogEntry) for row in group)
+                yield run_id, (_entry(run_id, row.event) for row in group)
 
 
 def run_ids_beginning_with(instance: DagsterInstance, prefix: str, limit: int) -> list[str]:
@@ -139,3 +141,11 @@ def run_ids_beginning_with(instance: DagsterInstance, prefix: str, limit: int) -
             break
         cursor = page[-1]
     return found[:limit]
+
+
+def _entry(run_id: str, text: str) -> EventLogEntry:
+    """Read a stored event. Raises what Dagster's own queries raise if it is damaged."""
+    try:
+        return deserialize_value(text, EventLogEntry)
+    except (ValueError, DeserializationError) as error:
+        raise DagsterEventLogInvalidForRun(run_id=run_id) from error  # type: ignore[no-untyped-call]

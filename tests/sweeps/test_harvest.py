@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recording import PROCESS, end_run, make_plan, make_run, record_sweep, run_sweep, run_trial
+from recording import PROCESS, damage_log, end_run, make_plan, make_run, record_sweep, run_sweep, run_trial
 
 from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import now_us
@@ -16,7 +16,7 @@ from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.runs import Pod, RunLog, RunStatus
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.sources.instance import get_run
+from bench_orchestrator.sources.instance import find_trial_runs, get_run
 from bench_orchestrator.sweeps.deriving import SEVERAL_RUNS
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.launching import trial_tags
@@ -246,6 +246,23 @@ class TestHarvesting:
 
     def test_a_sweep_without_a_plan_is_none(self, instance: dg.DagsterInstance) -> None:
         assert harvest_sweep(instance, run_sweep(instance, None, ending=RuntimeError)) is None
+
+    @pytest.mark.parametrize("kind", ["instance", "home_instance"])
+    def test_a_damaged_log_loses_its_trial_alone(self, kind: str, request: pytest.FixtureRequest) -> None:
+        instance: dg.DagsterInstance = request.getfixturevalue(kind)
+        run_id = record_sweep(instance, make_plan())
+        (damaged, *_) = find_trial_runs(instance, "quick-1")
+        damage_log(instance, damaged.run_id)
+        first, *others = harvest(instance, run_id)
+        assert (first.outcome, first.reason) == (Outcome.LOST, "it succeeded, but its log lacks events")
+        assert {trial.outcome for trial in others} == {Outcome.OK}
+
+    def test_runs_with_its_tags_but_no_trials_number_are_passed_over(self, instance: dg.DagsterInstance) -> None:
+        numbers: list[dict[str, str]] = [{}, {Tag.TRIAL: "first"}]
+        for tags in numbers:
+            make_run(instance, {Tag.KIND: "trial", Tag.SWEEP: ONE_TRIAL.sweep_id, **tags})
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL))
+        assert trial.launch.run_id is None
 
     def test_an_unknown_run_is_refused_by_its_id(self, instance: dg.DagsterInstance) -> None:
         with pytest.raises(UnusableError, match="no run 4f2a"):
