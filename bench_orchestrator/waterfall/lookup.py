@@ -11,7 +11,7 @@ from dataclasses import replace
 from dagster import DagsterInstance
 
 from bench_orchestrator.model.instants import now_us
-from bench_orchestrator.model.launch import OUTCOMES, Sweep
+from bench_orchestrator.model.launch import OUTCOMES, Outcome, Sweep
 from bench_orchestrator.model.stages import Boundary, Origin, Stage
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import find_request, find_run_ids, get_run, read_run_log
@@ -125,7 +125,10 @@ def _in_instance(run_id: str, instance: DagsterInstance) -> Waterfall | None:
         starting_us=launch.at_us[Boundary.STEP_WORKER_STARTING],
         step_boot_us=launch.stages_us[Stage.STEP_BOOT],
     )
-    launch = replace(launch, warnings=(*launch.warnings, *doubts))
+    reason = launch.reason
+    if pods.run and pods.run.trouble and launch.outcome not in (None, Outcome.OK):
+        reason = f"{pods.run.trouble} ({reason})"
+    launch = replace(launch, reason=reason, warnings=(*launch.warnings, *doubts))
     subject = f"job {run.job}{', re-executed' if run.reexecuted else ''}"
     shown = of_launch(launch, subject, now_us=read_us, step_boot_us=step_boot_us)
     return shown if shown.now_us is None else replace(shown, holds=find_holds(instance, run, pods, shown))

@@ -225,6 +225,14 @@ class TestOnKubernetes:
         )
         assert (shown.boot, shown.step_boot) == ((), ())
 
+    def test_a_run_that_dagster_gave_up_says_what_its_pod_had(
+        self, queue: dg.DagsterInstance, store: Store, pods: dict[str, Pod]
+    ) -> None:
+        pods["bench/dagster-run-1"] = Pod(trouble="its pod cannot be scheduled: Insufficient cpu")
+        shown = Log(queue, Status.FAILURE).on_kubernetes(300).add("PIPELINE_FAILURE", 60, "took too long").shown(store)
+        assert headline(shown) == "Failed in worker boot, 241.0 s after RUN_ENQUEUED"
+        assert "Failed: its pod cannot be scheduled: Insufficient cpu (took too long)" in said(shown)
+
     def test_a_run_in_processes_says_nothing_of_pods(
         self, queue: dg.DagsterInstance, store: Store, pods: dict[str, Pod]
     ) -> None:
