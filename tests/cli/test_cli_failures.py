@@ -195,6 +195,30 @@ def test_a_run_is_kept_and_its_table_is_printed_even_if_that_fails(
     assert "a250" in result.stdout
 
 
+@pytest.mark.parametrize("command", [["locations"], ["run", "quick"], ["gate", "--max-lag", "1s"]], ids=" ".join)
+class TestTheConnection:
+    def test_no_credential_of_a_url_is_printed(self, home: Path, command: Sequence[str]) -> None:
+        assert home.is_dir()
+        for url in ("http://user:secret@127.0.0.1:9", "ftp://user:secret@host", "http://user:a@secret@host"):
+            result = bench(*command, "--url", url)
+            assert result.exit_code in (2, 3)
+            assert "secret" not in result.output
+
+    def test_what_requests_carry_is_checked_before_anything_is_asked(
+        self, home: Path, command: Sequence[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert home.is_dir()
+        monkeypatch.setenv("BENCH_WEBSERVER_HEADERS", "no header: at all")
+        line = fails_in_one_line(bench(*command, "--url", "http://127.0.0.1:9"))
+        assert "Line 1 of BENCH_WEBSERVER_HEADERS is not a header" in line
+
+    def test_an_empty_url_is_none_and_starts_no_deployment(self, home: Path, command: Sequence[str]) -> None:
+        assert home.is_dir()
+        result = bench(*command, "--url", "")
+        assert result.exit_code == 2
+        assert "is not the URL of a webserver" in result.stderr
+
+
 class Unread(io.StringIO):
     def write(self, _text: str) -> NoReturn:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
