@@ -11,11 +11,15 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to; it takes the place of `path` if the block succeeds.
 
     Raises:
-        OSError: the file cannot be moved into place.
+        OSError: the file cannot be written or moved into place; it names `path`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if str(error.filename) == str(temporary):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)

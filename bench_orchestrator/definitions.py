@@ -6,7 +6,8 @@ import dagster as dg
 
 from bench_orchestrator.defs.charts import chart_assets
 from bench_orchestrator.defs.evaluations import evaluations
-from bench_orchestrator.defs.harvest import harvest_job, harvest_sensor, launch_measurements
+from bench_orchestrator.defs.harvest import harvest_job, launch_measurements
+from bench_orchestrator.defs.harvest_sensor import harvest_sensor
 from bench_orchestrator.defs.monitor import monitor
 from bench_orchestrator.defs.remedies import conclusions
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource

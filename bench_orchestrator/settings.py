@@ -1,14 +1,32 @@
 """The environment variables that configure the bench. Each is read on use, never at import."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+
+from bench_orchestrator.model.bounds import LONGEST_S
+from bench_orchestrator.model.errors import UnusableError, one_line
 
 WEBSERVER_URL = "BENCH_WEBSERVER_URL"
 WEBSERVER_AUTHORIZATION = "BENCH_WEBSERVER_AUTHORIZATION"
+WEBSERVER_HEADERS = "BENCH_WEBSERVER_HEADERS"
+WEBSERVER_CA_FILE = "BENCH_WEBSERVER_CA_FILE"
+WEBSERVER_CERTIFICATE_FILE = "BENCH_WEBSERVER_CERTIFICATE_FILE"
+WEBSERVER_KEY_FILE = "BENCH_WEBSERVER_KEY_FILE"
 RESULTS_DIR = "BENCH_RESULTS_DIR"
 LOCK_WAIT_S = "BENCH_LOCK_WAIT_S"
 MONITOR_LOCATIONS = "BENCH_MONITOR_LOCATIONS"
 POSTGRES_URL = "DAGSTER_BENCH_POSTGRES_URL"
+TRACEBACK = "BENCH_TRACEBACK"
+
+WEBSERVER_ACCESS: Mapping[str, str] = {
+    "authorization": WEBSERVER_AUTHORIZATION,
+    "headers": WEBSERVER_HEADERS,
+    "ca_file": WEBSERVER_CA_FILE,
+    "certificate_file": WEBSERVER_CERTIFICATE_FILE,
+    "key_file": WEBSERVER_KEY_FILE,
+}
+"""What requests to the webserver carry: the variable of each parameter of `access.Access.parse`."""
 
 DEFAULT_WEBSERVER_URL = "http://127.0.0.1:3000"
 """Where `dagster dev` and `bench up` serve by default."""
@@ -19,9 +37,9 @@ def webserver_url() -> str:
     return os.environ.get(WEBSERVER_URL) or DEFAULT_WEBSERVER_URL
 
 
-def webserver_authorization() -> str | None:
-    """Return the HTTP Authorization header for it; None if it needs none."""
-    return os.environ.get(WEBSERVER_AUTHORIZATION) or None
+def webserver_access() -> dict[str, str | None]:
+    """Return what requests to it carry, by parameter of `access.Access.parse`; None for what is unset."""
+    return {parameter: os.environ.get(variable) or None for parameter, variable in WEBSERVER_ACCESS.items()}
 
 
 def results_directory(home: Path | None = None) -> Path:
@@ -31,8 +49,21 @@ def results_directory(home: Path | None = None) -> Path:
 
 
 def lock_wait_s() -> float:
-    """Return the seconds to wait while another process holds the results database; 60 by default."""
-    return float(os.environ.get(LOCK_WAIT_S) or 60)
+    """Return the seconds to wait while another process holds the results database; 60 by default.
+
+    Raises:
+        UnusableError: the variable is not a number of seconds from 0 to a day.
+    """
+    told = os.environ.get(LOCK_WAIT_S) or "60"
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= LONGEST_S:
+        raise UnusableError(
+            f"{LOCK_WAIT_S} is {one_line(told, 40)!r}; it has to be a number of seconds from 0 to {LONGEST_S:g}."
+        )
+    return seconds
 
 
 def monitor_locations() -> tuple[str, ...]:
@@ -43,3 +74,8 @@ def monitor_locations() -> tuple[str, ...]:
 def postgres_url() -> str | None:
     """Return the URL of the database for runs and events of local deployments; None for files in the home."""
     return os.environ.get(POSTGRES_URL) or None
+
+
+def wants_traceback() -> bool:
+    """Return whether a command that fails prints the traceback, too."""
+    return bool(os.environ.get(TRACEBACK))

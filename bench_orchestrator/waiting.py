@@ -8,6 +8,9 @@ from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 _Seen = TypeVar("_Seen")
 
+SIGN_OF_LIFE_S = 60.0
+"""Seconds between two lines about one long wait."""
+
 
 def poll(
     look: Callable[[], _Seen],
@@ -34,3 +37,19 @@ def poll(
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
     return again(look)
+
+
+def spaced(say: Callable[[str], None], every_s: float = SIGN_OF_LIFE_S) -> Callable[[str], None]:
+    """Return a function that says a line only if it, or the call of this function, was `every_s` seconds ago.
+
+    A long wait calls it at every look, so that its log shows that the process lives.
+    """
+    last = time.monotonic()
+
+    def say_sometimes(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= every_s:
+            last = time.monotonic()
+            say(line)
+
+    return say_sometimes

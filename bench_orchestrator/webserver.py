@@ -5,14 +5,22 @@ are rejected, or a launch is rejected.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
+from pydantic import TypeAdapter
+from requests.structures import CaseInsensitiveDict
 
+from bench_orchestrator import settings
+from bench_orchestrator.access import Access
 from bench_orchestrator.model.errors import UnusableError, one_line
+from bench_orchestrator.model.urls import shown_url, why_ambiguous, without_credentials
 
 ASSET_JOB = "__ASSET_JOB"
 """The implicit job of all assets of a code location."""
@@ -21,9 +29,17 @@ _GATEWAY_ERRORS = (502, 503, 504)
 _NO_DATABASE = re.compile("OperationalError|too many retries for DB connection")
 """Errors of SQLAlchemy, and of dagster-postgres after its retries, for a database that is unreachable, restarting or
 out of connections: temporary, and unrelated to the query."""
-_NO_SERVER = "UNAVAILABLE"
+NO_SERVER = "UNAVAILABLE"
 """The gRPC status of a code server that is being replaced, until the next one is up."""
 _REFUSALS = (401, 403)
+_REFUSED_CERTIFICATE = re.compile("ALERT_[A-Z_]*(CERTIFICATE|UNKNOWN_CA|HANDSHAKE_FAILURE)")
+"""OpenSSL's names of the alerts by which a server refuses a client's certificate, or the lack of one."""
+
+_MISREAD = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What reading an answer raises that has another form than was asked for."""
+
+_Arguments = ParamSpec("_Arguments")
+_Answer = TypeVar("_Answer")
 
 
 class WebserverError(UnusableError):
@@ -40,6 +56,10 @@ class DatabaseTroubleError(WebserverUnreachableError):
 
 class AccessDeniedError(WebserverError):
     """The webserver rejects the credentials."""
+
+
+class BadUrlError(WebserverError, ValueError):
+    """The URL cannot be that of a webserver."""
 
 
 class LaunchRejectedError(WebserverError):
@@ -65,50 +85,99 @@ class LocationEntry:
     """The host of its code server; empty if it is not reached over a network."""
 
 
+@dataclass(frozen=True)
+class BackfillEntry:
+    """A backfill that may still launch runs."""
+
+    backfill_id: str
+    tags: Mapping[str, str]
+    """Without hidden ones; its runs have them too."""
+
+
+def understood(
+    ask: "Callable[Concatenate[Webserver, _Arguments], _Answer]",
+) -> "Callable[Concatenate[Webserver, _Arguments], _Answer]":
+    """Decorate a question to a webserver: an answer that cannot be read raises WebserverError."""
+
+    @wraps(ask)
+    def ask_and_understand(webserver: "Webserver", /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Answer:
+        with webserver.understanding():
+            return ask(webserver, *args, **kwargs)
+
+    return ask_and_understand
+
+
 class Webserver:
     """One Dagster webserver, by its URL.
 
     Args:
-        url: URL of the UI, including a path prefix: `http://127.0.0.1:3000`.
-        authorization: value of the HTTP Authorization header, if the deployment requires one.
+        url: URL of the UI, including a path prefix: `http://127.0.0.1:3000`. Its user and password, if it has them,
+            are sent as Basic authorization, in place of another Authorization header.
+        access: headers and certificates, if the deployment requires them.
         timeout_s: seconds to wait for an answer.
+
+    Raises:
+        BadUrlError: the URL cannot be that of a webserver.
     """
 
-    def __init__(self, url: str, authorization: str | None = None, timeout_s: float = 120) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is not the URL of a webserver. Example: http://127.0.0.1:3000")
-        self.url = url.rstrip("/")
-        self.headers = {"Authorization": authorization} if authorization else {}
+    url: str
+    """The URL without a slash at the end, and without user and password."""
+
+    def __init__(self, url: str, access: Access | None = None, timeout_s: float = 120) -> None:
+        parts = _split(url)
+        self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+        self.headers = CaseInsensitiveDict(access.headers if access else {})
+        if parts.username or parts.password:
+            credentials = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+            self.headers["Authorization"] = f"Basic {b64encode(credentials.encode()).decode()}"
+        self._access = access or Access()
         self._timeout_s = timeout_s
         # Local addresses bypass proxies that the environment may configure.
         self._is_local = parts.hostname in ("localhost", "127.0.0.1", "::1")
 
+    def run_url(self, run_id: str) -> str:
+        """Return the URL of a run's page."""
+        return f"{self.url}/runs/{run_id}"
+
+    @contextmanager
+    def understanding(self) -> Iterator[None]:
+        """Raise WebserverError where the block fails to read an answer, whatever a webserver or a proxy sends."""
+        try:
+            yield
+        except _MISREAD as error:
+            what = one_line(f"{type(error).__name__}: {error}")
+            raise WebserverError(f"The webserver at {self.url} did not answer what it was asked: {what}") from error
+
+    @understood
     def list_locations(self) -> dict[str, LocationEntry]:
         """Return the deployment's code locations by name."""
         data = self.query(_LOCATIONS)
         entries = data["workspaceOrError"].get("locationEntries")
         if entries is None:
-            raise WebserverError(f"{self.url} cannot list its code locations: {data['workspaceOrError']}")
+            raise WebserverError(f"{self.url} cannot list its code locations: {message_of(data['workspaceOrError'])}")
         return {entry["name"]: _location_entry(entry) for entry in entries}
 
+    @understood
     def list_assets(self, location: str, repository: str) -> dict[str, bool]:
         """Return the executable assets of a location: by key, whether each is partitioned."""
         selector = {"repositoryLocationName": location, "repositoryName": repository}
         answer = self.query(_ASSETS, {"selector": selector})["repositoryOrError"]
         if "assetNodes" not in answer:
-            raise WebserverError(f"{location} cannot list its assets: {answer.get('message', answer)}")
-        return {
+            raise WebserverError(f"{location} cannot list its assets: {message_of(answer)}")
+        assets = {
             "/".join(node["assetKey"]["path"]): node["isPartitioned"]
             for node in answer["assetNodes"]
             if node["isMaterializable"]
         }
+        return _ASSETS_BY_KEY.validate_python(assets)
 
+    @understood
     def list_partitions(self, asset_key: str) -> list[str]:
         """Return an asset's partition keys, oldest first; empty if it is not partitioned."""
         answer = self.query(_PARTITIONS, {"assetKey": {"path": asset_key.split("/")}})["assetNodeOrError"]
-        return list(answer.get("partitionKeys") or [])
+        return _PARTITION_KEYS.validate_python(answer.get("partitionKeys") or [])
 
+    @understood
     def submit(
         self,
         *,
@@ -151,6 +220,7 @@ class Webserver:
             raise self._error(said)
         raise self._rejection(location, one_line(said))
 
+    @understood
     def submit_backfill(self, *, asset_keys: Sequence[str], partitions: Sequence[str], tags: Mapping[str, str]) -> None:
         """Request a backfill of these partitions; the daemon launches its runs later, with these tags.
 
@@ -165,8 +235,30 @@ class Webserver:
         }
         answer = self.query(_BACKFILL, {"parameters": parameters})["launchPartitionBackfill"]
         if "backfillId" not in answer:
-            raise LaunchRejectedError(one_line(answer.get("message") or str(answer)))
+            raise LaunchRejectedError(message_of(answer))
 
+    def open_backfills(self, tags: Mapping[str, str]) -> list[BackfillEntry]:
+        """Return the backfills with these tags that may still launch runs, latest first."""
+        answer = self.query(_OPEN_BACKFILLS)["backfills"]
+        if "results" not in answer:
+            raise WebserverError(f"{self.url} cannot list its backfills: {answer.get('message', answer)}")
+        entries = [
+            BackfillEntry(found["id"], {tag["key"]: tag["value"] for tag in found["tags"]})
+            for found in answer["results"]
+        ]
+        return [entry for entry in entries if tags.items() <= entry.tags.items()]
+
+    def cancel_backfill(self, backfill_id: str) -> None:
+        """Request the cancellation of a backfill and its runs; the daemon carries it out.
+
+        Raises:
+            WebserverError: it cannot be canceled.
+        """
+        answer = self.query(_CANCEL_BACKFILL, {"backfillId": backfill_id})["cancelPartitionBackfill"]
+        if answer["__typename"] != "CancelBackfillSuccess":
+            raise self._error(f"{answer['__typename']}: {answer.get('message', answer)}")
+
+    @understood
     def tick_times_s(self, *, location: str, repository: str, name: str, kind: str) -> dict[str, float]:
         """Return the times (s) of the latest ticks of a schedule or sensor (`kind`), by id of the runs created.
 
@@ -180,10 +272,11 @@ class Webserver:
         }
         answer = self.query(_TICKS[kind], {"selector": selector})["instigator"]
         if "state" not in answer:
-            raise WebserverError(f"There is no {kind} {name} in {location}: {answer}")
+            raise WebserverError(f"There is no {kind} {name} in {location}: {message_of(answer)}")
         ticks = answer["state"]["ticks"]
-        return {run_id: float(tick["timestamp"]) for tick in ticks for run_id in tick["runIds"]}
+        return {str(run_id): float(tick["timestamp"]) for tick in ticks for run_id in tick["runIds"]}
 
+    @understood
     def terminate(self, run_id: str) -> None:
         """Request the termination of a run, like the UI's button.
 
@@ -192,7 +285,7 @@ class Webserver:
         """
         answer = self.query(_TERMINATE, {"runId": run_id})["terminateRun"]
         if answer["__typename"] != "TerminateRunSuccess":
-            raise self._error(f"{answer['__typename']}: {answer.get('message', answer)}")
+            raise self._error(f"{answer['__typename']}: {message_of(answer)}")
 
     def force_terminate(self, run_id: str) -> None:
         """Mark a run as canceled at once, whether or not its process can be reached."""
@@ -207,7 +300,7 @@ class Webserver:
         data = self._data(document, variables)
         for answer in data.values():
             if isinstance(answer, Mapping) and answer.get("__typename") == "PythonError":
-                raise self._error(f"PythonError: {answer['message']}")
+                raise self._error(f"PythonError: {answer.get('message')}")
         return data
 
     def _data(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -215,28 +308,41 @@ class Webserver:
         try:
             with requests.Session() as session:
                 session.trust_env = not self._is_local
+                if "Authorization" in self.headers:
+                    session.auth = _unchanged  # or requests would prefer an entry of ~/.netrc
                 response = session.post(
                     f"{self.url}/graphql",
                     json={"query": document, "variables": dict(variables or {})},
                     headers=self.headers,
                     timeout=self._timeout_s,
+                    verify=self._access.ca_file or True,
+                    cert=self._access.certificate,
+                    allow_redirects=False,  # the headers are meant for this host alone
                 )
         except requests.RequestException as error:
-            raise self._unreachable() from error
+            raise self._no_answer(error) from error
+        if response.is_redirect:
+            raise WebserverError(
+                f"The webserver at {self.url} redirects to {shown_url(response.headers['Location'])}. Use its final "
+                f"URL; if that is a log-in, set {settings.WEBSERVER_HEADERS}."
+            )
         if response.status_code in _REFUSALS:
             raise AccessDeniedError(
-                f"The webserver at {self.url} refuses the credentials (HTTP {response.status_code}). "
-                "Set BENCH_WEBSERVER_AUTHORIZATION to the value of its Authorization header."
+                f"The webserver at {self.url} refuses the credentials (HTTP {response.status_code}). Set "
+                f"{settings.WEBSERVER_AUTHORIZATION} to the value of its Authorization header, or "
+                f"{settings.WEBSERVER_HEADERS} to other headers."
             )
         if response.status_code in _GATEWAY_ERRORS:
             raise self._unreachable()
         try:
             answer = response.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._error(f"HTTP {response.status_code}, no JSON: {response.text}") from error
         errors, data = (answer.get("errors"), answer.get("data")) if isinstance(answer, dict) else (None, None)
         if errors:
-            raise self._error("; ".join(str(error.get("message", error)) for error in errors))
+            with self.understanding():
+                errors = "; ".join(str(error.get("message", error)) for error in errors)
+            raise self._error(errors)
         if not isinstance(data, dict):
             raise self._error(f"HTTP {response.status_code}, no data: {response.text}")
         return data
@@ -249,9 +355,29 @@ class Webserver:
         """
         status = self.list_locations().get(location, LocationEntry(location, "unknown"))
         said = "it loads" if status.state == "loading" else status.error or reason
-        if status.state == "loading" or _NO_SERVER in said or not reason:
+        if status.state == "loading" or NO_SERVER in said or not reason:
             return LocationAwayError(f"The code location {location} had no code server: {said or 'for a moment'}")
         return LaunchRejectedError(reason)
+
+    def _no_answer(self, error: requests.RequestException) -> WebserverError:
+        """Return the error for a request that failed."""
+        said = str(error)
+        if untrusted := re.search(r"certificate verify failed: ([^(]*\w)", said):
+            return WebserverError(
+                f"The certificate of the webserver at {self.url} is not trusted: {untrusted[1]}. Set "
+                f"{settings.WEBSERVER_CA_FILE} to the PEM file of the authority that issued it."
+            )
+        if _REFUSED_CERTIFICATE.search(said):
+            return AccessDeniedError(
+                f"The webserver at {self.url} refuses the client's certificate, or requires one. Set "
+                f"{settings.WEBSERVER_CERTIFICATE_FILE} to its PEM file."
+            )
+        if broken := re.search(r"([^'\[\]()]+) \(_ssl\.c", said):
+            return WebserverUnreachableError(
+                f"The TLS connection to the webserver at {self.url} failed: {broken[1].strip()}. If it requires a "
+                f"client's certificate, set {settings.WEBSERVER_CERTIFICATE_FILE} to its PEM file."
+            )
+        return self._unreachable()
 
     def _unreachable(self) -> WebserverUnreachableError:
         return WebserverUnreachableError(
@@ -267,17 +393,56 @@ class Webserver:
         return WebserverError(f"The webserver at {self.url} answered with an error: {said}")
 
 
+def _split(url: str) -> SplitResult:
+    """Split the URL of a webserver; raise BadUrlError, which names it without its credentials, if it is none."""
+    if ambiguous := why_ambiguous(url):
+        raise BadUrlError(ambiguous)
+    try:
+        parts = urlsplit(url)
+        named = parts.scheme in ("http", "https") and (parts.hostname or "").encode("idna")
+        unusable = not named or parts.port == 0
+    except ValueError:
+        unusable = True
+    if unusable:
+        raise BadUrlError(f"{shown_url(url)!r} is not the URL of a webserver. Example: http://127.0.0.1:3000")
+    if parts.query or parts.fragment:
+        raise BadUrlError(
+            f"{shown_url(url)!r} must end before the {'?' if parts.query else '#'}. What a proxy wants to know goes "
+            f"into {settings.WEBSERVER_HEADERS}."
+        )
+    return parts
+
+
+def message_of(answer: Mapping[str, Any]) -> str:
+    """Return the message of an error answer in one line."""
+    return one_line(str(answer.get("message") or answer))
+
+
+def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+_ASSETS_BY_KEY = TypeAdapter(dict[str, bool])
+_PARTITION_KEYS = TypeAdapter(list[str])
+_ENTRY = TypeAdapter(LocationEntry)
+
+
 def _location_entry(entry: Mapping[str, Any]) -> LocationEntry:
+    return _ENTRY.validate_python(_describe_location(entry))
+
+
+def _describe_location(entry: Mapping[str, Any]) -> dict[str, Any]:
     location = entry["locationOrLoadError"] or {}
     host = next((one["value"] for one in entry["displayMetadata"] if one["key"] == "host"), "")
+    known = {"name": entry["name"], "host": host}
     if entry["loadStatus"] == "LOADING" or not location:
-        return LocationEntry(entry["name"], "loading", host=host)
+        return known | {"state": "loading"}
     if location["__typename"] == "RepositoryLocation":
         names = tuple(repository["name"] for repository in location["repositories"])
-        return LocationEntry(entry["name"], "loaded", names, server_id=location["serverId"] or "", host=host)
+        return known | {"state": "loaded", "repositories": names, "server_id": location["serverId"] or ""}
     # The first error states that the code could not be loaded, the last cause states why.
     reason = [location, *location.get("causes", ())][-1].get("message", "")
-    return LocationEntry(entry["name"], "error", error=reason, host=host)
+    return known | {"state": "error", "error": without_credentials(reason)}
 
 
 _LOCATIONS = """
@@ -351,6 +516,26 @@ mutation BenchBackfill($parameters: LaunchBackfillParams!) {
     ... on UnauthorizedError { message }
     ... on PartitionSetNotFoundError { message }
     ... on PartitionKeysNotFoundError { message }
+  }
+}
+"""
+
+_OPEN_BACKFILLS = """
+query BenchOpenBackfills {
+  backfills: partitionBackfillsOrError(filters: {statuses: [REQUESTED]}) {
+    __typename
+    ... on PartitionBackfills { results { id tags { key value } } }
+    ... on PythonError { message }
+  }
+}
+"""
+
+_CANCEL_BACKFILL = """
+mutation BenchCancelBackfill($backfillId: String!) {
+  cancelPartitionBackfill(backfillId: $backfillId) {
+    __typename
+    ... on UnauthorizedError { message }
+    ... on PythonError { message }
   }
 }
 """

@@ -27,11 +27,11 @@ from rich.table import Table
 from bench_orchestrator.deployment import Deployment, read_locations
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.model.tags import META_LOCATION, Tag
+from bench_orchestrator.model.tags import HARVEST_SENSOR, META_LOCATION, Tag
 from bench_orchestrator.sources.instance import find_trial_runs, get_run, read_run_log
 from bench_orchestrator.statistics import Estimate, fit_line, median
 from bench_orchestrator.sweeps import client
-from bench_orchestrator.sweeps.launching import POLL_S
+from bench_orchestrator.sweeps.ending import POLL_S
 from bench_orchestrator.timeline.stages import Timeline, timeline
 from bench_orchestrator.webserver import ASSET_JOB, Webserver
 
@@ -101,7 +101,7 @@ def switch_sensor(webserver: Webserver, on: bool) -> None:
     selector = {
         "repositoryLocationName": META_LOCATION,
         "repositoryName": repository,
-        "sensorName": "harvest_sensor",
+        "sensorName": HARVEST_SENSOR,
     }
     if on:
         webserver.query(_START_SENSOR, {"selector": selector})

@@ -29,7 +29,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench_orchestrator.deployment import STOCK_SERVER, WARM_SERVER, Deployment, read_locations
+from bench_orchestrator.deployment import STOCK_SERVER, WARM_SERVER, CodeLocation, Deployment, read_locations
 from bench_orchestrator.deployment.processes import processes_of
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.runs import Run, RunStatus
@@ -110,6 +110,7 @@ def served(server: tuple[str, ...], home: Path, location: str) -> Iterator[Arm]:
     home.mkdir()
     shutil.copy("dagster.yaml", home)
     meta, other = read_locations(Path("workspace.yaml"), [location])
+    assert isinstance(meta, CodeLocation)
     with Deployment(home, [replace(meta, server=server), other]) as deployment:
         deployment.wait_until_loaded()
         with dg.DagsterInstance.from_config(str(home)) as instance:

@@ -81,8 +81,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     shutil.copy(PROJECT / "dagster.yaml", folder)
     monkeypatch.setenv("DAGSTER_HOME", str(folder))
-    for name in ("RESULTS_DIR", "WEBSERVER_URL", "WEBSERVER_AUTHORIZATION", "MONITOR_LOCATIONS"):
-        monkeypatch.delenv(f"BENCH_{name}", raising=False)
+    for name in (
+        *(settings.RESULTS_DIR, settings.WEBSERVER_URL, settings.MONITOR_LOCATIONS),
+        *settings.WEBSERVER_ACCESS.values(),
+    ):
+        monkeypatch.delenv(name, raising=False)
     return folder
 
 

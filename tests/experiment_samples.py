@@ -14,7 +14,7 @@ from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import Prediction, ServerState, Variant
 from bench_orchestrator.model.runs import StepSpan
-from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.model.stages import Stage, StepWorker
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 from bench_orchestrator.sweeps.planning import with_baselines_again
 
@@ -121,7 +121,7 @@ def make_side_launch(
     )
     return relaunched(
         trial,
-        executor="in_process" if in_process else "multiprocess",
+        executor=StepWorker.IN_PROCESS if in_process else StepWorker.MULTIPROCESS,
         work=work,
         work_us=work_us,
         materialized_us=requested_us + work_us,

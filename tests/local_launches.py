@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+from recording import end_run
 
 from bench_orchestrator.webserver import LocationEntry, Webserver, WebserverUnreachableError
 from synthetic_locations.build import build_definitions
@@ -57,3 +58,6 @@ class FakeWebserverOfThisProcess(Webserver):
             )
         )
         return result.run_id
+
+    def terminate(self, run_id: str) -> None:
+        end_run(self.instance, run_id)

@@ -8,7 +8,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import samples
+import sqlalchemy as sa
 import yaml
+from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 from dagster_k8s import K8sRunLauncher
 from kubernetes.client import Configuration
@@ -61,6 +63,21 @@ def in_milliseconds(timestamp_s: float) -> int:
 def make_plan(sweep_id: str = "quick-1", locations: Sequence[str] = ("a10", "a250"), repeats: int = 1) -> SweepPlan:
     """Return a plan with one warm-up and `repeats` measured trials in each location."""
     return replace(samples.measured_sweep(locations, repeats).plan, sweep_id=sweep_id, scenario="quick")
+
+
+def other_release(plan: SweepPlan) -> SweepPlan:
+    """Return the plan with a setting that this release cannot read once it is recorded."""
+    return replace(plan, settings={**plan.settings, "timeout_s": None})
+
+
+def damage_log(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Cut off every event of a run's log, as a full disk may."""
+    storage = instance.event_log_storage
+    assert isinstance(storage, SqlEventLogStorage)
+    table = SqlEventLogStorageTable
+    with storage.run_connection(run_id) as connection:
+        cut = sa.update(table).where(table.c.run_id == run_id).values(event=sa.func.substr(table.c.event, 1, 40))
+        connection.execute(cut)
 
 
 def run_trial(instance: dg.DagsterInstance, plan: SweepPlan, number: int, *, ok: bool = True) -> str:

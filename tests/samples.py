@@ -10,7 +10,7 @@ from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Launch, Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import Pod
-from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES, BootStage, Boundary, Stage
+from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES, BootStage, Boundary, Stage, StepWorker
 
 SWEEP_ID = "20260714-093000-4f2a"
 CREATED_US = 1_784_021_400 * MICROSECONDS
@@ -91,7 +91,7 @@ def _with_stages(launch: Launch, number: int, location: str, stages_us: Mapping[
     init_us = sum(stages_us[stage] for stage in INIT_STAGES)
     return replace(
         launch,
-        executor="multiprocess",
+        executor=StepWorker.MULTIPROCESS,
         at_us=at_us,
         ended_us=at_us[Boundary.STEP_STARTED] + 400_000,
         stages_us=stages_us,

@@ -20,3 +20,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path: Path) -> None:
+    path = tmp_path / "absent" / "file"
+    with pytest.raises(OSError, match="No such file") as failed, replacing(path) as temporary:
+        temporary.write_text("")
+    assert failed.value.filename == str(path)

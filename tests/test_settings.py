@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from bench_orchestrator import settings
+from bench_orchestrator.model.errors import UnusableError
 
 
 @pytest.fixture(autouse=True)
 def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         settings.WEBSERVER_URL,
-        settings.WEBSERVER_AUTHORIZATION,
         settings.RESULTS_DIR,
         settings.LOCK_WAIT_S,
         settings.MONITOR_LOCATIONS,
@@ -33,11 +33,17 @@ def test_the_webserver_is_the_local_one_unless_told(
 
 
 def test_credentials_are_none_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settings.webserver_authorization() is None
+    for variable in settings.WEBSERVER_ACCESS.values():
+        monkeypatch.delenv(variable, raising=False)
+    assert set(settings.webserver_access().values()) == {None}
     monkeypatch.setenv(settings.WEBSERVER_AUTHORIZATION, "")
-    assert settings.webserver_authorization() is None
+    assert settings.webserver_access()["authorization"] is None
     monkeypatch.setenv(settings.WEBSERVER_AUTHORIZATION, "Bearer 4f2a")
-    assert settings.webserver_authorization() == "Bearer 4f2a"
+    monkeypatch.setenv(settings.WEBSERVER_CA_FILE, "/ca.pem")
+    assert {name: value for name, value in settings.webserver_access().items() if value} == {
+        "authorization": "Bearer 4f2a",
+        "ca_file": "/ca.pem",
+    }
 
 
 def test_results_are_where_told_else_in_the_home_given_else_in_dagster_home(
@@ -55,6 +61,15 @@ def test_the_results_database_is_waited_for_a_minute_unless_told(monkeypatch: py
     assert settings.lock_wait_s() == 60
     monkeypatch.setenv(settings.LOCK_WAIT_S, "2.5")
     assert settings.lock_wait_s() == 2.5
+
+
+@pytest.mark.parametrize("value", ["abc", "inf", "nan", "-1", "1e308", "9" * 400])
+def test_a_wait_that_is_no_number_of_seconds_is_refused_by_the_variables_name(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv(settings.LOCK_WAIT_S, value)
+    with pytest.raises(UnusableError, match=f"^BENCH_LOCK_WAIT_S is '{value[:40]}'; it has to be a number of seconds"):
+        settings.lock_wait_s()
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
-"""Polling: looks at least once, until the condition holds or the patience is over; exceptions propagate."""
+"""Polling: looks at least once, until the condition holds or the patience is over; and says that it goes on."""
+
+import time
 
 import pytest
 
-from bench_orchestrator.waiting import poll
+from bench_orchestrator.waiting import poll, spaced
 
 
 class Looks:
@@ -40,3 +42,13 @@ def test_what_a_look_raises_ends_the_wait(error: type[BaseException]) -> None:
 
     with pytest.raises(error, match="seen"):
         poll(look, patience_s=60, every_s=0.5)
+
+
+def test_a_long_wait_says_at_intervals_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[float] = []
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    say = spaced(lambda line: said.append(float(line)), 60)
+    for clock[0] in (1.0, 59.0, 60.0, 61.0, 119.0, 121.0, 121.0, 500.0):
+        say(str(clock[0]))
+    assert said == [60, 121, 500]

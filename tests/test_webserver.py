@@ -3,19 +3,24 @@ for answers that are hard to provoke. Real launches are tested under tests/integ
 """
 
 import json
+import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import Authority
 from recording import Served, make_run
 
+from bench_orchestrator.access import Access
 from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.sources.instance import get_run
 from bench_orchestrator.webserver import (
     AccessDeniedError,
+    BadUrlError,
     DatabaseTroubleError,
     LaunchRejectedError,
     LocationAwayError,
@@ -31,7 +36,14 @@ UNAVAILABLE = "<_InactiveRpcError of RPC that terminated with: status = StatusCo
 
 
 @contextmanager
-def small_server(status: int, body: str, *, delay_s: float = 0) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def small_server(
+    status: int,
+    body: str,
+    *,
+    delay_s: float = 0,
+    headers: Mapping[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield the URL of an HTTP server that gives every POST the same answer, and the requests that it received."""
     requests: list[dict[str, Any]] = []
     released = threading.Event()
@@ -43,15 +55,24 @@ def small_server(status: int, body: str, *, delay_s: float = 0) -> Iterator[tupl
             released.wait(delay_s)
             self.send_response(status)
             self.send_header("Content-Length", str(len(body.encode())))
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body.encode())
 
         def log_message(self, *_arguments: object) -> None:
             """Log nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_arguments: object) -> None:
+            """Ignore clients that end a handshake."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        if tls:
+            # The handshake is left to the thread of the request: one that fails must not end the server.
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", requests
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}", requests
         released.set()
         server.shutdown()
 
@@ -107,15 +128,65 @@ class TestARealWebserver:
 
 
 class TestTheUrl:
-    @pytest.mark.parametrize("url", ["", "localhost:3000", "ftp://host", "http://", "3000"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "",
+            "localhost:3000",
+            "ftp://host",
+            "http://",
+            "3000",
+            "http://[::1",
+            "http://h:0",
+            "http://h:x",
+            "http://a..b",
+        ],
+    )
     def test_one_that_is_none_is_refused_with_an_example(self, url: str) -> None:
-        with pytest.raises(ValueError, match=r"Example: http://127\.0\.0\.1:3000"):
+        with pytest.raises(BadUrlError, match=r"Example: http://127\.0\.0\.1:3000"):
             Webserver(url)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "user:secret@host",
+            "ftp://user:secret@host",
+            "http://user:secret@host:x",
+            "http://user:a@secret@host",
+            "http://user:a/secret@host",
+            "http://host?token=secret",
+            "http://host#token=secret",
+        ],
+    )
+    def test_one_that_is_refused_is_shown_without_its_credentials(self, url: str) -> None:
+        with pytest.raises(BadUrlError) as refused:
+            Webserver(url)
+        assert "secret" not in str(refused.value)
+        assert "host" in str(refused.value)
 
     def test_a_path_prefix_is_kept_by_a_small_http_server(self) -> None:
         with small_server(200, '{"data": {"workspaceOrError": {"locationEntries": []}}}') as (url, requests):
             assert Webserver(f"{url}/dagster/").list_locations() == {}
+            assert Webserver(f"{url}/dagster/").run_url("4f2a") == f"{url}/dagster/runs/4f2a"
         assert requests[0]["path"] == "/dagster/graphql"
+
+    def test_its_user_and_password_are_sent_as_basic_authorization_and_shown_nowhere(self) -> None:
+        with small_server(200, '{"errors": [{"message": "no"}]}') as (url, requests):
+            webserver = Webserver(url.replace("//", "//us%40er:p%C3%A4ss@"), Access({"authorization": "Bearer 4f2a"}))
+            assert webserver.url == url
+            with pytest.raises(WebserverError) as raised:
+                webserver.list_locations()
+        assert requests[0]["headers"]["Authorization"] == "Basic dXNAZXI6cMOkc3M="
+        assert str(raised.value).startswith(f"The webserver at {url} answered")
+
+    def test_no_failure_shows_its_credentials(self) -> None:
+        for status, body in ((401, "no"), (503, "no"), (500, "http://user:secret@there"), (302, "")):
+            headers = {"Location": "http://user:secret@there/log-in?token=secret"} if status == 302 else None
+            with small_server(status, body, headers=headers) as (url, _):
+                for use in uses(Webserver(url.replace("//", "//user:secret@"))):
+                    with pytest.raises(WebserverError) as raised:
+                        use()
+                    assert "secret" not in str(raised.value)
 
 
 class TestFailuresOfASmallHttpServer:
@@ -176,7 +247,7 @@ class TestFailuresOfASmallHttpServer:
 class TestWhatIsSentToASmallHttpServer:
     def test_the_authorization_goes_with_every_request(self) -> None:
         with small_server(401, "no") as (url, requests):
-            for use in uses(Webserver(url, "Bearer 4f2a")):
+            for use in uses(Webserver(url, Access({"Authorization": "Bearer 4f2a"}))):
                 with pytest.raises(AccessDeniedError):
                     use()
         assert [request["headers"]["Authorization"] for request in requests] == ["Bearer 4f2a"] * len(requests)
@@ -260,6 +331,64 @@ class TestWhatIsSentToASmallHttpServer:
         assert parameters["selector"]["pipelineName"] == "__ASSET_JOB"
         assert parameters["selector"]["assetSelection"] == [{"path": ["a10", "asset_0"]}]
         assert {"key": "a", "value": "b"} in parameters["executionMetadata"]["tags"]
+
+
+class TestHeadersAndCertificates:
+    def test_all_headers_go_with_every_request_and_before_an_entry_of_netrc(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login other password other")
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        headers = {"Dagster-Cloud-Api-Token": "4f2a", "Authorization": "Bearer 9d03"}
+        with small_server(200, '{"data": {"workspaceOrError": {"locationEntries": []}}}') as (url, requests):
+            webserver = Webserver(url, Access(headers))
+            webserver._is_local = False  # a local webserver ignores the environment anyway
+            webserver.list_locations()
+        sent = {name.lower(): value for name, value in requests[0]["headers"].items()}
+        assert (sent["dagster-cloud-api-token"], sent["authorization"]) == ("4f2a", "Bearer 9d03")
+
+    def test_they_do_not_follow_a_redirect(self) -> None:
+        with (
+            small_server(200, "{}") as (other, elsewhere),
+            small_server(307, "", headers={"Location": f"{other}/log-in"}) as (url, _),
+            pytest.raises(WebserverError, match=rf"redirects to {other}/log-in. Use its final URL"),
+        ):
+            Webserver(url, Access({"Dagster-Cloud-Api-Token": "4f2a"})).list_locations()
+        assert elsewhere == []
+
+    def test_own_authorities_and_client_certificates_are_used_and_what_is_wrong_is_said(self, tmp_path: Path) -> None:
+        authority, stranger = Authority(tmp_path, "authority"), Authority(tmp_path, "stranger")
+        server, client, unknown = authority.issue("server"), authority.issue("client"), stranger.issue("unknown")
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(server.certificate, server.key)
+        ca_file = str(authority.file)
+        with small_server(200, '{"data": {"workspaceOrError": {"locationEntries": []}}}', tls=tls) as (url, requests):
+            assert Webserver(url, Access(ca_file=ca_file)).list_locations() == {}
+            untrusted = (
+                rf"The certificate of the webserver at {url} is not trusted: [^(]*\. Set BENCH_WEBSERVER_CA_FILE"
+            )
+            for access in (Access(), Access(ca_file=str(stranger.file))):
+                with pytest.raises(WebserverError, match=untrusted):
+                    Webserver(url, access).list_locations()
+            assert len(requests) == 1
+
+            tls.verify_mode = ssl.CERT_REQUIRED
+            # Later versions send the request before the server has judged the client.
+            tls.maximum_version = ssl.TLSVersion.TLSv1_2
+            tls.load_verify_locations(authority.file)
+            known = Access(ca_file=ca_file, certificate_file=str(client.certificate), key_file=str(client.key))
+            assert Webserver(url, known).list_locations() == {}
+            for access in (
+                Access(ca_file=ca_file),
+                Access(ca_file=ca_file, certificate_file=str(unknown.certificate), key_file=str(unknown.key)),
+            ):
+                with pytest.raises(AccessDeniedError, match="refuses the client's certificate, or requires one"):
+                    Webserver(url, access).list_locations()
+            assert len(requests) == 2
+
+    def test_a_server_without_tls_is_named_as_what_it_is(self) -> None:
+        with small_server(200, "{}") as (url, _), pytest.raises(WebserverUnreachableError, match=r"TLS.*wrong version"):
+            Webserver(url.replace("http:", "https:")).list_locations()
 
 
 def test_locations_are_loaded_loading_or_broken_as_a_small_http_server_says() -> None:

@@ -48,6 +48,18 @@ class Advice:
         return f"{self.assets:,} assets" + (f" and {self.steps} steps" if self.steps > 1 else "")
 
 
+@dataclass(frozen=True)
+class FirstStep:
+    """What to do first, in plain text."""
+
+    text: str
+    """A sentence; after a remedy's name, its saving and its cost."""
+    remedy: str = ""
+    """The name of the remedy; empty if none is shown to help."""
+    command: str = ""
+    """The command that measures the first remedies; empty if some were measured."""
+
+
 def advise(evidence: Evidence, assets: int, steps: int = 1) -> Advice:
     """Return the advice for a location with `assets` assets whose runs start `steps` processes one after the other."""
     model = evidence.model
@@ -70,15 +82,15 @@ def headline(advice: Advice) -> str:
     return f"{best.remedy.name}: saves {_saving(advice, best)}"
 
 
-def first_steps(advice: Advice, count: int = 3) -> Iterator[str]:
-    """Yield the remedies that reduce the launch lag most, each with its cost, in Markdown."""
+def first_steps(advice: Advice, count: int = 3) -> Iterator[FirstStep]:
+    """Yield the remedies that reduce the launch lag most, each with its cost."""
     for best in _best(advice)[:count]:
         saving = _saving(advice, best)
-        yield f"**{best.remedy.name}**: saves {saving}, against {quote(best.against)}. {best.remedy.costs}"
+        yield FirstStep(f"saves {saving}, against {quote(best.against)}. {best.remedy.costs}", best.remedy.name)
 
 
-def first_steps_after(sweep: Sweep, evidence: Evidence) -> list[str]:
-    """Return the first steps for the largest location of a sweep, in Markdown.
+def first_steps_after(sweep: Sweep, evidence: Evidence) -> list[FirstStep]:
+    """Return the first steps for the largest location of a sweep.
 
     For an experiment these are its own remedies; there may be none. For any other sweep they are the best remedies in
     the evidence, or else the command that measures some.
@@ -90,8 +102,7 @@ def first_steps_after(sweep: Sweep, evidence: Evidence) -> list[str]:
     steps = list(first_steps(advice))
     if steps or own:
         return steps
-    measure = "" if advice.measured else ". `bench run executors --quick` measures the first ones"
-    return [f"{headline(advice)}{measure}."]
+    return [FirstStep(headline(advice), command="" if advice.measured else "bench run executors --quick")]
 
 
 def _best(advice: Advice) -> list[RankedRemedy]:

@@ -20,7 +20,7 @@ _NOT_COMPARED = ("dagster_yaml", "tag_concurrency_limits")
 
 
 class IncomparableError(ValueError):
-    """The two sweeps share nothing that can be compared; the message lists what each measured."""
+    """The two sweeps share nothing that can be compared; the message says why, by location."""
 
 
 @dataclass(frozen=True)
@@ -46,43 +46,51 @@ class Changes:
     """For each location that both measured, in the order of the first sweep: lag, startup time, stages."""
     environment: Mapping[str, tuple[Any, Any]]
     """Environment values and settings that differ, by name: (before, after)."""
-    unmatched: tuple[str, ...]
-    """Sentences about locations that only one of the two measured."""
+    left_out: tuple[str, ...]
+    """Sentences about locations that only one of the two measured, or that changed in size."""
 
 
 def compare_sweeps(before: Sweep, after: Sweep) -> Changes:
     """Return what changed from one sweep to another.
 
     Raises:
-        IncomparableError: no location (in an experiment: no variant in the same location) was measured by both, or a
-            shared location differs in size.
+        IncomparableError: no location (in an experiment: no variant in the same location) was measured by both at the
+            same size.
     """
     mine, theirs = _places(before), _places(after)
-    common = [place for place in mine if place in theirs]
-    if not common:
+    changed = {place: _change_of_size(mine[place], theirs[place]) for place in mine if place in theirs}
+    comparable = [place for place, change in changed.items() if not change]
+    if not changed:
         raise IncomparableError(
             f"{before.plan.sweep_id} measured {_list(mine)}, {after.plan.sweep_id} measured {_list(theirs)}: "
             "there is nothing in common to compare."
         )
-    for place in common:
-        sizes = [(trials[0].asset_count, trials[0].partition_count) for trials in (mine[place], theirs[place])]
-        if sizes[0] != sizes[1]:
-            raise IncomparableError(
-                f"{place} has {sizes[0][0]} assets and {sizes[0][1]} partitions in {before.plan.sweep_id}, and "
-                f"{sizes[1][0]} and {sizes[1][1]} in {after.plan.sweep_id}."
-            )
+    resized = [f"{place} changed in size: {change}" for place, change in changed.items() if change]
+    if not comparable:
+        raise IncomparableError(
+            f"Nothing in {before.plan.sweep_id} and {after.plan.sweep_id} can be compared: {'; '.join(resized)}."
+        )
+    alone = [
+        f"{place} was measured by {sweep.plan.sweep_id} only"
+        for sweep, places in ((before, mine), (after, theirs))
+        for place in places
+        if place not in changed
+    ]
     return Changes(
         before,
         after,
-        tuple(change for place in common for change in _changes(place, mine[place], theirs[place])),
+        tuple(change for place in comparable for change in _changes(place, mine[place], theirs[place])),
         dict(_differences(before, after)),
-        tuple(
-            f"{place} was measured by {sweep.plan.sweep_id} only"
-            for sweep, places, others in ((before, mine, theirs), (after, theirs, mine))
-            for place in places
-            if place not in others
-        ),
+        (*resized, *alone),
     )
+
+
+def _change_of_size(before: list[Trial], after: list[Trial]) -> str:
+    """Return how the size of a place changed from one sweep to the other; empty if it did not."""
+    was, now = ((trials[0].asset_count, trials[0].partition_count) for trials in (before, after))
+    if was == now:
+        return ""
+    return f"{was[0]} assets and {was[1]} partitions, then {now[0]} and {now[1]}"
 
 
 def _places(sweep: Sweep) -> dict[str, list[Trial]]:

@@ -71,6 +71,9 @@ OUTCOME_COLOURS: Mapping[Outcome, str] = {
 """From the palette of Okabe and Ito."""
 
 
+_MOST_LINES = 12
+"""Maximum lines of a paragraph in a title or a footer."""
+
 NO_BREAK_SPACE = "\u00a0"
 _ESTIMATE = re.compile(r"[\d.]+ (%|s|\N{MULTIPLICATION SIGN}|ms per asset) \[[^]]*\]")
 _ENVIRONMENT_TEMPLATES: Mapping[str, str] = {
@@ -103,8 +106,8 @@ def sheet(title: str, footer: Sequence[str], height_inches: float) -> Figure:
     """Create a figure without axes, with the given height for them between the title and the footer paragraphs."""
     from matplotlib.figure import Figure
 
-    title_lines = textwrap.wrap(_ESTIMATE.sub(_hold_together, title), 50)
-    footer_lines = [line for text in footer for line in textwrap.wrap(text, 86)]
+    title_lines = _wrap(_ESTIMATE.sub(_hold_together, title), 50)
+    footer_lines = [line for text in footer for line in _wrap(text, 86)]
     text_inches = 0.18 * len(title_lines) + 0.125 * len(footer_lines)
     figure = Figure((WIDTH_INCHES, height_inches + text_inches), layout="constrained", facecolor="white")
     figure.suptitle("\n".join(title_lines), x=0.015, ha="left", fontsize=TITLE_POINTS, fontweight="bold", color=INK)
@@ -182,6 +185,17 @@ def describe_circumstances(started_us: int, environment: Mapping[str, Any], exec
         *(f"{executor} executor" for executor in sorted(executors)),
     ]
     return " · ".join(part.replace(" ", NO_BREAK_SPACE) for part in parts)
+
+
+def shorten(name: str, letters: int) -> str:
+    """Shorten a long name in the middle, as many names differ at their end."""
+    half = letters // 2
+    return name if len(name) <= letters else f"{name[: half - 1]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Wrap a paragraph; what a long name would make too long is left out."""
+    return textwrap.wrap(text, width, max_lines=_MOST_LINES, placeholder=" \N{HORIZONTAL ELLIPSIS}")
 
 
 def _hold_together(words: re.Match[str]) -> str:

@@ -118,7 +118,10 @@ def lag_vs_assets(sweep: Sweep) -> Figure:
         canvas.line(marker="o", linestyle="", color=canvas.INK, label=label, **style) for label, style in kinds
     ]
     if len(variants) > 1:
-        legend += [canvas.patch(color=colour, label=variant) for variant, colour in colours.items()]
+        legend += [
+            canvas.patch(color=colour, label=canvas.shorten(variant, marks.NAME_LETTERS))
+            for variant, colour in colours.items()
+        ]
     marks.legend(ax, legend)
     _name_points(ax, rows, largest)
     ax.set_xlim(0, largest * 1.08)
@@ -269,7 +272,7 @@ def _name_points(ax: Axes, rows: Sequence[Row], largest: int) -> None:
         if row.startup_s is None:
             ending = wording.describe_outcomes(row.failures) or "no trials"
             ax.annotate(
-                f"\N{MULTIPLICATION SIGN} {row.label}: {ending}",
+                f"\N{MULTIPLICATION SIGN} {canvas.shorten(row.label, marks.NAME_LETTERS)}: {ending}",
                 (row.asset_count, 0),
                 xytext=(0, 4),
                 textcoords="offset points",
@@ -283,7 +286,8 @@ def _name_points(ax: Axes, rows: Sequence[Row], largest: int) -> None:
         for side, edge, offset in (("bottom", max(row.lags_s), 5), ("top", min(row.startups_s), -5)):
             if taken[side] - row.asset_count > 0.1 * largest:
                 ax.annotate(
-                    f"{row.label}{' ' if side == 'top' else chr(10)}{row.startup_s.value:.1f} s",
+                    f"{canvas.shorten(row.label, marks.NAME_LETTERS)}{' ' if side == 'top' else chr(10)}"
+                    f"{row.startup_s.value:.1f} s",
                     (row.asset_count, edge),
                     xytext=(0, offset),
                     textcoords="offset points",

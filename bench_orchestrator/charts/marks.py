@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-_NAME_LETTERS = 20
+NAME_LETTERS = 20
 """Characters of a name that fit on a line beside a chart."""
+
+_MOST_LETTERS = 30
+"""Characters of a name on one line that leave room for the chart."""
+
+_NAME_LINES = 3
 
 _MOST_SHAPES = 500
 """Maximum dots of one row that are stored as shapes in an SVG, at 100 bytes each."""
@@ -33,7 +38,9 @@ def lay_out_bands(ax: Axes, names: Sequence[tuple[str, str]], unit: str) -> None
     """Lay out a horizontal band for each (name, note), the first on top, with the note in small type below."""
     ax.set_ylim(len(names) - 0.45, -0.55)
     ax.set_yticks(
-        range(len(names)), [f"{name}\n" if below else wrap_name(name) for name, below in names], color=canvas.INK
+        range(len(names)),
+        [f"{canvas.shorten(name, _MOST_LETTERS)}\n" if below else wrap_name(name) for name, below in names],
+        color=canvas.INK,
     )
     ax.set_xlabel(unit, fontsize=canvas.TEXT_POINTS, color=canvas.INK)
     ax.grid(axis="x", color=canvas.GRID, linewidth=0.8)
@@ -52,10 +59,11 @@ def lay_out_bands(ax: Axes, names: Sequence[tuple[str, str]], unit: str) -> None
 
 
 def wrap_name(name: str) -> str:
-    """Wrap a long name onto two lines, split at its last comma if it has one."""
+    """Wrap a long name onto two lines, split at its last comma if it has one; shorten a longer one."""
+    name = canvas.shorten(name, _NAME_LINES * NAME_LETTERS)
     head, comma, tail = name.rpartition(", ")
-    if len(name) <= _NAME_LETTERS or not comma:
-        return textwrap.fill(name, _NAME_LETTERS, break_on_hyphens=False)
+    if len(name) <= NAME_LETTERS or not comma:
+        return textwrap.fill(name, NAME_LETTERS, break_on_hyphens=False)
     return f"{head},\n{tail}"
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 
 FILE_DPI = 220
 """Resolution of the PNG files: 1,100 pixels wide, sharp on a high-density screen."""
+
+_LONGEST_PX = 30_000
+"""Maximum height: matplotlib draws up to 65,535 pixels, and a chart of a thousand locations takes 40 MB."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +56,35 @@ def inline_png(figure: Figure, width_px: int = 470) -> bytes:
 
 def _png(figure: Figure, dpi: float) -> bytes:
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=dpi, metadata={"Software": None})
+    dpi = min(dpi, _LONGEST_PX / figure.get_figheight())
+    with _literal_texts(figure):
+        figure.savefig(content, format="png", dpi=dpi, metadata={"Software": None})
     return content.getvalue()
 
 
 def _svg(figure: Figure) -> bytes:
-    import matplotlib
-
     content = io.BytesIO()
-    # Without a salt, element ids are random; matplotlib reads the salt only from its settings.
-    with matplotlib.rc_context({"svg.hashsalt": "dagster-bench"}):
+    with _literal_texts(figure):
         figure.savefig(content, format="svg", metadata={"Date": None, "Title": figure.get_suptitle()})
     return content.getvalue()
+
+
+@contextmanager
+def _literal_texts(figure: Figure) -> Iterator[None]:
+    """Draw every text as it is: names may contain `$`, which would begin a formula, and letters that no font has.
+
+    Names that leave the axes no room are drawn over them.
+    """
+    import matplotlib
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    # Texts that are made while drawing follow the settings. So do the ids in an SVG, which are random without a salt.
+    with (
+        matplotlib.rc_context({"text.parse_math": False, "svg.hashsalt": "dagster-bench"}),
+        warnings.catch_warnings(),
+    ):
+        for harmless in ("Glyph .* missing from", "constrained_layout not applied"):
+            warnings.filterwarnings("ignore", harmless, UserWarning)
+        yield

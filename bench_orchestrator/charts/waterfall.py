@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bench_orchestrator.charts import canvas, marks
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.runs import StepSpan
-from bench_orchestrator.waterfall.layout import Sample, Waterfall, excerpt, headline, remarks
+from bench_orchestrator.waterfall.layout import Bar, Sample, Waterfall, excerpt, headline, remarks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,7 +91,7 @@ def _scales(shown: Waterfall, groups: Sequence[Sequence[StepSpan]]) -> list[tupl
 
 def _draw_stages(ax: Axes, shown: Waterfall) -> None:
     """Draw the lag in its two parts, and a band for each stage with its process and its duration."""
-    names = [(bar.stage.row_label, shown.process(bar.stage)) for bar in shown.rows]
+    names = [(shown.label(bar.stage), shown.process(bar.stage)) for bar in shown.rows]
     if shown.queue_us is not None and shown.init_us is not None:
         names.insert(0, ("launch lag", f"queue {describe_us(shown.queue_us)} + init {describe_us(shown.init_us)}"))
         _draw_lag(ax, shown.bars[-1].end_us, shown.queue_us, shown.init_us)
@@ -99,9 +99,16 @@ def _draw_stages(ax: Axes, shown: Waterfall) -> None:
     for position, bar in enumerate(shown.rows, start=len(names) - len(shown.rows)):
         finished = bar is not shown.unfinished
         _draw_bar(ax, position, bar.start_us, bar.end_us, canvas.COLOURS[bar.stage], finished=finished)
-        seconds = describe_us(bar.duration_us)
-        label = seconds if finished else shown.outcome if shown.ended_us is None else f"{shown.outcome} after {seconds}"
+        label = describe_us(bar.duration_us) if finished else _describe_unfinished(bar, shown)
         marks.label_end(ax, bar.end_us / MICROSECONDS, position, label)
+
+
+def _describe_unfinished(bar: Bar, shown: Waterfall) -> str:
+    """Return how the stage that a run did not finish ended, or for how long the run has been in it."""
+    seconds = describe_us(bar.duration_us)
+    if shown.now_us is not None:
+        return f"{seconds} so far"
+    return f"{shown.outcome} after {seconds}" if bar.duration_us else shown.outcome
 
 
 def _draw_lag(ax: Axes, end_us: int, queue_us: int, init_us: int) -> None:
@@ -120,7 +127,7 @@ def _draw_lag(ax: Axes, end_us: int, queue_us: int, init_us: int) -> None:
 def _draw_steps(ax: Axes, steps: Sequence[StepSpan], shown: Waterfall) -> None:
     """Draw a thin row for each step: light from launch to start, solid from start to end, hatched if unfinished."""
     ax.set_ylim(len(steps) - 0.4, -0.6)
-    names = [_shorten(step.key) for step in steps]
+    names = [canvas.shorten(step.key, _NAME_LETTERS) for step in steps]
     ax.set_yticks(range(len(steps)), names, fontsize=canvas.SMALL_POINTS, color=canvas.INK)
     for position, step in enumerate(steps):
         launched_us, started_us, ended_us = shown.edges_us(step)
@@ -154,9 +161,3 @@ def _draw_bar(ax: Axes, position: int, start_us: int, end_us: int, colour: str, 
         linewidth=0.8,
         hatch=None if finished else "////",
     )
-
-
-def _shorten(name: str) -> str:
-    """Shorten a long name in the middle, as step keys often differ at their end."""
-    half = _NAME_LETTERS // 2
-    return name if len(name) <= _NAME_LETTERS else f"{name[: half - 1]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"

@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from bench_orchestrator.cli.extras import explain_missing
-from bench_orchestrator.model.errors import UnusableError
+from bench_orchestrator.cli.failures import ending_in_one_line
 
 COMMANDS: Mapping[str, str] = {
     "up": "Start the local deployment and keep it running.",
@@ -27,12 +26,6 @@ COMMANDS: Mapping[str, str] = {
     "warm-server": "Serve a code location and fork its runs.",
 }
 """Each subcommand and its line in `bench --help`, which is also its line in README."""
-
-
-class UnusableDeployment(click.ClickException):
-    """Ends the command with exit code 3: the deployment or its results cannot be used."""
-
-    exit_code = 3
 
 
 class LazyGroup(click.Group):
@@ -55,16 +48,9 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; turn an unusable deployment, or a missing extra, into its message and exit code."""
-        try:
+        """Run the command; whatever it raises ends it with one line and an exit code."""
+        with ending_in_one_line(ctx):
             return super().invoke(ctx)
-        except UnusableError as error:
-            raise UnusableDeployment(str(error)) from error
-        except ModuleNotFoundError as error:
-            explanation = explain_missing(error)
-            if explanation is None:
-                raise
-            raise click.UsageError(explanation, ctx) from error
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -82,6 +68,7 @@ def main() -> None:
       0  done
       1  trials failed; gate: over the limit
       2  bad usage
-      3  the deployment, or its results, cannot be used
+      3  the deployment, its results or a file cannot be used
       4  gate: cannot tell
+      130  interrupted
     """

@@ -23,6 +23,7 @@ from bench_orchestrator.charts.remedies import remedies_chart
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.cli.values import Duration
+from bench_orchestrator.model.bounds import MOST_ASSETS, MOST_STEPS
 from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.report import write_claims, write_remedies
 from bench_orchestrator.results.queries import gather
@@ -32,10 +33,10 @@ _ANSWERS = {True: "yes", False: "no", None: "perhaps"}
 
 
 @click.command(name="advise")
-@click.option("--assets", type=click.IntRange(min=1), required=True, help="Assets in the code location.")
+@click.option("--assets", type=click.IntRange(1, MOST_ASSETS), required=True, help="Assets in the code location.")
 @click.option(
     "--steps",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_STEPS),
     default=1,
     show_default=True,
     help="Steps of a run that start one after the other.",

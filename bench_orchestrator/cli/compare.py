@@ -28,7 +28,8 @@ def command(before_id: str, after_id: str, as_json: bool) -> None:
     """Compare two sweeps: what got faster or slower.
 
     Shows the launch lag by location, the startup time (the lag without the queue wait, which is random) and each
-    stage, from SWEEP_A to SWEEP_B, with the interval of the difference. Lists how their environments differ: all of
+    stage, from SWEEP_A to SWEEP_B, with the interval of the difference. Lists what was left out, such as a location
+    that got another partition, and how their environments differ: all of
     these changes are in the figures. `bench sweeps` lists the sweeps.
 
     \b
@@ -72,8 +73,8 @@ def _table(changes: Changes) -> Table:
 
 
 def _print_circumstances(changes: Changes, console: Console) -> None:
-    for line in changes.unmatched:
-        console.print(f"{line}.", markup=False)
+    for line in changes.left_out:
+        console.print(f"Left out: {line}.", markup=False)
     if not changes.environment:
         console.print("Their environments do not differ in anything that was recorded.")
         return
@@ -87,7 +88,7 @@ def _as_data(changes: Changes) -> dict[str, object]:
         "before": changes.before.plan.sweep_id,
         "after": changes.after.plan.sweep_id,
         "environment": {name: {"before": was, "after": now} for name, (was, now) in changes.environment.items()},
-        "unmatched": list(changes.unmatched),
+        "left_out": list(changes.left_out),
         "changes": [
             {
                 "place": change.place,

@@ -15,9 +15,11 @@ from bench_orchestrator.analysis.gate import FEWEST_TRIALS, JudgedLocation, Ruli
 from bench_orchestrator.analysis.summary import sweep_rows
 from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.cli.console import open_console
-from bench_orchestrator.cli.results import open_results
+from bench_orchestrator.cli.failures import warning_of_failures
+from bench_orchestrator.cli.results import keep
 from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
 from bench_orchestrator.cli.values import Duration, Names
+from bench_orchestrator.model.bounds import MOST_LAUNCHES
 from bench_orchestrator.report import write_sweep
 from bench_orchestrator.scenarios.registry import GATE, SCENARIOS
 
@@ -39,7 +41,7 @@ _STYLES = {Ruling.UNDER: "green", Ruling.OVER: "red", Ruling.UNDECIDED: "yellow"
 )
 @click.option(
     "--trials",
-    type=click.IntRange(min=FEWEST_TRIALS),
+    type=click.IntRange(FEWEST_TRIALS, MOST_LAUNCHES),
     default=SCENARIOS[GATE].repeats,
     show_default=True,
     help="Measured launches per location.",
@@ -64,6 +66,7 @@ def command(
     Exit codes:
       0  under: the whole interval is under the limit in every location
       1  over: the whole interval is over the limit in some location
+      3  nothing was measured: something cannot be used
       4  cannot tell: the limit is within an interval, or trials failed
 
     \b
@@ -78,12 +81,15 @@ def command(
     sweep = measure(SCENARIOS[GATE], config, names, url, console)
     judgements = [judge(row, max_lag_s) for row in sweep_rows(sweep)]
     ruling = conclude(judgements)
-    files = write_sweep(sweep, open_results())
-    console.print(_table(judgements, max_lag_s))
-    console.print(f"Report: {files.html}", markup=False)
-    console.print(_CONCLUSIONS[ruling].format(f"{max_lag_s:g} s"), style=_STYLES[ruling])
-    if as_json:
-        click.echo(json.dumps(_as_data(sweep.plan.sweep_id, max_lag_s, ruling, judgements)))
+    # From here on the exit code is known, and nothing that fails may change it.
+    with warning_of_failures("the result cannot be printed"):
+        console.print(_table(judgements, max_lag_s))
+        console.print(_CONCLUSIONS[ruling].format(f"{max_lag_s:g} s"), style=_STYLES[ruling])
+        if as_json:
+            click.echo(json.dumps(_as_data(sweep.plan.sweep_id, max_lag_s, ruling, judgements)))
+    with warning_of_failures("the report cannot be written"):
+        files = write_sweep(sweep, keep(sweep))
+        console.print(f"Report: {files.html}", markup=False)
     sys.exit(_EXIT_CODES[ruling])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from bench_orchestrator import settings
+from bench_orchestrator.cli.connecting import connect
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.deployment import find_deployment, find_home, read_locations
 from bench_orchestrator.webserver import Webserver
@@ -25,12 +25,9 @@ def command(url: str | None, as_json: bool) -> None:
       bench locations
       bench locations --url https://dagster.example.com --json
     """
-    running = None if url else find_deployment(find_home())
-    address = url or (running.url if running else None)
-    try:
-        rows = _served(address) if address else _declared()
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    if url is None and (running := find_deployment(find_home())) and running.answers:
+        url = running.url
+    rows = _declared() if url is None else _served(connect(url))
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -40,8 +37,8 @@ def command(url: str | None, as_json: bool) -> None:
     open_console().print(table)
 
 
-def _served(url: str) -> list[dict[str, str]]:
-    statuses = Webserver(url, settings.webserver_authorization()).list_locations()
+def _served(webserver: Webserver) -> list[dict[str, str]]:
+    statuses = webserver.list_locations()
     return [
         {"location": name, "state": status.state, "error": status.error.strip()}
         for name, status in sorted(statuses.items())

@@ -38,13 +38,14 @@ def command(sweep_id: str | None, output: Path | None, as_json: bool) -> None:
         sweep = store.load(sweep_id)
     except UnknownSweepError as error:
         raise click.UsageError(str(error)) from error
-    publish(sweep, store, open_console(as_json=as_json), output, as_json=as_json)
-
-
-def publish(sweep: Sweep, store: Store, console: Console, output: Path | None = None, *, as_json: bool) -> None:
-    """Write a sweep's report and print its table, and its numbers as JSON if `as_json`."""
-    files = write_sweep(sweep, store, output)
+    console = open_console(as_json=as_json)
     console.print(render_table(sweep))
+    write_report(sweep, store, console, output, as_json=as_json)
+
+
+def write_report(sweep: Sweep, store: Store, console: Console, output: Path | None = None, *, as_json: bool) -> None:
+    """Write a sweep's report and print where it is, and its numbers as JSON if `as_json`."""
+    files = write_sweep(sweep, store, output)
     console.print(f"Report: {files.html}", markup=False)
     if as_json:
         click.echo(json.dumps(summarize(sweep) | {"report": str(files.markdown), "html": str(files.html)}))

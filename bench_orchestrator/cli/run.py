@@ -6,11 +6,13 @@ from typing import Any
 import click
 
 from bench_orchestrator.cli.console import open_console
-from bench_orchestrator.cli.report import publish
-from bench_orchestrator.cli.results import open_results
+from bench_orchestrator.cli.report import write_report
+from bench_orchestrator.cli.results import keep, open_results
 from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
-from bench_orchestrator.cli.values import Names
+from bench_orchestrator.cli.values import Names, Seconds
+from bench_orchestrator.model.bounds import LARGEST_SEED, MOST_LAUNCHES
 from bench_orchestrator.model.launch import Outcome
+from bench_orchestrator.report import render_table
 from bench_orchestrator.results.database import StoreError
 from bench_orchestrator.scenarios.registry import SCENARIOS
 
@@ -22,17 +24,17 @@ from bench_orchestrator.scenarios.registry import SCENARIOS
 )
 @click.option("--quick", is_flag=True, help="Run an experiment at a size for laptops.")
 @click.option("--only", multiple=True, metavar="VARIANT", help="Launch only this variant and its baseline; repeatable.")
-@click.option("--repeats", type=click.IntRange(min=1), help="Measured launches per location or variant.")
-@click.option("--warmups", type=click.IntRange(min=0), help="Launches before those, recorded but not counted.")
-@click.option("--seed", type=click.IntRange(min=1), help="Repeat the order and the assets of the sweep with this seed.")
+@click.option("--repeats", type=click.IntRange(1, MOST_LAUNCHES), help="Measured launches per location or variant.")
+@click.option(
+    "--warmups", type=click.IntRange(0, MOST_LAUNCHES), help="Launches before those, recorded but not counted."
+)
+@click.option(
+    "--seed", type=click.IntRange(0, LARGEST_SEED), help="Repeat the order and the assets of the sweep with this seed."
+)
 @timeout_option
-@click.option("--pause", "pause_s", type=click.FloatRange(min=0), help="Seconds of rest after each trial.")
-@click.option(
-    "--jitter", "jitter_s", type=click.FloatRange(min=0), help="Maximum of the random addition to it, in seconds."
-)
-@click.option(
-    "--settle", "settle_s", type=click.FloatRange(min=0), help="Maximum wait for the servers to be idle, in seconds."
-)
+@click.option("--pause", "pause_s", type=Seconds(), help="Seconds of rest after each trial.")
+@click.option("--jitter", "jitter_s", type=Seconds(), help="Maximum of the random addition to it, in seconds.")
+@click.option("--settle", "settle_s", type=Seconds(), help="Maximum wait for the servers to be idle, in seconds.")
 @click.option("--resume", metavar="SWEEP", help="Launch the remaining trials of an interrupted sweep.")
 @url_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")
@@ -70,7 +72,8 @@ def command(
         config |= {"locations": list(names)}
     console = open_console(as_json=as_json)
     sweep = measure(scenario, config, names or (), url, console)
-    publish(sweep, open_results(), console, as_json=as_json)
+    console.print(render_table(sweep))
+    write_report(sweep, keep(sweep), console, as_json=as_json)
     sys.exit(0 if all(trial.outcome is Outcome.OK for trial in sweep.trials) else 1)
 
 

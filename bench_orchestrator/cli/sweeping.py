@@ -10,7 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench_orchestrator import settings
+from bench_orchestrator.cli.connecting import connect
 from bench_orchestrator.cli.loading import LoadingView
+from bench_orchestrator.cli.results import open_results
+from bench_orchestrator.cli.values import Seconds
 from bench_orchestrator.deployment import (
     Deployment,
     DeploymentError,
@@ -18,20 +21,19 @@ from bench_orchestrator.deployment import (
     find_home,
     read_locations,
 )
+from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import Scenario
 from bench_orchestrator.model.tags import META_LOCATION
-from bench_orchestrator.results.database import StoreError
-from bench_orchestrator.results.store import Store
 from bench_orchestrator.sweeps import client
-from bench_orchestrator.webserver import Webserver, WebserverError
+from bench_orchestrator.webserver import Webserver
 
 HARVEST_TIMEOUT_S = 300.0
 
 timeout_option = click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min_open=True),
     help="Seconds until a trial is timed out.  [300]",
 )
 url_option = click.option(
@@ -42,7 +44,7 @@ url_option = click.option(
 def measure(
     scenario: Scenario, config: Mapping[str, Any], locations: Sequence[str], url: str | None, console: Console
 ) -> Sweep:
-    """Carry out a sweep, show its progress, and return it as harvested.
+    """Carry out a sweep, show its progress, and return it as harvested; `keep` saves it.
 
     Args:
         config: configuration of the sweep's job.
@@ -55,12 +57,10 @@ def measure(
     home = find_home()
     with _deployment(home, locations, url, console) as webserver:
         sweep = _carry_out(webserver, scenario, config, console)
-    store = Store.in_directory(settings.results_directory(home))
     if url is None:
         # The harvest's rows are exact to the microsecond. A deployment with another results folder has them elsewhere.
-        with suppress(StoreError):
-            return store.load(sweep.plan.sweep_id)
-    store.save(sweep)
+        with suppress(UnusableError, OSError):
+            return open_results().load(sweep.plan.sweep_id)
     return sweep
 
 
@@ -69,12 +69,9 @@ def _deployment(home: Path, names: Sequence[str], url: str | None, console: Cons
     """The deployment to launch in: the one at the URL, the one that is up, or a temporary one."""
     if url is None and (running := find_deployment(home)):
         url = running.url
-    if url:
-        console.print(f"Using the deployment at {url}", markup=False)
-        try:
-            webserver = Webserver(url, settings.webserver_authorization())
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
+    if url is not None:
+        webserver = connect(url)
+        console.print(f"Using the deployment at {webserver.url}", markup=False)
         yield webserver
         return
     console.print("Starting a deployment ...", markup=False)
@@ -90,22 +87,21 @@ def _deployment(home: Path, names: Sequence[str], url: str | None, console: Cons
 
 def _carry_out(webserver: Webserver, scenario: Scenario, config: Mapping[str, Any], console: Console) -> Sweep:
     """Start the sweep, show its progress, and return it as harvested. Ctrl-C cancels the sweep."""
-    run_id = client.start_sweep(webserver, scenario.name, config)
-    console.print(f"Sweep run: {webserver.url}/runs/{run_id}", markup=False)
+    run_id = client.start_sweep(webserver, scenario.name, config, lambda line: console.print(line, markup=False))
+    console.print(f"Sweep run: {webserver.run_url(run_id)}", markup=False)
     shown: list[str] = []
     try:
         final = _show_progress(webserver, run_id, console, shown)
     except KeyboardInterrupt:
         console.print("Canceling the sweep; what was measured is kept (Ctrl-C again exits at once) ...")
-        with suppress(WebserverError):  # it may have ended meanwhile
-            webserver.terminate(run_id)
+        client.cancel_sweep(webserver, run_id)
         final = _show_progress(webserver, run_id, console, shown)
     if final.planned is None:
         raise DeploymentError(final.failure or f"The sweep ended before its first launch ({final.status}).")
     if final.status == "FAILURE":
         console.print(final.failure, style="red", markup=False)
     with console.status("Harvesting ..."):
-        return client.fetch_sweep(webserver, run_id, HARVEST_TIMEOUT_S)
+        return client.fetch_sweep(webserver, run_id, HARVEST_TIMEOUT_S, console.print)
 
 
 def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: list[str]) -> client.Progress:

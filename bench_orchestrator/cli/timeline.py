@@ -10,11 +10,12 @@ from bench_orchestrator.charts import save, waterfall
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.deployment import find_home, instance_home
 from bench_orchestrator.model.content import Content
+from bench_orchestrator.model.text import path_segment
 from bench_orchestrator.results.queries import latest_sweep
 from bench_orchestrator.results.store import Store, UnknownSweepError
 from bench_orchestrator.sources.instance import open_instance
 from bench_orchestrator.waterfall.layout import Sample, UnknownLaunchError, Waterfall
-from bench_orchestrator.waterfall.lookup import SHORTEST_PREFIX, find_launch, find_median
+from bench_orchestrator.waterfall.lookup import find_launch, find_median
 from bench_orchestrator.waterfall.text import render_waterfall, summarize_waterfall
 
 
@@ -32,7 +33,7 @@ def command(
 
     Each stage is shown with its seconds and its process, and the run's steps below. RUN_ID is the id of any run of the
     Dagster instance, or the beginning of one. Of several runs, or of a sweep, the launch with the median lag is shown.
-    Writes the chart as PNG and SVG.
+    A run that has not started a step says how long it has waited so far, and for what. Writes the chart as PNG and SVG.
 
     \b
     Examples:
@@ -49,9 +50,9 @@ def command(
         shown, sample = _of_runs(run_ids, store, home) if run_ids else _of_sweep(sweep_id, location, variant, store)
     except (UnknownLaunchError, UnknownSweepError) as error:
         raise click.UsageError(str(error)) from error
-    files = save(waterfall(shown, sample), output or results / "timelines" / shown.run_id, "timeline")
     console = open_console(as_json=as_json)
     console.print(render_waterfall(shown, sample))
+    files = save(waterfall(shown, sample), output or results / "timelines" / path_segment(shown.run_id), "timeline")
     console.print(f"Chart: {files.png} and {files.svg.name}", markup=False)
     if as_json:
         numbers = summarize_waterfall(shown, sample)
@@ -59,11 +60,6 @@ def command(
 
 
 def _of_runs(run_ids: tuple[str, ...], store: Store, home: Path) -> tuple[Waterfall, Sample | None]:
-    for run_id in run_ids:
-        if len(run_id) < SHORTEST_PREFIX:
-            raise click.UsageError(
-                f"{run_id!r} is too short: give at least {SHORTEST_PREFIX} characters of a run's id."
-            )
     return find_launch(run_ids, store, lambda: open_instance(instance_home(home, settings.postgres_url())))
 
 

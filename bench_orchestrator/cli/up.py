@@ -29,7 +29,8 @@ from bench_orchestrator.deployment import Deployment, DeploymentStatus, Location
     metavar="URL",
     envvar=settings.POSTGRES_URL,
     show_envvar=True,
-    help="PostgreSQL database for runs and events. Default: the storage of dagster.yaml, else files.",
+    help="PostgreSQL database for runs and events. Default: the storage of dagster.yaml, else files. "
+    "A URL with a password belongs into the variable: other users can read command lines.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON to stdout when ready, all else to stderr.")
 def command(port: int, names: tuple[str, ...], postgres_url: str | None, as_json: bool) -> None:
@@ -43,7 +44,7 @@ def command(port: int, names: tuple[str, ...], postgres_url: str | None, as_json
     Examples:
       bench up
       bench up --port 3333 --locations a250,a10p10k
-      bench up --postgres postgresql://dagster:secret@127.0.0.1:5432/dagster
+      DAGSTER_BENCH_POSTGRES_URL=postgresql://... bench up
     """
     locations = read_locations(Path.cwd() / "workspace.yaml", names)
     view = LoadingView(open_console(as_json=as_json))

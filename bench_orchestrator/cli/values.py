@@ -1,8 +1,15 @@
-"""Option types that several commands share: lists of names, durations."""
+"""Option types that several commands share: lists of names, seconds, durations."""
 
 import re
+from math import isnan
 
 import click
+
+from bench_orchestrator.model.bounds import LONGEST_S
+from bench_orchestrator.model.errors import one_line
+
+_SHOWN = 40
+"""Maximum letters of a refused value in its message."""
 
 _SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0}
 
@@ -24,6 +31,20 @@ class Names(click.ParamType[tuple[str, ...]]):
         return names
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds from 0 to a day; `min_open` leaves out 0."""
+
+    def __init__(self, *, min_open: bool = False) -> None:
+        super().__init__(0, LONGEST_S, min_open=min_open)
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Convert to a finite number within the range; fail otherwise."""
+        seconds: float = super().convert(value, param, ctx)  # type: ignore[arg-type]  # click takes text, too
+        if isnan(seconds):  # neither below a bound nor above one
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
+
+
 class Duration(click.ParamType[float]):
     """A duration such as `10s`, `500ms` or `2min`, in seconds; a bare number is seconds."""
 
@@ -35,6 +56,7 @@ class Duration(click.ParamType[float]):
             return value
         found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([a-z]*)", value.strip())
         seconds = float(found[1]) * _SECONDS[found[2]] if found and found[2] in _SECONDS else 0.0
-        if seconds <= 0:
-            self.fail(f"{value!r} is not a positive duration. Examples: 10s, 500ms, 2min.", param, ctx)
+        if not 0 < seconds <= LONGEST_S:
+            problem = "is longer than a day" if seconds > 0 else "is not a positive duration"
+            self.fail(f"{one_line(value, _SHOWN)!r} {problem}. Examples: 10s, 500ms, 2min.", param, ctx)
         return seconds

@@ -13,6 +13,7 @@ from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.tables import metadata_table
 from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.report.text import table
 from bench_orchestrator.results.queries import latest_sweep
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.statistics import Estimate
@@ -80,12 +81,12 @@ def _summary(sweep: Sweep) -> str:
     """Return the median lags with bars, short enough (under 1,000 characters) for the UI to show inline."""
     rows = [row for row in location_rows(sweep.trials) if row.lag_s is not None]
     longest_s = max((row.lag_s.value for row in rows if row.lag_s), default=0)
-    lines = ["| location | n | lag, s | |", "|---|---|---|---|"]
+    cells = []
     for row in rows[:10]:
         assert row.lag_s is not None
         bar = "█" * max(1, round(12 * row.lag_s.value / longest_s))
-        lines.append(f"| {row.label} | {row.n} | {row.lag_s.value:.1f} | {bar} |")
-    return "\n".join(lines)
+        cells.append((row.label, str(row.n), f"{row.lag_s.value:.1f}", bar))
+    return table(("location", "n", "lag, s", ""), cells)
 
 
 def _rows(sweep: Sweep) -> list[dict[str, str | int | float | None]]:

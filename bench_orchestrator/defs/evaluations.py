@@ -19,7 +19,7 @@ from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.report import write_sweep
 from bench_orchestrator.report.experiment import compare_side, cost_lines, measure_head, side_lines
-from bench_orchestrator.report.text import escape, table
+from bench_orchestrator.report.text import escape, prose, table
 from bench_orchestrator.results.queries import experiment_sweeps
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENTS, Experiment
@@ -137,7 +137,7 @@ def summarize_inline(evaluation: Evaluation) -> str:
     lead = evaluation.lead(evaluation.experiment.headline) or evaluation.answer
     sides = [(group, side) for group in evaluation.groups for side in group if not side.is_again]
     lines = [_shortened(compare_side(evaluation, group, side), evaluation.experiment) for group, side in sides]
-    verdict = " ".join((f"**{lead}.**", *evaluation.caveats))
+    verdict = " ".join((f"**{prose(lead)}.**", *map(prose, evaluation.caveats)))
     text = verdict[: INLINE_LETTERS - 1]
     for count in range(1, len(lines) + 1):
         shown = table(list(lines[0]), ([*map(escape, line.values())] for line in lines[:count]))

@@ -17,9 +17,11 @@ from bench_orchestrator.defs.charts import publish
 from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.tables import metadata_table
+from bench_orchestrator.model.bounds import MOST_ASSETS, MOST_STEPS
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.report import write_claims, write_remedies
 from bench_orchestrator.report.advice import claim_lines, remedy_lines
+from bench_orchestrator.report.text import Markdown, prose, table
 from bench_orchestrator.results.queries import gather
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 
@@ -27,8 +29,8 @@ from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 class ConclusionsConfig(dg.Config):
     """The code location to rank remedies for."""
 
-    assets: int = Field(default=10_000, ge=1, description="Assets in the code location.")
-    steps: int = Field(default=1, ge=1, description="Steps of its runs that start one after the other.")
+    assets: int = Field(default=10_000, ge=1, le=MOST_ASSETS, description="Assets in the code location.")
+    steps: int = Field(default=1, ge=1, le=MOST_STEPS, description="Steps of its runs that start one after the other.")
 
 
 def _spec(name: str, description: str, kinds: set[str]) -> dg.AssetSpec:
@@ -103,15 +105,14 @@ def _study_claims(judged: Sequence[JudgedClaim], results: ResultsResource) -> di
 
 def _summary(advice: Advice) -> str:
     """Return the best remedies in under 1,000 characters, which the UI shows inline."""
-    lines = [f"{headline(advice)}.", "", "| remedy | saves, s | of |", "|---|---|---|"]
-    for ranked in advice.measured[:6]:
-        lines.append(f"| {ranked.remedy.name} | {describe_saving(advice, ranked, '')} | {ranked.quantity} |")
-    return "\n".join(lines)
+    cells = [
+        (ranked.remedy.name, describe_saving(advice, ranked, ""), ranked.quantity) for ranked in advice.measured[:6]
+    ]
+    return f"{prose(headline(advice))}.\n\n{table(('remedy', 'saves, s', 'of'), cells)}"
 
 
 def _claims_summary(judged: Sequence[JudgedClaim]) -> str:
-    lines = ["| claim | here |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {one.claim.text} | {one.finding.judgement} |" for one in judged)])
+    return table(("claim", "here"), [(Markdown(one.claim.text), str(one.finding.judgement)) for one in judged])
 
 
 def _numbers(advice: Advice) -> dict[str, Any]:

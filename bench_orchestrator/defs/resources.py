@@ -12,6 +12,7 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
 from bench_orchestrator import settings
+from bench_orchestrator.access import Access
 from bench_orchestrator.results.database import CONNECTION_CONFIG
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.webserver import Webserver
@@ -27,15 +28,27 @@ class WebserverResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     authorization: str | None = Field(
         default=None, description="Value of the HTTP Authorization header. None: the webserver needs none."
     )
+    headers: str | None = Field(default=None, description="Other HTTP headers, one `Name: value` per line.")
+    ca_file: str | None = Field(default=None, description="PEM file of the authorities that its certificate is from.")
+    certificate_file: str | None = Field(default=None, description="PEM file of the client's own certificate.")
+    key_file: str | None = Field(default=None, description="PEM file of that certificate's key, if it is another.")
 
     @classmethod
     def from_environment(cls) -> Self:
         """Configure it from the variables of `settings`; their values are read in the process that connects."""
-        return cls(url=_variable(settings.WEBSERVER_URL), authorization=_variable(settings.WEBSERVER_AUTHORIZATION))
+        return cls(
+            url=_variable(settings.WEBSERVER_URL),
+            **{parameter: _variable(variable) for parameter, variable in settings.WEBSERVER_ACCESS.items()},
+        )
 
     def connect(self) -> Webserver:
-        """Make a client."""
-        return Webserver(self.url or settings.DEFAULT_WEBSERVER_URL, self.authorization)
+        """Make a client.
+
+        Raises:
+            UnusableError: the URL, a header or a file cannot be used.
+        """
+        access = Access.parse(**{parameter: getattr(self, parameter) for parameter in settings.WEBSERVER_ACCESS})
+        return Webserver(self.url or settings.DEFAULT_WEBSERVER_URL, access)
 
 
 def _variable(name: str) -> dg.EnvVar | None:

@@ -8,7 +8,8 @@ import dagster as dg
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.plan import Scenario, SweepPlan
-from bench_orchestrator.model.tags import SWEEPS_ASSET, Tag
+from bench_orchestrator.model.tags import NO_RETRIES, SWEEPS_ASSET, Tag
+from bench_orchestrator.model.text import legible
 from bench_orchestrator.results.queries import comparable_sweeps
 from bench_orchestrator.scenarios.registry import MONITOR, SCENARIOS, sweep_job_name, sweep_op_name
 from bench_orchestrator.sweeps.config import scenario_config
@@ -42,21 +43,21 @@ def _sweep_job(scenario: Scenario) -> dg.JobDefinition:
             instance=context.instance,
             webserver=webserver.connect(),
             history=lambda: comparable_sweeps(results.store),
-            say=context.log.info,
-            warn=context.log.warning,
+            say=lambda line: context.log.info(legible(line)),
+            warn=lambda line: context.log.warning(legible(line)),
         )
         try:
             with closing(carry_out(scenario, config, session)) as entries:
                 for entry in entries:
                     yield plan_event(entry) if isinstance(entry, SweepPlan) else note_event(entry.note, entry.line)
         except (PreflightError, SweepAbortedError) as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
+            raise dg.Failure(legible(str(error)), allow_retries=False) from error
 
     @dg.job(
         name=sweep_job_name(scenario.name),
         description=_describe(scenario),
         config=dg.RunConfig(ops={op_name: config_class()}),
-        tags={Tag.KIND: "sweep", Tag.SCENARIO: scenario.name},
+        tags={Tag.KIND: "sweep", Tag.SCENARIO: scenario.name, **NO_RETRIES},
         # One process: a sweep that waits should not cost a second interpreter.
         executor_def=dg.in_process_executor,
     )

@@ -12,15 +12,17 @@ from bench_orchestrator.deployment.locations import (
     STOCK_SERVER,
     WARM_SERVER,
     CodeLocation,
-    read_locations,
+    ConnectedLocation,
     shape_location,
 )
 from bench_orchestrator.deployment.status import DeploymentStatus, LocationState, LocationStatus
+from bench_orchestrator.deployment.workspace import read_locations
 
 __all__ = [
     "STOCK_SERVER",
     "WARM_SERVER",
     "CodeLocation",
+    "ConnectedLocation",
     "Deployment",
     "DeploymentError",
     "DeploymentStatus",

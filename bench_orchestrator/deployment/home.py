@@ -22,6 +22,9 @@ from bench_orchestrator.model.errors import UnusableError
 
 HOST = "127.0.0.1"
 
+_STATE = {"url", "port", "pid", "pid_created_at", "locations", "started_at", "directory"}
+"""The entries of the state file."""
+
 
 class DeploymentError(UnusableError):
     """The deployment cannot be used; the message is for the user."""
@@ -38,6 +41,12 @@ class RunningDeployment:
     locations: tuple[str, ...]
     started_at: float
     """Seconds since the epoch."""
+    port: int
+
+    @property
+    def answers(self) -> bool:
+        """Whether something listens on its port: its webserver may be starting."""
+        return port_answers(self.port)
 
 
 def find_home() -> Path:
@@ -59,9 +68,9 @@ def find_home() -> Path:
 
 
 def find_deployment(home: Path) -> RunningDeployment | None:
-    """Return the deployment of this home, if its supervisor is alive and its URL answers; otherwise None."""
+    """Return the deployment of this home, if its supervisor is alive; otherwise None."""
     state = _read_state(home)
-    if state is None or not _supervisor_lives(state) or not port_answers(state["port"]):
+    if state is None or not _supervisor_lives(state):
         return None
     return RunningDeployment(
         url=state["url"],
@@ -69,6 +78,7 @@ def find_deployment(home: Path) -> RunningDeployment | None:
         pid=state["pid"],
         locations=tuple(state["locations"]),
         started_at=state["started_at"],
+        port=state["port"],
     )
 
 
@@ -77,11 +87,12 @@ def _state_file(home: Path) -> Path:
 
 
 def _read_state(home: Path) -> dict[str, Any] | None:
+    """Return what `describe` wrote; None if there is no such file, or it holds something else."""
     try:
-        state: dict[str, Any] = json.loads(_state_file(home).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        state = json.loads(_state_file(home).read_text())
+    except (FileNotFoundError, ValueError):
         return None
-    return state
+    return state if isinstance(state, dict) and _STATE.issubset(state) else None
 
 
 def _supervisor_lives(state: Mapping[str, Any]) -> bool:

@@ -4,13 +4,16 @@ The subfolder has its own dagster.yaml. A home's two instances share only its se
 """
 
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import yaml
 
 from bench_orchestrator import settings
 from bench_orchestrator.atomic import replacing
 from bench_orchestrator.deployment.home import DeploymentError
+from bench_orchestrator.deployment.yaml_file import read_mapping
+from bench_orchestrator.model.errors import one_line
+from bench_orchestrator.model.urls import shown_url, why_ambiguous
 
 _STORAGES = ("storage", "run_storage", "event_log_storage", "schedule_storage")
 
@@ -25,7 +28,7 @@ def instance_home(home: Path, postgres_url: str | None) -> Path:
         return home
     check_url(postgres_url)
     configured = home / "dagster.yaml"
-    config = (yaml.safe_load(configured.read_text()) if configured.exists() else None) or {}
+    config = dict(read_mapping(configured))
     if named := [key for key in _STORAGES if key in config]:
         raise DeploymentError(
             f"{configured} already configures the storage of runs and events ({', '.join(named)}). Remove that, or do "
@@ -42,11 +45,17 @@ def instance_home(home: Path, postgres_url: str | None) -> Path:
 
 def check_url(postgres_url: str) -> None:
     """Raise DeploymentError unless this is the URL of a usable PostgreSQL database."""
-    parts = urlsplit(postgres_url)
-    if not parts.scheme.startswith("postgresql") or not parts.path.strip("/"):
+    shown = shown_url(postgres_url)
+    if ambiguous := why_ambiguous(postgres_url):
+        raise DeploymentError(ambiguous)
+    try:
+        parts = urlsplit(postgres_url)
+        unusable = not parts.scheme.startswith("postgresql") or not parts.path.strip("/") or parts.port == 0
+    except ValueError:
+        unusable = True
+    if unusable:
         raise DeploymentError(
-            f"{without_password(postgres_url)!r} is not the URL of a PostgreSQL database. "
-            "Example: postgresql://user:password@host:5432/database"
+            f"{shown!r} is not the URL of a PostgreSQL database. Example: postgresql://user:password@host:5432/database"
         )
     import psycopg2  # deferred: most deployments do not use PostgreSQL
 
@@ -54,13 +63,7 @@ def check_url(postgres_url: str) -> None:
         # psycopg2 does not understand the driver name that SQLAlchemy accepts.
         psycopg2.connect(parts._replace(scheme="postgresql").geturl(), connect_timeout=10).close()
     except psycopg2.Error as error:
-        reason = " ".join(str(error).split())
-        raise DeploymentError(f"The database {without_password(postgres_url)} cannot be used: {reason}") from error
-
-
-def without_password(url: str) -> str:
-    """Return the URL with its password masked."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")).geturl()
+        reason = one_line(str(error))
+        for secret in filter(None, (parts.password, unquote(parts.password or ""))):
+            reason = reason.replace(secret, "***")
+        raise DeploymentError(f"The database {shown} cannot be used: {reason}") from error

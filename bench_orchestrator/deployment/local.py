@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -34,8 +34,8 @@ from bench_orchestrator.deployment.cpu_limits import (
     remove_recorded,
 )
 from bench_orchestrator.deployment.home import HOST, DeploymentError, HomeLock, port_answers
-from bench_orchestrator.deployment.instance import instance_home, without_password
-from bench_orchestrator.deployment.locations import CodeLocation
+from bench_orchestrator.deployment.instance import instance_home
+from bench_orchestrator.deployment.locations import CodeLocation, ConnectedLocation
 from bench_orchestrator.deployment.processes import (
     MARKER,
     SupervisedProcess,
@@ -44,6 +44,8 @@ from bench_orchestrator.deployment.processes import (
     processes_of,
 )
 from bench_orchestrator.deployment.status import DeploymentStatus, daemon_beats, location_status, workspace_entries
+from bench_orchestrator.model.text import path_segment
+from bench_orchestrator.model.urls import shown_url, without_credentials
 from bench_orchestrator.waiting import poll
 
 _logger = logging.getLogger(__name__)
@@ -73,7 +75,7 @@ class Deployment:
     def __init__(
         self,
         home: Path,
-        locations: Sequence[CodeLocation],
+        locations: Sequence[CodeLocation | ConnectedLocation],
         port: int | None = None,
         on_event: Callable[[str], None] = _logger.warning,
         postgres_url: str | None = None,
@@ -85,6 +87,7 @@ class Deployment:
         self.home = home.resolve()
         self._postgres_url = postgres_url
         self.locations = tuple(locations)
+        self._served = [location for location in self.locations if isinstance(location, CodeLocation)]
         self.id = uuid.uuid4().hex
         self._asked_port = port
         self._on_event = on_event
@@ -137,7 +140,7 @@ class Deployment:
                 raise DeploymentError(
                     f"Port {self.port} is in use. Choose another, or stop the process that listens on it."
                 )
-            if any(location.cpus is not None for location in self.locations):
+            if any(location.cpus is not None for location in self._served):
                 self._cgroup_parent = find_cgroup_parent()
             self.url = f"http://{HOST}:{self.port}"
             self.instance_home = instance_home(self.home, self._postgres_url)
@@ -192,10 +195,11 @@ class Deployment:
     def status(self) -> DeploymentStatus:
         """Return the current state of each part."""
         entries = workspace_entries(self.url) if self._webserver.is_up else {}
+        servers = {server.name: server for server in self._code_servers}
         return DeploymentStatus(
             locations=tuple(
-                location_status(location.name, server, entries.get(location.name))
-                for location, server in zip(self.locations, self._code_servers, strict=True)
+                location_status(location.name, servers.get(location.name), entries.get(location.name))
+                for location in self.locations
             ),
             webserver_up=self._webserver.is_up,
             daemon_up=self._daemon.is_up,
@@ -210,7 +214,10 @@ class Deployment:
         self._code_server_of(location).release()
 
     def _code_server_of(self, location: str) -> SupervisedProcess:
-        return next(server for server in self._code_servers if server.name == location)
+        for server in self._code_servers:
+            if server.name == location:
+                return server
+        raise DeploymentError(f"The code server of {location} was not started here.")
 
     def stop(self) -> None:
         """End every process of this deployment, including runs in progress; remove its sockets, cgroups and state file.
@@ -250,8 +257,8 @@ class Deployment:
         command = [sys.executable, "-m", "dagster", "instance", "info"]
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            reason = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-            where = f" with the database {without_password(self._postgres_url)}" if self._postgres_url else ""
+            reason = without_credentials("\n".join((done.stdout + done.stderr).splitlines()[-15:]))
+            where = f" with the database {shown_url(self._postgres_url)}" if self._postgres_url else ""
             raise DeploymentError(f"Dagster cannot open the instance in {self.home}{where}:\n{reason}")
 
     def _start_guard(self, directory: Path) -> subprocess.Popen[bytes]:
@@ -268,15 +275,15 @@ class Deployment:
     def _plan_servers(self, directory: Path) -> None:
         self._logs = self.home / ".bench" / "logs"
         self._logs.mkdir(exist_ok=True)
-        sockets = [directory / f"{number}.sock" for number in range(len(self.locations))]
+        sockets = {location.name: directory / f"{number}.sock" for number, location in enumerate(self._served)}
         entries = [
-            {"grpc_server": {"socket": str(path), "location_name": location.name}}
-            for location, path in zip(self.locations, sockets, strict=True)
+            {"grpc_server": {**_address(location, sockets), "location_name": location.name}}
+            for location in self.locations
         ]
         workspace_file = directory / "workspace.yaml"
         workspace_file.write_text(yaml.safe_dump({"load_from": entries}))
 
-        self._code_servers = tuple(map(self._code_server, self.locations, sockets))
+        self._code_servers = tuple(self._code_server(location, sockets[location.name]) for location in self._served)
         self._webserver = self._server(
             "webserver",
             ["dagster_webserver", "-h", HOST, "-p", str(self.port), "-w", str(workspace_file)],
@@ -291,15 +298,9 @@ class Deployment:
         self._servers = (*self._code_servers, self._webserver, self._daemon)
 
     def _code_server(self, location: CodeLocation, socket_path: Path) -> SupervisedProcess:
-        arguments = [*location.server, "--socket", str(socket_path), "--location-name", location.name]
-        arguments += ["--module-name", location.module]
-        if location.attribute:
-            arguments += ["--attribute", location.attribute]
-        if location.working_directory:
-            arguments += ["--working-directory", str(location.working_directory)]
         # Dagster still loads the code at once; the flag keeps a server with an import error alive to report it.
-        arguments.append("--lazy-load-user-code")
-        server = self._server(location.name, arguments, answers=lambda _: _socket_answers(socket_path))
+        arguments = [*location.arguments, "--socket", str(socket_path), "--lazy-load-user-code"]
+        server = self._server(location.name, arguments, lambda _: _socket_answers(socket_path), location.python)
         server.environment = {**self._environment, **location.environment}
         server.working_directory = location.working_directory
         if location.cpus is not None:
@@ -312,12 +313,14 @@ class Deployment:
         name = f"bench-{self.id}-{socket_path.stem}"
         return create_recorded(self._cgroup_parent, name, cpus, socket_path.parent)
 
-    def _server(self, name: str, arguments: Sequence[str], answers: Callable[[float], bool]) -> SupervisedProcess:
+    def _server(
+        self, name: str, arguments: Sequence[str], answers: Callable[[float], bool], python: str | None = None
+    ) -> SupervisedProcess:
         return SupervisedProcess(
             name=name,
-            command=[sys.executable, "-m", *arguments],
+            command=[python or sys.executable, "-m", *arguments],
             environment=self._environment,
-            log_path=self._logs / f"{name.replace('/', '_')}.log",
+            log_path=self._logs / f"{path_segment(name)}.log",
             answers=answers,
         )
 
@@ -337,6 +340,13 @@ class Deployment:
         if not loading and not waiting and self._webserver.started_at is None:
             self._webserver.start()
             self._daemon.start()
+
+
+def _address(location: CodeLocation | ConnectedLocation, sockets: Mapping[str, Path]) -> dict[str, Any]:
+    """Return where the webserver and the daemon find a location's server, as in a workspace file."""
+    if isinstance(location, ConnectedLocation):
+        return dict(location.address)
+    return {"socket": str(sockets[location.name])}
 
 
 def _holds_up(server: SupervisedProcess) -> bool:

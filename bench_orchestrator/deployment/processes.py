@@ -27,6 +27,8 @@ _FIRST_RESTART_DELAY_S = 0.5
 _LAST_RESTART_DELAY_S = 10.0
 _LONG_LIFE_S = 60.0
 """After this long a life, a death counts as the first: the restart delay is short again."""
+_CANNOT_START = 127
+"""The exit code of shells for a command that cannot be started."""
 _HOPELESS_STARTS = 2
 """After this many deaths without an answer, a server is reported as broken, though restarts continue."""
 
@@ -117,15 +119,19 @@ class SupervisedProcess:
     def start(self) -> None:
         """Start it in a separate session: a terminal's Ctrl-C must reach only the supervisor."""
         with self.log_path.open("wb" if self.started_at is None else "ab") as log:
-            self._popen = subprocess.Popen(
-                self.command,
-                env=self.environment,
-                cwd=self.working_directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            try:
+                self._popen = subprocess.Popen(
+                    self.command,
+                    env=self.environment,
+                    cwd=self.working_directory,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            except OSError as error:  # there is no such Python, or no such working directory
+                self._popen = None
+                log.write(f"{error}\n".encode(errors="replace"))
         self.started_at = time.time()
 
     def poll(self) -> str | None:
@@ -134,14 +140,14 @@ class SupervisedProcess:
             return self._poll()
 
     def _poll(self) -> str | None:
-        if self._popen is None or self.started_at is None or self._held:
+        if self.started_at is None or self._held:
             return None
         if self._restart_at is not None:
             if time.monotonic() >= self._restart_at:
                 self._restart_at = None
                 self.restarts += 1
                 self.start()
-        elif (code := self._popen.poll()) is not None:
+        elif (code := self._popen.poll() if self._popen else _CANNOT_START) is not None:
             return self._died(code, time.time() - self.started_at)
         elif not self.is_up and self.answers(self.started_at):
             self.up_after_s = time.time() - self.started_at

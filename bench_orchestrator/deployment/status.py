@@ -7,7 +7,10 @@ from enum import StrEnum
 from typing import Any
 
 from bench_orchestrator.deployment.processes import SupervisedProcess
+from bench_orchestrator.model.errors import one_line
 from bench_orchestrator.webserver import Webserver, WebserverError
+
+_UNREACHABLE = "DagsterUserCodeUnreachableError"
 
 
 class LocationState(StrEnum):
@@ -55,23 +58,37 @@ class DeploymentStatus:
         return tuple(names)
 
 
-def location_status(name: str, server: SupervisedProcess, entry: Mapping[str, Any] | None) -> LocationStatus:
-    """Combine the supervisor's view of the server with the webserver's entry, if there is one."""
-    message = ""
+def location_status(name: str, server: SupervisedProcess | None, entry: Mapping[str, Any] | None) -> LocationStatus:
+    """Combine the supervisor's view of the server with the webserver's entry, if there is one.
+
+    Without a supervised server the location is connected to; one that cannot be reached is then an error.
+    """
     content = entry["locationOrLoadError"] if entry else None
+    if server is None:
+        state = LocationState.LOADING if content is None else LocationState.LOADED
+        if content is None or content["__typename"] != "PythonError":
+            return LocationStatus(name, state)
+        # The cause of an unreachable server is gRPC's own report, of many lines.
+        unreachable = content.get("className") == _UNREACHABLE
+        message = one_line(content["message"]) if unreachable else _reason(content)
+        return LocationStatus(name, LocationState.ERROR, message)
+    message = ""
     if server.is_hopeless:
         state, message = LocationState.ERROR, f"Its code server does not start.\n{server.log_tail()}"
     elif server.started_at is None:
         state = LocationState.WAITING
-    elif not server.is_up or content is None or content.get("className") == "DagsterUserCodeUnreachableError":
+    elif not server.is_up or content is None or content.get("className") == _UNREACHABLE:
         state = LocationState.LOADING
     elif content["__typename"] == "PythonError":
-        # The first message says that the code could not be loaded, the last cause says why.
-        reason = [content, *content["causes"]][-1]["message"].strip()
-        state, message = LocationState.ERROR, f"{reason} (log: {server.log_path})"
+        state, message = LocationState.ERROR, f"{_reason(content)} (log: {server.log_path})"
     else:
         state = LocationState.LOADED
     return LocationStatus(name, state, message, server.up_after_s, server.restarts)
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    """Return the last cause, which says why; the first message says that the code could not be loaded."""
+    return str([error, *error["causes"]][-1]["message"].strip())
 
 
 def workspace_entries(url: str) -> dict[str, Mapping[str, Any]]:

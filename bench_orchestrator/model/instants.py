@@ -7,10 +7,25 @@ import time
 
 MICROSECONDS = 1_000_000
 
+LATEST_US = 253_402_300_799 * MICROSECONDS
+"""The end of the year 9999, the last that calendars know."""
+
 
 def now_us() -> int:
     """Return the wall clock in microseconds since the epoch, as Dagster's processes stamp events."""
     return time.time_ns() // 1_000
+
+
+def read_instant_us(told: object) -> int:
+    """Return an instant in microseconds since the epoch, from a number or a text from outside.
+
+    Raises:
+        ValueError: it is not a whole number, or before 1970 or after 9999.
+    """
+    us = int(told) if isinstance(told, str | int) else -1
+    if not 0 <= us <= LATEST_US:
+        raise ValueError(f"{str(told)[:40]!r} is not an instant")
+    return us
 
 
 def describe_us(us: int | None, decimals: int | None = None) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench_orchestrator.model.plan import LaunchPath, SweepPlan
 from bench_orchestrator.model.runs import Pod, RunLog, RunStatus, StepSpan
-from bench_orchestrator.model.stages import BootStage, Boundary, Stage
+from bench_orchestrator.model.stages import BootStage, Boundary, Origin, RunWorker, Stage, StepWorker
 
 
 class Outcome(StrEnum):
@@ -30,6 +30,9 @@ OUTCOMES = {
 }
 """How a run ended, by its last status."""
 
+REPEATED = (Outcome.LOST, Outcome.CANCELED)
+"""The outcomes of trials that a resumed sweep launches again. All others are results."""
+
 
 @dataclass(frozen=True)
 class TrialNote:
@@ -48,6 +51,8 @@ class TrialNote:
     """The trial's resource usage, by `processes.MEASURES`; empty if the processes are on another machine."""
     pod: Pod | None = None
     """The run worker's pod, if the run worker is a Kubernetes job."""
+    warnings: tuple[str, ...] = ()
+    """What may have disturbed its measurement: requests without an answer, other runs beside it."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,8 @@ class Launch:
     """None while the run is in progress."""
     reason: str = ""
     """A readable one-line explanation; empty if the outcome is ok."""
-    executor: str | None = None
-    """`multiprocess`, `pods` or `in_process`, as the run's events show."""
+    executor: StepWorker | None = None
+    """The worker of its first step, as the run's events show; None if no step got a worker."""
     at_us: Mapping[Boundary, int | None] = field(default_factory=lambda: dict.fromkeys(Boundary))
     """The raw instants from the log, before clock correction."""
     ended_us: int | None = None
@@ -88,6 +93,10 @@ class Launch:
     boot_us: Mapping[BootStage, int] = field(default_factory=dict)
     """The pieces of worker boot, which sum to it; empty if it is not split."""
     pod: Pod | None = None
+    origin: Origin = Origin.REQUEST
+    """What asked for the run. Not stored, because a sweep records its trials' requests."""
+    run_worker: RunWorker | None = field(default=None, compare=False)
+    """What ran it; None if its launcher does not say so. Not stored, because it is the sweep's launcher for all."""
 
     @property
     def startup_us(self) -> int | None:

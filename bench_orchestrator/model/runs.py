@@ -1,11 +1,15 @@
 """One run as its record and its event log describe it: status, events, steps, pod."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.model.instants import read_instant_us
+from bench_orchestrator.model.stages import Origin
+from bench_orchestrator.model.tags import COPYING_TAGS, SCHEDULED_TIME_TAG, Tag
 
 
 class RunStatus(StrEnum):
@@ -25,6 +29,17 @@ class RunStatus(StrEnum):
 
 IN_PROGRESS = (RunStatus.STARTING, RunStatus.STARTED, RunStatus.CANCELING)
 FINISHED = (RunStatus.SUCCESS, RunStatus.FAILURE, RunStatus.CANCELED)
+UNFINISHED = tuple(status for status in RunStatus if status not in FINISHED)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What asked for a run, and when, in microseconds since the epoch."""
+
+    at_us: int
+    origin: Origin
 
 
 @dataclass(frozen=True)
@@ -46,9 +61,29 @@ class Run:
         return self.status in FINISHED
 
     @property
+    def reexecuted(self) -> bool:
+        """Whether it repeats an earlier run or backfill, whose tags it may have copied: ours and Dagster's."""
+        return not COPYING_TAGS.isdisjoint(self.tags)
+
+    @property
     def requested_us(self) -> int | None:
-        """When the request was sent, by the sender's clock; None if the sender did not record it."""
-        return int(self.tags[Tag.REQUESTED_AT]) if Tag.REQUESTED_AT in self.tags else None
+        """When the request was sent, by the sender's clock; None if the sender did not record it, or no instant."""
+        if not self.reexecuted:
+            with suppress(ValueError):
+                return read_instant_us(self.tags.get(Tag.REQUESTED_AT))
+        return None
+
+    @property
+    def request(self) -> Request | None:
+        """The request as its tags tell it: the sender's record, or else the time for which a schedule meant it."""
+        if self.requested_us is not None:
+            return Request(self.requested_us, Origin.REQUEST)
+        if SCHEDULED_TIME_TAG in self.tags and not self.reexecuted:
+            with suppress(ValueError):
+                scheduled = datetime.fromisoformat(self.tags[SCHEDULED_TIME_TAG])
+                if scheduled.tzinfo is not None:
+                    return Request((scheduled - _EPOCH) // timedelta(microseconds=1), Origin.SCHEDULE)
+        return None
 
 
 @dataclass(frozen=True)
@@ -93,7 +128,10 @@ class StepSpan:
 
 @dataclass(frozen=True)
 class Pod:
-    """A run worker's pod, as Kubernetes reports it. Instants are truncated to whole seconds; here in microseconds."""
+    """The pod of a run's or a step's worker, as Kubernetes reports it.
+
+    Instants are truncated to whole seconds; here in microseconds.
+    """
 
     name: str = ""
     node: str = ""
@@ -129,3 +167,5 @@ class RunLog:
     """What a warm code server reported about the template; empty for a run that was not forked."""
     kubernetes_job: tuple[str, str] | None = None
     """The namespace and name of the run worker's Kubernetes job; None if it is not one."""
+    step_jobs: Mapping[str, str] = field(default_factory=dict)
+    """The name of the Kubernetes job of each step that has one, of its last attempt."""

@@ -1,4 +1,4 @@
-"""The stages of a launch, the instants that bound them, and the pieces of worker boot on Kubernetes."""
+"""The stages of a launch, the instants that bound them, and what names them: its origin and its workers."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -106,6 +106,106 @@ _PROCESS: Mapping[_Part, str] = {
     Stage.STEP_BOOT: "step worker (new process)",
     Stage.STEP_LOAD: "step worker",
     Stage.STEP_INIT: "step worker",
+}
+
+
+class Origin(StrEnum):
+    """What asked for a run, which decides where its launch begins."""
+
+    REQUEST = "request"
+    SCHEDULE = "schedule"
+    SENSOR = "sensor"
+    """Also the ticks of automation conditions."""
+    BACKFILL = "backfill"
+
+    @property
+    def instant(self) -> str:
+        """The beginning of the launch in words: `the scheduled time`."""
+        return _ORIGINS[self][0]
+
+    @property
+    def label(self) -> str:
+        """The displayed name of the first stage, which ends when the run is created."""
+        return _ORIGINS[self][1]
+
+    @property
+    def process(self) -> str:
+        """The process in which the first stage's time is spent."""
+        return _ORIGINS[self][2]
+
+
+_ORIGINS: Mapping[Origin, tuple[str, str, str]] = {
+    Origin.REQUEST: ("the request", Stage.SUBMIT.label, Stage.SUBMIT.process),
+    Origin.SCHEDULE: ("the scheduled time", "tick", "daemon and code server"),
+    Origin.SENSOR: ("the sensor's tick", "tick", "daemon and code server"),
+    Origin.BACKFILL: ("the backfill's request", "backfill", "daemon and code server"),
+}
+
+
+class RunWorker(StrEnum):
+    """The process that runs a run, where its launcher names it; Dagster's default launcher does not."""
+
+    POD = "pod"
+    CONTAINER = "container"
+    ECS_TASK = "ecs_task"
+    CELERY = "celery"
+
+    @property
+    def boot_process(self) -> str:
+        """Where the time of worker boot is spent."""
+        return _RUN_WORKERS[self]
+
+
+_RUN_WORKERS: Mapping[RunWorker, str] = {
+    RunWorker.POD: "run worker (new pod)",
+    RunWorker.CONTAINER: "run worker (new container)",
+    RunWorker.ECS_TASK: "run worker (new ECS task)",
+    RunWorker.CELERY: "waiting for a Celery worker",
+}
+
+
+class StepWorker(StrEnum):
+    """The process that runs a step, by the run's executor."""
+
+    IN_PROCESS = "in_process"
+    """The run worker itself."""
+    MULTIPROCESS = "multiprocess"
+    PODS = "pods"
+    DOCKER = "docker"
+    ECS = "ecs"
+    CELERY = "celery"
+    CELERY_DOCKER = "celery_docker"
+    """A Celery worker starts a container for the step."""
+    CELERY_PODS = "celery_pods"
+    """A Celery worker starts a pod for the step."""
+    OTHER = "other"
+
+    @classmethod
+    def _missing_(cls, _: object) -> "StepWorker":
+        """Accept a name that another release has stored."""
+        return cls.OTHER
+
+    @property
+    def boot_process(self) -> str:
+        """Where the time of step boot is spent."""
+        return _STEP_WORKERS[self][0]
+
+    @property
+    def process(self) -> str:
+        """The process that loads the definitions and starts the step."""
+        return _STEP_WORKERS[self][1]
+
+
+_STEP_WORKERS: Mapping[StepWorker, tuple[str, str]] = {
+    StepWorker.IN_PROCESS: (Stage.WORKER_LOAD.process, Stage.WORKER_LOAD.process),
+    StepWorker.MULTIPROCESS: (Stage.STEP_BOOT.process, Stage.STEP_LOAD.process),
+    StepWorker.PODS: ("step worker (new pod)", Stage.STEP_LOAD.process),
+    StepWorker.DOCKER: ("step worker (new container)", Stage.STEP_LOAD.process),
+    StepWorker.ECS: ("step worker (new ECS task)", Stage.STEP_LOAD.process),
+    StepWorker.CELERY: ("waiting for a Celery worker", "Celery worker"),
+    StepWorker.CELERY_DOCKER: ("Celery queue, new container", Stage.STEP_LOAD.process),
+    StepWorker.CELERY_PODS: ("Celery queue, new pod", Stage.STEP_LOAD.process),
+    StepWorker.OTHER: (Stage.STEP_LOAD.process, Stage.STEP_LOAD.process),
 }
 
 Piece = Stage | BootStage

@@ -6,7 +6,7 @@ from bench_orchestrator.analysis.advice import Advice, describe_saving, headline
 from bench_orchestrator.analysis.claims import JudgedClaim, Judgement
 from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.report.rendering import render
-from bench_orchestrator.report.text import escape
+from bench_orchestrator.report.text import Markdown, escape
 
 
 def render_remedies(advice: Advice, picture: str, errors: Sequence[str]) -> str:
@@ -53,7 +53,7 @@ def render_claims(judged: Sequence[JudgedClaim]) -> str:
         counts={judgement: sum(one.finding.judgement is judgement for one in judged) for judgement in Judgement},
         heads=["", "claim", "here", "numbers", "rests on"],
         rows=[
-            [number, claim, f"**{here}**", escape(numbers), escape(sweeps)]
+            [number, Markdown(claim), Markdown(f"**{escape(here)}**"), escape(numbers), escape(sweeps)]
             for number, claim, here, numbers, sweeps in (line.values() for line in claim_lines(judged))
         ],
     )

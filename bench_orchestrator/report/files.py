@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench_orchestrator.analysis.advice import Advice, explain_errors, first_steps_after
+from bench_orchestrator.analysis.advice import Advice, FirstStep, explain_errors, first_steps_after
 from bench_orchestrator.analysis.claims import JudgedClaim
 from bench_orchestrator.analysis.evaluation import is_experiment
 from bench_orchestrator.analysis.evidence import Evidence
 from bench_orchestrator.atomic import replacing
 from bench_orchestrator.charts import ChartFiles, charts_for, save
 from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.model.text import path_segment
 from bench_orchestrator.report.advice import render_claims, render_remedies
 from bench_orchestrator.report.html import render_page
 from bench_orchestrator.report.markdown import Picture, render_markdown
@@ -32,11 +33,11 @@ class ReportFiles:
     """The chart files, by chart name, for each chart that the sweep has data for."""
 
 
-def write_report(sweep: Sweep, directory: Path, advice: Sequence[str] = ()) -> ReportFiles:
+def write_report(sweep: Sweep, directory: Path, advice: Sequence[FirstStep] = ()) -> ReportFiles:
     """Write a sweep's report into the directory, which is created if missing; existing files are replaced.
 
     Args:
-        advice: the recommended first steps, in Markdown; may be empty.
+        advice: the recommended first steps; may be empty.
 
     Raises:
         OSError: a file cannot be written.
@@ -59,7 +60,7 @@ def write_report(sweep: Sweep, directory: Path, advice: Sequence[str] = ()) -> R
     write_launches(sweep, files.csv, files.parquet)
     markdown = render_markdown(sweep, pictures, advice)
     _write(files.markdown, markdown)
-    _write(files.html, render_page(markdown, directory))
+    _write(files.html, render_page(markdown, {files.svg.name: files.svg for files in charts.values()}))
     return files
 
 
@@ -73,7 +74,7 @@ def write_sweep(sweep: Sweep, store: Store, directory: Path | None = None) -> Re
         OSError: a file cannot be written.
         StoreError: the results database cannot be read.
     """
-    own = store.path.parent / "reports" / sweep.plan.sweep_id
+    own = store.path.parent / "reports" / path_segment(sweep.plan.sweep_id)
     evidence = Evidence(location_sweeps(store)) if is_experiment(sweep) else gather(store)
     return write_report(sweep, directory or own, first_steps_after(sweep, evidence))
 

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bench_orchestrator.analysis import wording
+from bench_orchestrator.analysis.advice import FirstStep
 from bench_orchestrator.analysis.evaluation import evaluate, is_experiment
 from bench_orchestrator.analysis.summary import Row, shared_environment, startup_fits, sweep_rows
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.stages import PIECES, Stage
+from bench_orchestrator.model.text import legible
 from bench_orchestrator.report import experiment
 from bench_orchestrator.report.rendering import render
-from bench_orchestrator.report.text import escape
+from bench_orchestrator.report.text import Markdown, escape
 from bench_orchestrator.scenarios.registry import SCENARIOS
 from bench_orchestrator.statistics import Fit
 
@@ -28,11 +30,11 @@ class Picture:
     caption: str
 
 
-def render_markdown(sweep: Sweep, pictures: Sequence[Picture], advice: Sequence[str] = ()) -> str:
+def render_markdown(sweep: Sweep, pictures: Sequence[Picture], advice: Sequence[FirstStep] = ()) -> str:
     """Render the whole report; pictures are referenced by file name.
 
     Args:
-        advice: the recommended first steps and their gains, in Markdown; may be empty.
+        advice: the recommended first steps and their gains; may be empty.
     """
     plan = sweep.plan
     rows = sweep_rows(sweep, in_turn=False)
@@ -74,9 +76,9 @@ def render_markdown(sweep: Sweep, pictures: Sequence[Picture], advice: Sequence[
     )
 
 
-def _caveats(sweep: Sweep) -> Iterator[str]:
+def _caveats(sweep: Sweep) -> Iterator[Markdown]:
     if sweep.status != "complete":
-        yield f"**The sweep did not finish ({escape(sweep.status)}).** Its measurements are below."
+        yield Markdown(f"**The sweep did not finish ({escape(sweep.status)}).** Its measurements are below.")
 
 
 def _details(sweep: Sweep, rows: Sequence[Row], fits: Mapping[str, Fit]) -> Iterator[str]:
@@ -104,7 +106,7 @@ def _stages(measured: Sequence[Row]) -> Iterator[list[str]]:
 
 
 def _command(plan: SweepPlan) -> str:
-    """Return the command that plans the same sweep; options equal to the scenario's defaults are left out."""
+    """Return the command that plans the same sweep, in one line; options that are the scenario's own are left out."""
     scenario = SCENARIOS.get(plan.scenario)
     words = ["bench", "run", plan.scenario]
     names = tuple(location.name for location in plan.locations)
@@ -117,4 +119,4 @@ def _command(plan: SweepPlan) -> str:
         words += ["--repeats", str(plan.settings["repeats"])]
     if "warmups" in plan.settings and (scenario is None or plan.settings["warmups"] != scenario.warmups):
         words += ["--warmups", str(plan.settings["warmups"])]
-    return shlex.join([*words, "--seed", str(plan.seed)])
+    return legible(shlex.join([*words, "--seed", str(plan.seed)]).replace("\n", "\\n"))

@@ -1,10 +1,14 @@
-"""Rendering of report templates, with their filters: number formats, tables, Markdown escaping."""
+"""Rendering of report templates, with their filters: number formats, tables, escaping.
+
+Whatever is inserted is escaped, for Markdown or for HTML by the template's name, unless it is marked as `Markdown`
+(or as `Markup`).
+"""
 
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bench_orchestrator.analysis import wording
-from bench_orchestrator.report.text import escape, table
+from bench_orchestrator.report.text import Markdown, as_markdown, code, escape, table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -18,7 +22,12 @@ def render(template: str, **values: object) -> str:
 @cache
 def _environment() -> "Environment":
     # Deferred because the import takes 0.1 s, and few processes of the meta location write a report.
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined, pass_eval_context
+    from jinja2.nodes import EvalContext
+
+    @pass_eval_context
+    def finalize(context: EvalContext, value: object) -> object:
+        return value if context.autoescape else as_markdown(value if isinstance(value, str) else str(value))
 
     environment = Environment(
         loader=PackageLoader("bench_orchestrator.report"),
@@ -26,9 +35,17 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # Markdown is escaped by `md`, where text comes from outside
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        finalize=finalize,
     )
-    environment.filters |= {"md": escape, "estimate": _estimate, "number": _number, "percent": _percent}
+    environment.filters |= {
+        "md": escape,
+        "code": code,
+        "own": Markdown,
+        "estimate": _estimate,
+        "number": _number,
+        "percent": _percent,
+    }
     environment.globals |= {"table": table, "wording": wording}
     return environment
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 
 from bench_orchestrator.atomic import replacing
+from bench_orchestrator.model.errors import one_line
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.results.rows import COLUMNS, launch_rows
 
@@ -33,4 +34,7 @@ def write_launches(sweep: Sweep, csv: Path, parquet: Path) -> None:
             )
         for path, options in ((csv, "FORMAT csv, HEADER"), (parquet, "FORMAT parquet")):
             with replacing(path) as temporary:
-                connection.execute(f"COPY (FROM launches ORDER BY trial, rowid) TO ? ({options})", [str(temporary)])
+                try:
+                    connection.execute(f"COPY (FROM launches ORDER BY trial, rowid) TO ? ({options})", [str(temporary)])
+                except duckdb.IOException as error:
+                    raise OSError(one_line(str(error))) from error

@@ -23,8 +23,8 @@ def latest_sweep(store: Store, content: Content, *, with_experiments: bool = Tru
     Raises:
         StoreError: the file cannot be read.
     """
-    found = store.select("latest_sweep", content=content.value, with_experiments=with_experiments, last=MONITOR)
-    return store.load(found[0][0]) if found else None
+    found = store.load_selected("latest_sweep", content=content.value, with_experiments=with_experiments, last=MONITOR)
+    return found[0] if found else None
 
 
 def experiment_sweeps(store: Store, names: Collection[str] = EXPERIMENTS.keys()) -> list[Sweep]:
@@ -35,8 +35,9 @@ def experiment_sweeps(store: Store, names: Collection[str] = EXPERIMENTS.keys())
     Raises:
         StoreError: the file cannot be read.
     """
-    best = dict(store.select("best_sweeps", scenarios=[name for name in names if name in EXPERIMENTS]))
-    return list(store.load_all(best[name] for name in names if name in best)) if best else []
+    found = store.load_selected("best_sweeps", scenarios=[name for name in names if name in EXPERIMENTS])
+    best = {sweep.plan.scenario: sweep for sweep in found}
+    return [best[name] for name in names if name in best]
 
 
 def location_sweeps(store: Store) -> tuple[Sweep, ...]:
@@ -45,8 +46,7 @@ def location_sweeps(store: Store) -> tuple[Sweep, ...]:
     Raises:
         StoreError: the file cannot be read.
     """
-    found = store.select("recent_sweeps", scenarios=list(LOCATION_SCENARIOS), most=_LATEST)
-    return tuple(store.load_all(sweep_id for (sweep_id,) in found)) if found else ()
+    return tuple(store.load_selected("recent_sweeps", scenarios=list(LOCATION_SCENARIOS), most=_LATEST))
 
 
 def comparable_sweeps(store: Store) -> tuple[Sweep, ...]:

@@ -1,11 +1,11 @@
-"""Flat rows, one per launch, as in the results database, CSV and Parquet.
+"""Flat rows, one per launch, as in the results database, CSV and Parquet. Their texts are legible, and so are UTF-8.
 
 `COLUMNS` declares them once; the table's definition, writing, reading and the catalog's description derive from it.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from enum import Enum
 from functools import cache, cached_property
 from typing import Any, get_args, get_origin, get_type_hints
@@ -13,7 +13,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter
 
 from bench_orchestrator.model.launch import Launch, Trial
-from bench_orchestrator.model.stages import Boundary, Stage
+from bench_orchestrator.model.stages import Boundary, Stage, StepWorker
+from bench_orchestrator.model.text import legible, legible_data
 
 Row = dict[str, str | int | bool | None]
 
@@ -64,9 +65,10 @@ class Column:
             return value.get(self.entry)  # type: ignore[no-any-return]
         if self.name == "outcome" and value is None:
             value = trial.outcome
-        if value is None or not self.is_json:
-            return value.value if isinstance(value, Enum) else value  # type: ignore[no-any-return]
-        return json.dumps(value, default=_plain, sort_keys=self._named)
+        if value is not None and self.is_json:
+            return json.dumps(legible_data(self._adapter.dump_python(value)), sort_keys=self._named)
+        value = value.value if isinstance(value, Enum) else value
+        return legible(value) if isinstance(value, str) else value
 
     def decode(self, value: Any) -> Any:
         """Return the field's value, given the row's value."""
@@ -114,7 +116,7 @@ COLUMNS: Sequence[Column] = (
     _launch("outcome", "ok, rejected, failed, canceled, timed_out, lost"),
     _launch("reason", "The reason for an outcome other than ok, in one line"),
     _launch("run_id", "The run; null if there was none"),
-    _launch("executor", "multiprocess, pods, in_process"),
+    _launch("executor", ", ".join(StepWorker)),
     *(
         Column(f"{boundary}_at_us", f"Instant in the run's log: {boundary}", Launch, "at_us", boundary)
         for boundary in Boundary
@@ -166,8 +168,3 @@ def _fields(owner: type[Trial] | type[Launch], row: Mapping[str, Any]) -> dict[s
 
 
 _annotations: Callable[[type], dict[str, Any]] = cache(get_type_hints)
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    """Convert a dataclass or a mapping to JSON data."""
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else dict(value)

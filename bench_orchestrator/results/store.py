@@ -1,6 +1,7 @@
 """The results database: a DuckDB file with every harvested sweep, and a row for each launch.
 
-A sweep is written in one transaction, so readers see all of it or nothing.
+A sweep is written in one transaction, so readers see all of it or nothing. Its texts are made legible: ids and names
+with invisible characters are found under their escapes.
 """
 
 import json
@@ -18,6 +19,7 @@ from pydantic import TypeAdapter
 from bench_orchestrator import settings
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import SweepPlan
+from bench_orchestrator.model.text import legible, legible_data
 from bench_orchestrator.results.database import CONNECTION_CONFIG, StoreError, open_database
 from bench_orchestrator.results.rows import COLUMNS, Row, launch_rows, read_trial
 from bench_orchestrator.results.schema import describe_contents, read_sql
@@ -73,18 +75,18 @@ class Store:
             connection.execute(
                 read_sql("upsert_sweep"),
                 {
-                    "sweep_id": sweep.plan.sweep_id,
-                    "scenario": sweep.plan.scenario,
+                    "sweep_id": legible(sweep.plan.sweep_id),
+                    "scenario": legible(sweep.plan.scenario),
                     "created_us": sweep.plan.created_us,
-                    "status": sweep.status,
-                    "environment": json.dumps(dict(sweep.plan.environment)),
-                    "plan": _PLAN.dump_json(sweep.plan).decode(),
+                    "status": legible(sweep.status),
+                    "environment": json.dumps(legible_data(sweep.plan.environment)),
+                    "plan": json.dumps(legible_data(_PLAN.dump_python(sweep.plan))),
                 },
             )
             rows = _positioned(sweep)
             while batch := list(islice(rows, _BATCH)):
                 connection.execute(read_sql("upsert_launches"), {"rows": json.dumps(batch), "structure": _STRUCTURE})
-            describe_contents(connection, [sweep.plan.sweep_id])
+            describe_contents(connection, [legible(sweep.plan.sweep_id)])
             connection.execute("COMMIT")
 
     def load(self, sweep_id: str) -> Sweep:
@@ -94,16 +96,22 @@ class Store:
             UnknownSweepError: there is no sweep with this id.
             StoreError: the file cannot be read.
         """
-        return next(self.load_all([sweep_id]))
-
-    def load_all(self, sweep_ids: Iterable[str]) -> Iterator[Sweep]:
-        """Yield the sweeps with these ids, one at a time; the file stays open until the last.
-
-        Raises the same errors as `load`.
-        """
         with self._connect(read_only=True) as connection:
-            for sweep_id in sweep_ids:
-                yield self._load(connection, sweep_id)
+            return self._load(connection, sweep_id)
+
+    def load_selected(self, query: str, **parameters: Any) -> list[Sweep]:
+        """Return the sweeps whose ids a query of `sql/` selects, in its order; empty if nothing has been harvested yet.
+
+        The file is opened once: that costs about ten times as much CPU as to load a small sweep.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        if not self.path.exists():
+            return []
+        with self._connect(read_only=True) as connection:
+            found = connection.execute(read_sql(query), parameters).fetchall()
+            return [self._load(connection, sweep_id) for (sweep_id,) in found]
 
     def list_sweeps(self, sweep_ids: Iterable[str] | None = None) -> list[SweepSummary]:
         """Return all sweeps, or those with these ids, latest first; empty if nothing has been harvested yet."""
@@ -128,7 +136,7 @@ class Store:
         if not self.path.exists():
             return []
         with self._connect(read_only=True) as connection:
-            return connection.execute(read_sql(query), parameters).fetchall()
+            return connection.execute(read_sql(query), legible_data(parameters)).fetchall()
 
     @contextmanager
     def open(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -152,6 +160,7 @@ class Store:
                 raise StoreError(f"{self.path} cannot be used as a results database: {error}") from error
 
     def _load(self, connection: duckdb.DuckDBPyConnection, sweep_id: str) -> Sweep:
+        sweep_id = legible(sweep_id)
         found = connection.execute("SELECT status, plan FROM sweeps WHERE sweep_id = ?", [sweep_id]).fetchone()
         if found is None:
             raise UnknownSweepError(f"There is no sweep {sweep_id!r} in {self.path}. `bench sweeps` lists them.")

@@ -9,10 +9,19 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from bench_orchestrator.model.instants import MICROSECONDS
+from pydantic import TypeAdapter
+
+from bench_orchestrator.model.instants import MICROSECONDS, read_instant_us
 from bench_orchestrator.model.runs import LOG_MESSAGE, Run, RunError, RunEvent, RunLog, RunStatus
 from bench_orchestrator.timeline.run_log import RunLogFold
-from bench_orchestrator.webserver import Webserver, WebserverError
+from bench_orchestrator.webserver import (
+    AccessDeniedError,
+    Webserver,
+    WebserverError,
+    WebserverUnreachableError,
+    message_of,
+    understood,
+)
 
 _RUNS_PER_PAGE = 100
 _LOGS_PER_QUERY = 25
@@ -23,7 +32,11 @@ _PIPELINE_TYPES = {
 }
 """Event types by the names that GraphQL has for them, where these differ."""
 
-_WITH_METADATA = frozenset({"ENGINE_EVENT", "ASSET_MATERIALIZATION", "ASSET_OBSERVATION"})
+_WITH_METADATA = frozenset({"ENGINE_EVENT", "STEP_WORKER_STARTING", "ASSET_MATERIALIZATION", "ASSET_OBSERVATION"})
+
+
+_RUN_OF, _EVENT_OF, _ERROR_OF = TypeAdapter(Run), TypeAdapter(RunEvent), TypeAdapter(RunError)
+_NEXT_PAGE = TypeAdapter(tuple[str, bool])
 
 
 @dataclass(frozen=True)
@@ -38,12 +51,14 @@ class LogPage:
     has_more: bool
 
 
+@understood
 def get_run(webserver: Webserver, run_id: str) -> Run | None:
     """Return the run with this id; None if the deployment does not have it."""
     answer = webserver.query(_RUN, {"runId": run_id})["run"]
     return _run(answer) if "runId" in answer else None
 
 
+@understood
 def find_runs(
     webserver: Webserver,
     tags: Mapping[str, str],
@@ -63,13 +78,16 @@ def find_runs(
         variables = {"filter": selected, "cursor": cursor, "limit": _RUNS_PER_PAGE}
         answer = webserver.query(_RUNS, variables)["runs"]
         if "results" not in answer:
-            raise WebserverError(f"{webserver.url} cannot list its runs: {answer.get('message', answer)}")
+            raise WebserverError(f"{webserver.url} cannot list its runs: {message_of(answer)}")
         runs.extend(map(_run, answer["results"]))
         if len(answer["results"]) < _RUNS_PER_PAGE:
             return runs[::-1]
+        if cursor == runs[-1].run_id:
+            raise ValueError("the same page of runs again")
         cursor = runs[-1].run_id
 
 
+@understood
 def read_page(webserver: Webserver, run_id: str, cursor: str | None = None) -> LogPage:
     """Return the events of one run after the cursor, up to the webserver's page size.
 
@@ -79,8 +97,8 @@ def read_page(webserver: Webserver, run_id: str, cursor: str | None = None) -> L
     answer = webserver.query(_PAGE, {"runId": run_id, "cursor": cursor})
     run, log = answer["run"], answer["log"]
     if "runId" not in run or "events" not in log:
-        raise WebserverError(f"{webserver.url} does not know the run {run_id}: {log.get('message', log)}")
-    return LogPage(RunStatus(run["status"]), tuple(_events(log)), log["cursor"], log["hasMore"])
+        raise WebserverError(f"{webserver.url} does not know the run {run_id}: {message_of(log)}")
+    return LogPage(RunStatus(run["status"]), tuple(_events(log)), *_next_page(log, cursor))
 
 
 def read_run_log(webserver: Webserver, run_id: str) -> RunLog:
@@ -88,21 +106,35 @@ def read_run_log(webserver: Webserver, run_id: str) -> RunLog:
     return read_run_logs(webserver, [run_id])[run_id]
 
 
+@understood
 def read_run_logs(webserver: Webserver, run_ids: Sequence[str]) -> dict[str, RunLog]:
-    """Return the logs of many runs by run id, with one query for several runs; the log of an unknown run is empty."""
+    """Return the logs of many runs by run id, with one query for several runs; the log of an unknown run is empty.
+
+    A webserver cannot answer with a text that is not UTF-8. Such a run is read alone, without the texts of its log.
+    """
     folds = {run_id: RunLogFold() for run_id in run_ids}
     left: dict[str, str | None] = dict.fromkeys(folds)
+    at_once = _LOGS_PER_QUERY
     while left:
-        asked = list(left)[:_LOGS_PER_QUERY]
+        asked = list(left)[:at_once]
         runs = {f"run{n}": run_id for n, run_id in enumerate(asked)}
         cursors = {f"cursor{n}": left[run_id] for n, run_id in enumerate(asked)}
-        answer = webserver.query(_logs_query(len(asked)), {**runs, **cursors})
+        try:
+            answer = webserver.query(_logs_query(len(asked), _LOG_FIELDS), {**runs, **cursors})
+        except (WebserverUnreachableError, AccessDeniedError):
+            raise
+        except WebserverError:
+            if at_once > 1:
+                at_once = 1
+                continue
+            answer = webserver.query(_logs_query(len(asked), _LOG_FIELDS_WITHOUT_TEXTS), {**runs, **cursors})
         for n, run_id in enumerate(asked):
             log = answer[f"log{n}"]
             for event in _events(log):
                 folds[run_id].take(event)
-            if log.get("hasMore"):
-                left[run_id] = log["cursor"]
+            after, has_more = _next_page(log, left[run_id]) if "events" in log else ("", False)
+            if has_more:
+                left[run_id] = after
             else:
                 del left[run_id]
     return {run_id: folding.log() for run_id, folding in folds.items()}
@@ -112,19 +144,29 @@ def _run(answer: Mapping[str, Any]) -> Run:
     started_s = answer["startTime"]
     if started_s == answer["endTime"]:  # the webserver's answer for a run that ended before it started
         started_s = None
-    return Run(
-        run_id=answer["runId"],
-        status=RunStatus(answer["status"]),
-        job=answer["jobName"],
-        tags={tag["key"]: tag["value"] for tag in answer["tags"]},
-        created_us=_to_us(answer["creationTime"]),
-        updated_us=_to_us(answer["updateTime"]),
-        started_us=None if started_s is None else _to_us(started_s),
+    return _RUN_OF.validate_python(
+        {
+            "run_id": answer["runId"],
+            "status": answer["status"],
+            "job": answer["jobName"],
+            "tags": {tag["key"]: tag["value"] for tag in answer["tags"]},
+            "created_us": _to_us(answer["creationTime"]),
+            "updated_us": _to_us(answer["updateTime"]),
+            "started_us": None if started_s is None else _to_us(started_s),
+        }
     )
 
 
 def _to_us(timestamp_s: float) -> int:
-    return round(timestamp_s * MICROSECONDS)
+    return read_instant_us(round(timestamp_s * MICROSECONDS))
+
+
+def _next_page(log: Mapping[str, Any], cursor: str | None) -> tuple[str, bool]:
+    """Return the cursor of the page after this one, and whether there is one."""
+    after, has_more = _NEXT_PAGE.validate_python((log["cursor"], log["hasMore"]))
+    if has_more and after == cursor:
+        raise ValueError("the same page of events again")
+    return after, has_more
 
 
 def _events(log: Mapping[str, Any]) -> Iterator[RunEvent]:
@@ -136,14 +178,16 @@ def _event(event: Mapping[str, Any]) -> RunEvent:
     kind = _PIPELINE_TYPES.get(kind, kind)
     described = kind in _WITH_METADATA
     description = event.get("description") if described else (event.get("failureMetadata") or {}).get("description")
-    return RunEvent(
-        kind,
-        int(event["timestamp"]) * 1000,
-        event["stepKey"],
-        event["message"],
-        dict(_metadata(event.get("metadataEntries", ()))) if described else {},
-        _error(event.get("error")),
-        description or "",
+    return _EVENT_OF.validate_python(
+        {
+            "type": kind,
+            "time_us": read_instant_us(int(event["timestamp"]) * 1000),
+            "step_key": event["stepKey"],
+            "message": event.get("message", ""),
+            "metadata": dict(_metadata(event.get("metadataEntries", ()))) if described else {},
+            "error": _error(event.get("error")),
+            "description": description or "",
+        }
     )
 
 
@@ -156,7 +200,9 @@ def _error(error: Mapping[str, Any] | None) -> RunError | None:
 
 
 def _caused(cause: RunError | None, error: Mapping[str, Any]) -> RunError:
-    return RunError(error["message"], error["className"] or "", cause)
+    return _ERROR_OF.validate_python(
+        {"message": error["message"], "class_name": error["className"] or "", "cause": cause}
+    )
 
 
 _PLAIN_METADATA: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
@@ -176,8 +222,8 @@ _PLAIN_METADATA: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 
 def _metadata(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
     for entry in entries:
-        if plain := _PLAIN_METADATA.get(entry["__typename"]):
-            field, decode = plain
+        field, decode = _PLAIN_METADATA.get(entry["__typename"], ("", str))
+        if field in entry:
             yield entry["label"], decode(entry[field])
 
 
@@ -241,6 +287,24 @@ fragment BenchLog on EventConnection {
 }
 """
 
+_LOG_FIELDS_WITHOUT_TEXTS = """
+fragment BenchLog on EventConnection {
+  cursor
+  hasMore
+  events {
+    ... on MessageEvent { eventType timestamp stepKey }
+    ... on DisplayableEvent {
+      metadataEntries {
+        __typename
+        label
+        ... on FloatMetadataEntry { floatRepr }
+        ... on IntMetadataEntry { intRepr }
+      }
+    }
+  }
+}
+"""
+
 _PAGE = (
     _LOG_FIELDS
     + """
@@ -260,12 +324,12 @@ query BenchPage($runId: ID!, $cursor: String) {
 )
 
 
-def _logs_query(runs: int) -> str:
-    """Return the query for the logs of this number of runs, each with its own cursor."""
+def _logs_query(runs: int, fields: str) -> str:
+    """Return the query for these fields of the logs of this number of runs, each with its own cursor."""
     arguments = ", ".join(f"$run{n}: ID!, $cursor{n}: String" for n in range(runs))
     logs = "\n".join(
         f"log{n}: logsForRun(runId: $run{n}, afterCursor: $cursor{n}) "
         "{ __typename ... on EventConnection { ...BenchLog } ... on Error { message } }"
         for n in range(runs)
     )
-    return f"{_LOG_FIELDS}\nquery BenchLogs({arguments}) {{\n{logs}\n}}"
+    return f"{fields}\nquery BenchLogs({arguments}) {{\n{logs}\n}}"

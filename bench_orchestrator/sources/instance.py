@@ -4,7 +4,7 @@ The event log is the source of truth; the results database is derived from it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,20 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLo
 
 from bench_orchestrator.model.errors import UnusableError, one_line
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.runs import LOG_MESSAGE, Run, RunError, RunEvent, RunLog, RunStatus
-from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.sources.storage import entries_of_run, entries_of_runs, patient
+from bench_orchestrator.model.runs import LOG_MESSAGE, Request, Run, RunError, RunEvent, RunLog, RunStatus
+from bench_orchestrator.model.stages import Origin
+from bench_orchestrator.model.tags import BACKFILL_TAG, TICK_TAG, Tag
+from bench_orchestrator.sources.storage import entries_of_run, entries_of_runs, patient, run_ids_beginning_with
 from bench_orchestrator.timeline import run_log
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_DIGITS = 18
+"""Of a number that fits into a database's 64 bits."""
+
 _LOG_TYPES = frozenset(map(DagsterEventType, run_log.LOG_TYPES))
+
+_BEAT_US = 120 * MICROSECONDS
+"""The maximum age of a live daemon's last heartbeat; it sends one every 30 s."""
 
 _PLAIN_METADATA = (
     dg.TextMetadataValue,
@@ -56,8 +63,8 @@ def open_instance(home: Path) -> Iterator[DagsterInstance]:
 
 @patient
 def find_run_ids(instance: DagsterInstance, prefix: str) -> list[str]:
-    """Return the ids of all runs with this prefix. Storages cannot search by prefix, so use `get_run` for whole ids."""
-    return [run_id for run_id in instance.get_run_ids() if run_id.startswith(prefix)]
+    """Return the ids of at most two runs with this prefix: enough to know whether it is unique."""
+    return run_ids_beginning_with(instance, prefix, limit=2)
 
 
 @patient
@@ -70,30 +77,72 @@ def get_run(instance: DagsterInstance, run_id: str) -> Run | None:
 @patient
 def find_runs(
     instance: DagsterInstance,
-    tags: dict[str, str],
+    tags: Mapping[str, str | Sequence[str]],
     *,
+    run_ids: Sequence[str] | None = None,
     statuses: Sequence[RunStatus] = (),
     updated_after_us: int | None = None,
+    stored_after: str | None = None,
 ) -> list[Run]:
-    """Return all runs with these tags, oldest first; `updated_after_us` is exclusive, like Dagster's filter."""
+    """Return all runs with these tags, in the order in which they were stored.
+
+    Args:
+        tags: for each key its value, or several of which a run has one.
+        run_ids: only these runs; None for all.
+        updated_after_us: exclusive, like Dagster's filter.
+        stored_after: the id of a run in the storage, after which to begin; without that run, nothing is found.
+    """
     after = _EPOCH + timedelta(microseconds=updated_after_us) if updated_after_us is not None else None
-    filters = RunsFilter(tags=tags, statuses=list(map(DagsterRunStatus, statuses)), updated_after=after)
-    return [_run(record) for record in instance.get_run_records(filters, ascending=True)]
+    filters = RunsFilter(
+        tags=tags, run_ids=run_ids, statuses=list(map(DagsterRunStatus, statuses)), updated_after=after
+    )
+    return [_run(record) for record in instance.get_run_records(filters, cursor=stored_after, ascending=True)]
 
 
-def find_trial_runs(instance: DagsterInstance, sweep_id: str, trial: int | None = None) -> list[Run]:
-    """Return the runs launched for a sweep, or for one of its trials, oldest first."""
+@patient
+def find_request(instance: DagsterInstance, run: Run) -> Request | None:
+    """Return what asked for a run: as its tags tell it, or else the tick or the backfill that they name.
+
+    None if nothing recorded the request, if the record is gone, or if the run repeats an earlier one.
+    """
+    if run.request is not None or run.reexecuted:
+        return run.request
+    tick_id, storage = run.tags.get(TICK_TAG, ""), instance.schedule_storage
+    if storage is not None and tick_id.isascii() and tick_id.isdecimal() and len(tick_id) <= _MOST_DIGITS:
+        for tick in storage.get_ticks_by_ids([int(tick_id)]):
+            return Request(to_us(tick.timestamp), Origin.SENSOR)
+    backfill = instance.get_backfill(run.tags[BACKFILL_TAG]) if BACKFILL_TAG in run.tags else None
+    return Request(to_us(backfill.backfill_timestamp), Origin.BACKFILL) if backfill is not None else None
+
+
+def find_trial_runs(
+    instance: DagsterInstance, sweep_id: str, trial: int | None = None, *, statuses: Sequence[RunStatus] = ()
+) -> list[Run]:
+    """Return the runs launched for a sweep, or for one of its trials, oldest first; not what users re-executed."""
     tags: dict[str, str] = {Tag.KIND: "trial", Tag.SWEEP: sweep_id}
     if trial is not None:
         tags[Tag.TRIAL] = str(trial)
-    return find_runs(instance, tags)
+    return [run for run in find_runs(instance, tags, statuses=statuses) if not run.reexecuted]
+
+
+@patient
+def is_sensor_at_work(instance: DagsterInstance, name: str, now_us: int) -> bool:
+    """Return whether a daemon evaluates the sensor of that name: it is alive, and the sensor is not switched off."""
+    beat = instance.get_daemon_heartbeats().get("SENSOR")
+    if beat is None or now_us - to_us(beat.timestamp) > _BEAT_US:
+        return False
+    # A sensor that the daemon has not seen yet has no state.
+    states = [state for state in instance.all_instigator_state() if state.instigator_name == name]
+    return not states or any(state.is_running for state in states)
 
 
 @patient
 def last_sign_us(instance: DagsterInstance, run: Run) -> int:
     """Return when a run last wrote to its log, or else when it was created, in microseconds."""
-    latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
-    return max([run.created_us, *(to_us(record.event_log_entry.timestamp) for record in latest)])
+    with suppress(dg.DagsterEventLogInvalidForRun):  # damaged
+        latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+        return max([run.created_us, *(to_us(record.event_log_entry.timestamp) for record in latest)])
+    return run.created_us
 
 
 @patient
@@ -101,10 +150,12 @@ def is_in_doubt(instance: DagsterInstance, run: Run) -> bool:
     """Return whether a run was marked as failed only because its worker could not be reached, so it may continue."""
     if run.status is not RunStatus.FAILURE:
         return False
-    records = instance.get_records_for_run(
-        run.run_id, of_type=DagsterEventType.RUN_FAILURE, limit=1, ascending=False
-    ).records
-    return any(run_log.is_in_doubt(record.event_log_entry.message) for record in records)
+    with suppress(dg.DagsterEventLogInvalidForRun):  # damaged
+        records = instance.get_records_for_run(
+            run.run_id, of_type=DagsterEventType.RUN_FAILURE, limit=1, ascending=False
+        ).records
+        return any(run_log.is_in_doubt(record.event_log_entry.message) for record in records)
+    return False
 
 
 def end_as_failed(instance: DagsterInstance, run_id: str, reason: str) -> None:
@@ -137,7 +188,7 @@ def run_event(entry: EventLogEntry) -> RunEvent:
     metadata: Mapping[str, dg.MetadataValue[Any]] = {}
     description: str | None = ""
     match event.event_type:
-        case DagsterEventType.ENGINE_EVENT:
+        case DagsterEventType.ENGINE_EVENT | DagsterEventType.STEP_WORKER_STARTING:
             metadata = event.engine_event_data.metadata
         case DagsterEventType.ASSET_MATERIALIZATION:
             materialization = event.step_materialization_data.materialization

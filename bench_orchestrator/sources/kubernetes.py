@@ -1,7 +1,7 @@
-"""The Kubernetes API client: reads the pod of a run's worker, and stops and starts code servers.
+"""The Kubernetes API client: reads the pods of a run's and its steps' workers, and stops and starts code servers.
 
 The sweep reads a run's pod when its trial ends and records it, because Kubernetes deletes events within the hour, and
-pods with their job. Missing permissions lose the answer, not the trial.
+pods with their job. `bench timeline` reads what is left. Missing permissions lose the answer, not the trial.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +23,10 @@ _READING = "get and list pods, jobs and events in namespace "
 _ENDING_S = 90.0
 """Seconds that a pod may take to disappear: three times the default grace period."""
 _DELETED = "its pod was deleted"
+_GONE = "its pod is gone with its Kubernetes job, which is kept for a day after its end unless it is set otherwise"
+_STARTING = ("ContainerCreating", "PodInitializing")
+_WORKER = "dagster"
+"""The name of the container of a run's or a step's worker; others in its pod are of the user."""
 _CANNOT_BE_PULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 
 
@@ -101,10 +105,12 @@ class KubernetesServers:
 @contextmanager
 def _errors(what: str) -> Iterator[None]:
     """Convert every failure into a KubernetesError; `what` describes the request."""
-    import urllib3  # deferred like the Kubernetes client: most deployments need neither
-    from kubernetes.client.exceptions import ApiException
-    from kubernetes.config import ConfigException
-
+    try:
+        import urllib3  # deferred like the Kubernetes client: most deployments need neither
+        from kubernetes.client.exceptions import ApiException
+        from kubernetes.config import ConfigException
+    except ImportError as error:
+        raise KubernetesError("the bench cannot ask Kubernetes: pip install 'dagster-bench[kubernetes]'") from error
     try:
         yield
     except ApiException as error:
@@ -129,8 +135,8 @@ def _connect() -> tuple[Any, Any, Any]:
 
 def _describe(pod: Any, events: Sequence[Any], unknown: str) -> Pod:
     scheduled = next((one for one in pod.status.conditions or () if one.type == "PodScheduled"), None)
-    pulled = [event for event in events if event.reason == "Pulled"]
-    container = next(iter(pod.status.container_statuses or ()), None)
+    container = _worker(pod.status.container_statuses)
+    pulled = [event for event in events if event.reason == "Pulled" and _concerns(event, container)]
     running = container and (container.state.running or container.state.terminated)
     return Pod(
         name=pod.metadata.name,
@@ -144,12 +150,26 @@ def _describe(pod: Any, events: Sequence[Any], unknown: str) -> Pod:
     )
 
 
+def _worker(containers: Sequence[Any] | None) -> Any:
+    """Return the worker's container, by its name or else as the first; None if there is none."""
+    return next((one for one in containers or () if one.name == _WORKER), next(iter(containers or ()), None))
+
+
+def _concerns(event: Any, container: Any) -> bool:
+    """Return whether an event is about the container, or does not say which one it is about."""
+    part = event.involved_object.field_path
+    return part is None or container is None or part.endswith(f"{{{container.name}}}")
+
+
 def _trouble(pod: Any, scheduled: Any, container: Any, events: Sequence[Any]) -> str:
     if pod.status.reason:  # for example, evicted
         return _one_line(f"its pod is {pod.status.reason}: {pod.status.message or ''}")
     if scheduled and scheduled.status == "False":
-        return _one_line(f"its pod cannot be scheduled: {scheduled.message}")
-    if container and container.state.waiting and container.state.waiting.reason != "ContainerCreating":
+        return _one_line(f"its pod cannot be scheduled: {scheduled.message or scheduled.reason}")
+    unscheduled = [event.message for event in events if event.reason == "FailedScheduling"]
+    if unscheduled and not pod.spec.node_name:
+        return _one_line(f"its pod cannot be scheduled: {unscheduled[-1]}")
+    if container and container.state.waiting and container.state.waiting.reason not in _STARTING:
         waiting = container.state.waiting
         what = "its image cannot be pulled" if waiting.reason in _CANNOT_BE_PULLED else "its container does not start"
         detail = [event.message for event in events if event.type == "Warning" and container.image in event.message]
@@ -157,7 +177,7 @@ def _trouble(pod: Any, scheduled: Any, container: Any, events: Sequence[Any]) ->
     if container and container.state.terminated and container.state.terminated.exit_code:
         ended = container.state.terminated
         if ended.reason == "OOMKilled":
-            limits = pod.spec.containers[0].resources.limits or {}
+            limits = _worker(pod.spec.containers).resources.limits or {}
             return f"its pod ran out of memory (limit {limits.get('memory', 'unknown')}): OOMKilled"
         return _one_line(f"its container ended with exit code {ended.exit_code}: {ended.message or ended.reason}")
     if pod.metadata.deletion_timestamp:
@@ -183,7 +203,7 @@ def _without_pod(core: Any, batch: Any, namespace: str, job: str) -> Pod:
     except ApiException as error:
         if error.status != 404:
             raise
-        return Pod(trouble="there is no Kubernetes job for it")
+        return Pod(trouble=_GONE)
     events, unknown = _events(core, namespace, job)
     refused = [event.message for event in events if event.reason == "FailedCreate"]
     if refused:
@@ -213,7 +233,7 @@ def _instant(event: Any) -> datetime | None:
 
 def _refusal(error: Any, what: str) -> str:
     if error.status == 403:
-        return f"the sweep's service account may not {what}"
+        return f"the bench may not {what}"
     return f"Kubernetes answers {error.status} {error.reason} when asked to {what}"
 
 

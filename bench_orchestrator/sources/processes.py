@@ -17,7 +17,7 @@ from typing import Self
 
 import psutil
 
-from bench_orchestrator.waiting import poll
+from bench_orchestrator.waiting import poll, spaced
 from synthetic_locations.process import read_throttling
 
 MEASURES: Mapping[str, str] = MappingProxyType(
@@ -111,17 +111,19 @@ def settle(meters: Sequence[UsageMeter], patience_s: float, say: Callable[[str],
 
     Args:
         patience_s: maximum wait in seconds.
-        say: receives a line if there is a wait, and another if the servers are still busy after it.
+        say: receives a line if there is a wait, one for each further minute, and one if the servers are still busy
+            after it.
     """
     deadline = time.monotonic() + patience_s
+    say_on = spaced(say)
     waited = False
     while time.monotonic() < deadline:
         busy_cpus = _busy_cpus(meters)
         if busy_cpus <= AT_REST_CPUS:
             return
-        if not waited:
-            say(f"Waiting until the servers are idle; they use {busy_cpus:.1f} CPUs ...")
-            waited = True
+        line = f"Waiting until the servers are idle; they use {busy_cpus:.1f} CPUs ..."
+        (say_on if waited else say)(line)
+        waited = True
     if waited:
         say(f"They are still busy after {patience_s:g} s; launches may be slower.")
 

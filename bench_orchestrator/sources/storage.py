@@ -1,7 +1,8 @@
 """Access to Dagster's storage: retries while it is unavailable, and reads many runs per query where possible.
 
 SQLite keeps each run's events in a separate file. Other storages have one table of all events, but Dagster has no
-public query for several runs; `tests/sources/test_storage.py` pins the private API used here.
+public query for several runs, nor for runs by the beginning of their id; `tests/sources/test_storage.py` pins the
+private API used here.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +13,13 @@ from typing import Any, TypeVar, cast
 import sqlalchemy as sa
 from dagster import DagsterEventType, DagsterInstance, EventLogEntry
 from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable, SqliteEventLogStorage
+from dagster._core.storage.runs import SqlRunStorage
+from dagster._core.storage.runs.schema import RunsTable
 from dagster._serdes import deserialize_value
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
-from bench_orchestrator.model.errors import UnusableError
+from bench_orchestrator.model.errors import UnusableError, one_line
+from bench_orchestrator.model.urls import shown_url
 
 PATIENCE_S = 60.0
 """Seconds of retries while a storage is unavailable; a restart of PostgreSQL takes a few."""
@@ -55,7 +59,7 @@ def patient(read: _Read) -> _Read:
             if not _is_away(error):
                 raise
             cause = error.__cause__ if _gave_up(error) else error
-            reason = " ".join(str(getattr(cause, "orig", None) or cause or error).split())
+            reason = one_line(str(getattr(cause, "orig", None) or cause or error))
             raise StorageError(f"{describe_storage(instance)} cannot be used: {reason}") from error
 
     return cast(_Read, patiently)
@@ -71,10 +75,10 @@ def _gave_up(error: BaseException) -> bool:
 
 
 def describe_storage(instance: DagsterInstance) -> str:
-    """Return a description of an instance's event storage, without the password."""
+    """Return a description of an instance's event storage, without the credentials."""
     storage = instance.event_log_storage
     if url := getattr(storage, "postgres_url", None):
-        return f"The PostgreSQL database {sa.make_url(url).render_as_string(hide_password=True)}"
+        return f"The PostgreSQL database {shown_url(url)}"
     return f"The {type(storage).__name__} of {instance.root_directory}"
 
 
@@ -116,3 +120,22 @@ def entries_of_runs(
         with storage.index_connection() as connection:
             for run_id, group in groupby(connection.execute(query), key=lambda row: str(row.run_id)):
                 yield run_id, (deserialize_value(row.event, EventLogEntry) for row in group)
+
+
+def run_ids_beginning_with(instance: DagsterInstance, prefix: str, limit: int) -> list[str]:
+    """Return the ids of at most `limit` runs with this prefix, however many runs there are, in bounded memory."""
+    storage = instance.run_storage
+    if isinstance(storage, SqlRunStorage):
+        # Unlike LIKE, exact in every database, and no character of the prefix is a wildcard.
+        matches = sa.func.substr(RunsTable.c.run_id, 1, len(prefix)) == prefix
+        with storage.connect() as connection:
+            return list(connection.scalars(sa.select(RunsTable.c.run_id).where(matches).limit(limit)))
+    found: list[str] = []
+    cursor: str | None = None
+    while len(found) < limit:
+        page = instance.get_run_ids(cursor=cursor, limit=_PAGE)
+        found += [run_id for run_id in page if run_id.startswith(prefix)]
+        if len(page) < _PAGE:
+            break
+        cursor = page[-1]
+    return found[:limit]

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, create_model
 
+from bench_orchestrator.model.bounds import LARGEST_SEED, LONGEST_S, MOST_LAUNCHES
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.sweeps.planning import location_variants, with_baselines_again
@@ -14,28 +15,34 @@ from bench_orchestrator.sweeps.planning import location_variants, with_baselines
 class SweepConfig(dg.Config):
     """The configuration that all sweeps share; each field defaults to the scenario's value."""
 
-    repeats: int = Field(ge=1, description="Measured launches per location, or per variant of an experiment.")
-    warmups: int = Field(ge=0, description="Launches before those, recorded but not counted.")
+    repeats: int = Field(
+        ge=1, le=MOST_LAUNCHES, description="Measured launches per location, or per variant of an experiment."
+    )
+    warmups: int = Field(ge=0, le=MOST_LAUNCHES, description="Launches before those, recorded but not counted.")
     seed: int | None = Field(
         default=None,
         ge=0,
+        le=LARGEST_SEED,
         description="Determines the order of trials and the assets. None: a new seed for each sweep.",
     )
     timeout_s: float = Field(
         default=300,
         gt=0,
+        le=LONGEST_S,
         description="Seconds until a trial is terminated and counted as timed out.",
     )
-    pause_s: float = Field(default=1, ge=0, description="Seconds of pause after each trial.")
+    pause_s: float = Field(default=1, ge=0, le=LONGEST_S, description="Seconds of pause after each trial.")
     jitter_s: float = Field(
         default=5,
         ge=0,
+        le=LONGEST_S,
         description="Maximum random addition to the pause, in seconds. Keep it at or above the daemon's dequeue "
         "interval, so that requests do not synchronise with it.",
     )
     settle_s: float = Field(
         default=180,
         ge=0,
+        le=LONGEST_S,
         description="Maximum wait before the first trial until the deployment's servers are idle, in seconds. 0: do "
         "not wait.",
     )

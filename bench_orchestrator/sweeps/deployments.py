@@ -30,6 +30,7 @@ from bench_orchestrator.model.plan import ServerState, Variant
 from bench_orchestrator.sources.kubernetes import KubernetesServers
 from bench_orchestrator.sources.processes import UsageMeter
 from bench_orchestrator.sweeps.environment import describe_environment, is_launched_warm, kubernetes_namespace
+from bench_orchestrator.waiting import spaced
 from bench_orchestrator.webserver import Webserver
 
 OWN_INSTANCE: Mapping[str, Any] = {
@@ -149,7 +150,7 @@ def open_sites(
             say(f"Starting a deployment for {', '.join(variant.name for variant in group)} ...")
             own = _Own(name, group, directory / str(len(started)))
             started.append(own)
-            site = own.start()
+            site = own.start(spaced(say))
             say(f"It is up at {site.webserver.url}")
             sites |= {variant.name: site for variant in group}
         yield tuple(variants), sites
@@ -237,14 +238,21 @@ class _Own:
         self._deployment: Deployment | None = None
         self._instance: DagsterInstance | None = None
 
-    def start(self) -> Site:
+    def start(self, say: Callable[[str], None]) -> Site:
+        """Start it and wait until its locations are loaded.
+
+        Args:
+            say: receives a line at every look while they load.
+        """
         self._home.mkdir(parents=True)
         (self._home / "dagster.yaml").write_text(yaml.safe_dump(self._settings))
         # Not as a context manager, which would handle signals: Dagster uses them to cancel runs in this process.
         self._deployment = Deployment(self._home, self._locations)
         try:
             self._deployment.start()
-            status = self._deployment.wait_until_loaded(_LOADING_S)
+            status = self._deployment.wait_until_loaded(
+                _LOADING_S, lambda status: say(f"Still waiting for {', '.join(status.missing)} ...")
+            )
         except DeploymentError as error:
             raise PreflightError(f"The deployment for {self._name!r} cannot be started: {error}") from error
         broken = [location for location in status.locations if location.state is LocationState.ERROR]

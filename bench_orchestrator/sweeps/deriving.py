@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from bench_orchestrator.model.launch import OUTCOMES, Launch, Outcome, Sweep, Trial, TrialNote
+from bench_orchestrator.model.errors import UnusableError
+from bench_orchestrator.model.launch import OUTCOMES, REPEATED, Launch, Outcome, Sweep, Trial, TrialNote
 from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import Run, RunLog, RunStatus
 from bench_orchestrator.model.tags import Tag
@@ -35,6 +36,9 @@ class Source(Protocol):
         """Return a sweep's journal, with the notes of the sweep that it resumes; None if it has no plan."""
 
 
+SEVERAL_RUNS = "several runs carry this trial's tags; the first is measured"
+"""The warning on a trial whose request was sent again, although it had been carried out."""
+
 _DUMP = " Debug information for "
 """The text after which dagster-k8s appends debug information on the pod to a failure message."""
 
@@ -51,22 +55,24 @@ def derive_sweep(source: Source, sweep_run_id: str) -> Sweep | None:
     """Return the sweep of a run with every planned trial; None if it never recorded a plan.
 
     Raises:
-        ValueError: the source has no run of that id.
+        UnusableError: the source has no run of that id.
     """
     sweep_run = source.get_run(sweep_run_id)
     if sweep_run is None:
-        raise ValueError(f"There is no run {sweep_run_id} in this instance.")
+        raise UnusableError(f"The deployment has no run {sweep_run_id}. If it was deleted, so were its measurements.")
     journal = source.read_journal(sweep_run_id)
     if journal is None:
         return None
     plan = journal.plan
     places = plan.places
-    notes = {note.number: note for note in journal.notes}
-    runs: dict[int, list[Run]] = {}
+    runs: dict[str, list[Run]] = {}
     for run in source.find_trial_runs(plan.sweep_id):
-        runs.setdefault(int(run.tags[Tag.TRIAL]), []).append(run)
+        runs.setdefault(run.tags.get(Tag.TRIAL, ""), []).append(run)
+    latest = {note.number: note for note in journal.notes}
+    notes = {number: note for number, note in latest.items() if _holds(plan, note, runs.get(str(number), []))}
     traces = [
-        _trace(plan, notes.get(trial.number), runs.get(trial.number, []), source.resolution_us) for trial in plan.trials
+        _trace(plan, notes.get(trial.number), runs.get(str(trial.number), []), source.resolution_us)
+        for trial in plan.trials
     ]
     logs = source.read_run_logs([trace.run_id for trace in traces if trace and trace.log is None])
     trials = []
@@ -90,23 +96,46 @@ class _Trace:
     warnings: tuple[str, ...] = ()
 
 
+def _holds(plan: SweepPlan, note: TrialNote, runs: Sequence[Run]) -> bool:
+    """Return whether a note is the last word on its trial.
+
+    A resumed sweep launches a lost or canceled trial again; killed before its own note, it leaves that of the first.
+    """
+    gone = all(run.run_id != note.run_id for run in runs)
+    if plan.resumes is None or not (note.outcome in REPEATED or (note.outcome is Outcome.OK and gone)):
+        return True
+    return all((run.requested_us or 0) <= (note.requested_us or 0) for run in runs)
+
+
+def _measured_run(plan: SweepPlan, note: TrialNote | None, runs: Sequence[Run]) -> Run | None:
+    """Return the run that counts for a trial: the note's, or else the first, or the last of a resumed sweep."""
+    if note is not None:
+        return next((run for run in runs if run.run_id == note.run_id), None)
+    # Surplus runs and those of trials to be launched again are canceled.
+    kept = [run for run in runs if run.status is not RunStatus.CANCELED] or runs
+    if not kept:
+        return None
+    return kept[-1] if plan.resumes else kept[0]
+
+
 def _trace(plan: SweepPlan, note: TrialNote | None, runs: Sequence[Run], resolution_us: int) -> _Trace | None:
     """Return the record of a trial's run, its instants as exact as its events; None if there is none."""
+    warnings = note.warnings if note else ()
     if note is not None and note.log is not None and note.run_id is not None and note.outcome in _STATUS_OF:
-        return _Trace(note.run_id, _STATUS_OF[note.outcome], note.requested_us, note.created_us, note.log)
-    if not runs:
+        return _Trace(
+            note.run_id, _STATUS_OF[note.outcome], note.requested_us, note.created_us, note.log, warnings=warnings
+        )
+    run = _measured_run(plan, note, runs)
+    if run is None:
         return None
-    noted = next((run for run in runs if note is not None and run.run_id == note.run_id), None)
-    # A trial of an interrupted sweep may have left a run before it was launched again.
-    run = noted or (runs[-1] if plan.resumes else runs[0])
-    several = len(runs) > 1 and plan.resumes is None
     requested_us = note.requested_us if note is not None and note.requested_us else run.requested_us
+    several = (SEVERAL_RUNS,) if len(runs) > 1 and plan.resumes is None else ()
     return _Trace(
         run.run_id,
         run.status,
         None if requested_us is None else requested_us - requested_us % resolution_us,
         run.created_us - run.created_us % resolution_us,
-        warnings=(f"{len(runs)} runs carry this trial's tags; the first is measured",) if several else (),
+        warnings=tuple(dict.fromkeys((*warnings, *several))),
     )
 
 
@@ -163,10 +192,9 @@ def _outcome(
 ) -> tuple[Outcome, str]:
     """Return outcome and reason: from the run's own log, or else from the sweep's note."""
     if trace is None:
-        if note is not None and note.outcome is not Outcome.OK:
-            return note.outcome, note.reason
         if note is not None:
-            return Outcome.LOST, f"its run {note.run_id} is no longer in the instance"
+            gone = f"its run {note.run_id} is no longer in the instance"
+            return (Outcome.LOST, gone) if note.outcome is Outcome.OK else (note.outcome, note.reason or gone)
         # The runs of temporary deployments are deleted with them; elsewhere, no run means no launch.
         when = "over" if planned.deployment else "launched"
         if sweep_run.status is RunStatus.CANCELED:

@@ -1,18 +1,19 @@
 """The environment of a measurement: versions, the machine, the deployment's settings.
 
-The only module that inspects an instance's launcher, coordinator, storages and limits, for which Dagster has no public
-API. `tests/sweeps/test_environment.py` pins what it relies on.
+It inspects an instance's launcher, coordinator, storages and limits, for which Dagster has no public API.
+`tests/sweeps/test_environment.py` pins what it relies on.
 """
 
 import os
 import platform
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from dagster import DagsterInstance
 
+from bench_orchestrator.analysis.run_queue import exceeded
+from bench_orchestrator.sources.run_queue import read_limits
 from dagster_warm.launcher import WarmRunLauncher
 
 
@@ -52,37 +53,20 @@ def is_launched_warm(instance: DagsterInstance, location: str) -> bool:
 
 def blocking_limit(instance: DagsterInstance, sweep_tags: dict[str, str], trial_tags: dict[str, str]) -> str:
     """Return why the run limits prevent a sweep and a trial from running together; empty if they do not."""
-    queue = instance.get_concurrency_config().run_queue_config
-    if queue is None:
+    limits = read_limits(instance)
+    if limits is None:
         return ""
-    if 0 <= queue.max_concurrent_runs < 2:
+    if 0 <= limits.max_concurrent_runs < 2:
         return (
-            f"max_concurrent_runs is {queue.max_concurrent_runs}, and a sweep and its trial are two runs. "
-            "Set concurrency.runs.max_concurrent_runs in dagster.yaml to 2 or more."
+            f"max_concurrent_runs is {limits.max_concurrent_runs}, and a sweep and its trial are two runs. "
+            f"Set max_concurrent_runs under {limits.section} in dagster.yaml to 2 or more."
         )
-    for limit in queue.tag_concurrency_limits:
-        needed = _runs_counted(limit, sweep_tags, trial_tags)
-        if limit["limit"] < needed:
-            return (
-                f"the tag limit on {limit['key']!r} lets {limit['limit']} run at a time, and a sweep and its "
-                f"trial need {needed}. Raise or remove it in dagster.yaml under "
-                "concurrency.runs.tag_concurrency_limits."
-            )
+    for limit, needed in exceeded(limits, (sweep_tags, trial_tags)):
+        return (
+            f"{limit}, and a sweep and its trial need {needed}. Raise or remove it in dagster.yaml under "
+            f"{limits.section}, tag_concurrency_limits."
+        )
     return ""
-
-
-def _runs_counted(limit: Mapping[str, Any], sweep_tags: dict[str, str], trial_tags: dict[str, str]) -> int:
-    """Return how many of the two runs, a sweep and its trial, count towards the same tag limit."""
-    key, value = limit["key"], limit.get("value")
-    per_value = isinstance(value, dict) and value["applyLimitPerUniqueValue"]
-    counted = [
-        tags[key]
-        for tags in (sweep_tags, trial_tags)
-        if key in tags and (value == tags[key] or not isinstance(value, str))
-    ]
-    if per_value:  # applyLimitPerUniqueValue: only equal values compete
-        return max((counted.count(one) for one in counted), default=0)
-    return len(counted)
 
 
 def _cpu_model() -> str:

@@ -41,6 +41,6 @@ def harvest_sweep(instance: DagsterInstance, sweep_run_id: str) -> Sweep | None:
     """Return the sweep of a run with every planned trial; None if it never recorded a plan.
 
     Raises:
-        ValueError: the instance has no run of that id.
+        UnusableError: the instance has no run of that id.
     """
     return derive_sweep(StoredRuns(instance), sweep_run_id)

@@ -1,12 +1,12 @@
-"""Requests a trial's run, by the trial's launch path, and never more than one.
+"""Requests a trial's run, by the trial's launch path.
 
-Waits for a webserver or code server that is temporarily unavailable. A failed request may still have created a run;
-that run is then the trial's run.
+Waits for a webserver or code server that is temporarily unavailable. A failed request may still have created a run, or
+create it later. Of several runs, the first is the trial's run, and counts from the request that made it.
 """
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -15,15 +15,19 @@ from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.plan import LaunchPath, Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import Run, RunLog
-from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.model.tags import NO_RETRIES, Tag
 from bench_orchestrator.sources.instance import find_trial_runs, get_run, read_run_log, to_us
 from bench_orchestrator.sources.kubernetes import read_pod
 from bench_orchestrator.sources.storage import describe_storage
 from bench_orchestrator.sweeps.deployments import Site
+from bench_orchestrator.sweeps.deriving import SEVERAL_RUNS
+from bench_orchestrator.sweeps.ending import POLL_S, Strays
 from bench_orchestrator.sweeps.environment import kubernetes_namespace
 from bench_orchestrator.waiting import poll
 from bench_orchestrator.webserver import (
+    AccessDeniedError,
     DatabaseTroubleError,
+    LaunchRejectedError,
     LocationAwayError,
     LocationEntry,
     WebserverError,
@@ -32,9 +36,6 @@ from bench_orchestrator.webserver import (
 from synthetic_locations.triggers import LaunchRequest, Trigger, clear_request, write_request
 
 _logger = logging.getLogger(__name__)
-
-POLL_S = 0.5
-"""Polling interval for a trial's status, in seconds."""
 
 SERVER_POLL_S = 0.2
 """Polling interval for a replaced code server, in seconds; a cold-start trial includes it in its measurement."""
@@ -57,8 +58,7 @@ def trial_tags(plan: SweepPlan, trial: PlannedTrial, requested_us: int) -> dict[
         Tag.TRIAL: str(trial.number),
         Tag.WARMUP: str(trial.warmup).lower(),
         Tag.REQUESTED_AT: str(requested_us),
-        # An automatic retry would be a second launch of the same trial.
-        "dagster/max_retries": "0",
+        **NO_RETRIES,
     }
     if trial.last_partition_key is not None and trial.partition_key is not None:
         tags["dagster/asset_partition_range_start"] = trial.partition_key
@@ -73,13 +73,25 @@ class NotLaunchedError(Exception):
 
 
 @dataclass(frozen=True)
+class Requested:
+    """The run of a trial, and the request that made it."""
+
+    run_id: str
+    requested_us: int
+    """When that request was sent, in microseconds."""
+    trouble: str = ""
+    """What it was answered with, if that was an error."""
+
+
+@dataclass(frozen=True)
 class LaunchOfTrial:
-    """The launch of one trial: requests its run, by the trial's launch path, and never more than one."""
+    """The launch of one trial: requests its run, by the trial's launch path."""
 
     plan: SweepPlan
     trial: PlannedTrial
     location: Location
     site: Site
+    strays: Strays
     sleep: Callable[[float], None]
 
     def restart_server(self, deadline: float) -> int:
@@ -128,8 +140,8 @@ class LaunchOfTrial:
             raise NotLaunchedError(f"the code server of {self.location.name} did not come back in time: {seen}")
         return seen
 
-    def request(self, deadline: float, asked_us: int | None = None) -> tuple[str, int, str]:
-        """Return the trial's run id, the time of its request, and the error if the request failed but created the run.
+    def request(self, deadline: float, asked_us: int | None = None) -> Requested:
+        """Request the trial's run and return it.
 
         Waits for a webserver or code server that is temporarily unavailable.
 
@@ -141,54 +153,100 @@ class LaunchOfTrial:
             NotLaunchedError: no run was launched by the deadline.
         """
         first_us = asked_us or now_us()
+        if self.trial.path in _TRIGGERS:
+            return self._await_tick(trial_tags(self.plan, self.trial, first_us), first_us, deadline)
         patience = {
             WebserverUnreachableError: deadline,
             DatabaseTroubleError: deadline,
             LocationAwayError: min(deadline, time.monotonic() + _CODE_SERVER_PATIENCE_S),
         }
+        unanswered = False
         # Not `poll`: the patience depends on the error, and each retry first checks for a run of the last request.
         while True:
-            requested_us = asked_us or now_us()
-            tags = trial_tags(self.plan, self.trial, requested_us)
+            tags = trial_tags(self.plan, self.trial, asked_us or now_us())
             try:
-                match self.trial.path:
-                    case LaunchPath.GRAPHQL:
-                        return self._submit(tags), requested_us, ""
-                    case LaunchPath.BACKFILL:
-                        self._submit_backfill(tags)
-                        return self._await_run(first_us, deadline).run_id, requested_us, ""
-                    case LaunchPath.SCHEDULE | LaunchPath.SENSOR:
-                        return *self._await_tick(tags, first_us, deadline), ""
+                return self._ask(tags, first_us, deadline, again=unanswered)
             except WebserverError as error:
                 trouble = error
                 if isinstance(error, DatabaseTroubleError):
                     trouble = DatabaseTroubleError(f"{error} {describe_storage(self.site.instance)}")
                 # To the process's own output, because the sweep's log may be in the failing database.
                 _logger.warning("trial %s: %s", self.trial.number, trouble)
+                if not isinstance(error, LaunchRejectedError | AccessDeniedError):
+                    unanswered = True
+                    self.strays.expect()
                 # The failed request may still have created a run: that is this trial's run.
                 self.sleep(2 * POLL_S)
                 for run in self._runs(first_us):
-                    return run.run_id, run.requested_us or requested_us, str(trouble)
+                    return self._requested(run, str(trouble))
                 if time.monotonic() >= patience.get(type(error), 0):
                     raise trouble from error.__cause__
+
+    def _ask(self, tags: dict[str, str], first_us: int, deadline: float, *, again: bool) -> Requested:
+        """Send a request and return the first run of all requests since `first_us`.
+
+        Args:
+            again: whether an earlier request may still be carried out.
+        """
+        if self.trial.path is LaunchPath.BACKFILL:
+            if not (again and self._is_backfill_open(first_us)):
+                self._submit_backfill(tags)
+            return self._requested(self._await_run(first_us, deadline))
+        run_id = self._submit(tags)
+        for run in self._runs(first_us) if again else ():
+            return self._requested(run)
+        return Requested(run_id, int(tags[Tag.REQUESTED_AT]))
+
+    def _is_backfill_open(self, first_us: int) -> bool:
+        own: dict[str, str] = {Tag.SWEEP: self.plan.sweep_id, Tag.TRIAL: str(self.trial.number)}
+        return any(
+            int(backfill.tags[Tag.REQUESTED_AT]) >= first_us for backfill in self.site.webserver.open_backfills(own)
+        )
+
+    def _requested(self, run: Run, trouble: str = "") -> Requested:
+        assert run.requested_us is not None  # as `_runs` has seen to
+        return Requested(run.run_id, run.requested_us, trouble)
 
     def note(
         self,
         outcome: Outcome,
-        run_id: str,
-        requested_us: int,
+        requested: Requested,
         reason: str = "",
         usage: Mapping[str, float] | None = None,
+        beside: Sequence[Run] = (),
     ) -> TrialNote:
-        """Return the note on the trial; with its run's log if the run's instance ends with the sweep."""
+        """Return the note on the trial; with its run's log if the run's instance ends with the sweep.
+
+        Args:
+            beside: runs of the sweep that were in progress during the trial.
+        """
         on_kubernetes = kubernetes_namespace(self.site.instance) is not None
+        run_id = requested.run_id
         log = read_run_log(self.site.instance, run_id) if self.site.name or on_kubernetes else RunLog()
-        pod = read_pod(*log.kubernetes_job) if log.kubernetes_job else None
-        note = TrialNote(self.trial.number, outcome, reason, run_id, requested_us, usage=usage or {}, pod=pod)
+        note = TrialNote(
+            self.trial.number,
+            outcome,
+            reason,
+            run_id,
+            requested.requested_us,
+            usage=usage or {},
+            pod=read_pod(*log.kubernetes_job) if log.kubernetes_job else None,
+            warnings=tuple(dict.fromkeys(self._doubts(requested, beside))),
+        )
         if not self.site.name:
             return note
         run = get_run(self.site.instance, run_id)
         return replace(note, created_us=run.created_us if run else None, log=log)
+
+    def _doubts(self, requested: Requested, beside: Sequence[Run]) -> Iterator[str]:
+        """Yield what may have disturbed the trial's measurement."""
+        if requested.trouble:
+            yield f"its request made the run, and was answered with: {requested.trouble}"
+        for run in beside:
+            if run.tags[Tag.TRIAL] == str(self.trial.number):
+                yield SEVERAL_RUNS
+            else:
+                yield f"run {run.run_id} of trial {run.tags[Tag.TRIAL]} was in progress beside it"
 
     def _submit(self, tags: dict[str, str]) -> str:
         return self.site.webserver.submit(
@@ -203,7 +261,7 @@ class LaunchOfTrial:
         partitions = [key for key in (self.trial.partition_key,) if key is not None]
         self.site.webserver.submit_backfill(asset_keys=self.trial.asset_keys, partitions=partitions, tags=tags)
 
-    def _await_tick(self, tags: dict[str, str], first_us: int, deadline: float) -> tuple[str, int]:
+    def _await_tick(self, tags: dict[str, str], first_us: int, deadline: float) -> Requested:
         """Have the location's schedule or sensor launch the run; the tick counts as the request."""
         request = LaunchRequest(
             run_key=f"{self.plan.sweep_id}/{self.trial.number}/{first_us}",
@@ -217,19 +275,23 @@ class LaunchOfTrial:
             run = self._await_run(first_us, deadline)
         finally:
             clear_request(self.site.instance, self.location.name, trigger)
-        times_s = self._poll(  # a tick is recorded when it ends
-            lambda: self.site.webserver.tick_times_s(
-                location=self.location.name,
-                repository=self.location.repository,
-                name=trigger,
-                kind=self.trial.path,
-            ),
-            lambda times_s: run.run_id in times_s,
-            deadline,
-        )
+        times_s = self._poll(self._tick_times_s, lambda times_s: run.run_id in times_s, deadline)
         if run.run_id not in times_s:
             raise NotLaunchedError(f"the tick of the {self.trial.path} that launched run {run.run_id} is not known")
-        return run.run_id, to_us(times_s[run.run_id])
+        return Requested(run.run_id, to_us(times_s[run.run_id]))
+
+    def _tick_times_s(self) -> dict[str, float]:
+        """Return the known ticks by their runs; a tick is recorded when it ends."""
+        try:
+            return self.site.webserver.tick_times_s(
+                location=self.location.name,
+                repository=self.location.repository,
+                name=_TRIGGERS[self.trial.path],
+                kind=self.trial.path,
+            )
+        except WebserverUnreachableError as error:
+            _logger.warning("trial %s: %s", self.trial.number, error)
+            return {}
 
     def _await_run(self, first_us: int, deadline: float) -> Run:
         runs = self._poll(lambda: self._runs(first_us), bool, deadline)
@@ -243,4 +305,4 @@ class LaunchOfTrial:
     def _runs(self, since_us: int) -> list[Run]:
         """Return the runs launched for this trial since then; an interrupted sweep may have left older ones."""
         runs = find_trial_runs(self.site.instance, self.plan.sweep_id, self.trial.number)
-        return [run for run in runs if run.requested_us is None or run.requested_us >= since_us]
+        return [run for run in runs if (run.requested_us or 0) >= since_us]

@@ -3,13 +3,18 @@
 from dagster import DagsterInstance
 
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.runs import Run
+from bench_orchestrator.model.plan import SweepPlan
+from bench_orchestrator.model.runs import UNFINISHED, Run
 from bench_orchestrator.sources.instance import find_trial_runs, is_in_doubt, last_sign_us
-from bench_orchestrator.sweeps.journal import read_journal
+from bench_orchestrator.sweeps.entries import JournalError
+from bench_orchestrator.sweeps.journal import find_plan
 
 SILENCE_US = 600 * MICROSECONDS
-"""The maximum silence of a live run's log, in addition to a trial's time-out. Preflight, terminating a run, and
-harvesting a large sweep from slow storage take a fraction of it."""
+"""The maximum silence of a live run's log, in addition to a trial's time. What takes longer before the first trial
+says at intervals that it goes on; terminating a run and harvesting a large sweep from slow storage take a fraction."""
+
+_UNKNOWN_TRIAL_S = 3_600.0
+"""The assumed time of a trial of a sweep whose plan cannot be read."""
 
 
 def may_go_on(instance: DagsterInstance, sweep_run: Run, now_us: int) -> bool:
@@ -19,14 +24,15 @@ def may_go_on(instance: DagsterInstance, sweep_run: Run, now_us: int) -> bool:
 
 def overdue(instance: DagsterInstance, sweep_run: Run, now_us: int) -> bool:
     """Return whether all trials of a finished sweep have ended, or are too late to wait for."""
-    journal = read_journal(instance, sweep_run.run_id)
-    if journal is None:
+    try:
+        plan = find_plan(instance, sweep_run.run_id)
+    except JournalError:
         return True
-    patience_us = int(float(journal.plan.settings["timeout_s"]) * MICROSECONDS)
-    return all(
-        run.finished or now_us - run.created_us > patience_us
-        for run in find_trial_runs(instance, journal.plan.sweep_id)
-    )
+    if plan is None:
+        return True
+    patience_us = int(plan.settings["timeout_s"] * MICROSECONDS)
+    running = find_trial_runs(instance, plan.sweep_id, statuses=UNFINISHED)
+    return all(now_us - run.created_us > patience_us for run in running)
 
 
 def given_up(instance: DagsterInstance, run: Run, now_us: int) -> str:
@@ -34,15 +40,24 @@ def given_up(instance: DagsterInstance, run: Run, now_us: int) -> str:
 
     Dagster's default launcher reports a dead run worker only while the code server that started it is alive. If both
     are killed, the run would stay in progress indefinitely and block all later ones. A live sweep writes to its log at
-    least after every trial.
+    least after every trial. Its journal is read only after a long silence.
     """
-    patience_us = SILENCE_US
-    journal = read_journal(instance, run.run_id)
-    if journal is not None:
-        settings = journal.plan.settings
-        trial_s = sum(float(settings[name]) for name in ("timeout_s", "pause_s", "jitter_s"))
-        patience_us += int(trial_s * MICROSECONDS)
     silence_us = now_us - last_sign_us(instance, run)
-    if silence_us <= patience_us:
+    if silence_us <= SILENCE_US or silence_us <= SILENCE_US + _trial_us(instance, run):
         return ""
     return f"This run has written nothing to its log for {silence_us // MICROSECONDS} s: its process counts as dead."
+
+
+def _trial_us(instance: DagsterInstance, run: Run) -> int:
+    """Return the maximum time of a trial of a sweep; 0 for other runs, and before the plan."""
+    try:
+        plan = find_plan(instance, run.run_id)
+        trial_s = _trial_s(plan) if plan else 0.0
+    except JournalError:
+        trial_s = _UNKNOWN_TRIAL_S
+    return int(trial_s * MICROSECONDS)
+
+
+def _trial_s(plan: SweepPlan) -> float:
+    # Its time-out holds twice: for replacing the code server, and from the request on.
+    return float(2 * plan.settings["timeout_s"] + plan.settings["pause_s"] + plan.settings["jitter_s"])

@@ -4,7 +4,7 @@ Preflight reports all problems at once. Nothing is launched in a deployment that
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.plan import Location, PlannedTrial, Scenario, SweepPlan, Variant, again
 from bench_orchestrator.sweeps.deployments import Site
+from bench_orchestrator.waiting import spaced
 from bench_orchestrator.webserver import ASSET_JOB, Webserver, WebserverError
 
 DEFAULT_VARIANT = "default"
@@ -72,6 +73,7 @@ def plan_sweep(
     seed: int,
     settings: Mapping[str, Any],
     patience_s: float = 0.0,
+    say: Callable[[str], None] = lambda _: None,
 ) -> SweepPlan:
     """Run preflight and plan the whole sweep.
 
@@ -80,15 +82,17 @@ def plan_sweep(
         sites: the deployment of each variant, by name.
         settings: recorded with the plan.
         patience_s: seconds to wait for partitions that a sensor of the location is still adding.
+        say: receives a line for each minute of questions to the webserver.
 
     Raises:
         PreflightError: lists all problems.
     """
+    say = spaced(say)
     by_name = {site.name: site for site in sites.values()}
     targets: dict[str, dict[str, Target]] = {}
     for site in by_name.values():
         names = [name for variant in variants if sites[variant.name] is site for name in variant.locations]
-        targets[site.name] = {target.name: target for target in find_targets(site.webserver, names)}
+        targets[site.name] = {target.name: target for target in find_targets(site.webserver, names, say)}
     placements = [
         Placement(variant, site.name, site.webserver, tuple(targets[site.name][name] for name in variant.locations))
         for variant in variants
@@ -100,7 +104,9 @@ def plan_sweep(
         wait=wait_fixed(1),
         reraise=True,
     )
-    locations, trials = until_there_are_partitions(plan_trials, placements, repeats=repeats, warmups=warmups, seed=seed)
+    locations, trials = until_there_are_partitions(
+        plan_trials, placements, repeats=repeats, warmups=warmups, seed=seed, say=say
+    )
     return SweepPlan(
         sweep_id=sweep_id,
         scenario=scenario.name,
@@ -117,8 +123,10 @@ def plan_sweep(
     )
 
 
-def find_targets(webserver: Webserver, names: Sequence[str]) -> list[Target]:
-    """Return the locations to launch in, in the given order.
+def find_targets(
+    webserver: Webserver, names: Sequence[str], say: Callable[[str], None] = lambda _: None
+) -> list[Target]:
+    """Return the locations to launch in, in the given order; `say` receives a line for each.
 
     Raises:
         PreflightError: the webserver cannot be used, or a location is missing, loading, broken or empty.
@@ -139,6 +147,7 @@ def find_targets(webserver: Webserver, names: Sequence[str]) -> list[Target]:
                     "Fix it, and reload it on the UI's Deployment page."
                 )
             else:
+                say(f"Asking for the assets of {name} ...")
                 target = Target(name, status.repositories[0], webserver.list_assets(name, status.repositories[0]))
                 if not target.assets:
                     problems.append(f"The code location {name!r} has no executable asset.")
@@ -151,7 +160,12 @@ def find_targets(webserver: Webserver, names: Sequence[str]) -> list[Target]:
 
 
 def plan_trials(
-    placements: Sequence[Placement], *, repeats: int, warmups: int, seed: int
+    placements: Sequence[Placement],
+    *,
+    repeats: int,
+    warmups: int,
+    seed: int,
+    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[tuple[Location, ...], tuple[PlannedTrial, ...]]:
     """Plan every trial in order: warm-up blocks, then measured blocks; each block launches each variant once.
 
@@ -162,11 +176,7 @@ def plan_trials(
         PreflightError: a location has fewer assets or partitions than a trial selects.
     """
     choices = list(_choose(placements, blocks=warmups + repeats, rng=random.Random(seed)))
-    partitions = {
-        choice.assets[0]: choice.placement.webserver.list_partitions(choice.assets[0])
-        for choice in choices
-        if choice.target.assets[choice.assets[0]]
-    }
+    partitions = _list_partitions(choices, say)
     trials = tuple(
         PlannedTrial(
             number=number,
@@ -175,7 +185,7 @@ def plan_trials(
             variant=choice.placement.variant.name,
             warmup=choice.block <= warmups,
             asset_keys=choice.assets,
-            **_range(choice, partitions.get(choice.assets[0])),
+            **_range(choice, partitions.get(choice.asset)),
             work=choice.placement.variant.work,
             deployment=choice.placement.deployment,
             path=choice.placement.variant.path,
@@ -186,7 +196,7 @@ def plan_trials(
     counts: dict[tuple[str, str], int] = {}
     for choice in choices:
         place = (choice.placement.deployment, choice.target.name)
-        counts[place] = max(counts.get(place, 0), len(partitions.get(choice.assets[0], ())))
+        counts[place] = max(counts.get(place, 0), len(partitions.get(choice.asset, ())))
     places = {(placement.deployment, target.name): target for placement in placements for target in placement.targets}
     locations = tuple(
         Location(
@@ -208,6 +218,23 @@ class _Choice:
     placement: Placement
     target: Target
     assets: tuple[str, ...]
+
+    @property
+    def asset(self) -> tuple[str, str, str]:
+        """The deployment, the location and the key of its first asset, whose partitions are launched."""
+        return self.placement.deployment, self.target.name, self.assets[0]
+
+
+def _list_partitions(
+    choices: Sequence[_Choice], say: Callable[[str], None]
+) -> dict[tuple[str, str, str], Sequence[str]]:
+    """Ask once for the partitions of each partitioned asset that is chosen; `say` receives a line at each."""
+    partitioned = {choice.asset: choice for choice in choices if choice.target.assets[choice.assets[0]]}
+    partitions: dict[tuple[str, str, str], Sequence[str]] = {}
+    for asset, choice in partitioned.items():
+        partitions[asset] = choice.placement.webserver.list_partitions(choice.assets[0])
+        say(f"Asking for the partitions of the assets: {len(partitions)} of {len(partitioned)} ...")
+    return partitions
 
 
 def _choose(placements: Sequence[Placement], *, blocks: int, rng: random.Random) -> Iterator[_Choice]:

@@ -1,4 +1,4 @@
-"""The stages of a sweep: check, open deployments, plan, settle, record, launch.
+"""The stages of a sweep: check, wait for its turn, open deployments, plan, settle, record, launch.
 
 Runs in the process of the sweep's own run, independent of jobs and ops: it yields the entries to record.
 """
@@ -15,17 +15,21 @@ from bench_orchestrator.model.errors import PreflightError, UnusableError, one_l
 from bench_orchestrator.model.instants import describe_us, now_us
 from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
 from bench_orchestrator.model.plan import PlannedTrial, Prediction, Scenario, SweepPlan, Variant
-from bench_orchestrator.model.runs import IN_PROGRESS
-from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.model.runs import IN_PROGRESS, RunStatus
+from bench_orchestrator.model.tags import COPYING_TAGS, Tag
+from bench_orchestrator.model.text import legible
 from bench_orchestrator.sources.instance import find_runs, get_run, read_run_log
 from bench_orchestrator.sources.processes import UsageMeter, settle
 from bench_orchestrator.sweeps.config import SweepConfig
 from bench_orchestrator.sweeps.deployments import Site, open_sites
+from bench_orchestrator.sweeps.ending import Strays
+from bench_orchestrator.sweeps.entries import JournalError
 from bench_orchestrator.sweeps.environment import blocking_limit, describe_environment
 from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.planning import location_variants, plan_sweep
 from bench_orchestrator.sweeps.resuming import find_interrupted, missing_trials
 from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials
+from bench_orchestrator.sweeps.turns import await_harvests
 from bench_orchestrator.webserver import Webserver, WebserverError
 
 SWEEP_POOL = "bench_sweep"
@@ -70,8 +74,11 @@ def carry_out(scenario: Scenario, config: SweepConfig, session: Session) -> Gene
     """
     with ExitStack() as stack:
         try:
+            _refuse_second_start(session)
             _refuse_second_sweep(session)
-            earlier = find_interrupted(session.instance, scenario.name, config.resume) if config.resume else None
+            # Before deployments are started, whose code servers' start is measured.
+            await_harvests(session.instance, session.run_id, session.say)
+            earlier = _interrupted(scenario, config.resume, session) if config.resume else None
             variants = _planned_variants(earlier.plan) if earlier else config.variants(scenario)
             variants, sites = stack.enter_context(_open(scenario, variants, session))
             if earlier:
@@ -83,11 +90,25 @@ def carry_out(scenario: Scenario, config: SweepConfig, session: Session) -> Gene
         except (PreflightError, WebserverError) as error:
             raise PreflightError(f"Nothing was launched. {error}") from error
         used = {site.name: site for site in sites.values()}
+        if earlier:  # runs of its killed process may be in progress, and keep the servers busy
+            Strays(plan, tuple(used.values()), session.warn).end()
         # Before the plan is recorded, because afterwards `bench run` shows only trials.
         settle([site.meter for site in used.values()], config.settle_s, session.say)
+        await_harvests(session.instance, session.run_id, session.say)  # one may have begun meanwhile
         session.say(f"Sweep {plan.sweep_id}: {len(trials)} trials in {len(plan.locations)} locations, seed {plan.seed}")
         yield plan
         yield from _launch(plan, trials, used, session)
+
+
+def _refuse_second_start(session: Session) -> None:
+    """Refuse a run that the same start has made again, because its first request was not answered."""
+    start = session.run_tags.get(Tag.START)
+    if start is None or not COPYING_TAGS.isdisjoint(session.run_tags):  # a person executes a sweep's run again
+        return
+    made = find_runs(session.instance, {Tag.START: start})
+    first = next(run for run in made if run.run_id == session.run_id or run.status is not RunStatus.CANCELED)
+    if first.run_id != session.run_id:
+        raise PreflightError(f"The same start has made the run {first.run_id}, which is the sweep.")
 
 
 def _refuse_second_sweep(session: Session) -> None:
@@ -151,6 +172,7 @@ def _plan(
         settings=config.model_dump(exclude={"seed", "resume"}),
         # In a new deployment, sensors may still be adding dynamic partitions.
         patience_s=_SENSOR_PATIENCE_S if any(site.name for site in sites.values()) else 0,
+        say=session.say,
     )
     return replace(plan, predicted_startups_s=_predict(plan, session))
 
@@ -172,6 +194,18 @@ def _planned_variants(plan: SweepPlan) -> tuple[Variant, ...]:
     return plan.variants or location_variants([location.name for location in plan.locations])
 
 
+def _interrupted(scenario: Scenario, sweep_id: str, session: Session) -> Sweep:
+    """Return the sweep to resume.
+
+    Raises:
+        PreflightError: it cannot be resumed, or its journal cannot be read.
+    """
+    try:
+        return find_interrupted(session.instance, scenario.name, sweep_id, session.warn)
+    except JournalError as error:
+        raise PreflightError(str(error)) from error
+
+
 def _resume(earlier: Sweep, sites: Mapping[str, Site], session: Session) -> tuple[SweepPlan, tuple[PlannedTrial, ...]]:
     """Return the plan of an interrupted sweep and its remaining trials; warn about changes in the environment.
 
@@ -187,8 +221,8 @@ def _resume(earlier: Sweep, sites: Mapping[str, Site], session: Session) -> tupl
         )
     now = describe_environment(session.instance)
     for name in ("dagster", "python", "bench", "cpu_model", "cpu_count"):
-        if plan.environment[name] != now[name]:
-            session.warn(f"{name} was {plan.environment[name]} when this sweep began and is {now[name]} now.")
+        if (was := plan.environment.get(name)) != now[name]:
+            session.warn(f"{name} was {was} when this sweep began and is {now[name]} now.")
     owed = missing_trials(earlier)
     return plan, tuple(trial for trial in plan.trials if trial.number in owed)
 
@@ -206,7 +240,7 @@ def _launch(
         return f"Sweep {plan.sweep_id} {how}: {sum(counts.values())} of {len(trials)} trials done ({ended})"
 
     try:
-        for note in run_trials(plan, sites, pace=pace, trials=trials):
+        for note in run_trials(plan, sites, pace=pace, trials=trials, warn=session.warn):
             counts[note.outcome] += 1
             line = _line(sites[plan.trials[note.number - 1].deployment], plan, note)
             (session.say if note.outcome is Outcome.OK else session.warn)(line)
@@ -234,8 +268,8 @@ def _line(site: Site, plan: SweepPlan, note: TrialNote) -> str:
     if run is None or note.outcome is not Outcome.OK:
         log = None if note.reason else note.log or (read_run_log(site.instance, run.run_id) if run else None)
         reason = one_line(log.failure) if log else note.reason
-        return f"{line}, {reason}" if reason else line
+        return legible(f"{line}, {reason}") if reason else line
     if note.requested_us is None or run.started_us is None:
         return line
     started, ended = (describe_us(us - note.requested_us, decimals=2) for us in (run.started_us, run.updated_us))
-    return f"{line}, its run started after {started} and ended after {ended}"
+    return "; ".join((f"{line}, its run started after {started} and ended after {ended}", *note.warnings))

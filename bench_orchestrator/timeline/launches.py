@@ -3,9 +3,10 @@
 from bench_orchestrator.model.errors import one_line
 from bench_orchestrator.model.launch import Launch, Outcome
 from bench_orchestrator.model.runs import Pod, RunLog
-from bench_orchestrator.model.stages import Boundary, Stage
+from bench_orchestrator.model.stages import Boundary, Origin, Stage
 from bench_orchestrator.timeline.stages import timeline
 from bench_orchestrator.timeline.worker_boot import boot_stages
+from bench_orchestrator.timeline.workers import run_worker_of
 
 
 def launch_of(
@@ -15,6 +16,7 @@ def launch_of(
     outcome: Outcome | None,
     requested_us: int | None,
     created_us: int | None,
+    origin: Origin = Origin.REQUEST,
     pod: Pod | None = None,
 ) -> Launch:
     """Return the launch of a run, in linear time. Accepts any log; raises nothing.
@@ -22,11 +24,13 @@ def launch_of(
     Args:
         run_id: None if no run was created; the log is then empty.
         outcome: how the run ended; None while it is in progress.
-        requested_us: when the client sent the request, in microseconds since the epoch; None if unknown.
+        requested_us: when the run was asked for, in microseconds since the epoch; None if unknown.
         created_us: when the run was created, likewise.
+        origin: what asked for it.
         pod: the run worker's, if it is a Kubernetes job.
     """
-    times = timeline(log.events, requested_us=requested_us, created_us=created_us)
+    times = timeline(log.events, requested_us=requested_us, created_us=created_us, origin=origin)
+    begun_us = times.at_us[Boundary.REQUESTED]
     boot_us, doubts = boot_stages(
         log.events,
         pod,
@@ -49,9 +53,11 @@ def launch_of(
         step_process=log.step_process,
         work=log.work,
         materialized_us=log.materialized_us,
-        work_us=log.materialized_us - requested_us if log.materialized_us and requested_us else None,
+        work_us=log.materialized_us - begun_us if log.materialized_us and begun_us else None,
         steps=log.steps,
         template=log.template,
         boot_us=boot_us,
         pod=pod,
+        origin=origin,
+        run_worker=run_worker_of(log.events),
     )

@@ -3,47 +3,51 @@
 Three decisions are made here and nowhere else.
 
 **Which events count.** The order of the log decides what came first, because each process stamps its events with its
-own clock. The launch is the part of the log up to the first STEP_START. The first PIPELINE_START divides it in two. A
-launch may take several attempts: the run is queued again, or a worker dies before it starts. The user waits from the
-first PIPELINE_ENQUEUED, but the stages are those of the last attempt, which succeeded. An attempt that begins
-discards the instants of the one before it.
+own clock. The launch is the part of the log up to the first start of a step. The first PIPELINE_START divides it in
+two. A launch may take several attempts: the run is queued again, or a worker dies before it starts. The user waits from
+the first PIPELINE_ENQUEUED, but the stages are those of the last attempt, which succeeded. An attempt that begins
+discards the instants of the one before it. A step whose first attempt died early starts with STEP_RESTARTED.
 
 **What a missing instant means.** It takes the value of the next known instant: its stage is zero, and the time counts
-in the stage before. That is correct for steps in the run worker's process, which boot and load no step worker, and
-for runs that never queued. All other cases produce a warning. If no earlier instant is known (the time of the request
-was not recorded), the stage is unknown rather than zero. Stages that a run never finished are unknown too.
+in the stage before. That is correct for steps in the run worker's process, which boot and load no step worker, for
+runs that never queued, and for runs that the process that created them executes. All other cases produce a warning. If
+no earlier instant is known (most requests are not recorded), the stage is unknown rather than zero. Stages that a run
+never finished are unknown too.
 
 **How to resolve clocks that disagree.** No stage is ever negative, and corrections change the headline as little as
-possible. The lag is always STEP_START minus PIPELINE_ENQUEUED. PIPELINE_START, which divides it into queue and init
-time, is clamped between the two. Every other instant is clamped between its neighbours among these three. The
+possible. The lag is always the step's start minus PIPELINE_ENQUEUED. PIPELINE_START, which divides it into queue and
+init time, is clamped between the two. Every other instant is clamped between its neighbours among these three. The
 request's clock is on another machine: an instant before the queue is moved back to the queue and never moves it. Every
-backward step of a clock produces a warning, so corrected numbers never pass for clean ones.
+backward step of a clock produces a warning, so corrected numbers never pass for clean ones. A request more than a day
+away from the run's creation is not counted: the tag was copied from another run, or the daemon was away.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.runs import RunEvent
-from bench_orchestrator.model.stages import QUEUE_STAGES, Boundary, Stage
+from bench_orchestrator.model.stages import QUEUE_STAGES, Boundary, Origin, Stage, StepWorker
+from bench_orchestrator.timeline.workers import is_in_celery_worker, requests_celery_worker, step_worker_of
+
+STEP_STARTS = frozenset({"STEP_START", "STEP_RESTARTED"})
+"""The event types that start a step; the latter alone if its first attempt died before it started."""
 
 _BOUNDARY_OF_TYPE: Mapping[str, Boundary] = {
     "PIPELINE_ENQUEUED": Boundary.ENQUEUED,
     "PIPELINE_STARTING": Boundary.STARTING,
-    "ENGINE_EVENT": Boundary.WORKER_STARTED,
     "PIPELINE_START": Boundary.RUN_STARTED,
     "STEP_WORKER_STARTING": Boundary.STEP_WORKER_STARTING,
     "STEP_WORKER_STARTED": Boundary.STEP_WORKER_STARTED,
     "RESOURCE_INIT_STARTED": Boundary.RESOURCE_INIT_STARTED,
-    "STEP_START": Boundary.STEP_STARTED,
+    **dict.fromkeys(STEP_STARTS, Boundary.STEP_STARTED),
 }
 _WORKER_STARTED_MESSAGE = "Started process for run"
-_IN_A_POD = "in Kubernetes job"
-"""What dagster-k8s' executor logs when it requests a step's worker."""
 TERMINAL_TYPES = frozenset({"PIPELINE_SUCCESS", "PIPELINE_FAILURE", "PIPELINE_CANCELED"})
 """The event types that end a run."""
 
-EVENT_TYPES = frozenset(_BOUNDARY_OF_TYPE) | TERMINAL_TYPES
+EVENT_TYPES = frozenset(_BOUNDARY_OF_TYPE) | TERMINAL_TYPES | {"ENGINE_EVENT"}
 """The event types that affect a timeline; without all others, a log gives the same timeline."""
 
 _RUN_ATTEMPT = (Boundary.STARTING, Boundary.WORKER_STARTED)
@@ -54,6 +58,12 @@ _STEP_ATTEMPT = (
 )
 _BEFORE_THE_LOG = (Boundary.REQUESTED, Boundary.CREATED)
 _QUEUE_ENDS = frozenset(stage.end for stage in QUEUE_STAGES)
+_STEP_WORKER = frozenset({Boundary.STEP_WORKER_STARTING, Boundary.STEP_WORKER_STARTED})
+_WORKER_EVENTS = frozenset({"ENGINE_EVENT", "STEP_WORKER_STARTING", "STEP_WORKER_STARTED"})
+
+_HOUR_US = 60 * 60 * MICROSECONDS
+_FARTHEST_REQUEST_US = 24 * _HOUR_US
+"""A request farther than this from the run's creation was another run's, or waited for reasons of its own."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +83,21 @@ class Timeline:
     """Queue plus init time: independent of the clocks of the request and the run record."""
     time_to_code_us: int | None
     """The sum of all stages. None if no step started or the time of the request is unknown."""
-    executor: str | None
-    """`multiprocess` if the measured step had its own worker, `pods` if that was a pod, `in_process` if it started
-    without one, None if it had neither."""
+    executor: StepWorker | None
+    """The worker of the measured step; IN_PROCESS if it started without one of its own, None if it had neither."""
     ended_us: int | None
     """When the run first succeeded, failed or was canceled; None until then."""
     warnings: tuple[str, ...]
     """Why these numbers may be wrong: missing instants, clocks that ran backwards, repeated queueing."""
 
 
-def timeline(events: Sequence[RunEvent], *, requested_us: int | None, created_us: int | None) -> Timeline:
+def timeline(
+    events: Sequence[RunEvent],
+    *,
+    requested_us: int | None,
+    created_us: int | None,
+    origin: Origin = Origin.REQUEST,
+) -> Timeline:
     """Compute the stages of a launch from its run's log, in linear time. Accepts any log; raises nothing.
 
     The instants are those of the attempt that led to the first line of user code:
@@ -92,35 +107,41 @@ def timeline(events: Sequence[RunEvent], *, requested_us: int | None, created_us
     - starting, worker_started: the last PIPELINE_STARTING before PIPELINE_START, and the last "Started process for run"
       after it, since earlier attempts died;
     - run_started: the first PIPELINE_START;
-    - step_worker_starting, step_worker_started, resource_init_started: likewise the last ones before the STEP_START of
-      the first step to start. In-process executors start the resources once for the run, without a step key;
-    - step_started: the first STEP_START. Without one, the first step with any event is measured instead, so
+    - step_worker_starting, step_worker_started, resource_init_started: likewise the last ones before the first step to
+      start does. In-process executors start the resources once for the run, without a step key;
+    - step_started: the first of STEP_STARTS. Without one, the first step with any event is measured instead, so
       that a failed run shows how far it got.
 
     Args:
         events: the run's events in log order; types not in EVENT_TYPES are ignored.
-        requested_us: when the client sent the request, in microseconds since the epoch; None if unknown.
+        requested_us: when the run was asked for, in microseconds since the epoch; None if unknown.
         created_us: when the run record was created, likewise.
+        origin: what asked for it.
     """
-    step_start = _first(events, "STEP_START")
+    step_start = _first(events, STEP_STARTS)
     launch = events[:step_start]
-    run_start = _first(launch, "PIPELINE_START")
+    run_start = _first(launch, {"PIPELINE_START"})
     before_run, before_step = launch[:run_start], launch[run_start:]
     step_key = events[step_start].step_key if step_start is not None else _first_step(before_step)
+    of_step = [event for event in before_step if _concerns(event, step_key)]
     enqueued_us = [event.time_us for event in before_run if event.type == "PIPELINE_ENQUEUED"]
+    mistaken = list(_far_request(origin, requested_us, created_us))
 
     at_us: dict[Boundary, int | None] = {
-        Boundary.REQUESTED: requested_us,
+        Boundary.REQUESTED: None if mistaken else requested_us,
         Boundary.CREATED: created_us,
+        # A run that is queued again waits: its last attempt is over.
+        **_last_attempt(before_run, (Boundary.ENQUEUED, *_RUN_ATTEMPT)),
         Boundary.ENQUEUED: enqueued_us[0] if enqueued_us else None,
-        **_last_attempt(before_run, _RUN_ATTEMPT),
         Boundary.RUN_STARTED: launch[run_start].time_us if run_start is not None else None,
-        **_last_attempt([event for event in before_step if _concerns(event, step_key)], _STEP_ATTEMPT),
+        **_last_attempt(of_step, _STEP_ATTEMPT),
         Boundary.STEP_STARTED: events[step_start].time_us if step_start is not None else None,
     }
-    warnings = [*_missing_instants(at_us), *_backward_clocks(at_us)]
+    warnings = [*mistaken, *_missing_instants(at_us), *_backward_clocks(at_us)]
     if len(enqueued_us) > 1:
         warnings.append(f"the run was enqueued {len(enqueued_us)} times: queue time counts from the first")
+    if step_start is not None and events[step_start].type == "STEP_RESTARTED":
+        warnings.append(f"{step_key} was retried: its first attempt ended before STEP_START; timed to the retry")
 
     clamped_us = _filled(_clamped(at_us))
     lag_us = _elapsed_us(clamped_us, Boundary.ENQUEUED, Boundary.STEP_STARTED)
@@ -131,7 +152,7 @@ def timeline(events: Sequence[RunEvent], *, requested_us: int | None, created_us
         init_us=_elapsed_us(clamped_us, Boundary.RUN_STARTED, Boundary.STEP_STARTED),
         lag_us=lag_us,
         time_to_code_us=_elapsed_us(clamped_us, Boundary.REQUESTED, Boundary.STEP_STARTED),
-        executor=_executor(at_us, before_step),
+        executor=_executor(at_us, of_step),
         ended_us=_ended_us(events),
         warnings=tuple(warnings),
     )
@@ -144,20 +165,32 @@ def _ended_us(events: Sequence[RunEvent]) -> int | None:
     return end.time_us if end else None
 
 
-def _first(events: Sequence[RunEvent], event_type: str) -> int | None:
-    return next((index for index, event in enumerate(events) if event.type == event_type), None)
+def _first(events: Sequence[RunEvent], event_types: Container[str]) -> int | None:
+    return next((index for index, event in enumerate(events) if event.type in event_types), None)
 
 
-def _boundary(event: RunEvent) -> Boundary | None:
-    """Return the instant that an event marks; only one of the engine events marks any."""
-    if event.type == "ENGINE_EVENT" and not event.message.startswith(_WORKER_STARTED_MESSAGE):
-        return None
-    return _BOUNDARY_OF_TYPE.get(event.type)
+def boundary_of(event: RunEvent) -> Boundary | None:
+    """Return the instant that an event marks; few of the engine events mark any."""
+    if event.type != "ENGINE_EVENT":
+        return _BOUNDARY_OF_TYPE.get(event.type)
+    if event.message.startswith(_WORKER_STARTED_MESSAGE):
+        return Boundary.WORKER_STARTED
+    if requests_celery_worker(event):
+        return Boundary.STEP_WORKER_STARTING
+    return Boundary.STEP_WORKER_STARTED if is_in_celery_worker(event) else None
+
+
+def _far_request(origin: Origin, requested_us: int | None, created_us: int | None) -> Iterator[str]:
+    """Yield a warning if the request is too far from the run's creation to be a part of its launch."""
+    apart_us = 0 if requested_us is None or created_us is None else created_us - requested_us
+    if abs(apart_us) > _FARTHEST_REQUEST_US:
+        where = f"{abs(apart_us) / _HOUR_US:,.0f} h {'before' if apart_us > 0 else 'after'} the run's creation"
+        yield f"{origin.instant} is {where}: it is not counted"
 
 
 def _first_step(events: Sequence[RunEvent]) -> str | None:
     """Return the first step with any event."""
-    return next((event.step_key for event in events if event.step_key and _boundary(event) in _STEP_ATTEMPT), None)
+    return next((event.step_key for event in events if event.step_key and boundary_of(event) in _STEP_ATTEMPT), None)
 
 
 def _concerns(event: RunEvent, step_key: str | None) -> bool:
@@ -168,29 +201,30 @@ def _last_attempt(events: Sequence[RunEvent], boundaries: Sequence[Boundary]) ->
     """Return the instants of the last pass through `boundaries`: reaching one again discards those after it."""
     reached_us: dict[Boundary, int | None] = dict.fromkeys(boundaries)
     for event in events:
-        boundary = _boundary(event)
+        boundary = boundary_of(event)
         if boundary in reached_us:
             reached_us |= dict.fromkeys(boundaries[boundaries.index(boundary) :])
             reached_us[boundary] = event.time_us
     return reached_us
 
 
-def _executor(at_us: Mapping[Boundary, int | None], before_step: Sequence[RunEvent]) -> str | None:
-    if _has_step_worker(at_us):
-        pods = any(event.type == "STEP_WORKER_STARTING" and _IN_A_POD in event.message for event in before_step)
-        return "pods" if pods else "multiprocess"
-    return "in_process" if at_us[Boundary.STEP_STARTED] is not None else None
+def _executor(at_us: Mapping[Boundary, int | None], of_step: Sequence[RunEvent]) -> StepWorker | None:
+    if _has(at_us, _STEP_WORKER):
+        return step_worker_of(event for event in of_step if event.type in _WORKER_EVENTS)
+    return StepWorker.IN_PROCESS if at_us[Boundary.STEP_STARTED] is not None else None
 
 
-def _has_step_worker(at_us: Mapping[Boundary, int | None]) -> bool:
-    return at_us[Boundary.STEP_WORKER_STARTING] is not None or at_us[Boundary.STEP_WORKER_STARTED] is not None
+def _has(at_us: Mapping[Boundary, int | None], boundaries: Iterable[Boundary]) -> bool:
+    return any(at_us[boundary] is not None for boundary in boundaries)
 
 
 def _missing_instants(at_us: Mapping[Boundary, int | None]) -> Iterator[str]:
     """Yield a warning for each missing instant that precedes a known one, with the stage that includes its time."""
-    normal = {Boundary.ENQUEUED}
-    if not _has_step_worker(at_us):
-        normal |= {Boundary.STEP_WORKER_STARTING, Boundary.STEP_WORKER_STARTED}
+    normal = {Boundary.REQUESTED, Boundary.ENQUEUED}
+    if not _has(at_us, _STEP_WORKER):
+        normal |= _STEP_WORKER
+    if not _has(at_us, (Boundary.ENQUEUED, *_RUN_ATTEMPT)):  # executed by the process that created it
+        normal |= set(_RUN_ATTEMPT)
     reached = max((position for position, b in enumerate(Boundary) if at_us[b] is not None), default=0)
     absorber: Stage | None = None
     for stage in tuple(Stage)[:reached]:

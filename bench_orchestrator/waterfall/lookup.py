@@ -6,19 +6,25 @@ read from the Dagster instance, which is opened only if needed.
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from dagster import DagsterInstance
 
+from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import OUTCOMES, Sweep
+from bench_orchestrator.model.stages import Boundary, Origin, Stage
 from bench_orchestrator.results.store import Store
-from bench_orchestrator.sources.instance import find_run_ids, get_run, read_run_log
+from bench_orchestrator.sources.instance import find_request, find_run_ids, get_run, read_run_log
 from bench_orchestrator.timeline.launches import launch_of
+from bench_orchestrator.timeline.worker_boot import step_boot_stages
 from bench_orchestrator.waterfall.layout import Sample, UnknownLaunchError, Waterfall, median_of, of_launch, of_trial
+from bench_orchestrator.waterfall.waits import find_holds, read_pods
 
-SHORTEST_PREFIX = 6
+_SHORTEST_PREFIX = 6
 """Minimum characters of a run id; Dagster's UI shows eight."""
 
-_WHOLE_ID = 36
+_LONGEST_ID = 255
+"""Maximum characters of a run id in Dagster's storage."""
 
 
 def find_launch(
@@ -30,7 +36,7 @@ def find_launch(
         UnknownLaunchError: no run or several runs match, or the run's events have been deleted.
         UnusableError: the results database or the instance cannot be used.
     """
-    found = {run_id: _in_results(run_id, store) for run_id in run_ids}
+    found = {run_id: _in_results(run_id, store) for run_id in map(_checked, run_ids)}
     elsewhere = [run_id for run_id, launch in found.items() if launch is None]
     if elsewhere:
         with open_instance() as instance:
@@ -76,6 +82,15 @@ def find_median(sweep: Sweep, location: str = "", variant: str = "") -> tuple[Wa
     )
 
 
+def _checked(run_id: str) -> str:
+    """Return the run id, or its beginning, if it can be one."""
+    if len(run_id) < _SHORTEST_PREFIX:
+        raise UnknownLaunchError(f"{run_id!a} is too short: give at least {_SHORTEST_PREFIX} characters of a run's id.")
+    if len(run_id) > _LONGEST_ID or not (run_id.isascii() and run_id.isprintable()):
+        raise UnknownLaunchError(f"{run_id[:_LONGEST_ID]!a} is not the id of a run, nor the beginning of one.")
+    return run_id
+
+
 def _in_results(run_id: str, store: Store) -> Waterfall | None:
     sweeps = store.find_runs(run_id)
     if not sweeps:
@@ -88,23 +103,37 @@ def _in_results(run_id: str, store: Store) -> Waterfall | None:
 
 
 def _in_instance(run_id: str, instance: DagsterInstance) -> Waterfall | None:
-    candidates = [run_id] if len(run_id) == _WHOLE_ID else find_run_ids(instance, run_id)
-    run = get_run(instance, _only(run_id, candidates)) if candidates else None
+    run = get_run(instance, run_id)
+    if run is None and (candidates := find_run_ids(instance, run_id)):
+        run = get_run(instance, _only(run_id, candidates))
     if run is None:
         return None
+    request = find_request(instance, run)
+    log, read_us = read_run_log(instance, run.run_id), now_us()
+    pods = read_pods(log)
     launch = launch_of(
         run.run_id,
-        read_run_log(instance, run.run_id),
+        log,
         outcome=OUTCOMES.get(run.status),
-        requested_us=run.requested_us,
+        requested_us=request.at_us if request else None,
         created_us=run.created_us,
+        origin=request.origin if request else Origin.REQUEST,
+        pod=pods.run,
     )
-    return of_launch(launch, f"job {run.job}")
+    step_boot_us, doubts = step_boot_stages(
+        pods.first_step,
+        starting_us=launch.at_us[Boundary.STEP_WORKER_STARTING],
+        step_boot_us=launch.stages_us[Stage.STEP_BOOT],
+    )
+    launch = replace(launch, warnings=(*launch.warnings, *doubts))
+    subject = f"job {run.job}{', re-executed' if run.reexecuted else ''}"
+    shown = of_launch(launch, subject, now_us=read_us, step_boot_us=step_boot_us)
+    return shown if shown.now_us is None else replace(shown, holds=find_holds(instance, run, pods, shown))
 
 
 def _only(run_id: str, candidates: Iterable[str]) -> str:
     """Return the only matching run."""
     several = sorted(candidates)
     if len(several) > 1:
-        raise UnknownLaunchError(f"{len(several)} runs begin with {run_id}, such as {several[0]} and {several[1]}.")
+        raise UnknownLaunchError(f"Several runs begin with {run_id}, such as {several[0]} and {several[1]}.")
     return several[0]

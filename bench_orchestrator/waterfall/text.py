@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
-from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.model.run_queue import Hold
+from bench_orchestrator.model.stages import Boundary
 from bench_orchestrator.waterfall.layout import Bar, Sample, Waterfall, excerpt, headline, remarks
 
 _LIGHT = "░"
@@ -59,6 +60,7 @@ def summarize_waterfall(shown: Waterfall, sample: Sample | None = None) -> dict[
         "reason": shown.reason,
         "executor": shown.executor,
         "template": dict(shown.template),
+        "origin": shown.origin.value if Boundary.REQUESTED in shown.known else None,
         "zero": shown.zero.value,
         "zero_since_epoch_s": shown.zero_us / MICROSECONDS,
         "queue_s": _seconds(shown.queue_us),
@@ -67,17 +69,20 @@ def summarize_waterfall(shown: Waterfall, sample: Sample | None = None) -> dict[
         "ended_s": _seconds(shown.ended_us),
         "stages": [_summarize_stage(bar, shown) for bar in shown.bars],
         "worker_boot": [_summarize_stage(bar, shown) for bar in shown.boot],
+        "step_boot": [_summarize_stage(bar, shown) for bar in shown.step_boot],
         "unfinished": _summarize_stage(shown.unfinished, shown) if shown.unfinished else None,
         "steps": [
             {
                 "step": step.key,
-                "process": (Stage.WORKER_LOAD if step.launched_us is None else Stage.STEP_LOAD).process,
+                "process": shown.step_process(step),
                 "launched_s": _seconds(step.launched_us),
                 "started_s": _seconds(step.started_us),
                 "ended_s": _seconds(step.ended_us),
             }
             for step in shown.steps
         ],
+        "waits_for": [_summarize_hold(hold) for hold in shown.holds],
+        "so_far_s": _seconds(shown.unfinished.duration_us) if shown.unfinished and shown.now_us is not None else None,
         "warnings": list(shown.warnings),
     }
 
@@ -92,6 +97,23 @@ def _summarize_stage(bar: Bar, shown: Waterfall) -> dict[str, Any]:
     }
 
 
+def _summarize_hold(hold: Hold) -> dict[str, Any]:
+    """Return a hold with its instants in seconds since the epoch."""
+    return asdict(hold) | {
+        "holders": [
+            {
+                "run_id": holder.run_id,
+                "job": holder.job,
+                "step": holder.step,
+                "status": holder.status,
+                "since_epoch_s": _seconds(holder.since_us),
+                "last_sign_epoch_s": _seconds(holder.last_sign_us),
+            }
+            for holder in hold.holders
+        ]
+    }
+
+
 def _render_stages(shown: Waterfall) -> Table:
     table = _table(["stage", "process"], ["start", "took", "of lag"])
     span_us = shown.rows[0].start_us, shown.rows[-1].end_us
@@ -100,11 +122,11 @@ def _render_stages(shown: Waterfall) -> Table:
         share = "" if percent is None else f"{percent:.0f} %"
         finished = bar is not shown.unfinished
         table.add_row(
-            bar.stage.row_label,
+            shown.label(bar.stage),
             shown.process(bar.stage),
             describe_us(bar.start_us),
             describe_us(bar.duration_us),
-            share if finished else shown.outcome,
+            share if finished else "so far" if shown.now_us is not None else shown.outcome,
             _Drawing(span_us, ((bar.start_us, bar.end_us, _SOLID if finished else _LIGHT),)),
         )
     return table

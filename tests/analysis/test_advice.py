@@ -9,6 +9,7 @@ from samples import measured_sweep
 
 from bench_orchestrator.analysis.advice import (
     Advice,
+    FirstStep,
     advise,
     explain_errors,
     first_steps,
@@ -37,9 +38,10 @@ def test_the_headline_is_the_remedy_that_leaves_least_of_the_lag(advice: Advice)
 def test_the_first_steps_say_what_they_save_and_cost(advice: Advice) -> None:
     steps = list(first_steps(advice))
     assert len(steps) == 3
-    assert steps[0].startswith("**Split the code location into nine**: saves ")
-    assert ", against ‘one location’. One code server per part" in steps[0]
-    assert steps[1].startswith("**Dequeue runs every second**")
+    assert steps[0].remedy == "Split the code location into nine"
+    assert steps[0].text.startswith("saves ")
+    assert ", against ‘one location’. One code server per part" in steps[0].text
+    assert steps[1].remedy == "Dequeue runs every second"
 
 
 def test_without_measurements_it_says_so() -> None:
@@ -59,7 +61,7 @@ def test_what_cannot_be_carried_over_names_its_own_size() -> None:
     quick = Evidence((sized_sweep(),), (evaluate(sample_experiment("executors", quick=True)),))
     assert headline(advise(quick, 10_000)).endswith(" per launch at 6 assets")
     first = next(first_steps(advise(quick, 10_000)))
-    assert " per launch at 6 assets, against ‘spawn, 1 step’. " in first
+    assert " per launch at 6 assets, against ‘spawn, 1 step’. " in first.text
     assert headline(advise(sample_evidence("executors", sized=False), 10_000)).endswith(" per launch at 2,004 assets")
 
 
@@ -69,9 +71,9 @@ class TestAfterASweep:
         for sweep in (measured_sweep(), sample_experiment("split-definitions"), sample_experiment("dequeue-interval")):
             store.save(sweep)
         steps = first_steps_after(measured_sweep(), gather(store))
-        assert [step.split("**")[1] for step in steps][:1] == ["Split the code location into nine"]
-        assert all("per launch at 10,000 assets" in step for step in steps)
-        assert any(step.startswith("**Dequeue runs every second**") for step in steps)
+        assert steps[0].remedy == "Split the code location into nine"
+        assert all("per launch at 10,000 assets" in step.text for step in steps)
+        assert any(step.remedy == "Dequeue runs every second" for step in steps)
 
     def test_after_an_experiment_they_are_its_own(self, tmp_path: Path) -> None:
         store = Store.in_directory(tmp_path)
@@ -79,13 +81,13 @@ class TestAfterASweep:
             store.save(sweep)
         steps = first_steps_after(sample_experiment("dequeue-interval"), gather(store))
         assert steps
-        assert all("Dequeue" in step or "queue" in step for step in steps)
+        assert all("Dequeue" in step.remedy or "queue" in step.remedy for step in steps)
         assert first_steps_after(sample_experiment("checks"), gather(store)) == []
 
     def test_where_no_remedy_was_measured_they_say_how(self, tmp_path: Path) -> None:
         store = Store.in_directory(tmp_path)
         (step,) = first_steps_after(measured_sweep(), gather(store))
-        assert step == "No remedy has been measured here yet. `bench run executors --quick` measures the first ones."
+        assert step == FirstStep("No remedy has been measured here yet", command="bench run executors --quick")
 
 
 def test_the_lag_is_that_of_the_queue_as_it_is(advice: Advice) -> None:

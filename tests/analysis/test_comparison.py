@@ -95,7 +95,7 @@ def test_what_only_one_has_is_reported() -> None:
     before, after = samples.measured_sweep(("a250", "a2k")), samples.measured_sweep(("a2k", "a5k"))
     changes = compare_sweeps(before, after)
     assert {change.place for change in changes.changes} == {"a2k"}
-    assert changes.unmatched == (
+    assert changes.left_out == (
         f"a250 was measured by {before.plan.sweep_id} only",
         f"a5k was measured by {after.plan.sweep_id} only",
     )
@@ -116,11 +116,25 @@ def test_nothing_in_common_is_refused() -> None:
         compare_sweeps(before, samples.failed_sweep())
 
 
-def test_another_size_under_the_same_name_is_refused() -> None:
-    before = samples.measured_sweep(("a250",))
-    grown = replace(before, trials=tuple(replace(trial, asset_count=300) for trial in before.trials))
-    with pytest.raises(IncomparableError, match=r"a250 has 250 assets .* and 300 and 0 in"):
-        compare_sweeps(before, grown)
+def grown(sweep: Sweep, *locations: str) -> Sweep:
+    """Return the sweep as if these locations had one more partition."""
+    trials = (
+        replace(trial, partition_count=trial.partition_count + (trial.location in locations)) for trial in sweep.trials
+    )
+    return replace(sweep, plan=replace(sweep.plan, sweep_id="later"), trials=tuple(trials))
+
+
+def test_a_location_of_another_size_is_left_out_and_the_rest_is_compared() -> None:
+    before = samples.measured_sweep(("a250", "a1p2k", "a2k"))
+    changes = compare_sweeps(before, grown(before, "a1p2k"))
+    assert list(dict.fromkeys(change.place for change in changes.changes)) == ["a250", "a2k"]
+    assert changes.left_out == ("a1p2k changed in size: 1 assets and 2000 partitions, then 1 and 2001",)
+
+
+def test_another_size_of_all_is_refused() -> None:
+    before = samples.measured_sweep(("a250", "a1p2k"))
+    with pytest.raises(IncomparableError, match=r"can be compared: a250 changed in size: 250 .*; a1p2k changed"):
+        compare_sweeps(before, grown(before, "a250", "a1p2k"))
 
 
 def test_seconds_come_out() -> None:

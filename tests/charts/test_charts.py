@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,6 +24,7 @@ from bench_orchestrator.charts import (
     Chart,
     all_locations,
     assets_vs_partitions,
+    canvas,
     charts_for,
     comparison,
     costs,
@@ -126,6 +128,29 @@ def test_files_decode_and_are_the_same_each_time(chart: Chart, tmp_path: Path) -
     described = root.findtext(".//{http://purl.org/dc/elements/1.1/}title") or ""
     assert " ".join(described.split()) == title(chart.draw(sweep))
     assert b"<dc:date>" not in first.svg.read_bytes()
+
+
+STRANGE_NAMES = ("$a$ and $\\frac{$", "_x", "\N{CJK UNIFIED IDEOGRAPH-4E2D}", "%s {0} \\", "a" * 3_000, "a\nb\nc")
+
+
+@pytest.mark.parametrize("chart", [CHARTS[0], CHARTS[1]], ids=lambda chart: chart.stem)
+def test_names_are_drawn_as_they_are(chart: Chart, tmp_path: Path) -> None:
+    trials = [
+        replace(make_trial(number, "a250"), location=name, variant=variant, asset_count=250 * number)
+        for number, (name, variant) in enumerate(pairwise(STRANGE_NAMES), start=1)
+    ]
+    files = save(chart.draw(make_sweep(trials)), tmp_path, chart.stem)
+    assert ElementTree.fromstring(files.svg.read_bytes()).tag.endswith("svg")
+    assert b"$a$" in files.svg.read_bytes()
+
+
+def test_a_chart_of_a_thousand_rows_is_drawn_at_a_lower_resolution(tmp_path: Path) -> None:
+    with Image.open(save(canvas.sheet("Many", [], 420.0), tmp_path, "chart").png) as image:
+        assert image.height <= 30_000
+
+
+def test_a_title_of_a_long_name_has_an_end() -> None:
+    assert len(canvas.sheet("a" * 10_000, ["b" * 10_000], 1.0).get_suptitle()) < 1_000
 
 
 def test_the_footer_states_n_coverage_and_the_environment() -> None:

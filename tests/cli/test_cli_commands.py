@@ -10,12 +10,14 @@ import dagster as dg
 import pytest
 import samples
 from click.testing import CliRunner, Result
-from recording import Served, measured
+from recording import Served, make_run, measured
 
 from bench_orchestrator.cli import COMMANDS, main
+from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.results.rows import COLUMNS
 from bench_orchestrator.results.store import Store
+from bench_orchestrator.sweeps import client
 from synthetic_locations.catalog import LOCATIONS
 
 
@@ -58,7 +60,7 @@ class TestHelp:
         for name, line in COMMANDS.items():
             assert f"  {name}" in result.output
             assert line in result.output
-        assert "3  the deployment, or its results, cannot be used" in result.output
+        assert "3  the deployment, its results or a file cannot be used" in result.output
         assert bench("-h").output == result.output
 
     @pytest.mark.parametrize("name", COMMANDS)
@@ -145,8 +147,9 @@ class TestWithoutADeployment:
         assert result.exit_code == 3
         assert "is not a folder. Create it, or unset it." in result.stderr
 
-    def test_a_url_that_does_not_answer_exits_with_3(self, home: Path) -> None:
+    def test_a_url_that_does_not_answer_exits_with_3(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert home.is_dir()
+        monkeypatch.setattr(client, "_PATIENCE_S", 0)
         for command in (["locations"], ["run", "quick"]):
             result = bench(*command, "--url", "http://127.0.0.1:9")
             assert result.exit_code == 3
@@ -299,10 +302,20 @@ class TestTimeline:
         assert printed_json(result)["run_id"] == run_id
         assert (home / "results" / "timelines" / run_id / "timeline.svg").exists()
 
+    @pytest.mark.usefixtures("undrawn")
+    def test_a_run_that_waits_says_for_how_long_and_for_what(self, home_instance: dg.DagsterInstance) -> None:
+        run_id = make_run(home_instance, {}, RunStatus.STARTING)
+        result = bench("timeline", run_id[:8], "--json")
+        data = printed_json(result)
+        assert data["so_far_s"] >= 0
+        assert "No step has started: " in result.stderr
+        assert " so far " in result.stderr
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
             (["4f2a1"], "'4f2a1' is too short"),
+            (["4f2a1b%\n"], "is not the id of a run, nor the beginning of one"),
             (["4f2a1b2c"], "There is no run 4f2a1b2c"),
             (["000000"], "runs begin with 000000, such as"),
             (["4f2a1b2c", "--location", "a10"], "Give either run ids, or a sweep"),
@@ -329,3 +342,15 @@ class TestTimeline:
         assert result.exit_code == 3
         assert f"no Dagster instance in {home}" in result.stderr
         assert list(home.iterdir()) == []
+
+
+def test_a_variable_that_is_no_number_ends_every_command_that_reads_it_with_one_line(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert results.is_dir()
+    monkeypatch.setenv("BENCH_LOCK_WAIT_S", "abc")
+    for arguments in (("sweeps",), ("report",), ("advise", "--assets", "10")):
+        result = bench(*arguments)
+        assert result.exit_code == 3
+        assert result.stderr.startswith("Error: BENCH_LOCK_WAIT_S is 'abc'; it has to be a number of seconds")
+        assert result.stderr.count("\n") == 1

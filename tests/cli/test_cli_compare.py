@@ -25,6 +25,8 @@ def two_sweeps(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     other = samples.measured_sweep(("a10k",))
     plan = replace(other.plan, sweep_id="other")
     store.save(replace(other, plan=plan, trials=tuple(replace(one, sweep_id="other") for one in other.trials)))
+    trials = (replace(one, sweep_id="grown", partition_count=int(one.location == "a2k")) for one in sweep.trials)
+    store.save(replace(sweep, plan=replace(sweep.plan, sweep_id="grown"), trials=tuple(trials)))
 
 
 @pytest.mark.usefixtures("two_sweeps")
@@ -34,6 +36,12 @@ class TestCompare:
         assert result.exit_code == 0
         for text in (f"{BEFORE} → later", "a250", "a2k", "launch lag", "worker load", "dagster: 1.13.27 → 1.14.0"):
             assert text in result.stdout
+
+    def test_what_is_left_out_is_said(self) -> None:
+        result = bench("compare", BEFORE, "grown")
+        assert result.exit_code == 0
+        assert "Left out: a2k changed in size: 2000 assets and 0 partitions, then 2000 and 1." in result.stdout
+        assert len(printed_json(bench("compare", BEFORE, "grown", "--json"))["left_out"]) == 1
 
     def test_a_sweep_differs_in_nothing_from_itself(self) -> None:
         output = bench("compare", BEFORE, BEFORE).stdout

@@ -44,7 +44,7 @@ def test_a_command_begins_its_help_with_its_line_in_the_list(name: str) -> None:
 
 def test_the_exit_codes_are_those_of_the_help() -> None:
     assert main.help is not None
-    codes = re.findall(r"^ +(\d)  ", main.help, re.MULTILINE)
+    codes = re.findall(r"^ +(\d+)  ", main.help, re.MULTILINE)
     assert list(table("docs/commands.md", "exit code")) == codes
 
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from bench_orchestrator.cli import gate, main
 from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.sweeps import client
 
 
 def bench_gate(*arguments: str) -> Result:
@@ -51,7 +52,8 @@ def test_the_exit_code_is_the_ruling_on_a_recorded_sweep(
     assert result.exit_code == code, result.output
     assert asked == [{"locations": ["a250", "a10k"], "repeats": 6, "timeout_s": 60.0}]
     assert "6/6" in result.output
-    conclusion = result.output.splitlines()[-1]
+    conclusion, report = result.output.splitlines()[-2:]
+    assert report.startswith("Report: ")
     said = {0: "is under 300 s", 1: "is over 0.001 s", 4: "Cannot tell whether the launch lag is under 25 s"}
     assert said[code] in conclusion
 
@@ -91,7 +93,7 @@ def test_json_has_the_figures_and_the_report_is_written(
         (("--max-lag", "0s"), "is not a positive duration"),
         (("--max-lag", "-3s"), "is not a positive duration"),
         (("--max-lag", "3h"), "is not a positive duration"),
-        (("--max-lag", "3s", "--trials", "5"), "5 is not in the range x>=6"),
+        (("--max-lag", "3s", "--trials", "5"), "5 is not in the range 6<=x<=10000"),
         (("--max-lag", "3s", "--locations", ","), "give at least one name"),
     ],
 )
@@ -102,8 +104,9 @@ def test_bad_usage_exits_with_2(home: Path, arguments: tuple[str, ...], message:
     assert message in result.stderr
 
 
-def test_without_an_answering_deployment_it_exits_with_3(home: Path) -> None:
+def test_without_an_answering_deployment_it_exits_with_3(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert home.is_dir()
+    monkeypatch.setattr(client, "_PATIENCE_S", 0)
     result = bench_gate("--max-lag", "3s", "--url", "http://127.0.0.1:9")
     assert result.exit_code == 3
     assert "does not answer" in result.stderr

@@ -3,10 +3,14 @@
 import subprocess
 import sys
 from collections.abc import Mapping
-from typing import Any
+from math import inf, nan
+from typing import Annotated, Any, get_args
 
 import dagster as dg
 import pytest
+from dagster._core.events import RunFailureReason
+from dagster._core.execution.retries import auto_reexecution_should_retry_run
+from pydantic import TypeAdapter, ValidationError
 
 from bench_orchestrator.definitions import defs
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, SWEEPS_ASSET, Tag
@@ -100,3 +104,28 @@ def test_every_field_of_a_sweeps_configuration_is_described(job: dg.JobDefinitio
     fields = op.config_schema.as_field().config_type.fields  # type: ignore[attr-defined]
     assert len(fields) == (10 if "quick" in fields else 9)
     assert all(field.description for field in fields.values())
+
+
+def test_every_number_in_a_configuration_is_finite_and_within_bounds() -> None:
+    left: list[type[dg.Config]] = [dg.Config]
+    seen = set[str]()
+    while left:
+        left += (config := left.pop()).__subclasses__()
+        for name, field in config.model_fields.items() if config.__module__.startswith("bench_orchestrator.") else ():
+            if {int, float} & {field.annotation, *get_args(field.annotation)}:
+                seen.add(name)
+                bounded: Any = Annotated[field.annotation, *field.metadata]
+                adapter: TypeAdapter[Any] = TypeAdapter(bounded)
+                for value in (inf, -inf, nan, 1e308, 10**400, -1):
+                    with pytest.raises(ValidationError):
+                        adapter.validate_python(value)
+    assert {"repeats", "warmups", "seed", "timeout_s", "settle_s", "assets", "steps"} <= seen
+
+
+def test_an_instance_that_retries_runs_launches_none_of_the_bench_again() -> None:
+    with dg.DagsterInstance.ephemeral(settings={"run_retries": {"enabled": True, "max_retries": 3}}) as instance:
+        for job in OWN_JOBS.values():
+            run = instance.create_run_for_job(job, tags=dict(job.tags), status=dg.DagsterRunStatus.FAILURE)
+            assert auto_reexecution_should_retry_run(instance, run, RunFailureReason.RUN_EXCEPTION) is False
+            without = run.with_tags({})
+            assert auto_reexecution_should_retry_run(instance, without, RunFailureReason.RUN_EXCEPTION) is True

@@ -3,6 +3,7 @@
 Only the webserver is a stand-in: it executes each launch in this process, where a real one would start a run worker.
 """
 
+from math import inf
 from typing import Any
 
 import dagster as dg
@@ -91,7 +92,15 @@ class TestASweep:
 
     @pytest.mark.parametrize(
         ("field", "value"),
-        [("repeats", 0), ("warmups", -1), ("timeout_s", 0), ("timeout_s", -5), ("pause_s", -1), ("locations", [])],
+        [
+            ("repeats", 0),
+            ("warmups", -1),
+            ("timeout_s", 0),
+            ("timeout_s", -5),
+            ("pause_s", -1),
+            ("locations", []),
+            ("timeout_s", inf),
+        ],
     )
     def test_refuses_a_bad_configuration_by_the_fields_name(
         self, instance: dg.DagsterInstance, field: str, value: object
@@ -129,6 +138,7 @@ def test_the_webserver_resource_is_configured_by_variables_whose_values_are_show
     assert WebserverResource(url="http://configured").connect().url == "http://configured"
     monkeypatch.setenv("BENCH_WEBSERVER_URL", "http://from-environment:3001")
     monkeypatch.setenv("BENCH_WEBSERVER_AUTHORIZATION", "Bearer secret")
+    monkeypatch.setenv("BENCH_WEBSERVER_HEADERS", "Dagster-Cloud-Api-Token: secret")
     asked: list[Webserver] = []
 
     @dg.op
@@ -144,8 +154,9 @@ def test_the_webserver_resource_is_configured_by_variables_whose_values_are_show
     repository = defs.get_repository_def()
     shown = serialize_value(RepositorySnap.from_def(repository))
     assert "BENCH_WEBSERVER_AUTHORIZATION" in shown
+    assert "BENCH_WEBSERVER_HEADERS" in shown
     assert "secret" not in shown
     assert defs.resolve_job_def("asking").execute_in_process().success
     (webserver,) = asked
     assert webserver.url == "http://from-environment:3001"
-    assert webserver.headers == {"Authorization": "Bearer secret"}
+    assert webserver.headers == {"Authorization": "Bearer secret", "Dagster-Cloud-Api-Token": "secret"}

@@ -53,7 +53,8 @@ def test_locations_of_a_workspace_file(workspace_file: Path) -> None:
 
 def test_the_meta_location_is_served_warm_and_what_is_measured_is_not(workspace_file: Path) -> None:
     for file in (workspace_file, Path("nowhere.yaml")):
-        meta, *others = read_locations(file, ["floor", "a3"] if file is workspace_file else ["a3"])
+        found = read_locations(file, ["floor", "a3"] if file is workspace_file else ["a3"])
+        meta, *others = (location for location in found if isinstance(location, CodeLocation))
         assert meta.server == WARM_SERVER
         assert {location.server for location in others} == {STOCK_SERVER}
 
@@ -196,6 +197,17 @@ def test_a_server_that_is_held_while_it_waits_for_its_restart_is_released_at_onc
 
 def _server(folder: Path, code: str, answers: Callable[[float], bool]) -> SupervisedProcess:
     return SupervisedProcess("server", [sys.executable, "-c", code], {}, folder / "server.log", answers)
+
+
+@pytest.mark.parametrize("python", ["/nowhere/python", sys.executable])
+def test_a_server_that_cannot_be_started_is_hopeless_and_its_log_says_why(tmp_path: Path, python: str) -> None:
+    working_directory = tmp_path / "nowhere" if python == sys.executable else None
+    command = [python, "-c", ""]
+    server = SupervisedProcess("server", command, {}, tmp_path / "log", lambda _: False, working_directory)
+    lines = _poll_until(server, lambda: server.is_hopeless)
+    assert "server ended with exit code 127" in lines[0]
+    assert "No such file or directory" in server.log_tail()
+    server.end(patience_s=1)
 
 
 def _poll_until(server: SupervisedProcess, condition: Callable[[], bool], start: bool = True) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench_orchestrator.deployment.home import DeploymentError, HomeLock
+from bench_orchestrator.deployment.home import DeploymentError, HomeLock, find_deployment
 
 HOLDER = """
 import sys, time
@@ -45,6 +45,13 @@ def holder(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subproces
 def test_its_holder_is_reported(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     with pytest.raises(DeploymentError, match=rf"is up already, at http://127\.0\.0\.1:4321, process {holder.pid}\."):
         HomeLock(tmp_path)
+
+
+@pytest.mark.parametrize("holder", [["--described"]], indirect=True)
+def test_one_whose_webserver_is_being_restarted_is_found(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    found = find_deployment(tmp_path)
+    assert found is not None
+    assert (found.url, found.pid, found.answers) == ("http://127.0.0.1:4321", holder.pid, False)
 
 
 @pytest.mark.usefixtures("holder")

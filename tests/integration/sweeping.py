@@ -27,7 +27,7 @@ from bench_orchestrator.deployment import (
 )
 from bench_orchestrator.deployment.processes import processes_of
 from bench_orchestrator.model.launch import Outcome, Sweep
-from bench_orchestrator.model.plan import again
+from bench_orchestrator.model.plan import SweepPlan, again
 from bench_orchestrator.model.runs import Run, RunStatus
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, META_LOCATION, Tag
@@ -36,7 +36,7 @@ from bench_orchestrator.scenarios.experiments.experiment import MEBIBYTE
 from bench_orchestrator.sources.instance import find_runs, find_trial_runs, get_run
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.sweeps.harvest import harvest_sweep
-from bench_orchestrator.sweeps.journal import read_journal
+from bench_orchestrator.sweeps.journal import find_plan, read_journal
 from bench_orchestrator.webserver import Webserver, WebserverError
 from integration.leftovers import assert_nothing_left
 
@@ -152,6 +152,12 @@ class Bench:
             return journal is not None and len(journal.notes) >= count
 
         wait_for(f"{count} notes", look, timeout_s)
+
+    def planned(self, run_id: str) -> SweepPlan:
+        """Return a sweep's plan."""
+        plan = find_plan(self.instance, run_id)
+        assert plan is not None
+        return plan
 
     def harvests(self, run_id: str) -> list[Run]:
         """Return the runs that harvest a sweep, oldest first."""
@@ -403,7 +409,8 @@ def project_locations(
     *names: str, server: tuple[str, ...] = WARM_SERVER, **meta_environment: str
 ) -> list[CodeLocation]:
     """Return the meta location with additional variables, and generated ones; warm, unless launches are the subject."""
-    meta, *others = read_locations(PROJECT / "workspace.yaml", [META_LOCATION, *names])
+    found = read_locations(PROJECT / "workspace.yaml", [META_LOCATION, *names])
+    meta, *others = (location for location in found if isinstance(location, CodeLocation))
     return [replace(meta, environment=meta_environment), *(replace(other, server=server) for other in others)]
 
 

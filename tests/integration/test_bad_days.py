@@ -12,7 +12,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from bench_orchestrator.defs import harvest
+from bench_orchestrator.defs import harvest_sensor
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.runs import Run, RunStatus
@@ -119,11 +119,11 @@ def test_a_sweep_outlives_its_code_server_and_one_that_dies_unseen_is_given_up(
     assert bench.run(run_id).status is Status.STARTED, "nothing in Dagster notices"
 
     context = dg.build_sensor_context(instance=bench.instance)
-    result = harvest.harvest_sensor(context)
+    result = harvest_sensor.harvest_sensor(context)
     assert isinstance(result, dg.SkipReason)
     assert f"Sweep run {run_id} is in progress" in str(result.skip_message)
-    monkeypatch.setattr(harvest, "now_us", lambda: now_us() + 3_600 * MICROSECONDS)
-    harvest.harvest_sensor(dg.build_sensor_context(instance=bench.instance))
+    monkeypatch.setattr(harvest_sensor, "now_us", lambda: now_us() + 3_600 * MICROSECONDS)
+    harvest_sensor.harvest_sensor(dg.build_sensor_context(instance=bench.instance))
     assert bench.run(run_id).status is Status.FAILURE
     assert "its process counts as dead" in bench.log(run_id)[-1]
 

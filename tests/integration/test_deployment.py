@@ -22,6 +22,7 @@ from bench_orchestrator.deployment import (
     DeploymentError,
     LocationState,
     find_deployment,
+    read_locations,
 )
 from bench_orchestrator.deployment.processes import MARKER, processes_of
 from integration.leftovers import assert_nothing_left
@@ -105,15 +106,28 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
+WORKSPACE = """
+load_from:
+  - python_file: {{relative_path: tiny.py, location_name: tiny}}
+  - python_module: broken
+  - grpc_server: {{socket: {socket}, location_name: connected}}
+  - grpc_server: {{port: {port}, location_name: away}}
+"""
+
+
 def test_code_server_and_daemon_that_are_killed_come_back(
-    start_deployment: StartDeployment, tiny_location: TinyLocation, new_home: NewHome, tmp_path: Path
+    start_deployment: StartDeployment, tiny_location: TinyLocation, new_home: NewHome, tmp_path: Path, free_port: str
 ) -> None:
     (tmp_path / "broken.py").write_text("raise RuntimeError('no such luck')")
-    broken = CodeLocation("broken", "broken", working_directory=tmp_path)
+    tiny_location("tiny")
+    workspace = tmp_path / "workspace.yaml"
+    workspace.write_text(WORKSPACE.format(port=free_port, socket=tmp_path / "tiny.sock"))
+    _, *locations = read_locations(workspace)
     events: list[str] = []
-    deployment = start_deployment(
-        [tiny_location("tiny"), broken], home=new_home("with a space"), on_event=events.append
-    )
+    deployment = start_deployment(locations, home=new_home("with a space"), on_event=events.append)
+    assert deployment._directory is not None
+    # The server of `tiny` also is the one that somebody else runs.
+    (tmp_path / "tiny.sock").symlink_to(deployment._directory / "0.sock")
     status = deployment.wait_until_loaded(timeout_s=90)
 
     by_name = {location.name: location for location in status.locations}
@@ -121,9 +135,12 @@ def test_code_server_and_daemon_that_are_killed_come_back(
     assert by_name["tiny"].load_s is not None
     assert by_name["broken"].state is LocationState.ERROR
     assert "no such luck" in by_name["broken"].message
+    assert by_name["connected"].state is LocationState.LOADED
+    assert by_name["away"].state is LocationState.ERROR
+    assert "Could not reach user code server" in by_name["away"].message
     found = find_deployment(deployment.home)
     assert found is not None
-    assert (found.url, found.locations) == (deployment.url, ("tiny", "broken"))
+    assert (found.url, found.locations) == (deployment.url, ("tiny", "broken", "connected", "away"))
     with pytest.raises(DeploymentError, match=f"{deployment.url}, process {os.getpid()}"):
         start_deployment([], home=deployment.home)
 

@@ -23,7 +23,7 @@ from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.tags import META_LOCATION, Tag
 from bench_orchestrator.scenarios.registry import MONITOR, sweep_job_name
-from bench_orchestrator.sources.instance import find_runs
+from bench_orchestrator.sources.instance import find_runs, find_trial_runs
 from bench_orchestrator.webserver import Webserver, WebserverError
 from integration.conftest import LIMITED_SCENARIO, NewDatabase
 from integration.leftovers import assert_nothing_left
@@ -81,8 +81,11 @@ def test_a_canceled_sweep_cancels_its_trial_and_makes_room_for_the_one_in_the_qu
     assert bench.wait_for_end(endless.run_id) is Status.CANCELED
     assert bench.wait_for_end(queued) is Status.SUCCESS
 
-    sweep = bench.harvest_now(canceled)
+    sweep = bench.harvest(canceled)
     assert sweep.status == "canceled"
+    (first, *_) = bench.harvests(canceled)
+    (trial,) = find_trial_runs(bench.instance, bench.planned(queued).sweep_id)
+    assert first.updated_us < trial.created_us, "harvested before the next sweep launches"
     assert bench.outcomes(sweep) == ["ok", "canceled", "canceled", "canceled"]
     assert sweep.trials[3].reason == "the sweep was canceled before this trial was launched"
     assert f"Sweep {sweep.plan.sweep_id} was canceled: 1 of 4 trials done (1 ok)" in bench.log(canceled)

@@ -206,7 +206,7 @@ class TestBadDays:
         assert trial.launch.boot_us == {}
         assert trial.launch.stages_us[Stage.WORKER_BOOT]
         assert trial.launch.warnings == (
-            "worker boot is not split: the sweep's service account may not get and list pods, jobs and events in "
+            "worker boot is not split: the bench may not get and list pods, jobs and events in "
             f"namespace {release.namespace}",
         )
 

@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,17 +14,30 @@ import duckdb
 import pytest
 from experiment_samples import experiment_sweep, only_variants, troubled_experiment
 from rich.console import Console
-from samples import failed_sweep, make_sweep, make_trial, measured_sweep, on_kubernetes, troubled_sweep
+from samples import (
+    failed_sweep,
+    make_sweep,
+    make_trial,
+    measured_sweep,
+    on_kubernetes,
+    relaunched,
+    troubled_sweep,
+    unmeasured,
+)
 
 from bench_orchestrator.analysis import wording
+from bench_orchestrator.analysis.advice import FirstStep
 from bench_orchestrator.analysis.evaluation import evaluate
 from bench_orchestrator.analysis.summary import location_rows
 from bench_orchestrator.charts import CHARTS, charts_for
 from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.stages import BootStage
-from bench_orchestrator.report import ReportFiles, render_table, summarize, write_report
+from bench_orchestrator.model.text import legible
+from bench_orchestrator.report import ReportFiles, render_table, summarize, write_report, write_sweep
+from bench_orchestrator.report.html import render_page
 from bench_orchestrator.report.markdown import render_markdown
 from bench_orchestrator.results.rows import launch_rows
+from bench_orchestrator.results.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +155,88 @@ def test_a_reason_cannot_become_a_link_or_markup(tmp_path: Path) -> None:
     assert "[bold]x[/bold]" in _printed(sweep)
 
 
+HOSTILE_NAMES = (
+    "a![x](SECRET)",
+    "![x](SECRET)",
+    "[1, 2]: SECRET",
+    "a\n\n![x](SECRET)",
+    "a|b |\n| c",
+    "```\n![x](SECRET)\n```",
+    "`![x](SECRET)",
+    "<img src=SECRET>",
+    "</title><script>",
+    "# not a heading",
+    "$a$ and $b",
+    "caf\udce9\0\x1b[31m\u202e",
+    "../../escaped",
+    "a" * 2_000,
+    " ",
+)
+
+
+@pytest.mark.parametrize("kind", ["locations", "experiment"])
+@pytest.mark.usefixtures("undrawn")
+def test_names_are_only_ever_text(kind: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("the contents of another file")
+    names = [name.replace("SECRET", str(secret)) for name in HOSTILE_NAMES]
+    sweep = renamed(kind, names)
+    files = write_sweep(sweep, Store.in_directory(tmp_path / "results"))
+    assert files.html.parent.parent == tmp_path / "results" / "reports"
+    html = files.html.read_text(encoding="utf-8")
+    page = Page(html)
+    assert [reference.partition(",")[0] for reference in page.references] == ["data:image/svg+xml;base64"] * len(
+        files.charts
+    )
+    assert base64.b64encode(secret.read_bytes()).decode() not in html
+    text = " ".join(page.text.split())
+    assert all(legible(" ".join(name.split())) in text for name in names)
+    harmless = renamed(kind, [f"harmless{number:02}" for number in range(len(names))])
+    plain = Page(write_sweep(harmless, Store.in_directory(tmp_path / "plain")).html.read_text(encoding="utf-8"))
+    assert Counter(page.tags) == Counter(plain.tags)
+    assert _printed(sweep)
+
+
+def renamed(kind: str, names: Sequence[str]) -> Sweep:
+    """Return a sweep whose texts from outside are these names."""
+    first, *_ = names
+    if kind == "locations":
+        trials = [
+            replace(make_trial(number, "a250"), location=name, asset_key=name, asset_count=10 * number)
+            for number, name in enumerate(names, start=1)
+        ]
+        trials += [
+            unmeasured(replace(trial, number=len(names) + trial.number), Outcome.FAILED, trial.location)
+            for trial in trials
+        ]
+        trials[0] = relaunched(trials[0], warnings=tuple(names))
+        sweep = make_sweep(trials, scenario=first, status=first)
+    else:
+        sweep = experiment_sweep("definitions-cache", repeats=2)
+        new = dict(zip([variant.name for variant in sweep.plan.variants[2:]], names, strict=False))
+        variants = [replace(one, name=new.get(one.name, one.name)) for one in sweep.plan.variants]
+        trials = [replace(trial, variant=new.get(trial.variant, trial.variant)) for trial in sweep.trials]
+        sweep = replace(sweep, status=first, trials=tuple(trials), plan=replace(sweep.plan, variants=tuple(variants)))
+    plan = replace(
+        sweep.plan,
+        sweep_id=first,
+        environment={**sweep.plan.environment, "cpu_model": " ".join(names)},
+        settings={**sweep.plan.settings, **dict(zip(names, names, strict=True)), "repeats": first},
+    )
+    return replace(sweep, plan=plan)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_only_pictures_of_the_report_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "chart.svg").write_text("<svg/>")
+    markdown = "# Title\n\n![own](chart.svg) ![x](secret) ![y](https://example.com/x.png) [z](https://example.com)"
+    page = Page(render_page(markdown, {"chart.svg": tmp_path / "chart.svg"}))
+    (own,) = page.references
+    assert base64.b64decode(own.partition(",")[2]) == b"<svg/>"
+    assert "x y [z](https://example.com)" in page.text
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_raw_rows_read_back_as_the_launches(troubled: ReportFiles, kind: str) -> None:
     query = {
@@ -200,8 +297,15 @@ def test_the_command_repeats_the_sweep() -> None:
 
 
 def test_what_to_do_first_follows_the_answer_where_it_is_known() -> None:
-    advised = render_markdown(measured_sweep(), [], ["Split the location: −5.9 s \\[−6.8, −5.2\\]."])
-    assert re.match(r"# .*\n\n\*\*.*\*\*\n\nWhat to do first:\n\n- Split the location: −5.9 s", advised)
+    steps = [
+        FirstStep("saves 5.9 s [5.2, 6.8]. One more server.", "Split the location"),
+        FirstStep("No remedy helps", command="bench run quick"),
+    ]
+    advised = render_markdown(measured_sweep(), [], steps)
+    assert re.match(
+        r"# .*\n\n\*\*.*\*\*\n\nWhat to do first:\n\n- \*\*Split the location\*\*: saves 5.9 s \[5.2", advised
+    )
+    assert "\n- No remedy helps. `bench run quick` measures the first ones.\n\n" in advised
     assert "What to do first" not in render_markdown(measured_sweep(), [])
 
 

@@ -79,7 +79,7 @@ def test_a_migrated_file_has_every_sweep_as_it_was(store: Store) -> None:
         "split-definitions-4f2a91c3",
     ]
     assert [(one.ok, one.trials) for one in summaries] == [(1, 1), (4, 6), (32, 42), (28, 49)]
-    sweeps = {sweep.plan.sweep_id: sweep for sweep in store.load_all(one.sweep_id for one in summaries)}
+    sweeps = {one.sweep_id: store.load(one.sweep_id) for one in summaries}
     assert [
         row for _, sweep in sorted(sweeps.items()) for trial in sweep.trials for row in launch_rows(trial)
     ] == expected

@@ -22,13 +22,14 @@ from hypothesis import strategies as st
 from bench_orchestrator.model.launch import Launch, Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import LaunchPath, Location, PlannedTrial, Prediction, SweepPlan, Variant
 from bench_orchestrator.model.runs import Pod, StepSpan
-from bench_orchestrator.model.stages import BootStage, Boundary, Stage
+from bench_orchestrator.model.stages import BootStage, Boundary, Stage, StepWorker
+from bench_orchestrator.model.text import legible
 from bench_orchestrator.results.database import StoreError
 from bench_orchestrator.results.rows import COLUMNS
 from bench_orchestrator.results.store import Store
 
 BIGINT = st.integers(-(2**63), 2**63 - 1)
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30).map(legible)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.dictionaries(TEXT, st.none() | st.booleans() | BIGINT | TEXT | FLOATS)
 VARIANTS = st.builds(
@@ -89,7 +90,7 @@ def sweeps(draw: st.DrawFn) -> Sweep:
         run_id=st.none() | TEXT,
         outcome=st.sampled_from(Outcome),
         reason=TEXT,
-        executor=st.none() | TEXT,
+        executor=st.none() | st.sampled_from(StepWorker),
         at_us=st.fixed_dictionaries(dict.fromkeys(Boundary, maybe_us)),
         ended_us=maybe_us,
         stages_us=st.fixed_dictionaries(dict.fromkeys(Stage, maybe_us)),
@@ -223,6 +224,28 @@ class TestSavingAndLoading:
     def test_the_sample_sweeps_are_loaded_as_they_were_saved(self, store: Store, make: Callable[[], Sweep]) -> None:
         store.save(make())
         assert store.load(samples.SWEEP_ID) == make()
+
+    @pytest.mark.parametrize("text", ["caf\udce9.csv", "a\0b", "\x1b[31mred", "\u202egnp.exe", "\uffff"])
+    def test_texts_that_are_not_legible_are_stored_as_their_escapes(self, store: Store, text: str) -> None:
+        sweep = samples.measured_sweep(("a10",), 1)
+        strange = samples.relaunched(
+            replace(sweep.trials[0], sweep_id=text, location=text, asset_key=text, usage={text: 1.0}),
+            reason=text,
+            warnings=(text,),
+            step_process={text: [text]},
+            steps=(StepSpan(text, 1, 2, 3),),
+            pod=Pod(name=text),
+        )
+        plan = replace(sweep.plan, sweep_id=text, scenario=text, environment={text: {text: text}})
+        store.save(Sweep(plan, text, (strange,)))
+        loaded = store.load(text)
+        shown = ascii(text)[1:-1]
+        assert (loaded.plan.sweep_id, loaded.status, loaded.plan.environment) == (shown, shown, {shown: {shown: shown}})
+        (trial,) = loaded.trials
+        assert (trial.location, trial.asset_key, dict(trial.usage)) == (shown, shown, {shown: 1.0})
+        assert (trial.launch.reason, trial.launch.warnings, trial.launch.pod) == (shown, (shown,), Pod(name=shown))
+        assert (trial.launch.step_process, trial.launch.steps[0].key) == ({shown: [shown]}, shown)
+        assert [summary.sweep_id for summary in store.list_sweeps([text])] == [shown]
 
     def test_saving_twice_changes_nothing(self, store: Store) -> None:
         sweep = samples.troubled_sweep()

@@ -17,6 +17,7 @@ from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sources import graphql, instance
 from bench_orchestrator.sources.instance import run_event
 from bench_orchestrator.timeline.run_log import LOG_TYPES
+from bench_orchestrator.timeline.stages import STEP_STARTS
 from bench_orchestrator.webserver import Webserver, WebserverError
 
 TWO_STEPS = ReconstructableJob.for_file(str(Path(__file__).with_name("two_steps.py")), "two_steps")
@@ -79,11 +80,13 @@ def requeued_in_vain(where: dg.DagsterInstance) -> str:
     """Queued twice, starting, and then given up by the engine."""
     run = where.get_run_by_id(make_run(where, {}))
     assert run is not None
-    for kind in ("PIPELINE_ENQUEUED", "PIPELINE_STARTING") * 2:
+    in_a_pod: Any = EngineEventData({"Kubernetes Job name": "dagster-step-1"})
+    for kind in (*("PIPELINE_ENQUEUED", "PIPELINE_STARTING") * 2, "STEP_WORKER_STARTING"):
         # Reported to the instance, it would queue the run, which has no code location.
-        event = dg.DagsterEvent(kind, "nothing", message=f"it is {kind}")
+        step, data = ("a", in_a_pod) if kind == "STEP_WORKER_STARTING" else (None, None)
+        event = dg.DagsterEvent(kind, "nothing", step_key=step, event_specific_data=data, message=f"it is {kind}")
         where.event_log_storage.store_event(
-            dg.EventLogEntry(None, 20, "", run.run_id, time.time(), job_name="nothing", dagster_event=event)  # type: ignore[no-untyped-call]
+            dg.EventLogEntry(None, 20, "", run.run_id, time.time(), step, "nothing", event)  # type: ignore[no-untyped-call]
         )
     job = {"Kubernetes Job name": "dagster-run-1", "Kubernetes Namespace": "bench"}
     told: dict[str, str | float] = {**job, "bench/fork_ms": 6.5}
@@ -161,11 +164,15 @@ class TestALog:
             "requeued in vain": "no pod for it",
             "killed before its first step": "The run worker was killed.",
         }
-        apart = logs["steps in processes of their own"].steps
-        assert [step.key for step in apart if step.launched_us] == ["first", "second"]
+        apart = logs["steps in processes of their own"]
+        assert [step.key for step in apart.steps if step.launched_us] == ["first", "second"]
+        (restarted,) = [event for event in apart.events if event.type in STEP_STARTS]
+        assert (restarted.type, restarted.step_key) == ("STEP_RESTARTED", "first")
+        assert restarted.time_us == apart.steps[0].started_us
         assert [step.key for step in logs["a step that is retried"].steps] == ["flaky"]
         assert logs["everything said"].work == 4
         assert logs["requeued in vain"].kubernetes_job == ("bench", "dagster-run-1")
+        assert logs["requeued in vain"].step_jobs == {"a": "dagster-step-1"}
         assert logs["requeued in vain"].template == {"fork_ms": 6.5}
         assert logs["not started"] == RunLog()
 
@@ -199,13 +206,29 @@ class TestManyLogs:
         assert len(webserver.asked) == 3
         assert logs == {run_id: graphql.read_run_log(webserver, run_id) for run_id in runs.values()}
 
+    def test_that_cannot_be_answered_with_lose_their_texts_and_no_other_does(
+        self, served: Served, webserver: Webserver, runs: dict[str, str]
+    ) -> None:
+        @dg.asset
+        def strange() -> None:
+            raise RuntimeError("no such file: caf\udce9")
+
+        run_id = dg.materialize([strange], instance=served.instance, raise_on_error=False).run_id
+        other = next(iter(runs.values()))
+        logs = graphql.read_run_logs(webserver, [run_id, other])
+        assert logs[other] == graphql.read_run_log(webserver, other)
+        there, here = logs[run_id], instance.read_run_log(served.instance, run_id)
+        assert (there.failure, here.failure) == ("", "RuntimeError: no such file: caf\udce9")
+        assert [event.type for event in there.events] == [event.type for event in here.events]
+        assert [step.key for step in there.steps] == ["strange"]
+
     def test_are_the_same_read_across_pages(
         self, served: Served, runs: dict[str, str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         webserver = CountingWebserver(served.url)
         whole = graphql.read_run_logs(webserver, list(runs.values()))
         query_of = graphql._logs_query
-        monkeypatch.setattr(graphql, "_logs_query", lambda n: query_of(n).replace("(runId", "(limit: 3, runId"))
+        monkeypatch.setattr(graphql, "_logs_query", lambda *what: query_of(*what).replace("(runId", "(limit: 3, runId"))
         webserver.asked = []
         assert graphql.read_run_logs(webserver, list(runs.values())) == whole
         assert len(webserver.asked) > 5

@@ -1,12 +1,16 @@
 """Reading Dagster's storage returns what was written: journals, run logs and runs, in real instances."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.events import EngineEventData
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.scheduler.instigation import TickData, TickStatus
+from dagster._core.storage import tags as dagster_tags
 from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes.client.exceptions import ForbiddenException
@@ -14,10 +18,19 @@ from recording import PROCESS, broken, end_run, make_plan, make_run, measured, r
 
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, TrialNote
-from bench_orchestrator.model.runs import FINISHED, IN_PROGRESS, RunStatus
-from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.model.runs import FINISHED, IN_PROGRESS, Request, RunStatus
+from bench_orchestrator.model.stages import Origin
+from bench_orchestrator.model.tags import BACKFILL_TAG, COPYING_TAGS, SCHEDULED_TIME_TAG, TICK_TAG, Tag
 from bench_orchestrator.sources import storage
-from bench_orchestrator.sources.instance import find_runs, find_trial_runs, get_run, is_in_doubt, read_run_log, to_us
+from bench_orchestrator.sources.instance import (
+    find_request,
+    find_runs,
+    find_trial_runs,
+    get_run,
+    is_in_doubt,
+    read_run_log,
+    to_us,
+)
 from bench_orchestrator.sweeps.journal import read_journal
 
 Status = RunStatus
@@ -203,12 +216,17 @@ class TestFindingRuns:
         assert [run.run_id for run in find_trial_runs(instance, "quick-1", 2)] == [runs[1], again]
         assert find_trial_runs(instance, "quick-3") == []
 
-    def test_the_instant_of_the_request_is_in_the_tags_or_nowhere(self, instance: dg.DagsterInstance) -> None:
-        told = get_run(instance, make_run(instance, {Tag.REQUESTED_AT: "1784021400123457"}))
-        untold = get_run(instance, make_run(instance, {}))
-        assert told is not None
-        assert untold is not None
-        assert (told.requested_us, untold.requested_us) == (1_784_021_400_123_457, None)
+    @pytest.mark.parametrize("sign", sorted(COPYING_TAGS))
+    def test_a_trial_that_a_user_re_executed_is_not_the_sweeps(self, instance: dg.DagsterInstance, sign: str) -> None:
+        """Dagster copies the tags of the parent run, or of the parent backfill."""
+        plan = make_plan()
+        run_id = run_trial(instance, plan, 1)
+        trial = get_run(instance, run_id)
+        assert trial is not None
+        copied = get_run(instance, make_run(instance, {**trial.tags, sign: "1"}))
+        assert copied is not None
+        assert (copied.reexecuted, copied.requested_us) == (True, None)
+        assert [run.run_id for run in find_trial_runs(instance, plan.sweep_id, 1)] == [run_id]
 
     def test_a_run_was_created_when_it_was_created(self, home_instance: dg.DagsterInstance) -> None:
         before = datetime.now(UTC)
@@ -217,6 +235,67 @@ class TestFindingRuns:
         assert run is not None
         created = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=run.created_us)
         assert before <= created <= after
+
+
+ASKED_US = 1_784_021_400_123_457
+SCHEDULED = {SCHEDULED_TIME_TAG: "2026-07-14T09:30:00.123457+00:00"}
+
+
+class TestWhatAskedForARun:
+    def asked(self, instance: dg.DagsterInstance, tags: Mapping[str, str]) -> Request | None:
+        run = get_run(instance, make_run(instance, tags))
+        assert run is not None
+        return find_request(instance, run)
+
+    def tick(self, instance: dg.DagsterInstance) -> dict[str, str]:
+        """Record a sensor's tick, and return the tags of its runs."""
+        assert instance.schedule_storage is not None
+        kind, status = InstigatorType.SENSOR, TickStatus.SUCCESS
+        data = TickData("origin", "files", kind, status, ASKED_US / MICROSECONDS, [], selector_id="selector")
+        tick = instance.schedule_storage.create_tick(data)
+        return {TICK_TAG: str(tick.tick_id), "dagster/sensor_name": "files"}
+
+    def backfill(self, instance: dg.DagsterInstance) -> dict[str, str]:
+        """Record a backfill, and return the tags of its runs."""
+        status = BulkActionStatus.REQUESTED
+        instance.add_backfill(PartitionBackfill("abcdefgh", status, False, {}, ASKED_US / MICROSECONDS))
+        return {BACKFILL_TAG: "abcdefgh"}
+
+    def test_is_its_sender_a_schedule_a_tick_or_a_backfill(self, home_instance: dg.DagsterInstance) -> None:
+        tick, backfill = self.tick(home_instance), self.backfill(home_instance)
+        sent = {Tag.REQUESTED_AT: str(ASKED_US), SCHEDULED_TIME_TAG: "2026-07-14T09:00:00+00:00"}
+        assert self.asked(home_instance, sent | tick) == Request(ASKED_US, Origin.REQUEST)
+        assert self.asked(home_instance, SCHEDULED | tick) == Request(ASKED_US, Origin.SCHEDULE)
+        assert self.asked(home_instance, tick | backfill) == Request(ASKED_US, Origin.SENSOR)
+        assert self.asked(home_instance, backfill) == Request(ASKED_US, Origin.BACKFILL)
+        assert self.asked(home_instance, {**SCHEDULED, **tick, **backfill, "dagster/parent_run_id": "1"}) is None
+
+    @pytest.mark.parametrize(
+        "tags",
+        [
+            {},
+            {TICK_TAG: "77"},
+            {BACKFILL_TAG: "gone"},
+            *({Tag.REQUESTED_AT: said} for said in ("", "soon", "-5", "1.5", "٣", "9" * 400)),
+            *({SCHEDULED_TIME_TAG: said} for said in ("", "soon", "2026-07-14T09:30:00", "9999-99-99")),
+            *({TICK_TAG: said} for said in ("", "tick", "-1", "٣", "9" * 400)),
+        ],
+    )
+    def test_is_unknown_where_nothing_usable_says_it(
+        self, instance: dg.DagsterInstance, tags: Mapping[str, str]
+    ) -> None:
+        assert self.asked(instance, tags) is None
+
+    def test_is_told_by_tags_of_dagsters(self) -> None:
+        assert dagster_tags.SCHEDULED_EXECUTION_TIME_TAG == SCHEDULED_TIME_TAG
+        assert (dagster_tags.TICK_ID_TAG, dagster_tags.BACKFILL_ID_TAG) == (TICK_TAG, BACKFILL_TAG)
+        assert {
+            dagster_tags.PARENT_RUN_ID_TAG,
+            dagster_tags.ROOT_RUN_ID_TAG,
+            dagster_tags.RETRY_NUMBER_TAG,
+            dagster_tags.PARENT_BACKFILL_ID_TAG,
+            dagster_tags.ROOT_BACKFILL_ID_TAG,
+        } == COPYING_TAGS
 
 
 @given(st.integers(min_value=0, max_value=4_102_444_800 * MICROSECONDS))

@@ -1,6 +1,7 @@
 """Interprets Kubernetes' answers, from a stand-in for its API; tests/kubernetes uses a real one."""
 
 import socket
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,14 +56,33 @@ def pod(state: Any = RUNNING, *, scheduled: str = "True", message: str | None = 
     )
 
 
-def event(reason: str, message: str, second: int = 3, kind: str = "Normal") -> Any:
+def unscheduled(*, gated: bool = False) -> Any:
+    """Return a pod that no node has taken, as its scheduling gates say, or as nothing but events say."""
+    pending = pod(None, scheduled="False")
+    pending.spec.node_name = None
+    if gated:
+        pending.status.conditions[0].reason = "SchedulingGated"
+    else:
+        pending.status.conditions = None
+    return pending
+
+
+def with_sidecar(worker: Any) -> Any:
+    """Return a pod of two containers, of which the worker's is the second."""
+    sidecar = pod(terminated("Error", 1)).status.container_statuses[0]
+    sidecar.name = "proxy"
+    worker.status.container_statuses.insert(0, sidecar)
+    return worker
+
+
+def event(reason: str, message: str, second: int = 3, kind: str = "Normal", part: str | None = None) -> Any:
     return client.CoreV1Event(
         reason=reason,
         message=message,
         type=kind,
         last_timestamp=at(second),
         metadata=client.V1ObjectMeta(name="event"),
-        involved_object=client.V1ObjectReference(),
+        involved_object=client.V1ObjectReference(field_path=part),
     )
 
 
@@ -123,6 +143,15 @@ def test_a_pod_that_ran_has_its_instants(answer: Any) -> None:
         )
 
 
+def test_the_worker_is_the_container_of_that_name(answer: Any) -> None:
+    pulled = [
+        event("Pulled", "x", 3, part="spec.containers{dagster}"),
+        event("Pulled", "y", 9, part="spec.containers{proxy}"),
+    ]
+    described = answer([with_sidecar(pod())], pulled)
+    assert (described.trouble, described.pulled_us, described.started_us) == ("", us(3), us(4))
+
+
 def test_the_latest_pod_of_the_job_counts(answer: Any) -> None:
     earlier = pod()
     earlier.metadata.name, earlier.metadata.creation_timestamp = "earlier", at(0)
@@ -147,6 +176,12 @@ def test_the_latest_pod_of_the_job_counts(answer: Any) -> None:
             [],
             "its pod cannot be scheduled: 0/1 nodes are available: 1 Insufficient cpu.",
         ),
+        (unscheduled(gated=True), [], "its pod cannot be scheduled: SchedulingGated"),
+        (
+            unscheduled(),
+            [event("FailedScheduling", "0/1 nodes are available: 1 Insufficient memory.", kind="Warning")],
+            "its pod cannot be scheduled: 0/1 nodes are available: 1 Insufficient memory.",
+        ),
         (pod(terminated("OOMKilled", 137)), [], "its pod ran out of memory (limit 256Mi): OOMKilled"),
         (pod(terminated("Error", 1)), [], "its container ended with exit code 1: Error"),
         (pod(reason="Evicted"), [], "its pod is Evicted:"),
@@ -156,6 +191,7 @@ def test_the_latest_pod_of_the_job_counts(answer: Any) -> None:
             'its pod does not start: configmap "c" not found',
         ),
         (pod(waiting("ContainerCreating")), [], ""),
+        (pod(waiting("PodInitializing")), [], ""),
         (pod(COMPLETED), [], ""),
     ],
 )
@@ -181,17 +217,25 @@ def test_a_job_without_a_pod_says_why(answer: Any) -> None:
     assert answer([], [refused]).trouble == 'its pod cannot be created: pods "x" is forbidden: exceeded quota: runs'
     assert answer([], [event("SuccessfulCreate", "Created pod: x")]).trouble == "its pod was deleted"
     assert answer([]).unknown == "its job has no pod yet"
-    assert answer([], refuse="job", status=404).trouble == "there is no Kubernetes job for it"
+    assert answer([], refuse="job", status=404).trouble.startswith(
+        "its pod is gone with its Kubernetes job, which is kept"
+    )
 
 
 def test_rights_that_are_missing_are_named_and_cost_no_more_than_the_answer(answer: Any) -> None:
-    named = "the sweep's service account may not get and list pods, jobs and events in namespace bench"
+    named = "the bench may not get and list pods, jobs and events in namespace bench"
     assert answer([pod()], refuse="pods") == Pod(unknown=named)
     without_events = answer([pod()], refuse="events")
     assert (without_events.unknown, without_events.started_us) == (named, us(4))
     assert answer([], refuse="job").unknown == named
     said = "Kubernetes answers 500 Forbidden when asked to get and list pods, jobs and events in namespace bench"
     assert answer([pod()], refuse="pods", status=500).unknown == said
+
+
+def test_without_the_client_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kubernetes.config", None)
+    unknown = kubernetes.read_pod(NAMESPACE, JOB).unknown
+    assert unknown == "the bench cannot ask Kubernetes: pip install 'dagster-bench[kubernetes]'"
 
 
 def test_without_a_cluster_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

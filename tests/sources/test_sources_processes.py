@@ -194,10 +194,14 @@ def test_but_not_indefinitely(deployment: Deployment, monkeypatch: pytest.Monkey
     monkeypatch.setattr(processes, "AT_REST_CPUS", 0.05)
     said: list[str] = []
     deployment.start("dagster._daemon", "run").do("import threading; threading.Thread(target=spin, args=(60,)).start()")
+    monkeypatch.setattr(processes, "spaced", lambda say: say)
     settle([UsageMeter(deployment.home)], 1, said.append)
+    assert [line.split(";")[0] for line in said[:-1]] == ["Waiting until the servers are idle"] * (len(said) - 1)
+    assert len(said) > 2
     assert said[-1] == "They are still busy after 1 s; launches may be slower."
+    told = list(said)
     settle([UsageMeter(deployment.home)], 0, said.append)
-    assert len(said) == 2
+    assert said == told
 
 
 def test_servers_elsewhere_are_not_waited_for(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Queries Dagster's storage of both kinds: SQLite files, and a real PostgreSQL server."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import psycopg2.errors
 import pytest
 import sqlalchemy as sa
 import yaml
+from dagster._core.storage.event_log import SqlEventLogStorage
 from postgresql import PostgresServer, new_database, running_server
 from recording import make_plan, run_sweep, run_trial
 
@@ -17,7 +18,7 @@ from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.runs import RunLog
 from bench_orchestrator.sources import storage
-from bench_orchestrator.sources.instance import find_trial_runs, get_run, read_run_log, read_run_logs
+from bench_orchestrator.sources.instance import find_run_ids, find_trial_runs, get_run, read_run_log, read_run_logs
 from bench_orchestrator.sources.storage import StorageError, describe_storage
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 
@@ -115,6 +116,54 @@ def test_many_runs_are_read_with_few_queries(on_postgresql: dg.DagsterInstance) 
     assert read_run_logs(on_postgresql, []) == {}
 
 
+class TestRunsByTheBeginningOfTheirIds:
+    IDS = ("4f2a1b2c-0000", "4f2a1b2d-0000", "4f_a1b2c-0000", "5f'a1b2c-0000")
+
+    @pytest.fixture(params=["home_instance", "on_postgresql", "instance"])
+    def holding(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dg.DagsterInstance:
+        """Return an instance with these runs that refuses to list all of them."""
+        instance: dg.DagsterInstance = request.getfixturevalue(request.param)
+        for run_id in self.IDS:
+            instance.run_storage.add_run(dg.DagsterRun("nothing", run_id))
+        monkeypatch.setattr(instance, "get_run_ids", None)
+        return instance
+
+    def test_at_most_two_are_loaded(self, holding: dg.DagsterInstance) -> None:
+        assert find_run_ids(holding, self.IDS[0]) == [self.IDS[0]]
+        assert find_run_ids(holding, "4f2a1b2c") == [self.IDS[0]]
+        assert sorted(find_run_ids(holding, "4f2a1b")) == [*self.IDS[:2]]
+        assert len(find_run_ids(holding, "4f")) == 2
+
+    def test_no_character_is_a_wildcard_or_ends_the_query(self, holding: dg.DagsterInstance) -> None:
+        for hostile in ("%", "4f%", "4_2a1b", "4F2A1B", "' OR '1'='1", "4f2a1b\\", "*", '"'):
+            assert find_run_ids(holding, hostile) == []
+        assert find_run_ids(holding, "4f_a") == [self.IDS[2]]
+        assert find_run_ids(holding, "5f'a") == [self.IDS[3]]
+
+
+def test_another_storage_is_searched_by_pages_until_two_runs_are_found(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_ids = [f"{number:06x}-0000" for number in range(7)]
+    for run_id in run_ids:
+        instance.run_storage.add_run(dg.DagsterRun("nothing", run_id))
+    monkeypatch.setattr(storage, "SqlRunStorage", SqlEventLogStorage)  # which no run storage is
+    monkeypatch.setattr(storage, "_PAGE", 2)
+    pages: list[int] = []
+    get_run_ids = instance.get_run_ids
+
+    def noting(*, cursor: str | None, limit: int) -> Sequence[str]:
+        pages.append(limit)
+        return get_run_ids(cursor=cursor, limit=limit)
+
+    monkeypatch.setattr(instance, "get_run_ids", noting)
+    for run_id in run_ids:
+        assert find_run_ids(instance, run_id[:6]) == [run_id]
+    pages.clear()
+    assert len(find_run_ids(instance, "0000")) == 2
+    assert pages == [2]
+
+
 def test_a_restart_of_the_database_is_waited_for(breakable: tuple[PostgresServer, dg.DagsterInstance]) -> None:
     server, instance = breakable
     plan = make_plan()
@@ -135,7 +184,7 @@ def test_who_gives_up_names_the_database(
     server.stop()
     monkeypatch.setattr(storage, "PATIENCE_S", 0)
     with pytest.raises(
-        StorageError, match=f"The PostgreSQL database postgresql://dagster@127.0.0.1:{server.port}/"
+        StorageError, match=rf"The PostgreSQL database postgresql://\*\*\*@127.0.0.1:{server.port}/"
     ) as no:
         get_run(instance, "any")
     assert "Connection refused" in str(no.value)
@@ -175,7 +224,7 @@ def test_what_is_wrong_for_good_is_not_tried_again(on_postgresql: dg.DagsterInst
     assert isinstance(wrong.value.orig, psycopg2.errors.UndefinedFunction)
 
 
-def test_a_storage_is_named_without_its_password(
+def test_a_storage_is_named_without_its_credentials(
     open_on: OpenInstance, postgres_server: str, home_instance: dg.DagsterInstance
 ) -> None:
     with new_database(postgres_server) as url:

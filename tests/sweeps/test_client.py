@@ -6,18 +6,44 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from recording import Served, in_milliseconds, make_plan, make_run, record_sweep, run_sweep, run_trial
+from recording import (
+    Served,
+    end_run,
+    in_milliseconds,
+    make_plan,
+    make_run,
+    other_release,
+    record_sweep,
+    run_sweep,
+    run_trial,
+)
 
+from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.runs import RunEvent, RunLog, RunStatus
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, META_LOCATION, Tag
-from bench_orchestrator.sources.instance import read_run_log, run_event
+from bench_orchestrator.sources.instance import find_runs, read_run_log, run_event
 from bench_orchestrator.sweeps import client
-from bench_orchestrator.sweeps.client import fetch_sweep, follow, start_sweep, sweep_in_the_way
+from bench_orchestrator.sweeps.client import (
+    RemoteRuns,
+    cancel_sweep,
+    fetch_sweep,
+    follow,
+    start_sweep,
+    sweep_in_the_way,
+)
 from bench_orchestrator.sweeps.deriving import derive_sweep
+from bench_orchestrator.sweeps.entries import JournalError
 from bench_orchestrator.sweeps.harvest import StoredRuns, harvest_sweep
 from bench_orchestrator.timeline.run_log import fold
-from bench_orchestrator.webserver import Webserver, WebserverError, WebserverUnreachableError
+from bench_orchestrator.webserver import (
+    LaunchRejectedError,
+    LocationAwayError,
+    LocationEntry,
+    Webserver,
+    WebserverError,
+    WebserverUnreachableError,
+)
 
 NOTES = (TrialNote(1, Outcome.OK, run_id="4f2a"), TrialNote(2, Outcome.REJECTED, reason="no"))
 
@@ -62,6 +88,153 @@ class Restarting(Webserver):
         if self.asked % 2:
             raise WebserverUnreachableError("it restarts")
         return super().query(document, variables)
+
+
+class Starting(Webserver):
+    """A webserver with the meta location, whose answers to a launch follow a script; the last one repeats."""
+
+    def __init__(self, served: Served, *answers: str | WebserverError, states: Sequence[str] = ()) -> None:
+        super().__init__(served.url)
+        self.instance = served.instance
+        self.answers = list(answers)
+        self.states = list(states)
+        self.sent: list[Mapping[str, str]] = []
+
+    def list_locations(self) -> dict[str, LocationEntry]:
+        state, _, error = (self.states.pop(0) if self.states else "loaded").partition(": ")
+        return {META_LOCATION: LocationEntry(META_LOCATION, state, ("__repository__",), error)}
+
+    def submit(self, *, tags: Mapping[str, str], **_launch: Any) -> str:
+        self.sent.append(tags)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, WebserverError):
+            raise answer
+        made = [make_run(self.instance, tags) for _ in range(answer.count("made"))]
+        if "lost" in answer:
+            raise WebserverUnreachableError("HTTP 504")
+        return made[-1]
+
+    @property
+    def made(self) -> list[str]:
+        (tags,) = {tuple(tags.items()) for tags in self.sent}
+        return [run.run_id for run in find_runs(self.instance, dict(tags))]
+
+
+AWAY = WebserverUnreachableError("The webserver does not answer.")
+NO_SERVER = LocationAwayError("The code location had no code server")
+
+
+class TestStarting:
+    @pytest.mark.parametrize(
+        ("answers", "states", "said"),
+        [
+            (["made"], [], []),
+            ([AWAY, AWAY, "made"], [], ["The webserver does not answer. (trying again for up to 120 s)"]),
+            ([NO_SERVER, "made"], [], ["The code location had no code server (trying again for up to 120 s)"]),
+            (["made"], ["loading", "error: UNAVAILABLE: connection refused"], [r"has no code server yet"]),
+            (["made, and lost"], [], ["HTTP 504"]),
+        ],
+    )
+    def test_what_is_away_for_a_while_is_waited_for_and_one_run_is_made(
+        self, served: Served, webserver: Webserver, answers: list[Any], states: list[str], said: list[str]
+    ) -> None:
+        assert webserver.url == served.url
+        starting, lines = Starting(served, *answers, states=states), list[str]()
+        run_id = start_sweep(starting, "quick", {}, lines.append)
+        assert starting.made == [run_id]
+        assert len(lines) == len(said)
+        assert all(expected in line for expected, line in zip(said, lines, strict=True))
+
+    def test_of_a_late_run_and_that_of_the_second_request_the_first_is_the_sweep(
+        self, served: Served, webserver: Webserver
+    ) -> None:
+        assert webserver.url == served.url
+        starting = Starting(served, "lost", "made late, and made")
+        assert start_sweep(starting, "quick", {}) == starting.made[0]
+        assert len(starting.made) == 2
+
+    @pytest.mark.usefixtures("webserver")
+    def test_a_run_that_its_webserver_created_and_did_not_launch_is_canceled_and_made_again(
+        self, served: Served, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Killed(Starting):
+            def submit(self, *, tags: Mapping[str, str], **_launch: Any) -> str:
+                self.sent.append(tags)
+                if len(self.sent) == 1:
+                    make_run(self.instance, tags, RunStatus.NOT_STARTED)
+                    raise WebserverUnreachableError("HTTP 504")
+                return make_run(self.instance, tags)
+
+        monkeypatch.setattr(client, "_CREATION_S", 0.1)
+        starting = Killed(served)
+        run_id = start_sweep(starting, "quick", {})
+        dead, living = starting.made
+        assert run_id == living
+        run = served.instance.get_run_by_id(dead)
+        assert run is not None
+        assert run.status is dg.DagsterRunStatus.CANCELED
+
+    @pytest.mark.usefixtures("webserver")
+    def test_a_refusal_is_final(self, served: Served) -> None:
+        starting = Starting(served, LaunchRejectedError("no such job"))
+        with pytest.raises(WebserverError, match=f"{META_LOCATION} refused the job .*: no such job"):
+            start_sweep(starting, "quick", {})
+        with pytest.raises(WebserverError, match=r"no usable code location .*: ImportError: no such luck"):
+            start_sweep(Starting(served, "made", states=["error: ImportError: no such luck"]), "quick", {})
+        assert len(starting.sent) == 1
+
+    @pytest.mark.usefixtures("webserver")
+    @pytest.mark.parametrize("trouble", [AWAY, NO_SERVER])
+    def test_its_patience_is_limited(
+        self, served: Served, monkeypatch: pytest.MonkeyPatch, trouble: WebserverError
+    ) -> None:
+        monkeypatch.setattr(client, "_PATIENCE_S", 0.1)
+        with pytest.raises(type(trouble), match=str(trouble)):
+            start_sweep(Starting(served, trouble), "quick", {})
+
+
+class Terminating(Restarting):
+    terminated = 0
+
+    def terminate(self, run_id: str) -> None:
+        super().query("{ version }")
+        self.terminated += 1
+        raise WebserverError(f"{run_id} is over")
+
+
+def test_a_webserver_that_restarts_cancels_the_sweep_later(webserver: Webserver) -> None:
+    restarting = Terminating(webserver.url)
+    cancel_sweep(restarting, "4f2a")
+    assert restarting.terminated == 1
+
+
+class TestADeletedSweep:
+    def test_it_ends_the_following_with_a_line(self, served: Served, webserver: Webserver) -> None:
+        run_id = make_run(served.instance, {}, RunStatus.STARTED)
+        progress = follow(webserver, run_id)
+        assert not next(progress).finished
+        served.instance.delete_run(run_id)
+        with pytest.raises(WebserverError, match=f"^{webserver.url} does not know the run {run_id}: .*$"):
+            next(progress)
+
+    def test_it_cannot_be_fetched(self, served: Served, webserver: Webserver) -> None:
+        run_id = record_sweep(served.instance, make_plan("deleted"))
+        harvest_run(served.instance, run_id)
+        served.instance.delete_run(run_id)
+        with pytest.raises(UnusableError, match=f"^The deployment has no run {run_id}"):
+            fetch_sweep(webserver, run_id, timeout_s=60)
+
+    def test_without_the_first_run_of_a_resumed_one_its_own_notes_remain(
+        self, served: Served, webserver: Webserver
+    ) -> None:
+        plan = make_plan("half-deleted")
+        first = run_sweep(served.instance, plan, [TrialNote(1, Outcome.REJECTED, reason="first")], RuntimeError)
+        second = run_sweep(
+            served.instance, replace(plan, resumes=first), [TrialNote(2, Outcome.REJECTED, reason="second")]
+        )
+        harvest_run(served.instance, second)
+        served.instance.delete_run(first)
+        assert fetch_sweep(webserver, second, timeout_s=60) == harvest_sweep(served.instance, second)
 
 
 class TestFollowing:
@@ -190,6 +363,43 @@ class TestFetching:
         run_id = run_sweep(served.instance, make_plan("unharvested"))
         with pytest.raises(WebserverError, match="`harvest_sensor` switched on"):
             fetch_sweep(webserver, run_id, timeout_s=0.2)
+
+    def test_while_another_sweep_is_under_way_it_waits_as_long_as_that_takes(
+        self, served: Served, webserver: Webserver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_id = run_sweep(served.instance, make_plan("followed-by-another"))
+        other = make_run(served.instance, {Tag.KIND: "sweep"}, RunStatus.STARTED)
+        looks: list[str | None] = []
+        find = client.sweep_in_the_way
+
+        def look(webserver: Webserver, own_run_id: str) -> str | None:
+            looks.append(find(webserver, own_run_id))
+            if len(looks) == 3:
+                end_run(served.instance, other)
+            elif len(looks) == 4:
+                harvest_run(served.instance, run_id)
+            return looks[-1]
+
+        monkeypatch.setattr(client, "sweep_in_the_way", look)
+        said: list[str] = []
+        assert fetch_sweep(webserver, run_id, 0.2, said.append) == harvest_sweep(served.instance, run_id)
+        assert looks == [other, other, other, None]
+        assert said == [f"Waiting for the sweep of run {other} to end; this one is harvested after it."]
+
+    def test_one_whose_journal_cannot_be_read_is_refused_with_its_run(
+        self, served: Served, webserver: Webserver
+    ) -> None:
+        run_id = run_sweep(served.instance, other_release(make_plan("foreign")))
+        harvest_run(served.instance, run_id)
+        with pytest.raises(JournalError, match=f"The journal of sweep run {run_id} cannot be read"):
+            fetch_sweep(webserver, run_id, timeout_s=60)
+
+
+def test_a_trial_that_a_user_re_executed_is_not_the_sweeps(served: Served, webserver: Webserver) -> None:
+    tags: dict[str, str] = {Tag.KIND: "trial", Tag.SWEEP: "copied-1", Tag.TRIAL: "1"}
+    run_id = make_run(served.instance, tags)
+    make_run(served.instance, {**tags, "dagster/parent_run_id": run_id})
+    assert [run.run_id for run in RemoteRuns(webserver).find_trial_runs("copied-1")] == [run_id]
 
 
 def test_another_sweep_that_is_under_way_is_in_the_way(served: Served, webserver: Webserver) -> None:

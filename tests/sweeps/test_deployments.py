@@ -1,6 +1,6 @@
 """Where the sides of an experiment are launched: in the current deployment, if it serves them as required."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -13,6 +13,8 @@ from advice_samples import fitted, sample_experiment, sized_sweep
 from bench_orchestrator.analysis.evaluation import evaluate
 from bench_orchestrator.analysis.lag_model import comparable_sizes
 from bench_orchestrator.analysis.remedies import rank_remedies
+from bench_orchestrator.deployment import DeploymentError, LocationState
+from bench_orchestrator.deployment.status import DeploymentStatus, LocationStatus
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import ServerState, Variant
@@ -82,7 +84,8 @@ def own(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             self.name, self.home = name, home
             opened.append([variant.name for variant in variants])
 
-        def start(self) -> Site:
+        def start(self, say: Callable[[str], None]) -> Site:
+            say("loading")
             return Site(self.name, FakeWebserver(()), mock.Mock(), UsageMeter(self.home), {})
 
         def stop(self) -> None:
@@ -215,6 +218,33 @@ class TestOnKubernetes:
         variants = EXPERIMENTS["dequeue-interval"].scenario.variants
         with pytest.raises(PreflightError, match=r"'every 5 s' needs its own settings in dagster\.yaml"):
             opened(variants, here(on_kubernetes, "a10"), tmp_path)
+
+
+def test_while_an_own_deployment_loads_it_says_what_it_waits_for(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow:
+        """A deployment that is looked at twice and never ready."""
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        start = stop = mock.Mock()
+
+        def wait_until_loaded(self, _: float, on_progress: Callable[[DeploymentStatus], None]) -> DeploymentStatus:
+            for state in (LocationState.LOADING, LocationState.LOADED):
+                on_progress(DeploymentStatus((LocationStatus("a10", state),), webserver_up=True, daemon_up=False))
+            raise DeploymentError("not ready")
+
+    monkeypatch.setattr(deployments, "Deployment", Slow)
+    monkeypatch.setattr(deployments, "spaced", lambda say: say)
+    said: list[str] = []
+    with (
+        pytest.raises(PreflightError, match="cannot be started: not ready"),
+        open_sites((STOCK,), here(instance), tmp_path / "experiments" / "run", said.append),
+    ):
+        pass
+    assert said[1:] == ["Still waiting for a10, daemon ...", "Still waiting for daemon ..."]
 
 
 def test_in_an_own_deployment_a_launch_waits_for_a_code_server_that_is_coming_back(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recording import PROCESS, end_run, make_plan, make_run, record_sweep, run_sweep, run_trial
 
+from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, Trial, TrialNote
 from bench_orchestrator.model.plan import SweepPlan
@@ -16,6 +17,7 @@ from bench_orchestrator.model.runs import Pod, RunLog, RunStatus
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sources.instance import get_run
+from bench_orchestrator.sweeps.deriving import SEVERAL_RUNS
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.launching import trial_tags
 
@@ -60,8 +62,8 @@ def succeeded_without_events(instance: dg.DagsterInstance, plan: SweepPlan) -> s
     return run_id
 
 
-def note(outcome: Outcome, reason: str = "as noted") -> tuple[TrialNote, ...]:
-    return (TrialNote(1, outcome, reason, "4f2a"),)
+def note(outcome: Outcome, reason: str = "as noted", run_id: str | None = "4f2a") -> tuple[TrialNote, ...]:
+    return (TrialNote(1, outcome, reason, run_id),)
 
 
 def harvest(instance: dg.DagsterInstance, run_id: str) -> tuple[Trial, ...]:
@@ -112,7 +114,6 @@ class TestOutcomes:
             (succeeded, note(Outcome.OK), None, Outcome.OK, ""),
             (succeeded, (), RuntimeError, Outcome.OK, ""),
             (succeeded, note(Outcome.TIMED_OUT), None, Outcome.TIMED_OUT, "as noted"),
-            (succeeded, note(Outcome.REJECTED), None, Outcome.OK, ""),
             (succeeded_without_events, note(Outcome.OK), None, Outcome.LOST, "its log lacks events"),
             (failed, note(Outcome.FAILED), None, Outcome.FAILED, "ConnectionError: no route to the warehouse"),
             (failed, (), RuntimeError, Outcome.FAILED, "ConnectionError: no route to the warehouse"),
@@ -144,12 +145,25 @@ class TestOutcomes:
         reason: str,
     ) -> None:
         run_id = run(instance, ONE_TRIAL)
+        notes = tuple(replace(noted, run_id=run_id or noted.run_id) for noted in notes)
         (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, notes, ending))
         assert trial.outcome is outcome
         assert reason in trial.reason
         assert bool(trial.reason) is (outcome is not Outcome.OK)
         assert trial.launch.run_id == run_id
         assert trial.measured is False  # the first trial is the warm-up
+
+    @pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.TIMED_OUT])
+    def test_a_run_that_appeared_after_its_trial_was_given_up_is_not_measured(
+        self, instance: dg.DagsterInstance, outcome: Outcome
+    ) -> None:
+        succeeded(instance, ONE_TRIAL)
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(outcome, run_id=None)))
+        assert (trial.outcome, trial.reason, trial.launch.run_id) == (outcome, "as noted", None)
+
+    def test_a_noted_failure_whose_run_is_gone_has_a_reason(self, instance: dg.DagsterInstance) -> None:
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.FAILED, "")))
+        assert (trial.outcome, trial.reason) == (Outcome.FAILED, "its run 4f2a is no longer in the instance")
 
     @pytest.mark.parametrize(
         ("ending", "status"), [(None, "complete"), (KeyboardInterrupt, "canceled"), (RuntimeError, "failed")]
@@ -201,14 +215,20 @@ class TestALaunch:
         assert {*trial.launch.at_us.values(), *trial.launch.stages_us.values()} == {None}
         assert (trial.launch.run_id, trial.launch.lag_us, trial.launch.warnings) == (None, None, ())
 
+    @pytest.mark.parametrize("notes", [lambda first: note(Outcome.OK, run_id=first), lambda _: ()])
     def test_of_two_runs_with_its_tags_the_first_is_measured_and_there_is_a_warning(
-        self, instance: dg.DagsterInstance
+        self, instance: dg.DagsterInstance, notes: Callable[[str], tuple[TrialNote, ...]]
     ) -> None:
         first = succeeded(instance, ONE_TRIAL)
-        failed(instance, ONE_TRIAL)
-        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.OK)))
+        canceled(instance, ONE_TRIAL)
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, notes(first)))
         assert (trial.launch.run_id, trial.outcome) == (first, Outcome.OK)
-        assert "2 runs carry this trial's tags; the first is measured" in trial.launch.warnings
+        assert trial.launch.warnings.count(SEVERAL_RUNS) == 1
+
+    def test_its_warnings_are_the_notes_too(self, instance: dg.DagsterInstance) -> None:
+        noted = TrialNote(1, Outcome.OK, run_id=succeeded(instance, ONE_TRIAL), warnings=("run x was beside it",))
+        (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, [noted]))
+        assert "run x was beside it" in trial.launch.warnings
 
     def test_the_runs_of_another_sweep_are_not_its_own(self, instance: dg.DagsterInstance) -> None:
         succeeded(instance, replace(ONE_TRIAL, sweep_id="other"))
@@ -228,7 +248,7 @@ class TestHarvesting:
         assert harvest_sweep(instance, run_sweep(instance, None, ending=RuntimeError)) is None
 
     def test_an_unknown_run_is_refused_by_its_id(self, instance: dg.DagsterInstance) -> None:
-        with pytest.raises(ValueError, match="no run 4f2a"):
+        with pytest.raises(UnusableError, match="no run 4f2a"):
             harvest_sweep(instance, "4f2a")
 
     @settings(max_examples=20, deadline=None)
@@ -264,6 +284,7 @@ def test_a_run_that_was_executed_again_by_hand_does_not_replace_the_trial(instan
     original = get_run(instance, first)
     assert original is not None
     make_run(instance, {**original.tags, "dagster/parent_run_id": first})
-    (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.FAILED)))
+    (trial,) = harvest(instance, run_sweep(instance, ONE_TRIAL, note(Outcome.FAILED, run_id=first)))
     assert (trial.launch.run_id, trial.outcome) == (first, Outcome.FAILED)
+    assert SEVERAL_RUNS not in trial.launch.warnings
     assert original.tags[Tag.TRIAL] == "1"

@@ -276,3 +276,31 @@ def test_a_plan_knows_its_deployments_and_its_request(instance: dg.DagsterInstan
     }
     assert {(trial.variant, trial.deployment) for trial in plan.trials} == {("here", ""), ("there", "own")}
     assert (plan.variants, plan.seed, plan.settings) == (variants, 3, {"quick": True})
+
+
+def test_partitions_are_asked_for_once_per_asset_and_it_says_how_far_it_is() -> None:
+    class Counting(FakeWebserver):
+        """Counts the questions for partitions."""
+
+        def list_partitions(self, asset_key: str) -> list[str]:
+            asked.append(asset_key)
+            return super().list_partitions(asset_key)
+
+    asked: list[str] = []
+    said: list[str] = []
+    webserver = Counting({"p": {"p/one": True, "p/two": True}}, {"p/one": ["p0"], "p/two": ["p0"]})
+    _, trials = plan_trials(placed_by_location(webserver), repeats=500, warmups=0, seed=1, say=said.append)
+    assert len(trials) == 500
+    assert sorted(asked) == ["p/one", "p/two"]
+    assert said == [f"Asking for the partitions of the assets: {n} of 2 ..." for n in (1, 2)]
+
+
+def test_the_same_asset_in_two_deployments_has_the_partitions_of_each() -> None:
+    few, many = (FakeWebserver({"p": {"p/a": True}}, {"p/a": keys}) for keys in (["p0"], ["p0", "p1"]))
+    sides = [
+        Placement(Variant(name, ("p",)), name, webserver, tuple(find_targets(webserver, ["p"])))
+        for name, webserver in (("few", few), ("many", many))
+    ]
+    locations, trials = plan_trials(sides, repeats=1, warmups=0, seed=1)
+    assert {trial.deployment: trial.partition_key for trial in trials} == {"few": "p0", "many": "p1"}
+    assert {place.deployment: place.partition_count for place in locations} == {"few": 1, "many": 2}

@@ -1,15 +1,17 @@
 """An interrupted sweep continues with its own plan, and launches only the remaining trials."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import dagster as dg
 import pytest
 from recording import make_plan, make_run, record_sweep, run_sweep, run_trial
 
 from bench_orchestrator.model.errors import PreflightError
-from bench_orchestrator.model.instants import now_us
+from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.runs import RunStatus
+from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.resuming import find_interrupted, missing_trials
@@ -55,6 +57,43 @@ class TestResuming:
         third = find_interrupted(instance, "quick", self.PLAN.sweep_id)
         assert third.plan.resumes == second_run
         assert missing_trials(third) == {3, 4}
+
+    def test_what_is_not_over_is_left_to_do_unless_it_was_timed_out(self, instance: dg.DagsterInstance) -> None:
+        tags = [trial_tags(self.PLAN, trial, now_us()) for trial in self.PLAN.trials]
+        timed_out = make_run(instance, tags[1], Status.CANCELING)
+        make_run(instance, tags[2], Status.STARTED)
+        self.interrupt(instance, 1, TrialNote(2, Outcome.TIMED_OUT, "too long", timed_out))
+        assert missing_trials(find_interrupted(instance, "quick", self.PLAN.sweep_id)) == {3, 4}
+
+    def test_what_was_launched_again_and_is_not_over_is_left_to_do(self, instance: dg.DagsterInstance) -> None:
+        first_us = now_us()
+        canceled = make_run(instance, trial_tags(self.PLAN, self.PLAN.trials[1], first_us), Status.CANCELED)
+        self.interrupt(instance, 1, TrialNote(2, Outcome.CANCELED, "", canceled, first_us))
+        second = find_interrupted(instance, "quick", self.PLAN.sweep_id).plan
+        make_run(instance, trial_tags(second, second.trials[1], now_us()), Status.STARTED)
+        run_sweep(instance, second, (), RuntimeError)
+        assert missing_trials(find_interrupted(instance, "quick", self.PLAN.sweep_id)) == {2, 3, 4}
+
+    def test_a_killed_one_that_launched_a_trial_again_has_its_run_and_not_the_note_of_the_first(
+        self, instance: dg.DagsterInstance
+    ) -> None:
+        two_hours_ago_us = now_us() - 7_200 * MICROSECONDS
+        for earlier, outcome in ((None, Outcome.OK), (Status.CANCELED, Outcome.CANCELED), (None, Outcome.LOST)):
+            plan = replace(self.PLAN, sweep_id=f"quick-{outcome}-{earlier}")
+            tags = trial_tags(plan, plan.trials[0], two_hours_ago_us)
+            first = make_run(instance, tags, earlier) if earlier else "deleted"
+            note = TrialNote(1, outcome, "", first, two_hours_ago_us, warnings=("disturbed",))
+            run_sweep(instance, plan, (note,), RuntimeError)
+            resumed = find_interrupted(instance, "quick", plan.sweep_id).plan
+            again = run_trial(instance, resumed, 1)
+            sweep = harvest_sweep(instance, run_sweep(instance, resumed, (), RuntimeError))
+            assert sweep is not None
+            trial = sweep.trials[0]
+            assert (trial.outcome, trial.launch.run_id) == (Outcome.OK, again)
+            submit_us = trial.launch.stages_us[Stage.SUBMIT]
+            assert submit_us is not None
+            assert submit_us < 600 * MICROSECONDS
+            assert "disturbed" not in trial.launch.warnings
 
     def test_one_that_may_be_going_on_is_not_resumed(
         self, instance: dg.DagsterInstance, lose_sight_of: Callable[[dg.DagsterInstance, str], None]

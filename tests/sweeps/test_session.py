@@ -1,20 +1,24 @@
 """The story of a sweep in this process: real runs in small locations, and a stand-in for the webserver."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
 import pytest
 from local_launches import FakeWebserverOfThisProcess
-from recording import make_run, run_sweep
+from recording import make_plan, make_run, other_release, run_sweep
 
 from bench_orchestrator.model.errors import PreflightError
+from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.scenarios.registry import SCENARIOS
-from bench_orchestrator.sources.instance import find_trial_runs
+from bench_orchestrator.sources.instance import find_trial_runs, get_run
 from bench_orchestrator.sweeps.config import SweepConfig, scenario_config
+from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.runner import SweepAbortedError
 from bench_orchestrator.sweeps.session import Session, TrialEntry, carry_out
 
@@ -41,13 +45,14 @@ def configured(**changes: Any) -> SweepConfig:
 class Told:
     """Return a session of a run in the instance, and its messages."""
 
-    def __init__(self, instance: dg.DagsterInstance) -> None:
+    def __init__(self, instance: dg.DagsterInstance, tags: Mapping[str, str] = MappingProxyType({})) -> None:
+        tags = {Tag.KIND: "sweep", **tags}
         self.webserver = FakeWebserverOfThisProcess(instance)
         self.said: list[str] = []
         self.warned: list[str] = []
         self.session = Session(
-            run_id=make_run(instance, {Tag.KIND: "sweep"}, Status.STARTED),
-            run_tags={Tag.KIND: "sweep"},
+            run_id=make_run(instance, tags, Status.STARTED),
+            run_tags=tags,
             instance=instance,
             webserver=self.webserver,
             history=tuple,
@@ -148,6 +153,16 @@ class TestRefusing:
         make_run(instance, {Tag.KIND: "sweep"}, status)
         Told(instance).carry_out()
 
+    def test_a_second_run_of_the_same_start(self, instance: dg.DagsterInstance) -> None:
+        tags: dict[str, str] = {Tag.KIND: "sweep", Tag.START: "4f2a"}
+        first = make_run(instance, tags)
+        again = Told(instance, tags)
+        with pytest.raises(PreflightError, match=f"The same start has made the run {first}, which is the sweep"):
+            again.carry_out()
+        instance.delete_run(again.session.run_id)
+        executed_again_by_a_person = Told(instance, {**tags, "dagster/parent_run_id": first})
+        executed_again_by_a_person.carry_out()
+
     def test_to_resume_what_is_not_there(self, told: Told) -> None:
         with pytest.raises(PreflightError, match=r"Nothing was launched\. This deployment has no interrupted sweep"):
             told.carry_out(resume="quick-0")
@@ -172,6 +187,18 @@ class TestResuming:
         assert (plan.sweep_id, plan.trials) == (interrupted.sweep_id, interrupted.trials)
         assert told.warned == []
 
+    def test_ends_what_the_killed_process_left_and_launches_it_again(
+        self, instance: dg.DagsterInstance, interrupted: SweepPlan
+    ) -> None:
+        left = make_run(instance, trial_tags(interrupted, interrupted.trials[2], now_us()), Status.STARTED)
+        told = Told(instance)
+        _, trials = told.carry_out(resume=interrupted.sweep_id)
+        assert [(entry.note.number, entry.note.outcome) for entry in trials] == [(3, Outcome.OK), (4, Outcome.OK)]
+        assert told.warned == [f"Run {left} of trial 3 was ended, because no trial waits for it."]
+        run = get_run(instance, left)
+        assert run is not None
+        assert run.status is Status.CANCELED
+
     def test_says_what_has_changed_since(
         self, instance: dg.DagsterInstance, interrupted: SweepPlan, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -182,3 +209,29 @@ class TestResuming:
         told = Told(instance)
         told.carry_out(resume=interrupted.sweep_id)
         assert told.warned == [f"python was {interrupted.environment['python']} when this sweep began and is 9.9 now."]
+
+    def test_names_the_sweeps_that_cannot_be_read_and_resumes_another(
+        self, instance: dg.DagsterInstance, interrupted: SweepPlan
+    ) -> None:
+        foreign = run_sweep(instance, other_release(make_plan("quick-foreign")))
+        told = Told(instance)
+        _, trials = told.carry_out(resume=interrupted.sweep_id)
+        assert [entry.note.number for entry in trials] == [3, 4]
+        (warning,) = told.warned
+        assert warning.startswith(f"The journal of sweep run {foreign} cannot be read")
+
+
+class TestTakingTurns:
+    def test_waits_for_the_harvest_of_an_earlier_sweep_before_it_starts_or_records_anything(
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told = Told(instance)
+        waited: list[list[str]] = []
+        monkeypatch.setattr(
+            "bench_orchestrator.sweeps.session.await_harvests",
+            lambda _instance, run_id, _say: waited.append([run_id, *told.said]),
+        )
+        story = carry_out(QUICK, configured(), told.session)
+        next(story)
+        story.close()
+        assert waited == [[told.session.run_id]] * 2

@@ -1,8 +1,10 @@
 """The launch of any run combines its timeline and its log, with or without a sweep."""
 
+from dataclasses import replace
+
 from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.runs import Pod, RunEvent, RunLog, StepSpan
-from bench_orchestrator.model.stages import BootStage, Stage
+from bench_orchestrator.model.stages import BootStage, Origin, Stage
 from bench_orchestrator.timeline.launches import launch_of
 
 S = 1_000_000
@@ -40,6 +42,14 @@ def test_one_that_went_wrong_says_why() -> None:
     launch = launch_of("4f2a", LOG, outcome=Outcome.FAILED, requested_us=None, created_us=None)
     assert (launch.outcome, launch.reason) == (Outcome.FAILED, "its first attempt broke")
     assert (launch.time_to_code_us, launch.work_us) == (None, None)
+
+
+def test_one_that_a_schedule_asked_for_begins_at_the_scheduled_time() -> None:
+    """The schedule's function took 40 s, which no other stage has."""
+    log = replace(LOG, events=tuple(replace(event, time_us=event.time_us + 60 * S) for event in LOG.events))
+    launch = launch_of("4f2a", log, outcome=Outcome.OK, requested_us=29 * S, created_us=69 * S, origin=Origin.SCHEDULE)
+    assert (launch.origin, launch.stages_us[Stage.SUBMIT]) == (Origin.SCHEDULE, 40 * S)
+    assert (launch.time_to_code_us, launch.lag_us) == (50 * S, 9 * S)
 
 
 def test_of_a_pod_it_has_the_pieces_of_worker_boot() -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from bench_orchestrator.model.runs import LOG_MESSAGE, RunError, RunEvent, StepSpan
 from bench_orchestrator.timeline.run_log import LOG_TYPES, RunLogFold, fold, is_in_doubt
+from bench_orchestrator.timeline.stages import STEP_STARTS
 
 IN_DOUBT = "Detected run worker status UNKNOWN: 'no answer'. Marking run 1 as failed."
 
@@ -53,7 +54,7 @@ def test_other_types_of_event_change_nothing(events: list[RunEvent]) -> None:
 @given(EVENTS)
 def test_what_is_kept_of_a_long_run_is_its_launch_and_its_end(events: list[RunEvent]) -> None:
     log = fold(events)
-    assert sum(event.type == "STEP_START" for event in log.events) <= 1
+    assert sum(event.type in STEP_STARTS for event in log.events) <= 1
     assert not any(event.metadata or event.error or event.description for event in log.events)
     assert log.materializations == sum(event.type == "ASSET_MATERIALIZATION" for event in events)
 
@@ -114,8 +115,23 @@ def test_a_step_that_is_retried_counts_from_its_first_attempt_to_its_last_end() 
     assert fold(events).steps == (StepSpan("a", 1, 2, 5),)
 
 
+def test_a_step_starts_with_its_retry_if_its_first_attempt_never_did() -> None:
+    types = ("STEP_WORKER_STARTING", "STEP_UP_FOR_RETRY", "STEP_WORKER_STARTING", "STEP_RESTARTED", "STEP_SUCCESS")
+    events = [RunEvent(kind, us, "a") for us, kind in enumerate(types, start=1)]
+    assert fold(events).steps == (StepSpan("a", 1, 4, 5),)
+
+
 def test_work_is_what_assets_report_else_one_each() -> None:
     reports: list[dict[str, int]] = [{"bench/work": 6, "bench/pid": 7}, {}, {"rows": 3}]
     log = fold(RunEvent("ASSET_MATERIALIZATION", us, "a", metadata=told) for us, told in enumerate(reports))
     assert (log.work, log.materializations, log.materialized_us) == (8, 3, 2)
     assert log.step_process == {"work": 6, "pid": 7}
+
+
+def test_a_step_in_a_pod_has_the_job_of_its_last_attempt() -> None:
+    events = [
+        RunEvent("STEP_WORKER_STARTING", us, step, metadata={"Kubernetes Job name": job} if job else {})
+        for us, (step, job) in enumerate([("a", "dagster-step-1"), ("b", ""), ("a", "dagster-step-1-1")])
+    ]
+    log = fold(events)
+    assert (log.step_jobs, log.kubernetes_job) == ({"a": "dagster-step-1-1"}, None)

@@ -9,11 +9,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench_orchestrator.model.runs import RunEvent
-from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES, Boundary, Stage
+from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES, Boundary, Origin, Stage
 from bench_orchestrator.timeline.run_log import fold
-from bench_orchestrator.timeline.stages import EVENT_TYPES, Timeline, timeline
+from bench_orchestrator.timeline.stages import EVENT_TYPES, STEP_STARTS, Timeline, timeline
 
 WORKER_STARTED = "Started process for run (pid: 3130)."
+SUBMITTED = 'Submitting celery task for step "a" to queue "dagster".'
+IN_CELERY = "[CeleryExecutor] Executing steps a in celery worker"
+IN_A_POD = 'Executing step "a" in Kubernetes job dagster-step-1.'
 
 # As Dagster 1.13 logs the launch of one asset, in its real order but with round instants.
 REQUESTED_US, CREATED_US = 0, 40
@@ -30,8 +33,8 @@ STEP = [
         9_070,
         message="Executing steps using multiprocess executor: parent process (pid: 3130)",
     ),
-    RunEvent("STEP_WORKER_STARTING", 9_160, "a"),
-    RunEvent("STEP_WORKER_STARTED", 10_160, "a"),
+    RunEvent("STEP_WORKER_STARTING", 9_160, "a", 'Launching subprocess for "a".'),
+    RunEvent("STEP_WORKER_STARTED", 10_160, "a", 'Executing step "a" in subprocess.'),
     RunEvent("RESOURCE_INIT_STARTED", 11_660, "a"),
     RunEvent("RESOURCE_INIT_SUCCESS", 11_670, "a"),
     RunEvent("LOGS_CAPTURED", 11_680),
@@ -95,9 +98,6 @@ class TestACompleteLog:
         times = read(COMPLETE)
         assert times.executor == "multiprocess"
         assert times.ended_us == 12_000
-        in_a_pod = 'Executing step "a" in Kubernetes job dagster-step-1.'
-        events = [replace(e, message=in_a_pod) if e.type == "STEP_WORKER_STARTING" else e for e in COMPLETE]
-        assert read(events) == replace(times, executor="pods")
 
     def test_only_some_types_of_event_matter(self) -> None:
         assert read([event for event in COMPLETE if event.type in EVENT_TYPES]) == read(COMPLETE)
@@ -121,7 +121,7 @@ class TestStagesThatDoNotExist:
         assert read([*QUEUED, *keyed, *END]) == read([*QUEUED, *IN_PROCESS_STEP, *END])
 
     def test_without_a_queue_the_queue_time_begins_with_the_start(self) -> None:
-        """Under DefaultRunCoordinator nothing is enqueued, and the webserver starts the run itself."""
+        """Under DefaultRunCoordinator nothing is enqueued, and the webserver launches the run itself."""
         times = read(without(COMPLETE, "PIPELINE_ENQUEUED"))
         assert durations(times)[:5] == [40, 5_020, 0, 2_000, 2_000]
         assert times.queue_us == 4_000
@@ -179,12 +179,26 @@ class TestMissingInstants:
         assert times.warnings == ("created is not known: plan events is counted as submit",)
 
     def test_without_the_request_there_is_no_submit_and_no_time_to_code(self) -> None:
-        """No earlier stage could include the time, and zero would be wrong."""
+        """No earlier stage could include the time, and zero would be wrong. It is normal, not a doubt."""
         times = timeline(COMPLETE, requested_us=None, created_us=CREATED_US)
         assert durations(times)[:3] == [None, 20, 5_000]
         assert times.time_to_code_us is None
         assert times.lag_us == 11_630
-        assert times.warnings == ("requested is not known: submit is not counted",)
+        assert times.warnings == ()
+
+    def test_a_request_of_another_day_is_not_this_runs(self) -> None:
+        """Its tag was copied by hand, or is in another unit, or a schedule caught up after days."""
+        hour_us = 3_600_000_000
+        for origin, apart_us, warning in (
+            (Origin.REQUEST, 25 * hour_us, "the request is 25 h before the run's creation: it is not counted"),
+            (Origin.SCHEDULE, 50 * hour_us, "the scheduled time is 50 h before the run's creation: it is not counted"),
+            (Origin.REQUEST, -30 * hour_us, "the request is 30 h after the run's creation: it is not counted"),
+        ):
+            times = timeline(COMPLETE, requested_us=CREATED_US - apart_us, created_us=CREATED_US, origin=origin)
+            assert times.warnings == (warning,)
+            assert (times.at_us[Boundary.REQUESTED], durations(times)[:2]) == (None, [None, 20])
+        times = timeline(COMPLETE, requested_us=CREATED_US - 20 * hour_us, created_us=CREATED_US)
+        assert (durations(times)[0], times.warnings) == (20 * hour_us, ())
 
     def test_with_neither_the_lag_remains(self) -> None:
         times = timeline(COMPLETE, requested_us=None, created_us=None)
@@ -196,6 +210,7 @@ class TestMissingInstants:
         times = timeline([QUEUED[-1], *IN_PROCESS_STEP, *END], requested_us=None, created_us=CREATED_US)
         assert (times.queue_us, times.init_us) == (0, 60)
         assert durations(times) == [None, 9_020, 0, 0, 0, 30, 0, 0, 30]
+        assert times.warnings == ()
 
 
 class TestRunsThatDidNotGetThere:
@@ -259,10 +274,28 @@ class TestRepeatedAttempts:
         assert durations(times)[2:5] == [5_000, 4_000, 0]
         assert times.warnings == ("worker_started is not known: worker load is counted as worker boot",)
 
+    def test_a_run_that_is_queued_again_waits_in_the_queue(self) -> None:
+        """The daemon could not reach its code location, and put it back."""
+        again = [*QUEUED[:2], RunEvent("PIPELINE_ENQUEUED", 9_000)]
+        times = read(again)
+        assert times.at_us[Boundary.STARTING] is None
+        assert times.stages_us[Stage.QUEUE_WAIT] is None
+        assert read([*again, *QUEUED[1:]]).stages_us == read(QUEUED).stages_us
+
     def test_a_step_worker_that_was_started_again(self) -> None:
         died = [RunEvent("STEP_WORKER_STARTING", 9_100, "a"), RunEvent("STEP_WORKER_STARTED", 9_110, "a")]
         times = read([*QUEUED, *died, *STEP, *END])
         assert durations(times)[5:] == [100, 1_000, 1_500, 30]
+
+    def test_a_step_whose_first_attempt_died_before_its_start_is_timed_to_its_retry(self) -> None:
+        """Dagster writes STEP_RESTARTED in the place of STEP_START."""
+        died = [RunEvent("STEP_WORKER_STARTING", 9_100, "a"), RunEvent("STEP_UP_FOR_RETRY", 9_150, "a")]
+        retry = [replace(e, type="STEP_RESTARTED") if e.type == "STEP_START" else e for e in STEP]
+        second = [replace(e, time_us=e.time_us + 5_000, step_key="b") for e in STEP]
+        warning = "a was retried: its first attempt ended before STEP_START; timed to the retry"
+        for later in ([], second):
+            times = read([*QUEUED, *died, *retry, *later, *END])
+            assert times == replace(read(COMPLETE), warnings=(warning,))
 
     def test_a_retry_of_the_step_comes_after_the_launch(self) -> None:
         retry = [RunEvent(event.type, event.time_us + 9_000, event.step_key, event.message) for event in STEP]
@@ -322,24 +355,38 @@ EVENTS = st.lists(
         type=st.sampled_from([*sorted(EVENT_TYPES), "RUN_LOGS", "STEP_SUCCESS"]),
         time_us=TIMES,
         step_key=st.sampled_from([None, "a", "b"]),
-        message=st.sampled_from(["", WORKER_STARTED, "Executing steps in process"]),
+        message=st.sampled_from(["", WORKER_STARTED, "Executing steps in process", SUBMITTED, IN_CELERY, IN_A_POD]),
     ),
     max_size=30,
 )
-# Logs as Dagster writes them, with some events lost or repeated and with wrong clocks.
-DAMAGED = st.lists(st.integers(0, 2), min_size=len(COMPLETE), max_size=len(COMPLETE)).flatmap(
-    lambda copies: st.tuples(
-        *(
-            st.builds(
-                lambda event, shift: RunEvent(event.type, event.time_us + shift, event.step_key, event.message),
-                st.just(event),
-                st.sampled_from([0, 0, 0, -3_000, 3_000]),
+
+
+def damaged(log: Sequence[RunEvent]) -> st.SearchStrategy[list[RunEvent]]:
+    """Generate the log with some events lost or repeated and with wrong clocks."""
+    return st.lists(st.integers(0, 2), min_size=len(log), max_size=len(log)).flatmap(
+        lambda copies: st.tuples(
+            *(
+                st.builds(
+                    lambda event, shift: replace(event, time_us=event.time_us + shift),
+                    st.just(event),
+                    st.sampled_from([0, 0, 0, -3_000, 3_000]),
+                )
+                for event, count in zip(log, copies, strict=True)
+                for _ in range(count)
             )
-            for event, count in zip(COMPLETE, copies, strict=True)
-            for _ in range(count)
-        )
-    ).map(list)
-)
+        ).map(list)
+    )
+
+
+ON_CELERY = [
+    *QUEUED,
+    RunEvent("ENGINE_EVENT", 9_160, "a", SUBMITTED),
+    RunEvent("ENGINE_EVENT", 10_160, "a", IN_CELERY),
+    RunEvent("RESOURCE_INIT_STARTED", 11_660, "a"),
+    RunEvent("STEP_RESTARTED", 11_690, "a"),
+    *END,
+]
+DAMAGED = damaged(COMPLETE) | damaged(ON_CELERY)
 LOGS = EVENTS | DAMAGED
 OPTIONAL_TIMES = st.none() | TIMES
 
@@ -392,7 +439,7 @@ class TestAnyLog:
     @given(LOGS)
     def test_the_figures_are_known_if_and_only_if_their_ends_were_reached(self, events: list[RunEvent]) -> None:
         times = timeline(events, requested_us=0, created_us=0)
-        step_started = any(event.type == "STEP_START" for event in events)
+        step_started = any(event.type in STEP_STARTS for event in events)
         known = {times.init_us is not None, times.lag_us is not None, times.time_to_code_us is not None}
         assert known == {step_started}
         if times.at_us[Boundary.RUN_STARTED] is not None:
@@ -437,7 +484,7 @@ class TestAnyLog:
     @example([7] * len(Boundary))
     def test_a_complete_log_in_order_is_read_as_it_stands(self, instants_us: list[int]) -> None:
         marks = without(COMPLETE, "PIPELINE_SUCCESS")
-        marks = [e for e in marks if e.type in EVENT_TYPES and not e.message.startswith("Executing")]
+        marks = [e for e in marks if e.type in EVENT_TYPES and not e.message.startswith("Executing steps")]
         events = [
             RunEvent(mark.type, us, mark.step_key, mark.message)
             for mark, us in zip(marks, instants_us[2:], strict=True)
@@ -445,6 +492,14 @@ class TestAnyLog:
         times = timeline(events, requested_us=instants_us[0], created_us=instants_us[1])
         assert times.warnings == ()
         assert durations(times) == [later - earlier for earlier, later in pairwise(instants_us)]
+
+    @given(LOGS)
+    def test_a_step_that_started_has_a_worker_and_a_retry_is_said(self, events: list[RunEvent]) -> None:
+        times = read(events)
+        if times.at_us[Boundary.STEP_STARTED] is not None:
+            assert times.executor is not None
+            first = next(event for event in events if event.type in STEP_STARTS)
+            assert any("retried" in warning for warning in times.warnings) == (first.type == "STEP_RESTARTED")
 
     @given(LOGS)
     def test_other_types_of_event_do_not_matter(self, events: list[RunEvent]) -> None:

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,8 +22,9 @@ from bench_orchestrator.analysis.summary import location_rows
 from bench_orchestrator.charts import inline_png, save, waterfall
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.launch import Outcome, Trial
-from bench_orchestrator.model.runs import RunEvent, RunLog, StepSpan
-from bench_orchestrator.model.stages import BootStage, Boundary, Stage
+from bench_orchestrator.model.run_queue import Hold, Holder
+from bench_orchestrator.model.runs import RunEvent, RunLog, RunStatus, StepSpan
+from bench_orchestrator.model.stages import BootStage, Boundary, Origin, RunWorker, Stage, StepWorker
 from bench_orchestrator.timeline.launches import launch_of
 from bench_orchestrator.timeline.stages import EVENT_TYPES, timeline
 from bench_orchestrator.waterfall.layout import (
@@ -76,7 +77,7 @@ def with_steps(trial: Trial, count: int, *, own_process: bool = True) -> Trial:
 
 def in_process(location: str = "a250") -> Trial:
     stages = dict.fromkeys(Stage, 400_000) | {Stage.STEP_BOOT: 0, Stage.STEP_LOAD: 0}
-    return relaunched(make_trial(1, location, stages_us=stages), executor="in_process")
+    return relaunched(make_trial(1, location, stages_us=stages), executor=StepWorker.IN_PROCESS)
 
 
 def failed_run(reason: str = "ModuleNotFoundError: No module named 'warehouse'") -> Waterfall:
@@ -89,6 +90,22 @@ def of_run(
     """Return the waterfall of a run that is not a trial."""
     launch = launch_of("4f2a", log, outcome=outcome, requested_us=requested_us, created_us=created_us)
     return of_launch(launch, "job __ASSET_JOB")
+
+
+def scheduled_on_celery() -> Trial:
+    """Return the launch of a schedule's run whose step waited for a Celery worker."""
+    stages = dict.fromkeys(Stage, 400_000) | {Stage.SUBMIT: 40 * MICROSECONDS, Stage.STEP_BOOT: 60 * MICROSECONDS}
+    return relaunched(make_trial(stages_us=stages), executor=StepWorker.CELERY, origin=Origin.SCHEDULE)
+
+
+def waiting(events: Sequence[RunEvent] = LOG[:1], now_us: int = CREATED_US + 120_200_000) -> Waterfall:
+    """Return the waterfall of a run that has not ended, and that a limit holds."""
+    launch = launch_of("4f2a", RunLog(tuple(events)), outcome=None, requested_us=None, created_us=CREATED_US)
+    holder = Holder(
+        "9d03e6aa-51c7-4f10-8000-000000000000", "nightly", RunStatus.STARTED, CREATED_US, "load", CREATED_US
+    )
+    hold = Hold("pool", "the pool db has 1 slot for ops", (holder,), 3, 1, "Raise its limit.")
+    return replace(of_launch(launch, "job __ASSET_JOB", now_us=now_us), holds=(hold,))
 
 
 def of(trial: Trial) -> Waterfall:
@@ -109,6 +126,7 @@ each_launch = pytest.mark.parametrize(
         pytest.param(of(with_steps(make_trial(1, "a10k"), 6)), id="6 steps"),
         pytest.param(of(with_steps(make_trial(1, "a10k"), 1_000)), id="1,000 steps"),
         pytest.param(of(with_steps(on_kubernetes(make_trial(1, "a10k")), 1)), id="on Kubernetes"),
+        pytest.param(of(with_steps(scheduled_on_celery(), 2)), id="scheduled, on Celery"),
         pytest.param(of(DOUBTFUL), id="doubtful, without steps"),
         pytest.param(of(STUCK), id="stuck in its second step"),
         pytest.param(failed_run(), id="failed"),
@@ -116,6 +134,7 @@ each_launch = pytest.mark.parametrize(
             of_run(RunLog(), None),
             id="just created",
         ),
+        pytest.param(waiting(), id="waiting in the queue"),
     ],
 )
 
@@ -171,6 +190,33 @@ class TestLayingOut:
         assert shown.unfinished.end_us == shown.ended_us == shown.end_us == 16_100_000
         assert headline(shown) == "Failed in worker load, 16.1 s after RUN_ENQUEUED"
 
+    def test_a_run_that_waits_shows_for_how_long_so_far_and_for_what(self) -> None:
+        shown = waiting()
+        assert headline(shown) == "No step has started: 120.0 s so far in the queue"
+        assert shown.unfinished is not None
+        assert (shown.unfinished.stage, shown.unfinished.duration_us) == (Stage.QUEUE_WAIT, 120 * MICROSECONDS)
+        assert (
+            "Held by step load of run 9d03e6aa-51c7-4f10-8000-000000000000 (job nightly, STARTED for 120 s"
+            in printed(shown)
+        )
+        assert "so far" in printed(shown)
+        data = json.loads(json.dumps(summarize_waterfall(shown)))
+        assert data["so_far_s"] == 120
+        assert data["waits_for"][0]["holders"][0]["since_epoch_s"] == CREATED_US / MICROSECONDS
+
+    @given(logs, instants)
+    def test_a_run_that_has_not_ended_waits_until_it_was_looked_at(self, events: list[RunEvent], now_us: int) -> None:
+        shown = waiting(events, now_us)
+        if shown.now_us is None:
+            assert shown.ended_us is not None
+            return
+        assert shown.now_us + shown.zero_us == now_us
+        assert shown.end_us >= shown.now_us
+        if shown.unfinished is not None:
+            assert shown.unfinished.end_us == max(shown.unfinished.start_us, shown.now_us)
+        assert printed(shown)
+        assert summarize_waterfall(shown)
+
     def test_a_step_is_shifted_to_the_same_zero_and_never_runs_backwards(self) -> None:
         trial = make_trial()
         zero_us = trial.launch.at_us[Boundary.REQUESTED] or 0
@@ -182,6 +228,24 @@ class TestLayingOut:
     def test_a_step_in_the_run_worker_is_initialised_there(self) -> None:
         assert of(in_process()).process(Stage.STEP_INIT) == "run worker"
         assert of(make_trial()).process(Stage.STEP_INIT) == "step worker"
+
+    @pytest.mark.parametrize("worker", StepWorker)
+    def test_a_steps_worker_is_named_as_what_it_is(self, worker: StepWorker) -> None:
+        shown = of(relaunched(make_trial(), executor=worker))
+        names = [shown.process(stage) for stage in (Stage.STEP_BOOT, Stage.STEP_LOAD, Stage.STEP_INIT)]
+        assert names == [worker.boot_process, worker.process, worker.process]
+
+    @pytest.mark.parametrize("worker", RunWorker)
+    def test_a_runs_worker_is_named_as_what_it_is_unless_it_was_forked(self, worker: RunWorker) -> None:
+        trial = relaunched(make_trial(), run_worker=worker)
+        assert of(trial).process(Stage.WORKER_BOOT) == worker.boot_process
+        assert of(relaunched(trial, template={"fork_ms": 3.0})).process(Stage.WORKER_BOOT) == "run worker (forked)"
+
+    @pytest.mark.parametrize("origin", Origin)
+    def test_the_first_stage_is_named_after_what_asked_for_the_run(self, origin: Origin) -> None:
+        shown = of(relaunched(make_trial(), origin=origin))
+        assert (shown.label(Stage.SUBMIT), shown.process(Stage.SUBMIT)) == (origin.label, origin.process)
+        assert (shown.zero_words, summarize_waterfall(shown)["origin"]) == (origin.instant, origin.value)
 
     def test_of_a_launch_that_never_was_a_run_there_is_none(self) -> None:
         with pytest.raises(UnknownLaunchError, match="rejected, no such job"):
@@ -266,6 +330,30 @@ class TestItsWords:
         assert "Uncertain: clocks disagree: instant 0 is 3.000 ms before; " in doubts
         assert doubts.endswith("; and 2 more.")
 
+    def test_a_wait_for_celery_is_named_as_that(self) -> None:
+        shown = of(scheduled_on_celery())
+        assert headline(shown).endswith(": waiting for a Celery worker takes 60.0 s (96 %)")
+        assert "Step boot includes the load of the definitions" in " ".join(remarks(shown))
+
+    def test_the_remarks_say_what_begins_where_and_do_not_doubt_it(self) -> None:
+        """A run from the UI, one under a coordinator without a queue, and one that its own process executes."""
+        start = (RunEvent("PIPELINE_START", LOG[3].time_us), RunEvent("STEP_START", LOG[3].time_us + 9, "a"))
+        unasked = "Begins at the run's creation: nobody recorded the request."
+        at_once = "Did not queue: its deployment launches runs at once, and queue time begins with RUN_STARTING."
+        itself = "Did not queue: the process that created the run executed it."
+        resource = RunEvent("RESOURCE_INIT_STARTED", LOG[3].time_us + 5)
+        for before, requested_us, said in (
+            (LOG[:3], None, [unasked]),
+            (LOG[1:3], None, [unasked, at_once]),
+            (LOG[1:3], CREATED_US - 9, [at_once]),
+            ((), None, [unasked, itself]),
+            (LOG[:3], CREATED_US - 9, []),
+        ):
+            shown = of_run(RunLog((*before, start[0], resource, start[1])), Outcome.OK, requested_us)
+            text = " ".join(remarks(shown))
+            assert [words for words in (unasked, at_once, itself) if words in text] == said
+            assert (shown.warnings, "Uncertain" in text) == ((), False)
+
     @given(st.integers(0, 1_100))
     def test_many_steps_are_cut_to_the_first_and_the_last(self, count: int) -> None:
         steps = [StepSpan(str(number), None, number, number) for number in range(count)]
@@ -280,7 +368,7 @@ class TestThePicture:
         text = words(figure)
         assert " ".join(figure.get_suptitle().split()) == headline(shown)
         for bar in shown.rows:
-            assert f"{bar.stage.row_label} " in text
+            assert f"{shown.label(bar.stage)} " in text
             assert shown.process(bar.stage) in text
             assert bar is shown.unfinished or describe_us(bar.duration_us) in text
         for remark in remarks(shown):
@@ -358,7 +446,7 @@ class TestInTheTerminal:
         lines = text.splitlines()
         assert lines[0] == headline(shown)
         for bar in shown.rows:
-            (line,) = [line for line in lines if line.startswith(f"  {bar.stage.row_label} ")]
+            (line,) = [line for line in lines if line.startswith(f"  {shown.label(bar.stage)} ")]
             assert shown.process(bar.stage) in line
             assert describe_us(bar.duration_us) in line
             assert len(line) <= width

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -11,10 +12,12 @@ import samples
 from recording import broken, make_plan, make_run, measured, run_trial
 
 from bench_orchestrator.model.errors import UnusableError
+from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.plan import Variant
 from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.stages import Boundary, Stage
+from bench_orchestrator.model.tags import SCHEDULED_TIME_TAG
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import open_instance
 from bench_orchestrator.waterfall.layout import UnknownLaunchError
@@ -82,6 +85,22 @@ class TestByRun:
         assert shown.zero is Boundary.REQUESTED
         assert shown.bars[0].stage is Stage.SUBMIT
 
+    def test_a_run_of_a_schedule_begins_at_the_scheduled_time(
+        self, instance: dg.DagsterInstance, store: Store, opening: Opening
+    ) -> None:
+        """The first stage is the tick: the schedule's function took 40 s."""
+        scheduled = datetime.now(UTC) - timedelta(seconds=40)
+        tags = {SCHEDULED_TIME_TAG: scheduled.isoformat()}
+        run_id = dg.materialize([measured], instance=instance, tags=tags).run_id
+        shown, _ = find_launch([run_id], store, opening)
+        tick = shown.bars[0]
+        assert (shown.zero_words, shown.label(tick.stage)) == ("the scheduled time", "tick")
+        assert tick.duration_us >= 40 * MICROSECONDS
+        again = dg.materialize([measured], instance=instance, tags={**tags, "dagster/parent_run_id": run_id}).run_id
+        shown, _ = find_launch([again], store, opening)
+        assert Boundary.REQUESTED not in shown.known
+        assert shown.subject.endswith(", re-executed")
+
     def test_a_run_that_failed_or_is_not_over_is_shown_as_such(
         self, instance: dg.DagsterInstance, store: Store, opening: Opening
     ) -> None:
@@ -98,8 +117,20 @@ class TestByRun:
 
     def test_a_beginning_that_several_share_is_not_guessed_at(self, store: Store) -> None:
         store.save(samples.measured_sweep(["a250"], repeats=3))
-        with pytest.raises(UnknownLaunchError, match="4 runs begin with 000000, such as 00000001-"):
+        with pytest.raises(UnknownLaunchError, match="Several runs begin with 000000, such as 00000001-"):
             find_launch(["000000"], store, not_opened)
+
+    @pytest.mark.parametrize("asked", ["", "4f2a1", "\udcff" * 8, "4f2a1b\x00", "4f2a1b\n", "4f2a1bé", "f" * 256])
+    def test_what_cannot_be_a_run_id_is_refused(self, store: Store, asked: str) -> None:
+        with pytest.raises(UnknownLaunchError, match=r"is too short|is not the id of a run"):
+            find_launch([asked], store, not_opened)
+
+    def test_a_whole_id_is_meant_even_if_another_begins_with_it(
+        self, instance: dg.DagsterInstance, store: Store, opening: Opening
+    ) -> None:
+        for run_id in ("nightly-1", "nightly-10"):
+            instance.run_storage.add_run(dg.DagsterRun("nothing", run_id))
+        assert find_launch(["nightly-1"], store, opening)[0].run_id == "nightly-1"
 
     def test_a_launch_of_which_nothing_is_left_is_not_shown(self, store: Store) -> None:
         lost = samples.make_trial(outcome=Outcome.LOST, reason="its events are gone")

@@ -1,5 +1,5 @@
 -- The most informative sweep of each experiment: complete, full size, all sides, most blocks, latest.
-SELECT scenario, sweep_id
+SELECT sweep_id
 FROM sweeps JOIN contents USING (sweep_id)
 WHERE sides AND list_contains($scenarios::VARCHAR[], scenario)
 QUALIFY 1 = row_number() OVER (
