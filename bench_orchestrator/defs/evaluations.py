@@ -18,7 +18,7 @@ from bench_orchestrator.defs.tables import metadata_table
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.report import write_sweep
-from bench_orchestrator.report.experiment import compare_side, cost_lines, side_lines
+from bench_orchestrator.report.experiment import compare_side, cost_lines, measure_head, side_lines
 from bench_orchestrator.report.text import escape, prose, table
 from bench_orchestrator.results.queries import experiment_sweeps
 from bench_orchestrator.results.store import Store
@@ -136,9 +136,7 @@ def summarize_inline(evaluation: Evaluation) -> str:
     """Return the verdict, and a table of the sides with as many rows as the UI shows inline."""
     lead = evaluation.lead(evaluation.experiment.headline) or evaluation.answer
     sides = [(group, side) for group in evaluation.groups for side in group if not side.is_again]
-    lines = [compare_side(evaluation, group, side) for group, side in sides]
-    for line in lines:
-        del line["ratio"]
+    lines = [_shortened(compare_side(evaluation, group, side), evaluation.experiment) for group, side in sides]
     verdict = " ".join((f"**{prose(lead)}.**", *map(prose, evaluation.caveats)))
     text = verdict[: INLINE_LETTERS - 1]
     for count in range(1, len(lines) + 1):
@@ -147,6 +145,13 @@ def summarize_inline(evaluation: Evaluation) -> str:
             break
         text = longer
     return text
+
+
+def _shortened(line: dict[str, str], experiment: Experiment) -> dict[str, str]:
+    """Return a side's row without the columns that the report has room for."""
+    with_wait = experiment.headline.with_wait
+    left_out = ("ratio", measure_head(with_wait) if with_wait else "")
+    return {head: cell for head, cell in line.items() if head not in left_out}
 
 
 def _numbers(evaluation: Evaluation) -> dict[str, int | float]:

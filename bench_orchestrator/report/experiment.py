@@ -39,15 +39,20 @@ def compare_side(evaluation: Evaluation, group: Sequence[Side], side: Side) -> d
     return {
         "side": side.name,
         "n": f"{side.n}/{side.trials}",
-        **({_head(measure.with_wait): _number(side.measures[measure.with_wait.name])} if measure.with_wait else {}),
-        _head(measure): _number(side.measures[measure.name]),
+        **(
+            {measure_head(measure.with_wait): _number(side.measures[measure.with_wait.name])}
+            if measure.with_wait
+            else {}
+        ),
+        measure_head(measure): _number(side.measures[measure.name]),
         f"difference, {measure.unit}": describe_change(found.difference, "") if found else "",
         "ratio": describe_ratio(found.ratio) if found else "",
         "verdict": "baseline" if side is group[0] else verdict,
     }
 
 
-def _head(measure: Measure) -> str:
+def measure_head(measure: Measure) -> str:
+    """Return the heading of a measure's column."""
     return f"{measure.label}, {measure.unit}"
 
 

@@ -102,7 +102,7 @@ def test_the_catalog_has_the_verdict_inline_its_chart_and_its_numbers(store: Sto
     assert (sides["nine locations"]["n"], sides["nine locations"]["against"]) == ("8/8", "one location")
     assert "memory of its code servers, MiB" in {record.data["cost"] for record in metadata["costs"].records}
     assert metadata["sweep"] == "split-definitions-0"
-    found = evaluation.comparisons["nine locations", "lag_s"].difference
+    found = evaluation.comparisons["nine locations", "startup_s"].difference
     assert metadata["difference_s/nine locations"] == pytest.approx(found.value, abs=1e-3)
     assert metadata["difference_low_s/nine locations"] == pytest.approx(found.low, abs=1e-3)
     assert metadata["difference_high_s/nine locations"] == pytest.approx(found.high, abs=1e-3)
