@@ -10,6 +10,7 @@ from samples import make_sweep, make_trial
 from bench_orchestrator.analysis.evaluation import evaluate
 from bench_orchestrator.defs import charts, timelines
 from bench_orchestrator.defs.evaluations import summarize_inline
+from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.waterfall.layout import of_trial
 
 NAMES = ("a![x](https://example.com/x.png)", "a|b", "`c`", "<img src=x>", "two\nlines", "[link](https://example.com)")
@@ -21,6 +22,10 @@ def shown(markdown: str) -> tuple[set[str], str]:
     inner = [child for token in tokens for child in token.children or ()]
     kinds = {token.type for token in (*tokens, *inner)} - {"text", "text_special", "softbreak"}
     return kinds, " ".join(" ".join(child.content for child in token.children or ()) for token in tokens)
+
+
+def test_launches_that_took_no_time_have_a_summary() -> None:
+    assert "0.0" in charts._summary(make_sweep([make_trial(stages_us=dict.fromkeys(Stage, 0))]))
 
 
 @pytest.mark.parametrize("name", NAMES)
