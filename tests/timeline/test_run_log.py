@@ -119,3 +119,16 @@ def test_work_is_what_assets_report_else_one_each() -> None:
     log = fold(RunEvent("ASSET_MATERIALIZATION", us, "a", metadata=told) for us, told in enumerate(reports))
     assert (log.work, log.materializations, log.materialized_us) == (8, 3, 2)
     assert log.step_process == {"work": 6, "pid": 7}
+
+
+@pytest.mark.parametrize("told", [10**400, -(10**400), float("nan"), float("inf"), "many", None, [1]])
+def test_numbers_that_cannot_be_meant_are_read_past(told: object) -> None:
+    log = fold(
+        [
+            RunEvent("ENGINE_EVENT", 1, metadata={"bench/fork_ms": told, "Kubernetes Job name": told}),
+            RunEvent("ASSET_MATERIALIZATION", 2, "a", metadata={"bench/work": told}),
+            RunEvent("PIPELINE_FAILURE", 3, message='HTTP response body: {"kind":"Status",}'),
+        ]
+    )
+    assert (log.template, log.work, log.materializations) == ({}, 1, 1)
+    assert log.failure.startswith("HTTP response body")
