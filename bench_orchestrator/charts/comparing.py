@@ -102,7 +102,7 @@ def costs(sweep: Sweep) -> Figure:
         label = f"{panel.label}{f', {panel.unit}' if panel.unit else ''}"
         heading = textwrap.fill(label, _HEADING_WIDTH // columns)
         ax.set_title(heading, loc="left", fontsize=canvas.TEXT_POINTS, color=canvas.INK, pad=3)
-        marks.leave_room(ax, longest or 1.0, 1.5)
+        marks.leave_room(ax, longest, 1.5)
         canvas.place_ticks(ax.xaxis, 3)
     return figure
 

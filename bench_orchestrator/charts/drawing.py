@@ -124,8 +124,8 @@ def lag_vs_assets(sweep: Sweep) -> Figure:
         ]
     marks.legend(ax, legend)
     _name_points(ax, rows, largest)
-    ax.set_xlim(0, largest * 1.08)
-    ax.set_ylim(0, max(lag_s for row in rows for lag_s in row.lags_s) * 1.2)
+    ax.set_xlim(0, (largest or 1) * 1.08)
+    ax.set_ylim(0, (max(lag_s for row in rows for lag_s in row.lags_s) or 1.0) * 1.2)
     ax.xaxis.set_major_formatter("{x:,.0f}")
     canvas.place_ticks(ax.yaxis, 6, integer=True)
     ax.grid(axis="y", color=canvas.GRID, linewidth=0.8)

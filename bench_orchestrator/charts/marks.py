@@ -73,8 +73,8 @@ def rows_height(rows: Sequence[Row]) -> float:
 
 
 def leave_room(ax: Axes, longest: float, factor: float) -> None:
-    """Extend the x axis from zero past the longest value, so that a label fits after it."""
-    ax.set_xlim(0, longest * factor)
+    """Extend the x axis from zero past the longest value, so that a label fits after it; past 1 if all are zero."""
+    ax.set_xlim(0, (longest or 1.0) * factor)
     canvas.place_ticks(ax.xaxis, 6, integer=True)
 
 

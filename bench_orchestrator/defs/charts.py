@@ -84,7 +84,7 @@ def _summary(sweep: Sweep) -> str:
     cells = []
     for row in rows[:10]:
         assert row.lag_s is not None
-        bar = "█" * max(1, round(12 * row.lag_s.value / longest_s))
+        bar = "█" * max(1, round(12 * row.lag_s.value / (longest_s or 1.0)))
         cells.append((row.label, str(row.n), f"{row.lag_s.value:.1f}", bar))
     return table(("location", "n", "lag, s", ""), cells)
 

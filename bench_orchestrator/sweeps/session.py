@@ -17,7 +17,7 @@ from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
 from bench_orchestrator.model.plan import PlannedTrial, Prediction, Scenario, SweepPlan, Variant
 from bench_orchestrator.model.runs import IN_PROGRESS, RunStatus
 from bench_orchestrator.model.tags import COPYING_TAGS, Tag
-from bench_orchestrator.model.text import legible
+from bench_orchestrator.model.text import legible, path_segment
 from bench_orchestrator.sources.instance import find_runs, get_run, read_run_log
 from bench_orchestrator.sources.processes import UsageMeter, settle
 from bench_orchestrator.sweeps.config import SweepConfig
@@ -149,7 +149,7 @@ def _open(
     if not scenario.variants:
         yield variants, {variant.name: here for variant in variants}
         return
-    directory = session.home / ".bench" / "experiments" / session.run_id
+    directory = session.home / ".bench" / "experiments" / path_segment(session.run_id)
     with open_sites(variants, here, directory, session.say) as opened:
         yield opened
 

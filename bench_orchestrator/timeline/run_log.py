@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from math import isfinite
 from typing import Any
 
 from bench_orchestrator.model.runs import RunEvent, RunLog, StepSpan
@@ -27,6 +26,8 @@ Kubernetes refused one connection. The worker may go on, and log its success lat
 
 _UNREACHABLE = "DagsterUserCodeUnreachableError"
 """The error of an unreachable code server; its cause has only gRPC's details."""
+
+_IMMENSE = 1e15
 
 _MOST_WORK = 1_000_000_000
 """Units of work that one asset may report."""
@@ -141,8 +142,8 @@ def _describe_failure(event: RunEvent) -> str:
 
 
 def _numbers(reported: Mapping[str, Any]) -> dict[str, float]:
-    """Return the finite numbers in reported metadata."""
-    return {name: value for name, value in reported.items() if isinstance(value, int | float) and isfinite(value)}
+    """Return the numbers in reported metadata, without those that measure nothing: infinite or immense ones."""
+    return {name: value for name, value in reported.items() if isinstance(value, int | float) and abs(value) < _IMMENSE}
 
 
 def _units(reported: Any) -> int:

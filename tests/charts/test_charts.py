@@ -36,6 +36,7 @@ from bench_orchestrator.charts import (
 )
 from bench_orchestrator.charts.comparing import NOISE, VERDICT_COLOURS
 from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 from bench_orchestrator.statistics import Verdict
 
@@ -142,6 +143,16 @@ def test_names_are_drawn_as_they_are(chart: Chart, tmp_path: Path) -> None:
     files = save(chart.draw(make_sweep(trials)), tmp_path, chart.stem)
     assert ElementTree.fromstring(files.svg.read_bytes()).tag.endswith("svg")
     assert b"$a$" in files.svg.read_bytes()
+
+
+@each_chart
+def test_launches_that_took_no_time_are_drawn(chart: Chart) -> None:
+    stages_us = dict.fromkeys(Stage, 0)
+    trials = [
+        make_trial(number, "a250", stages_us=stages_us, size=size)
+        for number, size in enumerate([(0, 0), (0, 9)], start=1)
+    ]
+    assert title(chart.draw(make_sweep(trials)))
 
 
 def test_a_chart_of_a_thousand_rows_is_drawn_at_a_lower_resolution(tmp_path: Path) -> None:

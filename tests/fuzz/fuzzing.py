@@ -9,7 +9,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 THOROUGH = 20
@@ -46,16 +46,29 @@ JUNK: st.SearchStrategy[Any] = st.one_of(
 """A value where another was expected."""
 
 
+# Without the phase that explains a failure, which may take many minutes.
+_PHASES = (Phase.generate, Phase.shrink)
+
+
 def sizes(few: int) -> pytest.MarkDecorator:
     """Run a test with few examples in `make test`, and with many in `make test-thorough`."""
-    return pytest.mark.parametrize("examples", [few, pytest.param(few * THOROUGH, marks=pytest.mark.thorough)])
+    many = few * THOROUGH
+    return pytest.mark.parametrize(
+        "limits",
+        [
+            pytest.param(settings(max_examples=few, derandomize=True, database=None, phases=_PHASES), id="few"),
+            pytest.param(
+                settings(max_examples=many, database=None, phases=_PHASES), id="many", marks=pytest.mark.thorough
+            ),
+        ],
+    )
 
 
-def fuzz(examples: int, *strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], None]:
-    """Call the decorated function with this many examples, now; many of them are new in each call."""
+def fuzz(limits: settings, *strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], None]:
+    """Call the decorated function with examples, now."""
 
     def call(check: Callable[..., None]) -> None:
-        settings(max_examples=examples, derandomize=examples < THOROUGH, database=None)(given(*strategies)(check))()
+        limits(given(*strategies)(check))()
 
     return call
 

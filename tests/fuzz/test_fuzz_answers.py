@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 from fuzzing import JUNK, fuzz, mutated, sizes
+from hypothesis import settings
 from hypothesis import strategies as st
 from recording import make_plan
 from samples import CREATED_US
@@ -196,8 +197,8 @@ def test_what_is_valid_is_understood(name: str, server: FakeServer) -> None:
 
 @sizes(12)
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_any_answer_is_understood_or_refused(name: str, examples: int, server: FakeServer) -> None:
-    @fuzz(examples, mutated(ANSWERS[name]))
+def test_any_answer_is_understood_or_refused(name: str, limits: settings, server: FakeServer) -> None:
+    @fuzz(limits, mutated(ANSWERS[name]))
     def check(data: Any) -> None:
         server.changed = {name: data}
         answer = ask(lambda: QUESTIONS[name](Webserver(URL)))
@@ -205,7 +206,7 @@ def test_any_answer_is_understood_or_refused(name: str, examples: int, server: F
 
 
 @sizes(40)
-def test_any_text_is_understood_or_refused(examples: int, server: FakeServer) -> None:
+def test_any_text_is_understood_or_refused(limits: settings, server: FakeServer) -> None:
     whole = json.dumps({"data": ANSWERS["BenchRuns"]})
     texts = st.one_of(
         st.integers(0, len(whole)).map(lambda end: whole[:end]),
@@ -214,17 +215,17 @@ def test_any_text_is_understood_or_refused(examples: int, server: FakeServer) ->
         st.sampled_from(["[" * 100_000, "<html>", "\ud800", '{"data": {"runs": "\\ud800"}}', "9" * 5_000]),
     )
 
-    @fuzz(examples, texts, st.sampled_from([200, 200, 302, 400, 401, 404, 500, 502]))
+    @fuzz(limits, texts, st.sampled_from([200, 200, 302, 400, 401, 404, 500, 502]))
     def check(text: str, status: int) -> None:
         server.raw, server.status = text, status
         ask(lambda: graphql.find_runs(Webserver(URL), {}))
         ask(lambda: Webserver(URL).submit(location="a", repository="r", job="j", tags={}))
 
 
-@sizes(12)
+@sizes(5)
 @pytest.mark.parametrize("name", ["BenchPage", "BenchRuns", "BenchRun", "BenchLogs", "plan", "note"])
 def test_any_far_sweep_is_stored_and_reported_or_refused(
-    name: str, examples: int, server: FakeServer, tmp_path: Path
+    name: str, limits: settings, server: FakeServer, tmp_path: Path
 ) -> None:
     store = Store.in_directory(tmp_path)
     good = ask(lambda: client.fetch_sweep(Webserver(URL), "r1", 0.0))
@@ -245,7 +246,7 @@ def test_any_far_sweep_is_stored_and_reported_or_refused(
     else:
         answers = mutated(ANSWERS[name])
 
-    @fuzz(examples, answers)
+    @fuzz(limits, answers)
     def check(answer: Any) -> None:
         server.changed = {name if name in ANSWERS else "BenchPage": answer}
         ask(lambda: list(client.follow(Webserver(URL), "r1")))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from fuzzing import JUNK, TEXT, fuzz, sizes
+from hypothesis import settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from samples import measured_sweep
@@ -63,10 +64,10 @@ def sweep_as_configured(scenario: Scenario, config: Mapping[str, Any], *_: objec
     return measured_sweep(("a10",), 1)
 
 
-@sizes(25)
+@sizes(15)
 @pytest.mark.usefixtures("undrawn")
 def test_any_command_line_ends_with_an_exit_code(
-    examples: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limits: settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -75,7 +76,7 @@ def test_any_command_line_ends_with_an_exit_code(
     Store.in_directory(tmp_path / "results").save(measured_sweep(("a10", "a250", "a2k"), 2))
     assert home.find_home() == tmp_path
 
-    @fuzz(examples, command_lines())
+    @fuzz(limits, command_lines())
     def check(words: list[str]) -> None:
         result = CliRunner().invoke(main, words)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
@@ -85,10 +86,10 @@ def test_any_command_line_ends_with_an_exit_code(
 
 
 @sizes(60)
-def test_any_configuration_is_accepted_or_refused(examples: int) -> None:
+def test_any_configuration_is_accepted_or_refused(limits: settings) -> None:
     fields = [*SweepConfig.model_fields, "only", "locations"]
 
-    @fuzz(examples, st.sampled_from(list(SCENARIOS)), st.dictionaries(st.sampled_from(fields), JUNK, max_size=3))
+    @fuzz(limits, st.sampled_from(list(SCENARIOS)), st.dictionaries(st.sampled_from(fields), JUNK, max_size=3))
     def check(name: str, values: dict[str, Any]) -> None:
         with suppress(ValidationError, PreflightError):
             assert scenario_config(SCENARIOS[name])(**values).variants(SCENARIOS[name])

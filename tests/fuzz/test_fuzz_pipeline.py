@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fuzzing import NUMBERS, TEXT, fuzz, sizes
+from hypothesis import settings
 from hypothesis import strategies as st
 from rich.console import Console
 from samples import CREATED_US, make_sweep, make_trial, measured_sweep
@@ -84,14 +85,14 @@ def _any_trial(draw: st.DrawFn, number: int, names: list[str]) -> Trial:
     return replace(trial, location=location, variant=draw(TEXT), asset_key=draw(TEXT), partition_key=draw(TEXT))
 
 
-@sizes(3)
+@sizes(2)
 @pytest.mark.usefixtures("undrawn")
-def test_any_sweep_is_stored_and_shown_beside_others(examples: int, tmp_path: Path) -> None:
+def test_any_sweep_is_stored_and_shown_beside_others(limits: settings, tmp_path: Path) -> None:
     store = Store.in_directory(tmp_path / "results")
     good = measured_sweep(("a10",), 1)
     store.save(good)
 
-    @fuzz(examples, strange_sweeps())
+    @fuzz(limits, strange_sweeps())
     def check(sweep: Sweep) -> None:
         store.save(sweep)
         stored = store.load(sweep.plan.sweep_id)
@@ -110,10 +111,10 @@ def test_any_sweep_is_stored_and_shown_beside_others(examples: int, tmp_path: Pa
 
 
 @sizes(30)
-def test_any_launch_is_laid_out(examples: int) -> None:
+def test_any_launch_is_laid_out(limits: settings) -> None:
     console = Console(width=100)
 
-    @fuzz(examples, launches(), TEXT)
+    @fuzz(limits, launches(), TEXT)
     def check(launch: Launch, name: str) -> None:
         trial = replace(make_trial(), location=name, launches=(launch,))
         with suppress(UnknownLaunchError):

@@ -135,3 +135,16 @@ def test_a_step_in_a_pod_has_the_job_of_its_last_attempt() -> None:
     ]
     log = fold(events)
     assert (log.step_jobs, log.kubernetes_job) == ({"a": "dagster-step-1-1"}, None)
+
+
+@pytest.mark.parametrize("told", [10**400, -(10**400), float("nan"), float("inf"), "many", None, [1]])
+def test_numbers_that_cannot_be_meant_are_read_past(told: object) -> None:
+    log = fold(
+        [
+            RunEvent("ENGINE_EVENT", 1, metadata={"bench/fork_ms": told, "Kubernetes Job name": told}),
+            RunEvent("ASSET_MATERIALIZATION", 2, "a", metadata={"bench/work": told}),
+            RunEvent("PIPELINE_FAILURE", 3, message='HTTP response body: {"kind":"Status",}'),
+        ]
+    )
+    assert (log.template, log.work, log.materializations) == ({}, 1, 1)
+    assert log.failure.startswith("HTTP response body")
