@@ -40,8 +40,8 @@ SEED = int(os.environ.get("BENCH_TEST_SEED", "0")) or random.randrange(1, 1_000_
 FORKING = "a2_sleep0ms"
 """A location whose steps are processes of their own."""
 
-LIMIT_S = 60.0 + 10.0 * KILLS
-"""For the whole test, on a machine with two CPUs to itself: 7 s per kill, and what they left is resumed."""
+LIMIT_S = 600.0 + 7.0 * KILLS
+"""For the whole test: about 6 s per kill, and what they left is resumed."""
 
 IDLE_SHARE = 0.25
 """The share of kills that are carried out while no sweep is in progress: most are to hit one."""
@@ -214,7 +214,7 @@ def chaos(home: Path) -> Iterator[Chaos]:
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(LIMIT_S + 600)
+@pytest.mark.timeout(LIMIT_S + 300)
 def test_whatever_is_killed_each_planned_trial_is_in_the_table_once(new_home: Callable[..., Path]) -> None:
     print(f"seed {SEED}, {KILLS} kills")
     began = time.monotonic()
