@@ -51,8 +51,8 @@ DEAD_AFTER_S = 30.0
 
 SWEEP = ("--repeats", "3", "--warmups", "0", "--pause", "0", "--jitter", "0", "--settle", "0", "--timeout", "45")
 
-RARE = {"supervisor": 0.2, "client": 0.3}
-"""The weights of what takes longest to come back; all others have 1."""
+WEIGHTS = {"supervisor": 0.3, "client": 0.4, "sweep's run worker": 2.0, "trial's run worker": 3.0, "step": 4.0}
+"""How often each kind is killed while it lives, against 1 for a server: runs and steps live for moments only."""
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Chaos:
         victims = dict(self._victims())
         if victims:
             kinds = sorted(victims)
-            (kind,) = self.rng.choices(kinds, [RARE.get(kind, 1.0) for kind in kinds])
+            (kind,) = self.rng.choices(kinds, [WEIGHTS.get(kind, 1.0) for kind in kinds])
             with suppress(psutil.NoSuchProcess):
                 psutil.Process(victims[kind]).kill()
                 self.kills.append(kind)
