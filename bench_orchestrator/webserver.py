@@ -29,7 +29,7 @@ _GATEWAY_ERRORS = (502, 503, 504)
 _NO_DATABASE = re.compile("OperationalError|too many retries for DB connection")
 """Errors of SQLAlchemy, and of dagster-postgres after its retries, for a database that is unreachable, restarting or
 out of connections: temporary, and unrelated to the query."""
-NO_SERVER = "UNAVAILABLE"
+_NO_SERVER = "UNAVAILABLE"
 """The gRPC status of a code server that is being replaced, until the next one is up."""
 _REFUSALS = (401, 403)
 _REFUSED_CERTIFICATE = re.compile("ALERT_[A-Z_]*(CERTIFICATE|UNKNOWN_CA|HANDSHAKE_FAILURE)")
@@ -83,6 +83,11 @@ class LocationEntry:
     """The id of the code server that it was loaded from, which changes with the server; empty if it is not loaded."""
     host: str = ""
     """The host of its code server; empty if it is not reached over a network."""
+
+    @property
+    def away(self) -> bool:
+        """Whether it has no code server for the moment: it is being loaded, or its server is being replaced."""
+        return self.state == "loading" or (self.state == "error" and _NO_SERVER in self.error)
 
 
 @dataclass(frozen=True)
@@ -355,7 +360,7 @@ class Webserver:
         """
         status = self.list_locations().get(location, LocationEntry(location, "unknown"))
         said = "it loads" if status.state == "loading" else status.error or reason
-        if status.state == "loading" or NO_SERVER in said or not reason:
+        if status.state == "loading" or _NO_SERVER in said or not reason:
             return LocationAwayError(f"The code location {location} had no code server: {said or 'for a moment'}")
         return LaunchRejectedError(reason)
 

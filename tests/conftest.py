@@ -38,7 +38,7 @@ hypothesis.settings.register_profile("bench", deadline=None, suppress_health_che
 hypothesis.settings.load_profile("bench")
 
 
-LONGEST = ("test_mechanisms", "test_postgresql", "test_bad_days", "test_sweeps")
+LONGEST = ("test_random_kills", "test_mechanisms", "test_postgresql", "test_bad_days", "test_sweeps")
 """The files that take minutes, most of it waiting; the longest first."""
 
 

@@ -11,8 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from certificates import Authority
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from recording import Served, make_run
 
 from bench_orchestrator.access import Access
@@ -121,6 +123,31 @@ class TestARealWebserver:
         run = get_run(served.instance, run_id)
         assert run is not None
         assert run.status is RunStatus.CANCELED
+
+    def test_lists_the_backfills_that_may_launch_runs_until_they_are_canceled(self, served: Served) -> None:
+        for name, status in (("open", BulkActionStatus.REQUESTED), ("over", BulkActionStatus.COMPLETED_SUCCESS)):
+            served.instance.add_backfill(
+                PartitionBackfill(
+                    backfill_id=name,
+                    status=status,
+                    from_failure=False,
+                    tags={"bench/sweep": "quick-1", "bench/trial": "1"},
+                    backfill_timestamp=1_784_021_400.0,
+                    asset_selection=[dg.AssetKey("a")],
+                    serialized_asset_backfill_data="",
+                )
+            )
+        webserver = Webserver(served.url)
+        (backfill,) = webserver.open_backfills({"bench/sweep": "quick-1"})
+        assert (backfill.backfill_id, backfill.tags["bench/trial"]) == ("open", "1")
+        assert webserver.open_backfills({"bench/sweep": "quick-2"}) == []
+        webserver.cancel_backfill("open")
+        assert webserver.open_backfills({}) == []
+        canceled = served.instance.get_backfill("open")
+        assert canceled is not None
+        assert canceled.status is BulkActionStatus.CANCELING
+        with pytest.raises(WebserverError, match="No backfill found for id: none"):
+            webserver.cancel_backfill("none")
 
     def test_says_what_is_wrong_with_a_question(self, served: Served) -> None:
         with pytest.raises(WebserverError, match="Cannot query field 'nonsense'"):

@@ -23,7 +23,6 @@ from bench_orchestrator.sweeps.entries import NOTE, PLAN, Journal, fold_journal
 from bench_orchestrator.timeline.run_log import RunLogFold, is_in_doubt
 from bench_orchestrator.waiting import poll
 from bench_orchestrator.webserver import (
-    NO_SERVER,
     LaunchRejectedError,
     LocationAwayError,
     Webserver,
@@ -144,7 +143,7 @@ def _meta_repository(webserver: Webserver) -> str:
     meta = locations.get(META_LOCATION)
     if meta is not None and meta.state == "loaded":
         return meta.repositories[0]
-    if meta is not None and (meta.state == "loading" or NO_SERVER in meta.error):
+    if meta is not None and meta.away:
         raise LocationAwayError(f"The code location {META_LOCATION} of {webserver.url} has no code server yet.")
     found = meta.error or meta.state if meta else f"it has {', '.join(sorted(locations)) or 'none'}"
     raise WebserverError(

@@ -68,6 +68,14 @@ def trial_tags(plan: SweepPlan, trial: PlannedTrial, requested_us: int) -> dict[
     return {str(name): value for name, value in tags.items()}
 
 
+def withdraw_requests(plan: SweepPlan, sites: Mapping[str, Site]) -> None:
+    """Empty the mailboxes of the plan's schedules and sensors; a killed sweep may have left a request in one."""
+    places = {(trial.deployment, trial.location, trial.path) for trial in plan.trials}
+    for deployment, location, path in places:
+        if path in _TRIGGERS:
+            clear_request(sites[deployment].instance, location, _TRIGGERS[path])
+
+
 class NotLaunchedError(Exception):
     """A schedule, sensor or daemon did not launch a trial's run in time."""
 

@@ -16,7 +16,7 @@ from bench_orchestrator.model.plan import PlannedTrial, ServerState, SweepPlan
 from bench_orchestrator.sources.instance import get_run
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.ending import Strays, await_end, terminate
-from bench_orchestrator.sweeps.launching import LaunchOfTrial, NotLaunchedError, Requested
+from bench_orchestrator.sweeps.launching import LaunchOfTrial, NotLaunchedError, Requested, withdraw_requests
 from bench_orchestrator.webserver import WebserverUnreachableError
 
 _logger = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ def run_trials(
     places = plan.places
     rng = random.Random(plan.seed)
     strays = Strays(plan, tuple(sites.values()), warn, sleep)
+    withdraw_requests(plan, sites)
     try:
         for trial in plan.trials if trials is None else trials:
             rest_s = pace.pause_s + rng.uniform(0, pace.jitter_s)

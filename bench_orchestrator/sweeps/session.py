@@ -3,7 +3,7 @@
 Runs in the process of the sweep's own run, independent of jobs and ops: it yields the entries to record.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,12 +30,14 @@ from bench_orchestrator.sweeps.planning import location_variants, plan_sweep
 from bench_orchestrator.sweeps.resuming import find_interrupted, missing_trials
 from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials
 from bench_orchestrator.sweeps.turns import await_harvests
-from bench_orchestrator.webserver import Webserver, WebserverError
+from bench_orchestrator.waiting import poll
+from bench_orchestrator.webserver import Webserver, WebserverError, WebserverUnreachableError
 
 SWEEP_POOL = "bench_sweep"
 """With a limit of 1, a second sweep stays queued while one runs."""
 
 _SENSOR_PATIENCE_S = 90.0
+_SERVER_PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def carry_out(scenario: Scenario, config: SweepConfig, session: Session) -> Gene
             await_harvests(session.instance, session.run_id, session.say)
             earlier = _interrupted(scenario, config.resume, session) if config.resume else None
             variants = _planned_variants(earlier.plan) if earlier else config.variants(scenario)
+            _await_servers({name for variant in variants for name in variant.locations}, session)
             variants, sites = stack.enter_context(_open(scenario, variants, session))
             if earlier:
                 plan, trials = _resume(earlier, sites, session)
@@ -122,6 +125,23 @@ def _refuse_second_sweep(session: Session) -> None:
                 f"Wait for it. To queue sweeps instead, give the pool {SWEEP_POOL!r} a limit of 1: "
                 f"dagster instance concurrency set {SWEEP_POOL} 1"
             )
+
+
+def _await_servers(names: Set[str], session: Session) -> None:
+    """Wait for code servers that are being started or replaced. Preflight judges what is not loaded afterwards."""
+
+    def look() -> list[str]:
+        """Return what is waited for."""
+        try:
+            locations = session.webserver.list_locations()
+        except WebserverUnreachableError:
+            return ["the webserver"]
+        return sorted(name for name in names & locations.keys() if locations[name].away)
+
+    away = look()
+    if away:
+        session.say(f"Waiting for {', '.join(away)}, which may be restarting ...")
+        poll(look, lambda away: not away, patience_s=_SERVER_PATIENCE_S, every_s=1)
 
 
 def _refuse_limits(plan: SweepPlan, session: Session) -> None:

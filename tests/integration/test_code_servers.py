@@ -210,6 +210,7 @@ class TestAskedByTheDaemon:
     def test_a_backfill_has_a_run_for_each_partition(self, server: Server) -> None:
         partitions = ["north", "south", "west"]
         server.webserver.submit_backfill(asset_keys=["sales"], partitions=partitions, tags={"asked_by": "backfill"})
+        assert [entry.tags["asked_by"] for entry in server.webserver.open_backfills({})] == ["backfill"]
         runs = self.wait_for_runs(server, "backfill", len(partitions))
         assert sorted(run.tags["dagster/partition"] for run in runs) == partitions
         run_id = server.webserver.submit(

@@ -37,7 +37,7 @@ from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.runner import SweepAbortedError, run_trials
 from bench_orchestrator.webserver import WebserverError, WebserverUnreachableError
-from synthetic_locations.triggers import Trigger, read_request
+from synthetic_locations.triggers import LaunchRequest, Trigger, read_request, write_request
 
 
 class TestTags:
@@ -259,6 +259,12 @@ class TestATick:
     def test_it_is_the_request(self, home_instance: dg.DagsterInstance) -> None:
         notes, _ = self.carry_out(home_instance, {})
         assert [(note.outcome, note.requested_us) for note in notes] == [(Outcome.OK, 1_784_021_460_250_000)] * 2
+
+    def test_a_request_that_a_killed_sweep_left_is_withdrawn(self, home_instance: dg.DagsterInstance) -> None:
+        write_request(home_instance, "a10", Trigger.SCHEDULE, LaunchRequest("left", ("a10/asset_0",)))
+        notes, _ = self.carry_out(home_instance)
+        assert [note.outcome for note in notes] == [Outcome.OK] * 2
+        assert len(home_instance.get_runs()) == 2
 
     def test_a_webserver_that_is_away_is_asked_again_for_it(self, home_instance: dg.DagsterInstance) -> None:
         notes, _ = self.carry_out(home_instance, WebserverUnreachableError("HTTP 504"))

@@ -21,6 +21,7 @@ from bench_orchestrator.sweeps.config import SweepConfig, scenario_config
 from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.runner import SweepAbortedError
 from bench_orchestrator.sweeps.session import Session, TrialEntry, carry_out
+from bench_orchestrator.webserver import LocationEntry, WebserverUnreachableError
 
 Status = RunStatus
 QUICK = SCENARIOS["quick"]
@@ -130,6 +131,37 @@ class TestASweep:
         told.webserver.away = True
         with pytest.raises(SweepAbortedError, match=r"1 of 4 trials done \(1 rejected\)\. It ended early: The"):
             told.carry_out(timeout_s=0.1)
+
+
+class TestWaiting:
+    def test_a_code_server_and_a_webserver_that_are_restarted_are_waited_for(
+        self, told: Told, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loaded = told.webserver.list_locations()
+        seen = [
+            {**loaded, "a2": LocationEntry("a2", "error", error="status = StatusCode.UNAVAILABLE\n>")},
+            {**loaded, "a2": LocationEntry("a2", "loading")},
+            None,
+        ]
+
+        def list_locations() -> dict[str, LocationEntry]:
+            entries = seen.pop(0) if seen else loaded
+            if entries is None:
+                raise WebserverUnreachableError("it restarts")
+            return entries
+
+        monkeypatch.setattr(told.webserver, "list_locations", list_locations)
+        monkeypatch.setattr("bench_orchestrator.waiting.time.sleep", lambda _s: None)
+        told.carry_out()
+        assert told.said[0] == "Waiting for a2, which may be restarting ..."
+        assert seen == []
+
+    def test_one_that_is_broken_is_not(self, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+        broken = LocationEntry("a2", "error", error="ImportError: no such luck")
+        monkeypatch.setattr(told.webserver, "list_locations", lambda: {"a2": broken})
+        with pytest.raises(PreflightError, match="ImportError: no such luck"):
+            told.carry_out()
+        assert told.said == []
 
 
 class TestRefusing:
