@@ -107,7 +107,7 @@ class Strays:
         for run in seen:
             failure = failures.get(run.run_id)
             what = f"goes on and cannot be ended: {failure}" if failure else "was ended, because no trial waits for it."
-            self.warn(f"Run {run.run_id} of trial {run.tags[Tag.TRIAL]} {what}")
+            self.warn(f"Run {run.run_id} of trial {run.tags.get(Tag.TRIAL)} {what}")
         return seen
 
     def end_late(self) -> None:
@@ -137,4 +137,5 @@ class Strays:
                 for backfill in site.webserver.open_backfills({Tag.SWEEP: self.plan.sweep_id}):
                     if not find_runs(site.instance, {BACKFILL_TAG: backfill.backfill_id}):
                         site.webserver.cancel_backfill(backfill.backfill_id)
-                        self.warn(f"Backfill {backfill.backfill_id} of trial {backfill.tags[Tag.TRIAL]} was canceled.")
+                        trial = backfill.tags.get(Tag.TRIAL)
+                        self.warn(f"Backfill {backfill.backfill_id} of trial {trial} was canceled.")

@@ -251,10 +251,10 @@ class LaunchOfTrial:
         if requested.trouble:
             yield f"its request made the run, and was answered with: {requested.trouble}"
         for run in beside:
-            if run.tags[Tag.TRIAL] == str(self.trial.number):
+            if run.tags.get(Tag.TRIAL) == str(self.trial.number):
                 yield SEVERAL_RUNS
             else:
-                yield f"run {run.run_id} of trial {run.tags[Tag.TRIAL]} was in progress beside it"
+                yield f"run {run.run_id} of trial {run.tags.get(Tag.TRIAL)} was in progress beside it"
 
     def _submit(self, tags: dict[str, str]) -> str:
         return self.site.webserver.submit(

@@ -235,7 +235,7 @@ def as_exit_code(*arguments: str) -> int:
     return CliRunner().invoke(main, arguments).exit_code
 
 
-BAD_VALUES = ("", "\x00", "\udcff", "-1", "../../x", "${x}💥", "a" * 5000, "http://[")
+BAD_VALUES = ("", "nan", "9" * 400, "\x00", "\udcff", "-1", "../../x", "${x}💥", "a" * 5000, "http://[")
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -244,6 +244,7 @@ def test_no_bad_value_ends_a_command_unexpectedly(name: str, results: Path, monk
     command = main.get_command(click.Context(main), name)
     assert command is not None
     monkeypatch.setattr(sweeping, "Deployment", None)  # nothing here may start one
+    monkeypatch.setattr(sweeping.client, "_PATIENCE_S", 0)
     needed = {"gate": ["--max-lag", "1s"], "advise": ["--assets", "10"], "run": ["quick"]}.get(name, [])
     away = ["--url", "http://127.0.0.1:9"] if name in ("gate", "run", "locations") else []
     for parameter in command.params:

@@ -123,7 +123,7 @@ def test_a_full_disk_is_named_and_every_launch_is_recorded_once(
     wait_for("the end of the sweep", lambda: bench.run(run_id).finished)
     sweep = bench.harvest_now(run_id)
     assert bench.outcomes(sweep)[:2] == ["ok", "ok"]
-    assert f"The PostgreSQL database {server.url}" in _output(bench, run_id)
+    assert f"The PostgreSQL database postgresql://***@127.0.0.1:{server.port}/" in _output(bench, run_id)
     for trial in sweep.trials[2:]:
         assert re.search("^$|No space left on device", trial.reason)
 
@@ -146,7 +146,7 @@ def test_the_command_names_a_database_that_is_not_there(new_home: Callable[..., 
     with ended(bench_command(home, "run", "quick", "--locations", FAST, postgres_url=url)) as process:
         output, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 3, output + errors
-    assert f"dagster:***@127.0.0.1:{server.port}/nowhere" in errors
+    assert f"postgresql://***@127.0.0.1:{server.port}/nowhere" in errors
     assert 'database "nowhere" does not exist' in errors
     assert "a-secret" not in output + errors
     assert_nothing_left(home)
