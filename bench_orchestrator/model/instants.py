@@ -22,7 +22,8 @@ def read_instant_us(told: object) -> int:
     Raises:
         ValueError: it is not a whole number, or before 1970 or after 9999.
     """
-    us = int(told) if isinstance(told, str | int) else -1
+    whole = isinstance(told, int) or (isinstance(told, str) and told.isascii() and told.isdecimal())
+    us = int(told) if whole else -1  # type: ignore[call-overload]  # `whole` says so
     if not 0 <= us <= LATEST_US:
         raise ValueError(f"{str(told)[:40]!r} is not an instant")
     return us

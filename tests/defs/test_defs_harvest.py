@@ -17,6 +17,7 @@ from ticking import requested, tick
 from bench_orchestrator.charts import CHARTS
 from bench_orchestrator.definitions import defs
 from bench_orchestrator.defs.harvest import launch_measurements
+from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
@@ -184,7 +185,7 @@ class TestAHarvest:
     def test_of_an_unknown_run_fails_with_its_id(self, home_instance: dg.DagsterInstance) -> None:
         config = {"ops": {"launch_measurements": {"config": {"sweep_runs": ["4f2a"]}}}}
         job = defs().resolve_job_def("harvest")
-        with pytest.raises(ValueError, match="no run 4f2a"):
+        with pytest.raises(UnusableError, match="no run 4f2a"):
             job.execute_in_process(instance=home_instance, run_config=config)
 
     @pytest.mark.usefixtures("undrawn")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.instants import LATEST_US, MICROSECONDS
 from bench_orchestrator.model.runs import Request, Run, RunStatus
 from bench_orchestrator.model.stages import Origin
 from bench_orchestrator.model.tags import COPYING_TAGS, SCHEDULED_TIME_TAG, TICK_TAG, Tag
@@ -31,7 +31,7 @@ def test_any_tags_give_a_request_or_none(tags: dict[str, str]) -> None:
     if run.reexecuted:
         assert (run.request, run.requested_us) == (None, None)
     if run.requested_us is not None:
-        assert 0 <= run.requested_us < 10**17
+        assert 0 <= run.requested_us <= LATEST_US
         assert run.request == Request(run.requested_us, Origin.REQUEST)
 
 
