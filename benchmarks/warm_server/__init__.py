@@ -1,7 +1,6 @@
 """What does the warm code server save and cost, side by side with Dagster's own?
 
     python -m benchmarks.warm_server --output docs/results/warm-server    # 20 minutes at most on 2 idle CPUs
-    python -m benchmarks.warm_server.pages                                # puts the table into the documentation
 
 Both servers run at the same time in separate deployments. Every figure is measured in blocks: each block measures both
 servers once, in random order, and gives one sample of each.

@@ -19,6 +19,7 @@ from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.failures import describe
 from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.results.store import Store
+from bench_orchestrator.sweeps import client
 
 WRITING = (
     ["report", samples.SWEEP_ID],
@@ -43,6 +44,12 @@ def gated(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the gate measure the stored sweep; its launch lag is far below five minutes."""
     sweep = Store.in_directory(results).load(samples.SWEEP_ID)
     monkeypatch.setattr(gate, "measure", lambda *_: sweep)
+
+
+@pytest.fixture(autouse=True)
+def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up at once on a webserver that does not answer."""
+    monkeypatch.setattr(client, "_PATIENCE_S", 0)
 
 
 def fails_in_one_line(result: Result) -> str:
@@ -244,7 +251,6 @@ def test_no_bad_value_ends_a_command_unexpectedly(name: str, results: Path, monk
     command = main.get_command(click.Context(main), name)
     assert command is not None
     monkeypatch.setattr(sweeping, "Deployment", None)  # nothing here may start one
-    monkeypatch.setattr(sweeping.client, "_PATIENCE_S", 0)
     needed = {"gate": ["--max-lag", "1s"], "advise": ["--assets", "10"], "run": ["quick"]}.get(name, [])
     away = ["--url", "http://127.0.0.1:9"] if name in ("gate", "run", "locations") else []
     for parameter in command.params:

@@ -1,9 +1,10 @@
 """The reports in docs/results match their rows; `python tests/report/committed.py` regenerates them."""
 
+import re
 from pathlib import Path
 
 import pytest
-from committed import RESULTS, differing, folders, print_tables, read_sweep, write_all
+from committed import PROJECT, RESULTS, differing, folders, print_tables, read_sweep, write_all
 from prediction_coverage import beforehand, leave_one_out
 
 from bench_orchestrator.charts import ChartFiles
@@ -43,3 +44,21 @@ def test_the_tables_in_the_documentation_are_what_the_committed_rows_print() -> 
 def test_every_committed_report_is_written_again_byte_for_byte(tmp_path: Path) -> None:
     write_all(tmp_path)
     assert not differing(tmp_path)
+
+
+@pytest.mark.parametrize("page", ["README.md", "packages/dagster-warm/README.md"])
+def test_the_warm_servers_figures_are_those_of_its_report(page: str) -> None:
+    """The table of a page has a row per size, with figures that stand in the rows of the experiment's report."""
+    report = (RESULTS / "definitions-cache" / "report.md").read_text(encoding="utf-8").replace("\\", "")
+    rows = {row[0]: row for row in map(_cells, reversed(report.splitlines())) if row}
+    told = re.findall(r"^\| ([\d,]+) assets \|(.*)\|$", (PROJECT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(told) == 4
+    for size, figures in told:
+        name = {"10,000": "a10k", "2,000": "a2k"}.get(size, f"a{size}")
+        stock, warm, ratio = (figure.replace(" s ", " ") for figure in _cells(f"|{figures}|"))
+        assert (stock, warm, ratio) == (rows[f"stock, {name}"][3], rows[f"warm, {name}"][3], rows[f"warm, {name}"][5])
+
+
+def _cells(row: str) -> list[str]:
+    """Return the cells of a row of a Markdown table; of any other line, nothing."""
+    return [cell.strip() for cell in row.strip("|").split("|")] if row.startswith("|") else []
