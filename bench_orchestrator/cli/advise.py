@@ -78,7 +78,7 @@ def command(assets: int, steps: int, max_lag_s: float | None, output: Path | Non
     if output:
         chart = save(remedies_chart(advice), output, "remedies")
         write_claims(judge_claims(evidence), output)
-        console.print(f"Report: {write_remedies(evidence, advice, output, chart.svg.name)}", markup=False)
+        console.print(f"Report: {write_remedies(evidence, advice, output, chart.svg.name)}")
     if as_json:
         click.echo(json.dumps(_as_data(advice, advice.model, max_lag_s)))
 
@@ -97,7 +97,7 @@ def _print_prediction(advice: Advice, model: LagModel, max_lag_s: float | None, 
     if max_lag_s is not None:
         largest = model.largest(max_lag_s, dequeue_interval_s=interval_s)
         lines.append(f"Up to {_describe_assets(largest)} stay under {max_lag_s:g} s without changes.")
-    console.print("\n".join(lines), markup=False)
+    console.print("\n".join(lines))
 
 
 def _describe_assets(largest: Estimate | None) -> str:
@@ -145,7 +145,6 @@ def _print_conclusion(advice: Advice, max_lag_s: float | None, console: Console)
             console.print(
                 f"No remedy alone is certain to stay under {max_lag_s:g} s. Combinations were not measured: two "
                 "remedies save less than their sum where both shorten the same stage.",
-                markup=False,
             )
         helping = enough or [ranked for ranked in helping if _answer(ranked, max_lag_s) == "perhaps"]
         helping.sort(key=lambda ranked: ranked.lag_s.value if ranked.lag_s else inf)
@@ -153,11 +152,11 @@ def _print_conclusion(advice: Advice, max_lag_s: float | None, console: Console)
         lines = [f"\n{ranked.remedy.name}", f"  costs: {ranked.remedy.costs}"]
         if ranked.costs:
             lines.append(f"  measured: {'; '.join(ranked.costs)}")
-        console.print("\n".join(lines), indent(ranked.remedy.apply, "    "), sep="\n", markup=False)
+        console.print("\n".join(lines), indent(ranked.remedy.apply, "    "), sep="\n")
     missing = {ranked.missing for ranked in advice.remedies if ranked.missing}
     for reason in sorted(missing):
         names = "; ".join(ranked.remedy.name for ranked in advice.remedies if ranked.missing == reason)
-        console.print(f"\n{names}: {reason}", markup=False)
+        console.print(f"\n{names}: {reason}")
 
 
 def _as_data(advice: Advice, model: LagModel, max_lag_s: float | None) -> dict[str, Any]:

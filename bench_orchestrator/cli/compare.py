@@ -74,13 +74,13 @@ def _table(changes: Changes) -> Table:
 
 def _print_circumstances(changes: Changes, console: Console) -> None:
     for line in changes.left_out:
-        console.print(f"Left out: {line}.", markup=False)
+        console.print(f"Left out: {line}.")
     if not changes.environment:
         console.print("Their environments do not differ in anything that was recorded.")
         return
     console.print("Their environments differ in:")
     for name, (was, now) in changes.environment.items():
-        console.print(f"  {name.replace('_', ' ')}: {was} → {now}", markup=False)
+        console.print(f"  {name.replace('_', ' ')}: {was} → {now}")
 
 
 def _as_data(changes: Changes) -> dict[str, object]:

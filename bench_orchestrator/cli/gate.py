@@ -89,7 +89,7 @@ def command(
             click.echo(json.dumps(_as_data(sweep.plan.sweep_id, max_lag_s, ruling, judgements)))
     with warning_of_failures("the report cannot be written"):
         files = write_sweep(sweep, keep(sweep))
-        console.print(f"Report: {files.html}", markup=False)
+        console.print(f"Report: {files.html}")
     sys.exit(_EXIT_CODES[ruling])
 
 

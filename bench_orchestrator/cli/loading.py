@@ -41,7 +41,7 @@ class LoadingView(AbstractContextManager["LoadingView"]):
 
     def say(self, line: str) -> None:
         """Print a line, above the table if there is one."""
-        self._console.print(line, markup=False)
+        self._console.print(line)
 
     def update(self, status: DeploymentStatus) -> None:
         """Show the state of every server."""

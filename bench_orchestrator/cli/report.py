@@ -46,6 +46,6 @@ def command(sweep_id: str | None, output: Path | None, as_json: bool) -> None:
 def write_report(sweep: Sweep, store: Store, console: Console, output: Path | None = None, *, as_json: bool) -> None:
     """Write a sweep's report and print where it is, and its numbers as JSON if `as_json`."""
     files = write_sweep(sweep, store, output)
-    console.print(f"Report: {files.html}", markup=False)
+    console.print(f"Report: {files.html}")
     if as_json:
         click.echo(json.dumps(summarize(sweep) | {"report": str(files.markdown), "html": str(files.html)}))

@@ -39,7 +39,7 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
         table.add_row(shape.name, f"{shape.assets:,}", f"{shape.partitions:,}", _options(shape))
     console = open_console()
     console.print(table)
-    console.print(f"\nGrammar: {GRAMMAR}", markup=False)
+    console.print(f"\nGrammar: {GRAMMAR}")
 
 
 def _options(shape: Shape) -> str:

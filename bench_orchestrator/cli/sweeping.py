@@ -71,24 +71,24 @@ def _deployment(home: Path, names: Sequence[str], url: str | None, console: Cons
         url = running.url
     if url is not None:
         webserver = connect(url)
-        console.print(f"Using the deployment at {webserver.url}", markup=False)
+        console.print(f"Using the deployment at {webserver.url}")
         yield webserver
         return
-    console.print("Starting a deployment ...", markup=False)
+    console.print("Starting a deployment ...")
     view = LoadingView(console)
     served = read_locations(Path.cwd() / "workspace.yaml", names or [META_LOCATION])
     with Deployment(home, served, on_event=view.say, postgres_url=settings.postgres_url()) as own:
         with view:
             own.wait_until_loaded(on_progress=view.update)
-        console.print(f"Dagster is up at {own.url}", markup=False)
+        console.print(f"Dagster is up at {own.url}")
         yield Webserver(own.url)
-        console.print("Stopping the deployment ...", markup=False)
+        console.print("Stopping the deployment ...")
 
 
 def _carry_out(webserver: Webserver, scenario: Scenario, config: Mapping[str, Any], console: Console) -> Sweep:
     """Start the sweep, show its progress, and return it as harvested. Ctrl-C cancels the sweep."""
-    run_id = client.start_sweep(webserver, scenario.name, config, lambda line: console.print(line, markup=False))
-    console.print(f"Sweep run: {webserver.run_url(run_id)}", markup=False)
+    run_id = client.start_sweep(webserver, scenario.name, config, console.print)
+    console.print(f"Sweep run: {webserver.run_url(run_id)}")
     shown: list[str] = []
     try:
         final = _show_progress(webserver, run_id, console, shown)
@@ -99,9 +99,9 @@ def _carry_out(webserver: Webserver, scenario: Scenario, config: Mapping[str, An
     if final.planned is None:
         raise DeploymentError(final.failure or f"The sweep ended before its first launch ({final.status}).")
     if final.status == "FAILURE":
-        console.print(final.failure, style="red", markup=False)
+        console.print(final.failure, style="red")
     with console.status("Harvesting ..."):
-        return client.fetch_sweep(webserver, run_id, HARVEST_TIMEOUT_S, lambda line: console.print(line, markup=False))
+        return client.fetch_sweep(webserver, run_id, HARVEST_TIMEOUT_S, console.print)
 
 
 def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: list[str]) -> client.Progress:
@@ -120,7 +120,7 @@ def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: l
         for progress in client.follow(webserver, run_id):
             for line in progress.lines[len(shown) :]:
                 shown.append(line)  # first: Ctrl-C may come between the two
-                console.print(line, markup=False)
+                console.print(line)
             if progress.status == "QUEUED" and not announced:
                 other = client.sweep_in_the_way(webserver, run_id)
                 if other:

@@ -53,7 +53,7 @@ def command(
     console = open_console(as_json=as_json)
     console.print(render_waterfall(shown, sample))
     files = save(waterfall(shown, sample), output or results / "timelines" / path_segment(shown.run_id), "timeline")
-    console.print(f"Chart: {files.png} and {files.svg.name}", markup=False)
+    console.print(f"Chart: {files.png} and {files.svg.name}")
     if as_json:
         numbers = summarize_waterfall(shown, sample)
         click.echo(json.dumps(numbers | {"png": str(files.png), "svg": str(files.svg)}))
