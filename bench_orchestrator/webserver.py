@@ -242,17 +242,19 @@ class Webserver:
         if "backfillId" not in answer:
             raise LaunchRejectedError(message_of(answer))
 
+    @understood
     def open_backfills(self, tags: Mapping[str, str]) -> list[BackfillEntry]:
         """Return the backfills with these tags that may still launch runs, latest first."""
         answer = self.query(_OPEN_BACKFILLS)["backfills"]
         if "results" not in answer:
-            raise WebserverError(f"{self.url} cannot list its backfills: {answer.get('message', answer)}")
+            raise WebserverError(f"{self.url} cannot list its backfills: {message_of(answer)}")
         entries = [
             BackfillEntry(found["id"], {tag["key"]: tag["value"] for tag in found["tags"]})
             for found in answer["results"]
         ]
         return [entry for entry in entries if tags.items() <= entry.tags.items()]
 
+    @understood
     def cancel_backfill(self, backfill_id: str) -> None:
         """Request the cancellation of a backfill and its runs; the daemon carries it out.
 
@@ -261,7 +263,7 @@ class Webserver:
         """
         answer = self.query(_CANCEL_BACKFILL, {"backfillId": backfill_id})["cancelPartitionBackfill"]
         if answer["__typename"] != "CancelBackfillSuccess":
-            raise self._error(f"{answer['__typename']}: {answer.get('message', answer)}")
+            raise self._error(f"{answer['__typename']}: {message_of(answer)}")
 
     @understood
     def tick_times_s(self, *, location: str, repository: str, name: str, kind: str) -> dict[str, float]:
