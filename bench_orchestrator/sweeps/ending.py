@@ -10,7 +10,7 @@ from bench_orchestrator.model.launch import OUTCOMES, Outcome
 from bench_orchestrator.model.plan import LaunchPath, SweepPlan
 from bench_orchestrator.model.runs import UNFINISHED, Run
 from bench_orchestrator.model.tags import BACKFILL_TAG, Tag
-from bench_orchestrator.sources.instance import find_runs, get_run, is_in_doubt
+from bench_orchestrator.sources.instance import find_runs, find_trial_runs, get_run, is_in_doubt
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.waiting import poll
 from bench_orchestrator.webserver import WebserverError
@@ -119,12 +119,11 @@ class Strays:
         self.end()
 
     def _find(self, keep: str) -> list[tuple[Site, Run]]:
-        tags: dict[str, str] = {Tag.KIND: "trial", Tag.SWEEP: self.plan.sweep_id}
         return [
             (site, run)
             for site in self.sites
-            for run in find_runs(site.instance, tags, statuses=UNFINISHED)
-            if run.run_id != keep and not run.reexecuted
+            for run in find_trial_runs(site.instance, self.plan.sweep_id, statuses=UNFINISHED)
+            if run.run_id != keep
         ]
 
     def _cancel_backfills(self) -> None:

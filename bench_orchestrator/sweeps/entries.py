@@ -121,7 +121,7 @@ def _contradiction(plan: SweepPlan) -> str:
     counts = [count for place in plan.locations for count in (place.asset_count, place.partition_count)]
     counts += [number for trial in plan.trials for number in (trial.number, trial.block)]
     if any(not 0 <= count < _UNCOUNTABLE for count in counts):
-        return "it counts what nobody can count"
+        return "a count is negative or exceeds 62 bits"
     places = plan.places
     for trial in plan.trials:
         if (trial.deployment, trial.location) not in places:
@@ -146,4 +146,8 @@ def _contradiction_in_note(note: TrialNote) -> str:
                 read_instant_us(us)
     except ValueError as error:
         return f"trial {note.number}: {error}"
-    return "" if 0 <= log.work < _UNCOUNTABLE else f"trial {note.number} did more work than anybody can count"
+    return (
+        ""
+        if 0 <= log.work < _UNCOUNTABLE
+        else f"trial {note.number} has a count of units of work that is negative or exceeds 62 bits"
+    )

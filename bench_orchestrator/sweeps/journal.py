@@ -92,7 +92,7 @@ def note_event(note: TrialNote, description: str) -> dg.AssetObservation:
 
 @contextmanager
 def _readable(run_id: str) -> Iterator[None]:
-    """Raise JournalError for what Dagster raises if it cannot read an event of its own storage."""
+    """Turn Dagster's error about an unreadable event into JournalError."""
     try:
         yield
     except dg.DagsterEventLogInvalidForRun as error:

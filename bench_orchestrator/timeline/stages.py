@@ -63,7 +63,7 @@ _WORKER_EVENTS = frozenset({"ENGINE_EVENT", "STEP_WORKER_STARTING", "STEP_WORKER
 
 _HOUR_US = 60 * 60 * MICROSECONDS
 _FARTHEST_REQUEST_US = 24 * _HOUR_US
-"""A request farther than this from the run's creation was another run's, or waited for reasons of its own."""
+"""The maximum distance of a request from its run's creation; one farther away belongs to another run."""
 
 
 @dataclass(frozen=True)
