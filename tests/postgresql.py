@@ -5,7 +5,6 @@ Only the wheel's programs are used: its Python interface supports only Unix sock
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import uuid
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import psutil
 import psycopg2
+
+from bench_orchestrator.deployment.ports import HeldPort
 
 HOST = "127.0.0.1"
 
@@ -57,9 +58,8 @@ class PostgresServer:
         )
         if self._user:
             shutil.chown(self.data, self._user)
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            self.port: int = probe.getsockname()[1]
+        self._held_port = HeldPort()  # also while it is down
+        self.port = self._held_port.number
         self._run("initdb", "--auth=trust", "-U", "dagster", "-E", "UTF8", "--no-sync", "-D", str(self.data))
 
     def start(self) -> None:
@@ -83,6 +83,7 @@ class PostgresServer:
         """Stop it if it is running, and remove its files."""
         if (self.data / "postmaster.pid").exists():
             self.stop("immediate")
+        self._held_port.close()
         self._guard.communicate()
         assert not self.folder.exists()
 

@@ -36,6 +36,7 @@ from bench_orchestrator.deployment.cpu_limits import (
 from bench_orchestrator.deployment.home import HOST, DeploymentError, HomeLock, port_answers
 from bench_orchestrator.deployment.instance import instance_home
 from bench_orchestrator.deployment.locations import CodeLocation, ConnectedLocation
+from bench_orchestrator.deployment.ports import HeldPort
 from bench_orchestrator.deployment.processes import (
     MARKER,
     SupervisedProcess,
@@ -92,6 +93,7 @@ class Deployment:
         self._asked_port = port
         self._on_event = on_event
         self._lock: HomeLock | None = None
+        self._held_port: HeldPort | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._directory: Path | None = None
         self._cgroup_parent: CgroupParent | None = None
@@ -135,11 +137,8 @@ class Deployment:
         try:
             self._lock = HomeLock(self.home)
             self._clear_leftovers(self._lock)
-            self.port = self._asked_port or _free_port()
-            if not _can_listen(self.port):
-                raise DeploymentError(
-                    f"Port {self.port} is in use. Choose another, or stop the process that listens on it."
-                )
+            self._held_port = HeldPort(self._asked_port)
+            self.port = self._held_port.number
             if any(location.cpus is not None for location in self._served):
                 self._cgroup_parent = find_cgroup_parent()
             self.url = f"http://{HOST}:{self.port}"
@@ -243,6 +242,8 @@ class Deployment:
             _remove_directory(self._directory)
         if self._guard is not None:
             self._guard.communicate()  # closes its standard input, its signal to look for leftovers
+        if self._held_port is not None:
+            self._held_port.close()
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -377,21 +378,3 @@ def _socket_answers(path: Path) -> bool:
         client.connect(str(path))
         return True
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _can_listen(port: int) -> bool:
-    with socket.socket() as probe:
-        # As the webserver does: a port whose last connections are in TIME_WAIT is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True

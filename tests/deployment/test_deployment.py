@@ -23,6 +23,7 @@ from bench_orchestrator.deployment import (
     read_locations,
     shape_location,
 )
+from bench_orchestrator.deployment.ports import HeldPort
 from bench_orchestrator.deployment.processes import MARKER, SupervisedProcess, end_processes, processes_of
 
 WORKSPACE = """
@@ -104,6 +105,20 @@ def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None
             deployment.start()
     assert not (tmp_path / ".bench" / "deployment.json").exists()
     assert not (tmp_path / "history").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no port can be held")
+def test_nobody_is_given_the_port_before_the_webserver_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def take_the_port(deployment: Deployment) -> None:
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", deployment.port))
+        raise DeploymentError("tried")
+
+    monkeypatch.setattr(Deployment, "_create_instance", take_the_port)
+    deployment = Deployment(tmp_path, [])
+    with pytest.raises(DeploymentError, match="tried"):
+        deployment.start()
+    HeldPort(deployment.port).close()  # free again
 
 
 @pytest.mark.parametrize("pid_created_at", [0.0, None], ids=["the id of another process", "no such process"])

@@ -3,12 +3,11 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -24,6 +23,7 @@ from bench_orchestrator.deployment import (
     find_deployment,
     read_locations,
 )
+from bench_orchestrator.deployment.ports import HeldPort
 from bench_orchestrator.deployment.processes import MARKER, processes_of
 from integration.leftovers import assert_nothing_left
 
@@ -100,10 +100,9 @@ def ready(process: subprocess.Popen[str]) -> dict[str, object]:
 
 
 @pytest.fixture
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+def free_port() -> Iterator[str]:
+    with closing(HeldPort()) as port:
+        yield str(port.number)
 
 
 WORKSPACE = """

@@ -4,13 +4,12 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 import yaml
 
 from bench_orchestrator.deployment import CodeLocation
+from bench_orchestrator.deployment.ports import HeldPort
 from bench_orchestrator.deployment.processes import MARKER, processes_of
 from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.runs import RunStatus
@@ -257,26 +257,24 @@ def test_dagsters_own_commands_serve_the_repositorys_workspace(
 def dev(command: str, home: Path, workspace_file: Path) -> Iterator[Webserver]:
     """Run `dagster dev` or `dg dev` in the project's folder, with its dagster.yaml; stop it afterwards."""
     (home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [Path(sys.executable).parent / command, "dev", "-w", workspace_file, "-p", str(port)],
-        cwd=PROJECT,
-        env={**os.environ, "DAGSTER_HOME": str(home), MARKER: f"{command}-dev {home}"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield Webserver(f"http://127.0.0.1:{port}")
-        process.send_signal(signal.SIGINT)
-        process.wait(PATIENCE_S)
-        # Its code servers notice by themselves that their client is gone.
-        wait_for(f"the end of {command} dev", lambda: not processes_of(home=home))
-    finally:
-        process.kill()
-        process.wait()
-        assert_nothing_left(home)
+    with closing(HeldPort()) as port:
+        process = subprocess.Popen(
+            [Path(sys.executable).parent / command, "dev", "-w", workspace_file, "-p", str(port.number)],
+            cwd=PROJECT,
+            env={**os.environ, "DAGSTER_HOME": str(home), MARKER: f"{command}-dev {home}"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield Webserver(f"http://127.0.0.1:{port.number}")
+            process.send_signal(signal.SIGINT)
+            process.wait(PATIENCE_S)
+            # Its code servers notice by themselves that their client is gone.
+            wait_for(f"the end of {command} dev", lambda: not processes_of(home=home))
+        finally:
+            process.kill()
+            process.wait()
+            assert_nothing_left(home)
 
 
 def _states(webserver: Webserver) -> dict[str, str]:
