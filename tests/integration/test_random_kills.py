@@ -197,7 +197,11 @@ def _server_kind(command: Sequence[str]) -> str:
 @contextmanager
 def chaos(home: Path) -> Iterator[Chaos]:
     """Yield a deployment that is up; stop it like a user afterwards."""
-    subprocess.run(["dagster", "instance", "info"], env={**os.environ, "DAGSTER_HOME": str(home)}, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "dagster", "instance", "info"],
+        env={**os.environ, "DAGSTER_HOME": str(home)},
+        check=True,
+    )
     with instance_of(home) as instance, closing(HeldPort()) as port:
         under_fire = Chaos(home, port.number, instance, random.Random(SEED))
         try:
