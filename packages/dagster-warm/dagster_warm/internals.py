@@ -1,7 +1,7 @@
 """Dagster's private API, as far as the warm server uses it.
 
 Contract tests pin it with the oldest and the newest supported release. Apart from this module, only the run
-launcher imports private modules.
+launcher (`launcher`, `absence`, `health`) imports private modules.
 """
 
 import re
@@ -25,14 +25,14 @@ from dagster._core.definitions.assets.job import asset_job
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import create_execution_plan
 from dagster._core.executor.multiprocess import MultiprocessExecutor
-from dagster._core.instance import InstanceRef
+from dagster._core.instance import DagsterInstance, InstanceRef
 from dagster._core.storage.sql import ALEMBIC_SCRIPTS_LOCATION
 from dagster._grpc import impl, server
 from dagster._grpc.server import DagsterApiServer, LoadedRepositories
 from dagster._grpc.types import ExecuteExternalJobArgs
 from dagster._serdes import deserialize_value
 
-__all__ = ["DagsterApiServer", "InstanceRef", "LoadedRepositories", "grpc_command", "start_command"]
+__all__ = ["DagsterApiServer", "DagsterInstance", "InstanceRef", "LoadedRepositories", "grpc_command", "start_command"]
 
 TESTED = ("1.12.0", "1.12.22", "1.13.0", "1.13.29")
 """Releases that the contract tests run against, ascending. The first and the last bound the supported range."""
@@ -210,9 +210,16 @@ def instance_of(servicer: DagsterApiServer) -> dg.DagsterInstance | None:
     return servicer._instance
 
 
-def run_of(request: Any) -> tuple[str, InstanceRef | None]:
+def open_for(servicer: DagsterApiServer, instance_ref: InstanceRef) -> DagsterInstance:
+    """Open an instance until the servicer's cleanup."""
+    instance: DagsterInstance = servicer._exit_stack.enter_context(DagsterInstance.from_ref(instance_ref))
+    return instance
+
+
+def run_of(request: Any) -> tuple[str, InstanceRef]:
     """Return the run id and the instance of a StartRun request."""
     args = deserialize_value(request.serialized_execute_run_args, ExecuteExternalJobArgs)
+    assert args.instance_ref is not None
     return args.run_id, args.instance_ref
 
 

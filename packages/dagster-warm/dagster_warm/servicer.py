@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster_warm import internals
-from dagster_warm.launcher import COLD_TAG
+from dagster_warm.launcher import COLD_TAG, WARM_MESSAGE
 from dagster_warm.processes import (
     METHOD,
     Request,
@@ -172,7 +172,7 @@ class Warmth:
         fork_ms = 1000 * (self._forked_at_s - self._asked_at_s)
         age_s = self._asked_at_s - self._born_at_s
         return (
-            f"Launched warm: forked within {fork_ms:.0f} ms from template {self._generation} (pid {self._pid}), "
+            f"{WARM_MESSAGE}: forked within {fork_ms:.0f} ms from template {self._generation} (pid {self._pid}), "
             f"{age_s:.0f} s old, which holds {self._assets:,} assets.",
             {
                 "bench/fork_ms": round(fork_ms, 3),
@@ -194,6 +194,8 @@ class WarmApiServer(internals.DagsterApiServer):
     def __init__(self, *, warmth: Warmth, **kwargs: Any) -> None:
         harmless = open_descriptors()
         self._warmth = warmth
+        self._opening = threading.Lock()
+        self._opened: tuple[internals.InstanceRef, internals.DagsterInstance] | None = None
 
         def begin(loaded: internals.LoadedRepositories) -> None:
             instance = internals.instance_of(self)
@@ -218,9 +220,19 @@ class WarmApiServer(internals.DagsterApiServer):
         self._warmth.stop()
 
     def _is_to_be_cold(self, request: Any) -> bool:
-        instance = internals.instance_of(self)
-        run = instance.get_run_by_id(internals.run_of(request)[0]) if instance else None
+        run_id, instance_ref = internals.run_of(request)
+        run = self._instance_for(instance_ref).get_run_by_id(run_id)
         return run is not None and run.tags.get(COLD_TAG) == "true"
+
+    def _instance_for(self, instance_ref: internals.InstanceRef) -> internals.DagsterInstance:
+        """Return the server's instance; if it has none, as with Dagster's chart, that of its runs, kept open."""
+        own = internals.instance_of(self)
+        if own is not None:
+            return own
+        with self._opening:
+            if self._opened is None or self._opened[0] != instance_ref:
+                self._opened = instance_ref, internals.open_for(self, instance_ref)
+            return self._opened[1]
 
 
 def _launch_step(template: TemplateClient, process: BaseProcess) -> Any:
