@@ -26,35 +26,13 @@ def is_absence(error: Exception) -> bool:
     return any(cause.cls_name == DagsterUserCodeUnreachableError.__name__ for cause in causes)
 
 
-def requeue(instance: DagsterInstance, run: DagsterRun, error: Exception, explain: bool) -> None:
-    """Put a run that was being launched back into the queue, while the error is handled.
-
-    As long as Dagster would do so itself, for `max_user_code_failure_retries`, that is left to it: it also lets runs of
-    other code locations go first.
-
-    Args:
-        explain: whether to log an engine event about it.
-
-    Raises:
-        Exception: the given error, if Dagster puts the run back, or if it was never in the queue.
-    """
-    queue = instance.get_concurrency_config().run_queue_config
-    times = len(instance.get_records_for_run(run.run_id, of_type=DagsterEventType.RUN_ENQUEUED).records)
-    if queue is None or times <= queue.max_user_code_failure_retries or times == 0:
-        raise error
-    if explain:
-        message = "Waits in the queue until its code server, which is away, is back."
-        cause = EngineEventData.engine_error(serializable_error_info_from_exc_info(sys.exc_info()))
-        instance.report_engine_event(message, run, cause)
-    instance.report_dagster_event(DagsterEvent.job_enqueue(run), run_id=run.run_id)
-
-
 @dataclass
 class _Absence:
+    since_s: float
+    noticed_s: float
     error: Exception
-    since_s: float = field(default_factory=time.monotonic)
-    noticed_s: float = 0
     explained: set[str] = field(default_factory=set)
+    """The runs whose logs tell that they wait."""
 
 
 class Absences:
@@ -79,10 +57,11 @@ class Absences:
             launch(known is not None)
         except ABSENCE_ERRORS as error:
             if is_absence(error):
-                absence = self._known.setdefault(location, _Absence(error))
-                absence.error, absence.noticed_s = error, time.monotonic()
-                raise
-            self._known.pop(location, None)
+                now_s = time.monotonic()
+                absence = self._known.setdefault(location, _Absence(now_s, now_s, error))
+                absence.noticed_s, absence.error = now_s, error
+            else:
+                self._known.pop(location, None)
             raise
         self._known.pop(location, None)
 
@@ -91,13 +70,26 @@ class Absences:
         absence = self._known.get(location)
         return time.monotonic() - absence.since_s if absence else 0
 
-    def is_first(self, location: str, run_id: str) -> bool:
-        """Return whether this is asked for the first time for a run during this absence."""
+    def requeue(self, instance: DagsterInstance, run: DagsterRun, location: str, error: Exception) -> None:
+        """Put a run that was being launched back into the queue, while the error is handled.
+
+        As long as Dagster would do so itself, for `max_user_code_failure_retries`, that is left to it: it also lets
+        runs of other code locations go first.
+
+        Raises:
+            Exception: the given error, if Dagster puts the run back, or if it was never in the queue.
+        """
+        queue = instance.get_concurrency_config().run_queue_config
+        times = len(instance.get_records_for_run(run.run_id, of_type=DagsterEventType.RUN_ENQUEUED).records)
+        if queue is None or times <= queue.max_user_code_failure_retries or times == 0:
+            raise error
         absence = self._known.get(location)
-        if absence is None or run_id in absence.explained:
-            return False
-        absence.explained.add(run_id)
-        return True
+        if absence is not None and run.run_id not in absence.explained:
+            absence.explained.add(run.run_id)
+            message = "Waits in the queue until its code server, which is away, is back."
+            cause = EngineEventData.engine_error(serializable_error_info_from_exc_info(sys.exc_info()))
+            instance.report_engine_event(message, run, cause)
+        instance.report_dagster_event(DagsterEvent.job_enqueue(run), run_id=run.run_id)
 
 
 def _chain(info: Any) -> Iterator[Any]:

@@ -21,7 +21,7 @@ from dagster._core.storage.tags import GRPC_INFO_TAG, HIDDEN_TAG_PREFIX
 from dagster._serdes import ConfigurableClass
 from dagster._serdes.config_class import ConfigurableClassData
 
-from dagster_warm.absence import ABSENCE_ERRORS, Absences, is_absence, requeue
+from dagster_warm.absence import ABSENCE_ERRORS, Absences, is_absence
 
 if TYPE_CHECKING:
     from dagster_warm.health import RunHealth
@@ -243,7 +243,7 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
             away_s = self._absences.duration_s(location)
             if self._cold_after_s is not None and away_s >= self._cold_after_s:
                 return f"the code server of {location} has been away for {away_s:.0f} s"
-            requeue(self._instance, now, error, self._absences.is_first(location, run.run_id))
+            self._absences.requeue(self._instance, now, location, error)
         return None
 
     def _start(self, context: LaunchRunContext, location: str, is_away: bool) -> None:
