@@ -8,7 +8,6 @@ Dagster's own server is the reference. It changes only with Dagster's release, w
 """
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ import dagster as dg
 import psutil
 import pytest
 
-from bench_orchestrator.deployment import STOCK_SERVER, WARM_SERVER, Deployment
+from bench_orchestrator.deployment import STOCK_SERVER, WARM_SERVER
 from integration.serving import LOCATION, Server, behaviours, gone, serve
 from integration.sweeping import wait_for
 
@@ -153,9 +152,7 @@ class TestAKilledProcess:
         path = tmp_path / "here"
         run_id = server.launch("lasting", wait_for_file=path)
         worker = server.process_in(path)
-        code_server = next(
-            process for process in psutil.process_iter(["cmdline"]) if is_code_server(process, server.deployment)
-        )
+        code_server = server.process
         code_server.kill()
         code_server.wait(60)
         time.sleep(1)
@@ -165,12 +162,6 @@ class TestAKilledProcess:
         wait_for("its end", lambda: gone(worker))
         server.deployment.wait_until_loaded(timeout_s=60)
         server.finish("success")
-
-
-def is_code_server(process: psutil.Process, deployment: Deployment) -> bool:
-    """Return whether it is the server that the deployment started for the behaviours."""
-    line = process.info["cmdline"] or []
-    return "--socket" in line and LOCATION in line and process.ppid() == os.getpid() and bool(deployment.home)
 
 
 class TestACancelledRun:

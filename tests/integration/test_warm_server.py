@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from bench_orchestrator.deployment import WARM_SERVER, CodeLocation
-from bench_orchestrator.deployment.processes import processes_of
 from integration.serving import LOCATION, Server, behaviours, gone, serve
 from integration.sweeping import wait_for
 
@@ -117,11 +116,6 @@ def template_of(server: Server, run_id: str) -> psutil.Process:
     return psutil.Process(int(warmth(server, run_id)["template_pid"]))
 
 
-def daemon_of(server: Server) -> psutil.Process:
-    (daemon,) = (one for one in processes_of(home=server.deployment.home) if "dagster._daemon" in one.cmdline())
-    return daemon
-
-
 def launch(server: Server, job: str, **tags: str) -> str:
     return server.launch(job, tags, repository="__repository__")
 
@@ -210,7 +204,7 @@ class TestAReload:
         held = code / server.location / "waiting"
         wait_for("its first step", held.exists)
         old = template_of(server, in_flight)
-        daemon = daemon_of(server)
+        daemon = server.daemon
         daemon.suspend()
         queued = launch(server, "telling")
         write(code, server.location, version="second")
