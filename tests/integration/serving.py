@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pods
 import psutil
+import pytest
 import yaml
 
 from bench_orchestrator.deployment import CodeLocation, Deployment
@@ -152,7 +154,7 @@ def serve(home: Path, *locations: CodeLocation, **settings: Any) -> Iterator[dic
     temporary.mkdir()
     environment = {"TMPDIR": str(temporary), "GREETING": "hello"}
     served = [replace(location, environment=environment) for location in locations]
-    with Deployment(home, served, on_event=print) as deployment:
+    with _importable_pods(), Deployment(home, served, on_event=print) as deployment:
         deployment.wait_until_loaded(timeout_s=180)
         with dg.DagsterInstance.from_config(str(home)) as instance:
             webserver = Webserver(deployment.url)
@@ -164,6 +166,20 @@ def serve(home: Path, *locations: CodeLocation, **settings: Any) -> Iterator[dic
 def behaviours(server: tuple[str, ...], name: str = LOCATION) -> CodeLocation:
     """Return the location with a job for each behaviour, served by this command."""
     return CodeLocation(name, LOCATION, working_directory=Path(__file__).parent, server=server)
+
+
+@contextmanager
+def _importable_pods() -> Iterator[None]:
+    """Let all processes that are started in this context import the launcher that stands in for Kubernetes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(pods.__file__).parent), prepend=os.pathsep)
+        yield
+
+
+def beside_pods(folder: Path, **config: Any) -> dict[str, Any]:
+    """Return the settings of the warm run launcher, with the one that stands in for Kubernetes as the cold one."""
+    cold = {"module": "pods", "class": "PodLauncher", "config": {"folder": str(folder)}}
+    return {"module": "dagster_warm.launcher", "class": "WarmRunLauncher", "config": {"cold": cold, **config}}
 
 
 def gone(process: psutil.Process) -> bool:

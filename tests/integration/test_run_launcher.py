@@ -1,19 +1,17 @@
 """The run launcher beside one that starts a pod for each run, with run monitoring; here, pods are processes."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pods
 import psutil
 import pytest
 import yaml
 
 from bench_orchestrator.deployment import STOCK_SERVER, WARM_SERVER
-from integration.serving import LOCATION, Server, behaviours, gone, serve
+from integration.serving import LOCATION, Server, behaviours, beside_pods, gone, serve
 from integration.sweeping import wait_for
 
 Status = dg.DagsterRunStatus
@@ -27,30 +25,19 @@ PATIENCE_S = 20.0
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
     """Yield a warm and a cold location, in a deployment whose daemon gives up no run by itself."""
-    folder = tmp_path_factory.mktemp("pods")
-    launcher = {
-        "module": "dagster_warm.launcher",
-        "class": "WarmRunLauncher",
-        "config": {
-            "cold": {"module": "pods", "class": "PodLauncher", "config": {"folder": str(folder)}},
-            "locations": [LOCATION],
-        },
-    }
     queue = {
         "module": "dagster.core.run_coordinator",
         "class": "QueuedRunCoordinator",
         "config": {"dequeue_interval_seconds": 1, "max_user_code_failure_retries": 0},
     }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(pods.__file__).parent), prepend=os.pathsep)
-        with serve(
-            tmp_path_factory.mktemp("home"),
-            behaviours(WARM_SERVER),
-            behaviours(STOCK_SERVER, COLD_LOCATION),
-            run_launcher=launcher,
-            run_coordinator=queue,
-        ) as servers:
-            yield servers
+    with serve(
+        tmp_path_factory.mktemp("home"),
+        behaviours(WARM_SERVER),
+        behaviours(STOCK_SERVER, COLD_LOCATION),
+        run_launcher=beside_pods(tmp_path_factory.mktemp("pods"), locations=[LOCATION]),
+        run_coordinator=queue,
+    ) as servers:
+        yield servers
 
 
 @pytest.fixture
@@ -132,7 +119,8 @@ def test_a_cold_run_is_cancelled_after_its_location_was_switched(
     assert pod == pod_of(run_id)
     settings = yaml.safe_load((server.deployment.home / "dagster.yaml").read_text())
     del settings["run_launcher"]["config"]["locations"]
-    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({**settings, "storage": _storage(server)}))
+    storage = {"sqlite": {"base_dir": str(server.deployment.home)}}
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({**settings, "storage": storage}))
     with dg.DagsterInstance.from_config(str(tmp_path)) as switched:
         launcher: Any = switched.run_launcher
         assert launcher.is_warm(COLD_LOCATION)
@@ -140,7 +128,3 @@ def test_a_cold_run_is_cancelled_after_its_location_was_switched(
         assert switched.run_coordinator.cancel_run(run_id)
     assert server.wait_for_end(run_id) is Status.CANCELED, server.story(run_id)
     wait_for("the end of its pod", lambda: gone(pod))
-
-
-def _storage(server: Server) -> dict[str, Any]:
-    return {"sqlite": {"base_dir": str(server.deployment.home)}}

@@ -76,6 +76,7 @@ def serve(
     folder: Path | None = None,
     python: Path = Path(sys.executable),
     port: int | None = None,
+    knows_home: bool = True,
     **settings: Any,
 ) -> Iterator[LoneServer]:
     """Start a server.
@@ -85,6 +86,7 @@ def serve(
         folder: the working directory, if different.
         python: the interpreter of its environment.
         port: a free one by default.
+        knows_home: whether the server can open the instance by itself.
         settings: instance settings in addition to the common ones.
     """
     with socket.create_server(("127.0.0.1", port or 0)) as listener:
@@ -95,7 +97,8 @@ def serve(
     command = [str(python), "-m", "dagster_warm", *options, "--port", str(port)]
     with dg.DagsterInstance.from_config(str(home)) as instance:
         server = LoneServer(home, python, instance)
-        with subprocess.Popen(command, cwd=folder or home, env=_environment(server)) as process:
+        environment = {**_environment(server), **({} if knows_home else {"DAGSTER_HOME": ""})}
+        with subprocess.Popen(command, cwd=folder or home, env=environment) as process:
             try:
                 _wait_for_answer(process, port)
                 yield server
