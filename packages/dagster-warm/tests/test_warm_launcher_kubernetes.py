@@ -52,8 +52,9 @@ class Cluster:
     def create_namespaced_job_with_retries(self, body: Any, namespace: str) -> None:
         self.jobs.append((namespace, body.spec.template.spec))
         (container,) = body.spec.template.spec.containers
-        environment = {one.name: one.value for one in container.env if one.name != "DAGSTER_HOME"}
-        subprocess.run([sys.executable, "-m", *container.args], env={**os.environ, **environment}, check=True)
+        image = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+        given = {one.name: one.value for one in container.env if one.name != "DAGSTER_HOME"}
+        subprocess.run([sys.executable, "-m", *container.args], env={**image, **given}, check=True)
 
     def get_job_status(self, **_: Any) -> Any:
         return SimpleNamespace(failed=0)
