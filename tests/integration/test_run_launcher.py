@@ -51,7 +51,7 @@ def pod_of(servers: dict[str, Server]) -> Callable[[str], psutil.Process]:
     launcher: Any = servers[LOCATION].instance.run_launcher
 
     def find(run_id: str) -> psutil.Process:
-        pod = launcher.pod_of(run_id)
+        pod: psutil.Process | None = launcher.pod_of(run_id)
         assert pod is not None
         return pod
 

@@ -228,9 +228,9 @@ class TestItsHealthCheck:
 class TestToCodeThatLooksForTheColdLauncher:
     def test_it_is_that_launcher(self, tmp_path: Path) -> None:
         with instance_with(tmp_path, {"cold": pods(tmp_path)}) as instance:
-            launcher = instance.run_launcher
+            assert isinstance(instance.run_launcher, WarmRunLauncher)
+            launcher: Any = instance.run_launcher
             assert isinstance(launcher, PodLauncher)
-            assert isinstance(launcher, WarmRunLauncher)
             assert launcher.pod_settings == {"folder": str(tmp_path)}
             assert launcher.inst_data
             assert launcher.inst_data.class_name == "WarmRunLauncher"

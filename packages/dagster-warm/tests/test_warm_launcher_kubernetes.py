@@ -88,15 +88,14 @@ def test_a_step_has_a_pod_with_the_launchers_settings(instance: dg.DagsterInstan
 
 
 def test_it_is_a_launcher_of_pods_with_all_its_settings(instance: dg.DagsterInstance) -> None:
+    assert isinstance(instance.run_launcher, WarmRunLauncher)
+    cold: Any = instance.run_launcher.cold
     launcher: Any = instance.run_launcher
     assert isinstance(launcher, K8sRunLauncher)  # what execute_k8s_job and the executor ask
-    assert isinstance(launcher, WarmRunLauncher)
     run = dg.DagsterRun("job", tags={})
-    contexts = [
-        K8sContainerContext.create_for_run(run, one, include_run_tags=False) for one in (launcher, launcher.cold)
-    ]
-    assert contexts[0] == contexts[1]
-    assert contexts[0].namespace == "bench"
-    config, cold_config = (contexts[0].get_k8s_job_config("image", one) for one in (launcher, launcher.cold))
-    assert config == cold_config
-    assert config.instance_config_map == "instance"
+    of_warm, of_cold = (
+        K8sContainerContext.create_for_run(run, one, include_run_tags=False) for one in (launcher, cold)
+    )
+    assert of_warm == of_cold
+    assert of_warm.namespace == "bench"
+    assert of_warm.get_k8s_job_config("image", launcher) == of_cold.get_k8s_job_config("image", cold)
