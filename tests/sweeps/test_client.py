@@ -270,11 +270,11 @@ class TestFollowing:
         assert fail(make_run(served.instance, {}), away)
         assert not fail(make_run(served.instance, {}), "no such image")
 
-        class Later(RuntimeError):
+        class LaterError(RuntimeError):
             def __str__(self) -> str:
                 return away
 
-        *_, begun = follow(webserver, run_sweep(served.instance, make_plan(), ending=Later))
+        *_, begun = follow(webserver, run_sweep(served.instance, make_plan(), ending=LaterError))
         assert "Could not reach" in begun.failure
         assert not begun.was_unlaunchable
 
