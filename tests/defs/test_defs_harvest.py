@@ -131,8 +131,56 @@ class TestAHarvest:
         run_sweep(home_instance, make_plan("quick-2"))
         damage_log(home_instance, damaged)
         result = harvest(home_instance)
-        (stored,) = Store.in_directory(home / "results").list_sweeps()
-        assert stored.sweep_id == make_plan("known").sweep_id
+        assert [one.sweep_id for one in Store.in_directory(home / "results").list_sweeps()] == ["quick-2"]
+        (check,) = result.get_asset_check_evaluations()
+        assert not check.passed
+        assert f"The journal of sweep run {foreign} cannot be read: timeout_s: Input should be a valid number." in (
+            check.description or ""
+        )
+        assert check.metadata["unreadable_sweeps"].value == 2
+        warned = [entry.message for entry in home_instance.all_logs(result.run_id) if entry.level == WARNING]
+        for run_id in (foreign, damaged):
+            assert any(line.startswith(f"The journal of sweep run {run_id} cannot be read: ") for line in warned)
+
+    def test_texts_that_no_file_can_hold_are_stored_as_their_escapes_and_hold_up_nothing(
+        self, home: Path, home_instance: dg.DagsterInstance
+    ) -> None:
+        name, shown_name = "$a$ and $\\frac{ ![x](/etc/passwd) \x1b[31m", "$a$ and $\\frac{ ![x](/etc/passwd) \\x1b[31m"
+        error, shown_error = f"caf\udce9\0 {name}", f"caf\\udce9\\x00 {shown_name}"
+
+        @dg.asset
+        def broken() -> None:
+            raise RuntimeError(f"no such file: {error}")
+
+        plan = make_plan("quick-1", ("a10",))
+        plan = replace(
+            plan,
+            sweep_id=name,
+            locations=(replace(plan.locations[0], name=name),),
+            trials=tuple(replace(trial, location=name, variant=name) for trial in plan.trials),
+        )
+        tags = trial_tags(plan, plan.trials[0], now_us())
+        dg.materialize([broken], instance=home_instance, tags=tags, raise_on_error=False)
+        for made_up in ({Tag.TRIAL: "first"}, {Tag.REQUESTED_AT: "soon"}, {Tag.REQUESTED_AT: "9" * 30}):
+            make_run(home_instance, tags | made_up)
+        run_sweep(home_instance, plan, [TrialNote(2, Outcome.REJECTED, error)])
+        record_sweep(home_instance, make_plan("quick-2", ("a10",)))
+        assert harvest(home_instance, only=[MEASUREMENTS]).success
+        store = Store.in_directory(home / "results")
+        first, second = store.load(name).trials
+        assert (first.sweep_id, first.location, first.outcome) == (shown_name, shown_name, Outcome.FAILED)
+        assert first.reason == f"RuntimeError: no such file: {shown_error}"
+        assert (second.outcome, second.reason) == (Outcome.REJECTED, shown_error)
+        assert {summary.sweep_id: summary.ok for summary in store.list_sweeps()} == {shown_name: 0, "quick-2": 2}
+
+    def test_with_nothing_to_harvest_succeeds_and_draws_nothing(
+        self, home: Path, home_instance: dg.DagsterInstance
+    ) -> None:
+        result = harvest(home_instance)
+        assert result.success
+        assert metadata_of(result, "launch_measurements")["launches"] == 0
+        assert len(result.get_asset_materialization_events()) == 1
+        assert not (home / "results").exists()
 
     @pytest.mark.usefixtures("undrawn")
     def test_of_an_unknown_run_fails_with_its_id_and_harvests_the_others(
@@ -143,9 +191,8 @@ class TestAHarvest:
         job = defs().resolve_job_def("harvest")
         with pytest.raises(UnusableError, match=r"no run 4f2a.* Sweeps harvested: 1\."):
             job.execute_in_process(instance=home_instance, run_config=config)
-        assert [one.sweep_id for one in Store.in_directory(home / "results").list_sweeps()] == [
-            make_plan("known").sweep_id
-        ]
+        (stored,) = Store.in_directory(home / "results").list_sweeps()
+        assert stored.sweep_id == make_plan("known").sweep_id
 
     @pytest.mark.usefixtures("undrawn")
     def test_keeps_what_was_measured_of_a_run_that_has_since_been_deleted(
