@@ -3,10 +3,12 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,7 @@ import click
 import dagster as dg
 
 from dagster_warm import internals
+from dagster_warm.proxy import WarmProxy
 from dagster_warm.servicer import LISTENER_VARIABLE, Options, WarmApiServer, Warmth
 from dagster_warm.template import Listener
 
@@ -29,6 +32,9 @@ _FORWARDED = {
 """Options of `dagster api grpc` only, with the environment variables that `dagster code-server start` passes on."""
 
 _PORT_VARIABLES = ("PORT", "SOCKET", "HOST", "MAX_WORKERS")
+
+_API_GRPC, _CODE_SERVER_START = "DAGSTER_CLI_API_GRPC", "DAGSTER_CLI_CODE_SERVER_START"
+"""Prefixes of the variables that Dagster derives from its commands' names. Its Helm chart sets the first kind."""
 
 _OWN = (
     click.Option(
@@ -64,8 +70,19 @@ _OWN = (
         show_default=True,
         help="Whether multiprocess executors also fork their steps.",
     ),
+    click.Option(
+        ["--grace", "grace_s"],
+        type=click.FloatRange(min=0),
+        default=Options.grace_s,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long runs may go on after SIGTERM. Then they are ended with a reason that names the deploy, which "
+        "takes up to 10 seconds more.",
+    ),
     click.Option(["--strict"], is_flag=True, help="Refuse Dagster releases older or newer than the tested ones."),
 )
+for _option in _OWN:
+    _option.envvar = "DAGSTER_WARM_" + _option.opts[0].removeprefix("--").replace("-", "_").upper()
 
 
 def _serve(
@@ -74,11 +91,12 @@ def _serve(
     accept: tuple[str, ...],
     after_fork: tuple[str, ...],
     warm_steps: bool,
+    grace_s: float,
     strict: bool,
     **dagster_options: Any,
 ) -> None:
     _check_version(strict=strict)
-    options = Options(on_hazard == "refuse", accept, after_fork, warm_steps)
+    options = Options(on_hazard == "refuse", accept, after_fork, warm_steps, grace_s)
     if reload and LISTENER_VARIABLE not in os.environ:
         _serve_reloading(options, dagster_options)
     else:
@@ -95,7 +113,7 @@ def _serve_reloading(options: Options, dagster_options: Mapping[str, Any]) -> No
             os.environ[variable] = "1"
     for name in _PORT_VARIABLES:
         os.environ.pop(f"DAGSTER_GRPC_{name}", None)
-    internals.proxy_to(lambda executable: [executable, "-m", __package__])
+    internals.proxy_to(lambda executable: [executable, "-m", __package__], partial(WarmProxy, grace_s=options.grace_s))
     _call(internals.start_command, dagster_options)
 
 
@@ -118,9 +136,9 @@ def _heed_signals() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _listener(inherited: str) -> Listener:
-    listening, lifeline, address = inherited.split(",", 2)
-    return Listener(socket.socket(fileno=int(listening)), Path(address), int(lifeline))
+def _listener(inherited: str) -> tuple[Listener, int]:
+    listening, lifeline, prepared, address = inherited.split(",", 3)
+    return Listener(socket.socket(fileno=int(listening)), Path(address), int(lifeline)), int(prepared)
 
 
 def _call(dagster_command: click.Command, options: Mapping[str, Any]) -> None:
@@ -143,15 +161,24 @@ def _check_version(*, strict: bool) -> None:
 def _union() -> list[click.Parameter]:
     """Merge the options of both Dagster commands; `dagster api grpc` defines the shared ones."""
     options = {parameter.name: parameter for parameter in internals.start_command.params}
-    options |= {parameter.name: parameter for parameter in internals.grpc_command.params}
+    for parameter in internals.grpc_command.params:
+        other = options.get(parameter.name)
+        if other is not None and other.envvar != parameter.envvar:
+            parameter = copy(parameter)
+            parameter.envvar = [*_variables(parameter), *_variables(other)]
+        options[parameter.name] = parameter
     return list(options.values())
+
+
+def _variables(parameter: click.Parameter) -> Sequence[str]:
+    return [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or []
 
 
 command = click.Command(
     "dagster-warm",
     callback=_serve,
     params=[*_OWN, *_union()],
-    context_settings={"auto_envvar_prefix": "DAGSTER_CLI_API_GRPC"},  # Dagster's prefix; its Helm chart sets these
+    context_settings={"auto_envvar_prefix": _API_GRPC},
     help="""Serve a code location and fork its runs.
 
     Forks runs and steps from a process that holds the definitions. Replaces `dagster api grpc` and
@@ -169,7 +196,7 @@ def main() -> None:
     """Run dagster-warm, or the Dagster command that the arguments name.
 
     Dagster's Helm chart passes full `dagster …` commands to containers, so this can be the entry point of an image.
-    Commands that serve a code location serve it warm; all others go to Dagster unchanged.
+    Commands that serve a code location serve it warm; all others run unchanged.
     """
     match sys.argv[1:]:
         case ["api", "grpc", *arguments]:  # from a reloading server
@@ -178,8 +205,16 @@ def main() -> None:
         case ["dagster", "api", "grpc", *arguments]:
             command.main(args=["--no-reload", *arguments], prog_name="dagster api grpc")
         case ["dagster", "code-server", "start", *arguments]:
-            command.main(args=["--reload", *arguments], prog_name="dagster code-server start")
+            for name in _PORT_VARIABLES:
+                os.environ.pop(f"DAGSTER_GRPC_{name}", None)  # Dagster's command does not read them
+            command.main(
+                args=["--reload", *arguments],
+                prog_name="dagster code-server start",
+                auto_envvar_prefix=_CODE_SERVER_START,
+            )
         case ["dagster", *arguments]:
             os.execv(sys.executable, [sys.executable, "-m", "dagster", *arguments])
+        case [other, *_] if not other.startswith("-") and shutil.which(other):
+            os.execvp(other, sys.argv[1:])
         case _:
             command.main()

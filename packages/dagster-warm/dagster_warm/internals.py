@@ -4,13 +4,19 @@ Contract tests pin it with the oldest and the newest supported release. Apart fr
 launcher imports private modules.
 """
 
+import multiprocessing
+import os
 import re
+import signal
+import subprocess
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from itertools import chain
+from multiprocessing.process import BaseProcess
 from typing import Any
 from unittest import mock
 
@@ -27,12 +33,20 @@ from dagster._core.execution.api import create_execution_plan
 from dagster._core.executor.multiprocess import MultiprocessExecutor
 from dagster._core.instance import InstanceRef
 from dagster._core.storage.sql import ALEMBIC_SCRIPTS_LOCATION
-from dagster._grpc import impl, server
+from dagster._grpc import impl, proxy_server, server
+from dagster._grpc.proxy_server import DagsterProxyApiServicer
 from dagster._grpc.server import DagsterApiServer, LoadedRepositories
-from dagster._grpc.types import ExecuteExternalJobArgs
+from dagster._grpc.types import CanCancelExecutionRequest, ExecuteExternalJobArgs
 from dagster._serdes import deserialize_value
 
-__all__ = ["DagsterApiServer", "InstanceRef", "LoadedRepositories", "grpc_command", "start_command"]
+__all__ = [
+    "DagsterApiServer",
+    "DagsterProxyApiServicer",
+    "InstanceRef",
+    "LoadedRepositories",
+    "grpc_command",
+    "start_command",
+]
 
 TESTED = ("1.12.0", "1.12.22", "1.13.0", "1.13.29")
 """Releases that the contract tests run against, ascending. The first and the last bound the supported range."""
@@ -53,13 +67,14 @@ def serve_with(servicer: Callable[..., DagsterApiServer]) -> None:
     server.DagsterApiServer = servicer  # type: ignore[misc, assignment]
 
 
-def proxy_to(entry_point: Callable[[str], Sequence[str]]) -> None:
-    """Make `dagster code-server start` run another command than `python -m dagster` for its servers.
+def proxy_to(entry_point: Callable[[str], Sequence[str]], proxy: Callable[..., DagsterProxyApiServicer]) -> None:
+    """Make `dagster code-server start` use another proxy, and another command than `python -m dagster` for its servers.
 
     Args:
         entry_point: maps an interpreter's path to a command that accepts `api grpc …`.
     """
     server.get_python_environment_entry_point = entry_point  # type: ignore[assignment, attr-defined]
+    proxy_server.DagsterProxyApiServicer = proxy  # type: ignore[misc, assignment]
 
 
 @contextmanager
@@ -186,8 +201,15 @@ def count_assets(loaded: LoadedRepositories) -> int:
     return sum(len(repository.asset_graph.get_all_asset_keys()) for repository in loaded.definitions_by_name.values())
 
 
+_END_EVENTS = {dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED}
+_ENDED_BY_OTHERS = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+
+_current_run: tuple[dg.DagsterInstance, dg.DagsterRun] | None = None
+"""In a run worker: the run, and the instance that it reports to."""
+
+
 def announce(describe: Callable[[], tuple[str, Mapping[str, Any]]]) -> None:
-    """Log an engine event at the start of every run in this process.
+    """Log an engine event at the start of every run in this process, and end the run's work if others end the run.
 
     Args:
         describe: returns the event's message and metadata.
@@ -198,11 +220,50 @@ def announce(describe: Callable[[], tuple[str, Mapping[str, Any]]]) -> None:
     def announced(
         recon_job: Any, dagster_run: dg.DagsterRun, instance: dg.DagsterInstance, *args: Any, **kwargs: Any
     ) -> Any:
+        global _current_run
+        _current_run = instance, dagster_run
         message, metadata = describe()
         yield instance.report_engine_event(message, dagster_run, EngineEventData(metadata=dict(metadata)))
-        yield from execute(recon_job, dagster_run, instance, *args, **kwargs)
+        is_over = threading.Event()
+        look = partial(_interrupt_if_ended, instance, dagster_run.run_id, is_over)
+        threading.Thread(target=look, name="run-watch", daemon=True).start()
+        try:
+            with closing(execute(recon_job, dagster_run, instance, *args, **kwargs)) as events:
+                for event in events:
+                    if event.event_type in _END_EVENTS:
+                        is_over.set()
+                    yield event
+        finally:
+            is_over.set()
 
     impl.core_execute_run = announced
+
+
+def tell_run(message: str) -> None:
+    """Log an engine event in the run whose worker this process is."""
+    if _current_run is not None:
+        instance, run = _current_run
+        instance.report_engine_event(message, run)
+
+
+def _interrupt_if_ended(instance: dg.DagsterInstance, run_id: str, is_over: threading.Event) -> None:
+    """Interrupt this process once its run was ended by others, or canceled when no server could tell it so.
+
+    Dagster's run workers have such a thread, too, which only Dagster+ starts.
+    """
+    while not is_over.wait(instance.cancellation_thread_poll_interval_seconds):
+        run = None
+        with suppress(Exception):  # the database may be away
+            run = instance.get_run_by_id(run_id)
+        server_process = multiprocessing.parent_process()
+        is_orphan = server_process is not None and not server_process.is_alive()
+        if run is None or not (
+            run.status in _ENDED_BY_OTHERS or (is_orphan and run.status is dg.DagsterRunStatus.CANCELING)
+        ):
+            continue
+        if not is_over.wait(1):  # its own end is stored a moment before it is known here
+            os.kill(os.getpid(), signal.SIGINT)
+        return
 
 
 def instance_of(servicer: DagsterApiServer) -> dg.DagsterInstance | None:
@@ -210,10 +271,69 @@ def instance_of(servicer: DagsterApiServer) -> dg.DagsterInstance | None:
     return servicer._instance
 
 
+def open_instance(instance_ref: InstanceRef | None) -> dg.DagsterInstance:
+    """Open the instance of a request."""
+    assert instance_ref is not None
+    return dg.DagsterInstance.from_ref(instance_ref)
+
+
 def run_of(request: Any) -> tuple[str, InstanceRef | None]:
     """Return the run id and the instance of a StartRun request."""
     args = deserialize_value(request.serialized_execute_run_args, ExecuteExternalJobArgs)
     return args.run_id, args.instance_ref
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A run in progress, as its server knows it."""
+
+    run_id: str
+    process: BaseProcess
+    instance_ref: InstanceRef
+    interruption: Any
+    """The event that interrupts the run's process."""
+
+
+def executions_of(servicer: DagsterApiServer) -> list[Execution]:
+    """Return the runs in progress."""
+    with servicer._execution_lock:
+        return [
+            Execution(run_id, process, instance_ref, servicer._termination_events[run_id])
+            for run_id, (process, instance_ref) in servicer._executions.items()
+        ]
+
+
+def report_end(execution: Execution, message: str) -> None:
+    """Report a run as failed, or as canceled if it was about to be, unless it has ended."""
+    with dg.DagsterInstance.from_ref(execution.instance_ref) as instance:
+        run = instance.get_run_by_id(execution.run_id)
+        if run is None or run.is_finished:
+            return
+        if run.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, message)
+        else:
+            instance.report_run_failed(run, message)
+
+
+def is_stopping(servicer: DagsterApiServer | DagsterProxyApiServicer) -> bool:
+    """Return whether a servicer was told to stop once its runs have ended."""
+    return servicer._shutdown_once_executions_finish_event.is_set()
+
+
+def termination_of(servicer: DagsterApiServer) -> threading.Event:
+    """Return the event that tells that a servicer's runs have ended and it stops."""
+    return servicer._server_termination_event
+
+
+def servers_of(proxy: DagsterProxyApiServicer) -> list["subprocess.Popen[Any]"]:
+    """Return the processes of a proxy's servers: the current one, and earlier ones that still have runs."""
+    return [server.server_process for server in proxy._grpc_server_registry._all_processes]
+
+
+def client_of(proxy: DagsterProxyApiServicer, request: Any) -> Any:
+    """Return the client of the server that has the run of a CanCancelExecution request, if a proxy knows it."""
+    asked = deserialize_value(request.serialized_can_cancel_execution_request, CanCancelExecutionRequest)
+    return proxy._run_clients.get(asked.run_id)
 
 
 def set_context(servicer: DagsterApiServer, context: Any) -> None:
@@ -228,13 +348,12 @@ def start_steps_by(executor: dg.Executor, method: str) -> None:
 
 
 def start_all_steps_by(method: str) -> None:
-    """Make all multiprocess executors of this process that would spawn their steps use another start method."""
+    """Make all multiprocess executors of this process use another start method, whatever their configuration says."""
     execute = MultiprocessExecutor.execute
 
     @wraps(execute)
     def execute_by(self: MultiprocessExecutor, *args: Any, **kwargs: Any) -> Any:
-        if self._start_method == "spawn":
-            start_steps_by(self, method)
+        start_steps_by(self, method)
         return execute(self, *args, **kwargs)
 
     MultiprocessExecutor.execute = execute_by  # type: ignore[method-assign]

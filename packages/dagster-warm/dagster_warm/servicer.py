@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -17,13 +18,18 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from dagster_warm import internals
+from dagster_warm.draining import Drain
 from dagster_warm.launcher import COLD_TAG
 from dagster_warm.processes import (
     METHOD,
+    ForkFailedError,
     Request,
     TemplateClient,
     TemplateGoneError,
+    TemplateSilentError,
     WarmContext,
     WarmPopen,
 )
@@ -40,7 +46,14 @@ from dagster_warm.template import (
 _MOST_TEMPLATES = 5
 """How many templates a server tries before it launches its runs the stock way."""
 
+_WATCH_INTERVAL_S = 1.0
+
+STOPPING = "The code server is shutting down."
+"""Refuses a run; the caller takes the server for one that cannot be reached, and may ask its successor."""
+
 _cold: ContextVar[bool] = ContextVar("cold", default=False)
+_fallback: ContextVar[list[str] | None] = ContextVar("fallback", default=None)
+"""Collects why a run was not launched warm."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,8 @@ class Options:
     """Functions, as `module:function`, to call first in every forked process."""
     warm_steps: bool = True
     """Whether multiprocess executors also fork their steps."""
+    grace_s: float = 20.0
+    """How long runs may go on after the server was told to stop, in seconds."""
 
 
 @dataclass
@@ -64,8 +79,8 @@ class Warmth:
     options: Options
     command: Sequence[str]
     """Starts a server like this one, so that a replacement loads the code in the same way."""
-    replaces: Listener | None
-    """In a process started as a replacement template: the socket for its requests."""
+    replaces: tuple[Listener, int] | None
+    """In a process started as a replacement template: the socket for its requests, and where it reports readiness."""
     logger: logging.Logger
     _generation: int = 0
     _template: Template | None = None
@@ -86,7 +101,8 @@ class Warmth:
         """
         prepare = partial(self._prepare, loaded, instance_ref, harmless)
         if self.replaces:
-            be_template(self.replaces, prepare, self._enter_child)
+            listener, prepared_w = self.replaces
+            be_template(listener, prepare, self._enter_child, prepared_w)
         self._generation = 1
         try:
             self._check_for_hazards(harmless)
@@ -97,16 +113,34 @@ class Warmth:
             self.logger.warning("%s Runs are launched the stock way.", error)
 
     def launch(self, process: BaseProcess) -> Any:
-        """Start a process from the template; the stock way if it is cold or there is no template."""
-        for _ in range(_MOST_TEMPLATES):
-            template = self._template
-            if template is None or _cold.get():
-                break
+        """Start a process from the template; the stock way if it is cold, or if there is no template that answers."""
+        template = self._template
+        if template is None or _cold.get():
+            return popen_spawn_posix.Popen(process)
+        if not template.is_prepared():
+            reason = "The template that replaces a dead one is not prepared yet."
+        else:
             try:
                 return WarmPopen(process, template.client)
+            except ForkFailedError as error:
+                reason = f"{error.strerror}."
             except TemplateGoneError:
-                self._replace(template)
+                reason = f"The template (pid {template.pid}) has died."
+                self._replace(template, reason)
+            except TemplateSilentError as error:
+                reason = str(error)
+                self._replace(template, reason)
+        self.logger.warning("A run is launched the stock way. %s", reason)
+        if (reasons := _fallback.get()) is not None:
+            reasons.append(reason)
         return popen_spawn_posix.Popen(process)
+
+    def watch(self, stopped: threading.Event) -> None:
+        """Replace the template whenever it dies, until the server has stopped."""
+        while not stopped.wait(_WATCH_INTERVAL_S):
+            template = self._template
+            if template is not None and template.is_dead():
+                self._replace(template, f"The template (pid {template.pid}) has died.")
 
     def stop(self) -> None:
         """Stop the template; the processes that it forked continue."""
@@ -115,7 +149,7 @@ class Warmth:
                 self._template.release()
                 self._template = None
 
-    def _replace(self, gone: Template) -> None:
+    def _replace(self, gone: Template, reason: str) -> None:
         """Start another template, unless another thread already has. It loads the code itself."""
         with self._lock:
             if self._template is not gone:
@@ -123,16 +157,18 @@ class Warmth:
             gone.reap()
             self._template = None
             if self._generation >= _MOST_TEMPLATES:
-                self.logger.error("%d templates have died; runs are now launched the stock way.", self._generation)
+                self.logger.error("%s It was the last; runs are now launched the stock way.", reason)
                 return
             self._generation += 1
-            self.logger.warning("The template (pid %d) died; template %d replaces it.", gone.pid, self._generation)
+            self.logger.warning("%s Template %d replaces it.", reason, self._generation)
             listener, lifeline = listen(self._directory, str(self._generation))
-            fds = (listener.socket.fileno(), listener.lifeline)
-            environ = {**os.environ, LISTENER_VARIABLE: f"{fds[0]},{fds[1]},{listener.address}"}
+            prepared_r, prepared_w = os.pipe()
+            fds = (listener.socket.fileno(), listener.lifeline, prepared_w)
+            environ = {**os.environ, LISTENER_VARIABLE: f"{fds[0]},{fds[1]},{fds[2]},{listener.address}"}
             replacement = subprocess.Popen(self.command, env=environ, pass_fds=fds)
             listener.close()
-            self._template = Template(replacement.pid, TemplateClient(listener.address), lifeline)
+            os.close(prepared_w)
+            self._template = Template(replacement.pid, TemplateClient(listener.address), lifeline, prepared_r)
             replacement.returncode = 0  # reaped by pid, like a forked template
 
     def _check_for_hazards(self, harmless: frozenset[int]) -> None:
@@ -156,9 +192,9 @@ class Warmth:
         internals.announce(self._describe)
         if self.options.warm_steps:
             internals.start_all_steps_by(METHOD)
-        address = self.replaces.address if self.replaces else self._directory / "1"
+        address = self.replaces[0].address if self.replaces else self._directory / "1"
         self._generation, self._pid = int(address.name), os.getpid()
-        WarmContext.launch = staticmethod(partial(_launch_step, TemplateClient(address)))
+        WarmContext.launch = staticmethod(_StepLauncher(TemplateClient(address)).launch)
         self._hooks = [_find(name) for name in self.options.after_fork]
         self._assets = internals.count_assets(loaded)
 
@@ -185,7 +221,7 @@ class Warmth:
 
 
 LISTENER_VARIABLE = "DAGSTER_WARM_LISTENER"
-"""Marks a process as a replacement and passes the descriptors it inherits: `socket,lifeline,address`."""
+"""Marks a process as a replacement and passes the descriptors it inherits: `socket,lifeline,prepared,address`."""
 
 
 class WarmApiServer(internals.DagsterApiServer):
@@ -202,20 +238,44 @@ class WarmApiServer(internals.DagsterApiServer):
         with internals.when_loaded(begin):
             super().__init__(**kwargs)
         WarmContext.launch = staticmethod(warmth.launch)
+        watch_args = (internals.termination_of(self),)
+        threading.Thread(target=warmth.watch, args=watch_args, name="template-watch", daemon=True).start()
         internals.set_context(self, multiprocessing.get_context(METHOD))
 
     def StartRun(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Launch a run from the template, or the stock way if the run's tag asks for it."""
-        token = _cold.set(self._is_to_be_cold(request))
+        """Launch a run from the template, or the stock way if the run's tag asks for it or the template fails."""
+        if internals.is_stopping(self):
+            return context.abort(grpc.StatusCode.UNAVAILABLE, STOPPING)
+        reasons: list[str] = []
+        cold, fallback = _cold.set(self._is_to_be_cold(request)), _fallback.set(reasons)
         try:
-            return super().StartRun(request, context)
+            reply = super().StartRun(request, context)
         finally:
-            _cold.reset(token)
+            _cold.reset(cold)
+            _fallback.reset(fallback)
+        for reason in reasons:
+            self._tell(request, f"Launched the stock way. {reason}")
+        return reply
 
     def cleanup(self) -> None:
-        """Stop the template after the last call."""
-        super().cleanup()
+        """Let the runs end within the grace period, end the others, then stop the template."""
+        drain = Drain(self, self._warmth.options.grace_s, self._warmth.logger)
+        drain.start()
+        while True:
+            try:
+                super().cleanup()  # waits for the runs
+                break
+            except KeyboardInterrupt:  # a second signal
+                drain.hurry()
         self._warmth.stop()
+
+    def _tell(self, request: Any, message: str) -> None:
+        run_id, instance_ref = internals.run_of(request)
+        with ExitStack() as stack, suppress(Exception):  # the run goes on without it
+            instance = internals.instance_of(self) or stack.enter_context(internals.open_instance(instance_ref))
+            run = instance.get_run_by_id(run_id)
+            assert run is not None
+            instance.report_engine_event(message, run)
 
     def _is_to_be_cold(self, request: Any) -> bool:
         instance = internals.instance_of(self)
@@ -223,10 +283,25 @@ class WarmApiServer(internals.DagsterApiServer):
         return run is not None and run.tags.get(COLD_TAG) == "true"
 
 
-def _launch_step(template: TemplateClient, process: BaseProcess) -> Any:
-    try:
-        return WarmPopen(process, template)
-    except TemplateGoneError:
+class _StepLauncher:
+    """Starts the steps of a run."""
+
+    def __init__(self, template: TemplateClient) -> None:
+        self._template: TemplateClient | None = template
+
+    def launch(self, process: BaseProcess) -> Any:
+        """Start a step from the run's template; the stock way once that has failed."""
+        if self._template is None:
+            return popen_spawn_posix.Popen(process)
+        try:
+            return WarmPopen(process, self._template, ends_with_parent=True)
+        except ForkFailedError as error:
+            reason = f"{error.strerror}."
+        except TemplateGoneError:
+            reason, self._template = "The run's template has died.", None
+        except TemplateSilentError as error:
+            reason, self._template = str(error), None
+        internals.tell_run(f"Steps are launched the stock way. {reason}")
         return popen_spawn_posix.Popen(process)
 
 

@@ -18,10 +18,11 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
 from typing import NoReturn
 
-from dagster_warm.processes import Request, TemplateClient, receive, report, report_no_process, run
+from dagster_warm.processes import Request, TemplateClient, begin, receive, report, report_no_process, run
 
 _REQUEST_TIMEOUT_S = 10.0
 """Limits how long an interrupted client can block the others, in seconds."""
@@ -57,20 +58,38 @@ class Template:
     client: TemplateClient
     lifeline: int
     """The writing end of the lifeline."""
+    preparation: int | None = None
+    """The reading end of the pipe on which it reports that it is prepared; None if it has."""
+
+    def is_prepared(self) -> bool:
+        """Return whether it forks on request now; True as well if it failed to prepare itself, and is dead."""
+        return self.preparation is None or bool(connection.wait([self.preparation], 0))
+
+    def is_dead(self) -> bool:
+        """Return whether it has died; it is reaped later."""
+        with suppress(ChildProcessError):
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return True
 
     def reap(self) -> None:
-        """Reap the dead template. Keep its directory for the next template."""
-        os.close(self.lifeline)
-        with suppress(ChildProcessError):
+        """Reap a dead template, or end one that does not answer. Keep its directory for the next template."""
+        self._close()
+        with suppress(ChildProcessError, ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
         self.client.address.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Let the template exit once all its children have exited."""
-        os.close(self.lifeline)
+        self._close()
         with suppress(ChildProcessError):
             if os.waitpid(self.pid, os.WNOHANG) != (0, 0):  # it was killed and has had no request since
                 _remove(self.client.address)
+
+    def _close(self) -> None:
+        os.close(self.lifeline)
+        if self.preparation is not None:
+            os.close(self.preparation)
 
 
 def listen(directory: Path, name: str) -> tuple[Listener, int]:
@@ -240,7 +259,7 @@ class _Server:
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-            report(fds[0], os.getpid())
+            begin(fds)
             self._leave()
             self._enter_child(request)
             code = run(request, fds)

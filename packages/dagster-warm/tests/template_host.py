@@ -1,13 +1,14 @@
 """A template in its own process, for tests: `python template_host.py DIRECTORY LIFELINE [FATE]`.
 
 Fates: `terminated`: SIGTERM to the template and its child during a fork; `killed`: SIGKILL to each child at once;
-`mocked`: the fork fails.
+`mocked`: the fork fails; `hung`: a hook delays each fork in the template; `late`: in the child.
 """
 
 import errno
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from dagster_warm.processes import Request
@@ -28,6 +29,11 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def hang() -> None:
+    """Delay, as a library's fork hook does that waits for a lock."""
+    time.sleep(2)
+
+
 def fail() -> int:
     """Replace `os.fork` by one that fails because of too many processes."""
     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -40,6 +46,10 @@ if __name__ == "__main__":
             os.register_at_fork(after_in_parent=terminate, after_in_child=terminate)
         case ["killed"]:
             os.register_at_fork(after_in_child=kill)
+        case ["hung"]:
+            os.register_at_fork(before=hang)
+        case ["late"]:
+            os.register_at_fork(after_in_child=hang)
         case ["mocked"]:
             os.fork = fail
     listener, _ = listen(directory, "template")

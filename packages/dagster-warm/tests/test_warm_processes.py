@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 
+from dagster_warm import processes
 from dagster_warm.processes import (
     ForkFailedError,
     TemplateClient,
     TemplateGoneError,
+    TemplateSilentError,
     WarmContext,
     WarmPopen,
     WarmProcess,
@@ -104,6 +106,11 @@ def leave(how: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "interrupt":
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def leave_after(stop: Any, how: str) -> None:
+    stop.wait(PATIENCE_S)
+    leave(how)
 
 
 def nap(seconds: float) -> None:
@@ -258,6 +265,77 @@ class TestATemplateThatDies:
         process.join(PATIENCE_S)
         assert not process.is_alive()
         assert process.exitcode is not None
+
+
+class TestATemplateThatDoesNotAnswer:
+    @pytest.fixture(autouse=True)
+    def limits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(processes, "ANSWER_LIMIT_S", 0.5)
+        monkeypatch.setattr(processes, "_REAPING_LIMIT_S", 0.2)
+
+    def test_has_forked_nothing_and_never_will(self, host: Host, context: WarmContext, tmp_path: Path) -> None:
+        host.popen.send_signal(signal.SIGSTOP)
+        for _ in range(3):
+            with pytest.raises(TemplateSilentError, match=r"did not answer within 0\.5 s"):
+                context.Process(target=Path.touch, args=(tmp_path / "ran",)).start()
+        host.popen.send_signal(signal.SIGCONT)
+        self.serve_another(host, context)
+        assert not (tmp_path / "ran").exists()
+
+    @pytest.mark.parametrize("host", [["hung"], ["late"]], indirect=True)
+    def test_because_of_a_hook_forks_nothing_later(self, host: Host, context: WarmContext, tmp_path: Path) -> None:
+        with pytest.raises(TemplateSilentError):
+            context.Process(target=Path.touch, args=(tmp_path / "ran",)).start()
+        time.sleep(2.5)
+        assert not (tmp_path / "ran").exists()
+        assert host.popen.poll() is None
+
+    def test_does_not_read_a_long_request(self, host: Host, context: WarmContext) -> None:
+        host.popen.send_signal(signal.SIGSTOP)
+        with pytest.raises(TemplateSilentError, match="does not read"):
+            context.Process(target=len, args=("long" * 1_000_000,)).start()
+        host.popen.send_signal(signal.SIGCONT)
+        self.serve_another(host, context)
+
+    @pytest.mark.parametrize(("how", "code"), [("os._exit", 4), ("kill", -signal.SIGKILL)])
+    def test_leaves_the_exit_code_to_be_found(self, host: Host, context: WarmContext, how: str, code: int) -> None:
+        stop = context.Event()
+        process = context.Process(target=leave_after, args=(stop, how))
+        process.start()
+        host.popen.send_signal(signal.SIGSTOP)
+        stop.set()
+        process.join(PATIENCE_S)
+        assert process.exitcode == code
+        assert not process.is_alive()
+
+    def serve_another(self, host: Host, context: WarmContext) -> None:
+        """Wait until the template has dealt with all that it was asked for."""
+        processes.ANSWER_LIMIT_S = PATIENCE_S
+        process = context.Process(target=leave, args=("exit",))
+        process.start()
+        process.join(PATIENCE_S)
+        assert process.exitcode == 3
+        wait_until(lambda: not Path(f"/proc/{host.popen.pid}/task/{host.popen.pid}/children").read_text())
+
+
+def test_a_process_can_end_with_its_parent(host: Host) -> None:
+    script = (
+        "import sys, os, time, pathlib\n"
+        "from dagster_warm.processes import TemplateClient, WarmContext, WarmPopen\n"
+        "template = TemplateClient(pathlib.Path(sys.argv[1]))\n"
+        "WarmContext.launch = staticmethod(lambda process: WarmPopen(process, template, ends_with_parent=True))\n"
+        "process = WarmContext().Process(target=time.sleep, args=(600,))\n"
+        "process.start()\n"
+        "print(process.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", script, str(host.client.address)]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as parent:
+        assert parent.stdout is not None
+        child = Path(f"/proc/{int(parent.stdout.readline())}")
+        parent.kill()
+    wait_until(lambda: not child.exists())
 
 
 def test_a_template_serves_its_processes_to_the_last_and_takes_its_socket_with_it(
