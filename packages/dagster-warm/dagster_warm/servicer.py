@@ -161,7 +161,11 @@ class Warmth:
                 return
             self._generation += 1
             self.logger.warning("%s Template %d replaces it.", reason, self._generation)
-            listener, lifeline = listen(self._directory, str(self._generation))
+            try:
+                listener, lifeline = listen(self._directory, str(self._generation))
+            except OSError:
+                self.logger.exception("No template can be made; runs are now launched the stock way.")
+                return
             prepared_r, prepared_w = os.pipe()
             fds = (listener.socket.fileno(), listener.lifeline, prepared_w)
             environ = {**os.environ, LISTENER_VARIABLE: f"{fds[0]},{fds[1]},{fds[2]},{listener.address}"}

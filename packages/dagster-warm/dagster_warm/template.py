@@ -266,7 +266,10 @@ class _Server:
         except BaseException:
             traceback.print_exc()
         finally:
-            _exit(code, fds[0])
+            try:
+                _exit(code, fds[0])
+            finally:  # whatever interrupts it: a child must never return into the template's code
+                os._exit(code)
 
     def _leave(self) -> None:
         """Close the template's resources in a child."""
