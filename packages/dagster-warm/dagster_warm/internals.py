@@ -30,6 +30,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.definitions.assets.job import asset_job
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import create_execution_plan
+from dagster._core.executor import multiprocess
 from dagster._core.executor.multiprocess import MultiprocessExecutor
 from dagster._core.instance import InstanceRef
 from dagster._core.storage.sql import ALEMBIC_SCRIPTS_LOCATION
@@ -264,6 +265,18 @@ def _interrupt_if_ended(instance: dg.DagsterInstance, run_id: str, is_over: thre
         if not is_over.wait(1):  # its own end is stored a moment before it is known here
             os.kill(os.getpid(), signal.SIGINT)
         return
+
+
+def explain_crashes(add: Callable[[int], str]) -> None:
+    """Extend what Dagster tells about crashed runs and steps by a sentence that depends on the exit code."""
+    explain = server.get_run_crash_explanation
+
+    @wraps(explain)
+    def explain_further(prefix: str, exit_code: int) -> str:
+        return explain(prefix, exit_code) + add(exit_code)
+
+    for module in (server, multiprocess):
+        module.get_run_crash_explanation = explain_further
 
 
 def instance_of(servicer: DagsterApiServer) -> dg.DagsterInstance | None:

@@ -23,6 +23,8 @@ import grpc
 from dagster_warm import internals
 from dagster_warm.draining import Drain
 from dagster_warm.launcher import COLD_TAG
+from dagster_warm.logs import ServerLogging
+from dagster_warm.memory import Kills, be_killed_first
 from dagster_warm.processes import (
     METHOD,
     ForkFailedError,
@@ -92,14 +94,18 @@ class Warmth:
         return Path(tempfile.mkdtemp(prefix="dagster-warm-"))
 
     def begin(
-        self, loaded: internals.LoadedRepositories, instance_ref: internals.InstanceRef | None, harmless: frozenset[int]
+        self,
+        loaded: internals.LoadedRepositories,
+        instance_ref: internals.InstanceRef | None,
+        harmless: frozenset[int],
+        server_logging: ServerLogging,
     ) -> None:
         """Fork the first template from this process, which has just loaded the code; or become a template.
 
         Raises:
             UnsafeToForkError: the code cannot be forked, and `refuse_hazards` is set.
         """
-        prepare = partial(self._prepare, loaded, instance_ref, harmless)
+        prepare = partial(self._prepare, loaded, instance_ref, harmless, server_logging)
         if self.replaces:
             listener, prepared_w = self.replaces
             be_template(listener, prepare, self._enter_child, prepared_w)
@@ -185,8 +191,10 @@ class Warmth:
         loaded: internals.LoadedRepositories,
         instance_ref: internals.InstanceRef | None,
         harmless: frozenset[int],
+        server_logging: ServerLogging,
     ) -> None:
         self._born_at_s = time.time()
+        server_logging.undo()
         harmless |= open_descriptors()  # the template's own
         internals.hold(loaded)
         internals.keep_migrations()
@@ -203,6 +211,7 @@ class Warmth:
         self._assets = internals.count_assets(loaded)
 
     def _enter_child(self, request: Request) -> None:
+        be_killed_first()
         self._asked_at_s = request.asked_at_s
         self._forked_at_s = time.time()
         for hook in self._hooks:
@@ -234,10 +243,12 @@ class WarmApiServer(internals.DagsterApiServer):
     def __init__(self, *, warmth: Warmth, **kwargs: Any) -> None:
         harmless = open_descriptors()
         self._warmth = warmth
+        internals.explain_crashes(Kills().explain)  # also in the template, and in the runs that it forks
+        server_logging = ServerLogging()
 
         def begin(loaded: internals.LoadedRepositories) -> None:
             instance = internals.instance_of(self)
-            warmth.begin(loaded, instance.get_ref() if instance else None, harmless)
+            warmth.begin(loaded, instance.get_ref() if instance else None, harmless, server_logging)
 
         with internals.when_loaded(begin):
             super().__init__(**kwargs)
