@@ -33,6 +33,7 @@ from dagster._core.execution.api import create_execution_plan
 from dagster._core.executor import multiprocess
 from dagster._core.executor.multiprocess import MultiprocessExecutor
 from dagster._core.instance import InstanceRef
+from dagster._core.remote_representation.grpc_server_registry import ServerRegistryEntry
 from dagster._core.storage.sql import ALEMBIC_SCRIPTS_LOCATION
 from dagster._grpc import impl, proxy_server, server
 from dagster._grpc.proxy_server import DagsterProxyApiServicer
@@ -333,7 +334,7 @@ def is_stopping(servicer: DagsterApiServer | DagsterProxyApiServicer) -> bool:
     return servicer._shutdown_once_executions_finish_event.is_set()
 
 
-def termination_of(servicer: DagsterApiServer) -> threading.Event:
+def termination_of(servicer: DagsterApiServer | DagsterProxyApiServicer) -> threading.Event:
     """Return the event that tells that a servicer's runs have ended and it stops."""
     return servicer._server_termination_event
 
@@ -341,6 +342,24 @@ def termination_of(servicer: DagsterApiServer) -> threading.Event:
 def servers_of(proxy: DagsterProxyApiServicer) -> list["subprocess.Popen[Any]"]:
     """Return the processes of a proxy's servers: the current one, and earlier ones that still have runs."""
     return [server.server_process for server in proxy._grpc_server_registry._all_processes]
+
+
+def server_of(proxy: DagsterProxyApiServicer) -> "subprocess.Popen[Any] | None":
+    """Return the process of a proxy's current server; None if that could not be started."""
+    for entry in list(proxy._grpc_server_registry._active_entries.values()):
+        if isinstance(entry, ServerRegistryEntry):
+            return entry.process.server_process
+    return None
+
+
+def replace_server(proxy: DagsterProxyApiServicer, gone: "subprocess.Popen[Any]") -> None:
+    """Start another server in the place of a dead one, unless a reload has."""
+    with proxy._reload_lock:
+        if server_of(proxy) is gone:
+            heartbeat = proxy._client_heartbeat_shutdown_event
+            proxy._reload_location()  # type: ignore[no-untyped-call]
+            if heartbeat is not None:
+                heartbeat.set()
 
 
 def client_of(proxy: DagsterProxyApiServicer, request: Any) -> Any:
