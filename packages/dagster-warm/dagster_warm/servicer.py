@@ -20,7 +20,7 @@ from typing import Any
 
 import grpc
 
-from dagster_warm import internals
+from dagster_warm import exits, internals, seeds
 from dagster_warm.draining import Drain
 from dagster_warm.launcher import COLD_TAG
 from dagster_warm.processes import (
@@ -229,6 +229,8 @@ class WarmApiServer(internals.DagsterApiServer):
 
     def __init__(self, *, warmth: Warmth, **kwargs: Any) -> None:
         harmless = open_descriptors()
+        exits.watch()
+        seeds.watch()
         self._warmth = warmth
 
         def begin(loaded: internals.LoadedRepositories) -> None:

@@ -4,17 +4,13 @@ It is forked from a process that has loaded the code but not yet started a threa
 their exit codes to their parents. It exits once that process and all its children have exited.
 """
 
-import atexit
 import gc
-import logging
 import os
-import random
 import selectors
 import signal
 import socket
 import sys
 import traceback
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +18,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import NoReturn
 
+from dagster_warm import exits, seeds
 from dagster_warm.processes import Request, TemplateClient, begin, receive, report, report_no_process, run
 
 _REQUEST_TIMEOUT_S = 10.0
@@ -123,8 +120,7 @@ def fork_template(
     """
     listener, lifeline_w = listen(directory, name)
     prepared_r, prepared_w = os.pipe()
-    gc.collect()
-    gc.freeze()
+    _freeze()
     pid = os.fork()
     if pid == 0:
         os.close(lifeline_w)
@@ -158,8 +154,7 @@ def be_template(
         word = _PREPARED
         try:
             prepare()
-            gc.collect()
-            gc.freeze()
+            _freeze()
         except BaseException as error:
             word = str(error) or type(error).__name__
             raise
@@ -174,6 +169,16 @@ def be_template(
         _remove(listener.address)
         sys.stderr.flush()
         os._exit(code)
+
+
+def _freeze() -> None:
+    """Put all objects out of the garbage collector's reach, so that forked processes share their memory."""
+    gc.collect()
+    objects = gc.get_objects()
+    exits.flush_before_fork(objects)
+    seeds.note_before_fork(objects)
+    del objects
+    gc.freeze()
 
 
 def _remove(address: Path) -> None:
@@ -266,7 +271,9 @@ class _Server:
         except BaseException:
             traceback.print_exc()
         finally:
-            _exit(code, fds[0])
+            exits.finish()
+            report(fds[0], code)  # the template may be dead
+            os._exit(code)
 
     def _leave(self) -> None:
         """Close the template's resources in a child."""
@@ -277,8 +284,8 @@ class _Server:
         self._listener.close()
         for fd in (self._lifeline, self._woken_r, self._woken_w, *self._lives.values()):
             os.close(fd)
-        _keep_for_others()
-        _seed()
+        exits.disown()
+        seeds.reseed()
 
     def _reap(self) -> None:
         while self._lives:
@@ -292,29 +299,3 @@ class _Server:
             if life_w is not None:
                 report(life_w, os.waitstatus_to_exitcode(status))
                 os.close(life_w)
-
-
-def _keep_for_others() -> None:
-    """Prevent this process from deleting the template's temporary folders at exit."""
-    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        finalizer.atexit = False
-
-
-def _seed() -> None:
-    """Reseed the random generators of the standard library and numpy."""
-    random.seed()
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed()
-
-
-def _exit(code: int, life_w: int) -> NoReturn:
-    """Exit this process as the interpreter does at the end of a program."""
-    with suppress(BaseException):
-        atexit._run_exitfuncs()
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
-    report(life_w, code)  # the template may be dead
-    os._exit(code)
