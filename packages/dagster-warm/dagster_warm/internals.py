@@ -38,6 +38,7 @@ from dagster._grpc.proxy_server import DagsterProxyApiServicer
 from dagster._grpc.server import DagsterApiServer, LoadedRepositories
 from dagster._grpc.types import CanCancelExecutionRequest, ExecuteExternalJobArgs
 from dagster._serdes import deserialize_value
+from dagster_shared.libraries import DagsterLibraryRegistry
 
 __all__ = [
     "DagsterApiServer",
@@ -264,6 +265,11 @@ def _interrupt_if_ended(instance: dg.DagsterInstance, run_id: str, is_over: thre
         if not is_over.wait(1):  # its own end is stored a moment before it is known here
             os.kill(os.getpid(), signal.SIGINT)
         return
+
+
+def describe_location(text: str) -> None:
+    """Show a text among the libraries of the location, which the UI lists."""
+    DagsterLibraryRegistry.register("dagster-warm", text, is_dagster_package=False)
 
 
 def instance_of(servicer: DagsterApiServer) -> dg.DagsterInstance | None:

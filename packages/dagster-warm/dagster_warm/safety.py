@@ -29,6 +29,11 @@ class Hazard:
     """How to avoid it."""
 
 
+_UNSEEN = Hazard(
+    "unseen threads and connections", "this system has no /proc that would list them; accept this if there are none"
+)
+
+
 class UnsafeToForkError(Exception):
     """Importing the code created something that does not survive a fork; the message names it."""
 
@@ -57,6 +62,8 @@ def find_hazards(harmless: frozenset[int] = frozenset(), accepted: Sequence[str]
         accepted: name patterns of the hazards that the user accepts.
     """
     found = [*_threads(), *_native_threads(), *_descriptors(harmless)]
+    if not _SELF.exists():
+        found.append(_UNSEEN)
     return [hazard for hazard in found if not any(fnmatchcase(hazard.name, pattern) for pattern in accepted)]
 
 

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from functools import wraps
 from typing import Any
 
-_unseeded = weakref.WeakSet[random.Random]()
+_COMMON: random.Random = random._inst  # type: ignore[attr-defined]
+"""The generator behind the functions of `random`."""
+_unseeded = weakref.WeakSet([_COMMON])
 _drawn: set[int] = set()
 """The numbers that `secrets.randbits` gave: numpy seeds a generator with one of them unless it is given a seed."""
 _generators: list[Any] = []
@@ -42,9 +44,7 @@ def watch() -> None:
 
     random.Random.seed, random.Random.setstate = note_seed, note_state  # type: ignore[method-assign, assignment]
     secrets.randbits = note_bits
-    common = random._inst  # type: ignore[attr-defined]
-    random.seed, random.setstate = common.seed, common.setstate
-    _unseeded.add(common)
+    random.seed, random.setstate = _COMMON.seed, _COMMON.setstate
 
 
 def note_before_fork(objects: Iterable[object]) -> None:
@@ -53,7 +53,7 @@ def note_before_fork(objects: Iterable[object]) -> None:
     Args:
         objects: those among which to look for numpy's generators.
     """
-    if not _states and random._inst not in _unseeded:  # type: ignore[attr-defined]
+    if not _states and _COMMON not in _unseeded:
         _states.append(random.getstate())
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is None:
