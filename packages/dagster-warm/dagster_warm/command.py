@@ -3,24 +3,22 @@
 import json
 import logging
 import os
+import re
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 import dagster as dg
 
 from dagster_warm import internals
 from dagster_warm.proxy import WarmProxy
-from dagster_warm.servicer import LISTENER_VARIABLE, Options, WarmApiServer, Warmth
-from dagster_warm.template import Listener
+from dagster_warm.servicer import SUCCESSION_VARIABLE, Options, Succession, WarmApiServer, Warmth
 
 OPTIONS_VARIABLE = "DAGSTER_WARM_OPTIONS"
 """Passes the user's options from the reloading server to the servers that it starts."""
@@ -35,6 +33,22 @@ _PORT_VARIABLES = ("PORT", "SOCKET", "HOST", "MAX_WORKERS")
 
 _API_GRPC, _CODE_SERVER_START = "DAGSTER_CLI_API_GRPC", "DAGSTER_CLI_CODE_SERVER_START"
 """Prefixes of the variables that Dagster derives from its commands' names. Its Helm chart sets the first kind."""
+
+
+class _Duration(click.ParamType):
+    """A time span, such as `90`, `90s`, `15m`, `12h` or `1d`, as a number of seconds."""
+
+    name = "duration"
+    _SECONDS: ClassVar = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?) *([smhd]?)", value, re.ASCII)
+        if match is None or not float(match[1]):
+            self.fail(f"{value!r} is not a number of seconds, nor one with s, m, h or d.", param, ctx)
+        return float(match[1]) * self._SECONDS[match[2]]
+
 
 _OWN = (
     click.Option(
@@ -79,6 +93,13 @@ _OWN = (
         help="How long runs may go on after SIGTERM. Then they are ended with a reason that names the deploy, which "
         "takes up to 10 seconds more.",
     ),
+    click.Option(
+        ["--max-age", "max_age_s"],
+        type=_Duration(),
+        metavar="DURATION",
+        help="Renew the template when it is this old, in the background: seconds, or a number with s, m, h or d. The "
+        "code is loaded again, and later runs get what it works out at import, such as dates and tokens.",
+    ),
     click.Option(["--strict"], is_flag=True, help="Refuse Dagster releases older or newer than the tested ones."),
 )
 for _option in _OWN:
@@ -92,12 +113,13 @@ def _serve(
     after_fork: tuple[str, ...],
     warm_steps: bool,
     grace_s: float,
+    max_age_s: float | None,
     strict: bool,
     **dagster_options: Any,
 ) -> None:
     _check_version(strict=strict)
-    options = Options(on_hazard == "refuse", accept, after_fork, warm_steps, grace_s)
-    if reload and LISTENER_VARIABLE not in os.environ:
+    options = Options(on_hazard == "refuse", accept, after_fork, warm_steps, grace_s, max_age_s)
+    if reload and SUCCESSION_VARIABLE not in os.environ:
         _serve_reloading(options, dagster_options)
     else:
         _serve_once(options)
@@ -120,11 +142,11 @@ def _serve_reloading(options: Options, dagster_options: Mapping[str, Any]) -> No
 def _serve_once(options: Options) -> None:
     """Make the Dagster server in this process launch its runs warm."""
     _heed_signals()
-    inherited = os.environ.pop(LISTENER_VARIABLE, None)
+    inherited = os.environ.pop(SUCCESSION_VARIABLE, None)
     warmth = Warmth(
         options,
         command=[sys.executable, *sys.orig_argv[1:]],
-        replaces=_listener(inherited) if inherited else None,
+        succession=Succession.parse(inherited) if inherited else None,
         logger=logging.getLogger("dagster.code_server"),
     )
     internals.serve_with(partial(WarmApiServer, warmth=warmth))
@@ -134,11 +156,6 @@ def _heed_signals() -> None:
     """Exit on SIGTERM even if SIGINT is ignored, as in a script's `command &`: Dagster handles both alike."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _listener(inherited: str) -> tuple[Listener, int]:
-    listening, lifeline, prepared, address = inherited.split(",", 3)
-    return Listener(socket.socket(fileno=int(listening)), Path(address), int(lifeline)), int(prepared)
 
 
 def _call(dagster_command: click.Command, options: Mapping[str, Any]) -> None:

@@ -40,6 +40,7 @@ from dagster._grpc.proxy_server import DagsterProxyApiServicer
 from dagster._grpc.server import DagsterApiServer, LoadedRepositories
 from dagster._grpc.types import CanCancelExecutionRequest, ExecuteExternalJobArgs
 from dagster._serdes import deserialize_value
+from dagster_shared.libraries import DagsterLibraryRegistry
 
 __all__ = [
     "DagsterApiServer",
@@ -278,6 +279,11 @@ def explain_crashes(add: Callable[[int], str]) -> None:
 
     for module in (server, multiprocess):
         module.get_run_crash_explanation = explain_further
+
+
+def describe_location(text: str) -> None:
+    """Show a text among the libraries of the location, which the UI lists."""
+    DagsterLibraryRegistry.register("dagster-warm", text, is_dagster_package=False)
 
 
 def instance_of(servicer: DagsterApiServer) -> dg.DagsterInstance | None:

@@ -1,6 +1,6 @@
 """Processes forked from a template, behind `multiprocessing`'s interface: context and process.
 
-A parent requests a process from the template over a Unix socket. The request carries the ends of several pipes:
+A parent requests a process from the template over a socket. The request carries the ends of several pipes:
 
 - the *life* pipe: the new process holds its writing end until it dies. The process first reports its pid, before
   any other code, and finally its exit status. If it crashes, the template reports the status. End-of-file without
@@ -19,11 +19,13 @@ import multiprocessing.process
 import multiprocessing.util
 import os
 import pickle
+import select
 import signal
 import socket
 import struct
 import threading
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -238,8 +240,8 @@ class WarmPopen:
 class TemplateClient:
     """Sends requests to a template."""
 
-    address: Path
-    """The template's Unix socket."""
+    shared: socket.socket
+    """The end of a connection to the template that all its clients share: each sends it a connection of its own."""
 
     def send(self, request: Request, fds: Sequence[int]) -> None:
         """Request a process with these descriptors.
@@ -249,17 +251,27 @@ class TemplateClient:
             TemplateSilentError: the template does not read the request.
         """
         payload = pickle.dumps(request)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(ANSWER_LIMIT_S)
+        ours, theirs = socket.socketpair()
+        with ours:
+            ours.settimeout(ANSWER_LIMIT_S)
             try:
-                client.connect(str(self.address))
-                socket.send_fds(client, [_LENGTH.pack(len(payload))], list(fds))
-                client.sendall(payload)
-                client.shutdown(socket.SHUT_WR)
-            except (FileNotFoundError, ConnectionError) as error:
+                with theirs:
+                    self._hand_over(theirs)
+                socket.send_fds(ours, [_LENGTH.pack(len(payload))], list(fds))
+                ours.sendall(payload)
+                ours.shutdown(socket.SHUT_WR)
+            except ConnectionError as error:
                 raise TemplateGoneError from error
             except (TimeoutError, BlockingIOError) as error:  # too many requests wait for it
                 raise TemplateSilentError("The template does not read its requests.") from error
+
+    def _hand_over(self, theirs: socket.socket) -> None:
+        # A time limit of the shared socket would be that of all processes that share it.
+        waiter = select.poll()
+        waiter.register(self.shared, select.POLLOUT)
+        waiter.poll(ANSWER_LIMIT_S * 1000)
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [theirs.fileno()]))]
+        self.shared.sendmsg([b"!"], ancillary, socket.MSG_DONTWAIT)
 
 
 def receive(client: socket.socket) -> tuple[Request, list[int]]:

@@ -1,26 +1,25 @@
 """Dagster's code server, with runs forked from a template."""
 
+import gc
 import logging
 import multiprocessing
 import os
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from importlib import import_module
 from multiprocessing import popen_spawn_posix
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 
-from dagster_warm import internals
+from dagster_warm import exits, internals, seeds
 from dagster_warm.draining import Drain
 from dagster_warm.launcher import COLD_TAG
 from dagster_warm.logs import ServerLogging
@@ -36,14 +35,7 @@ from dagster_warm.processes import (
     WarmPopen,
 )
 from dagster_warm.safety import UnsafeToForkError, find_hazards, open_descriptors
-from dagster_warm.template import (
-    Listener,
-    PreparationError,
-    Template,
-    be_template,
-    fork_template,
-    listen,
-)
+from dagster_warm.template import Channel, PreparationError, Template, be_template, fork_template
 
 _MOST_TEMPLATES = 5
 """How many templates a server tries before it launches its runs the stock way."""
@@ -54,7 +46,7 @@ STOPPING = "The code server is shutting down."
 """Refuses a run; the caller takes the server for one that cannot be reached, and may ask its successor."""
 
 _cold: ContextVar[bool] = ContextVar("cold", default=False)
-_fallback: ContextVar[list[str] | None] = ContextVar("fallback", default=None)
+_reasons: ContextVar[list[str] | None] = ContextVar("reasons", default=None)
 """Collects why a run was not launched warm."""
 
 
@@ -72,6 +64,24 @@ class Options:
     """Whether multiprocess executors also fork their steps."""
     grace_s: float = 20.0
     """How long runs may go on after the server was told to stop, in seconds."""
+    max_age_s: float | None = None
+    """The age from which a template is renewed, in seconds; None never renews it."""
+
+
+@dataclass(frozen=True)
+class Succession:
+    """What a process inherits that is started to be a later template."""
+
+    channel: Channel
+    prepared_w: int
+    """The descriptor on which it reports that it is prepared."""
+    generation: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take over the descriptors that the value of `SUCCESSION_VARIABLE` names."""
+        asking, requests, lifeline, prepared_w, generation = map(int, text.split(","))
+        return cls(Channel.inherit(asking, requests, lifeline), prepared_w, generation)
 
 
 @dataclass
@@ -81,17 +91,20 @@ class Warmth:
     options: Options
     command: Sequence[str]
     """Starts a server like this one, so that a replacement loads the code in the same way."""
-    replaces: tuple[Listener, int] | None
-    """In a process started as a replacement template: the socket for its requests, and where it reports readiness."""
+    succession: Succession | None
+    """In a process started to be a later template: what it has inherited."""
     logger: logging.Logger
-    _generation: int = 0
+    _generation: int = 1
+    _deaths: int = 0
     _template: Template | None = None
+    _next: Template | None = None
+    """The template that is to take over once it is prepared."""
+    _released: list[Template] = field(default_factory=list)
+    """Templates that serve their last runs, or have died."""
+    _since_s: float = field(default_factory=time.monotonic)
+    """When the template was last renewed, or renewing it last failed."""
+    _why_cold: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @cached_property
-    def _directory(self) -> Path:
-        """The directory of the templates' sockets; the last template removes it."""
-        return Path(tempfile.mkdtemp(prefix="dagster-warm-"))
 
     def begin(
         self,
@@ -103,26 +116,33 @@ class Warmth:
         """Fork the first template from this process, which has just loaded the code; or become a template.
 
         Raises:
-            UnsafeToForkError: the code cannot be forked, and `refuse_hazards` is set.
+            Exception: there can be no template, and `refuse_hazards` is set.
         """
         prepare = partial(self._prepare, loaded, instance_ref, harmless, server_logging)
-        if self.replaces:
-            listener, prepared_w = self.replaces
-            be_template(listener, prepare, self._enter_child, prepared_w)
-        self._generation = 1
+        if self.succession:
+            be_template(
+                self.succession.channel, prepare, self._enter_child, self.succession.prepared_w, is_importer=True
+            )
         try:
             self._check_for_hazards(harmless)
-            self._template = fork_template(self._directory, "1", prepare, self._enter_child)
+            self._template = fork_template(prepare, self._enter_child)
+            internals.describe_location("warm")
         except (UnsafeToForkError, PreparationError) as error:
             if self.options.refuse_hazards:
                 raise
-            self.logger.warning("%s Runs are launched the stock way.", error)
+            self._become_cold(str(error))
+        except Exception as error:  # whatever it is, the location can be served without
+            if self.options.refuse_hazards:
+                raise
+            self._become_cold(f"No template can be made: {type(error).__name__}: {error}.")
 
     def launch(self, process: BaseProcess) -> Any:
         """Start a process from the template; the stock way if it is cold, or if there is no template that answers."""
         template = self._template
-        if template is None or _cold.get():
-            return popen_spawn_posix.Popen(process)
+        if _cold.get():
+            return _launch_cold(process, "Its tag bench/cold asks for that.")
+        if template is None:
+            return _launch_cold(process, self._why_cold)
         if not template.is_prepared():
             reason = "The template that replaces a dead one is not prepared yet."
         else:
@@ -137,52 +157,106 @@ class Warmth:
                 reason = str(error)
                 self._replace(template, reason)
         self.logger.warning("A run is launched the stock way. %s", reason)
-        if (reasons := _fallback.get()) is not None:
-            reasons.append(reason)
-        return popen_spawn_posix.Popen(process)
+        return _launch_cold(process, reason)
 
     def watch(self, stopped: threading.Event) -> None:
-        """Replace the template whenever it dies, until the server has stopped."""
+        """Replace the template whenever it dies, and renew it when it is old, until the server has stopped."""
         while not stopped.wait(_WATCH_INTERVAL_S):
             template = self._template
             if template is not None and template.is_dead():
                 self._replace(template, f"The template (pid {template.pid}) has died.")
+            self._released = [template for template in self._released if not template.is_reaped()]
+            if self._next is not None:
+                self._take_over(self._next)
+            elif self.options.max_age_s is not None and time.monotonic() - self._since_s > self.options.max_age_s:
+                self._renew()
 
     def stop(self) -> None:
         """Stop the template; the processes that it forked continue."""
         with self._lock:
-            if self._template:
-                self._template.release()
-                self._template = None
+            for template in (self._template, self._next):
+                if template is not None:
+                    template.release()
+            self._template = self._next = None
+
+    def _become_cold(self, reason: str) -> None:
+        self._why_cold = reason
+        self.logger.warning("%s Runs are launched the stock way.", reason)
+        internals.describe_location(f"cold. {reason}")
 
     def _replace(self, gone: Template, reason: str) -> None:
-        """Start another template, unless another thread already has. It loads the code itself."""
+        """Start another template, unless another thread already has."""
         with self._lock:
             if self._template is not gone:
                 return
             gone.reap()
             self._template = None
-            if self._generation >= _MOST_TEMPLATES:
-                self.logger.error("%s It was the last; runs are now launched the stock way.", reason)
+            self._deaths += 1
+            if self._deaths >= _MOST_TEMPLATES:
+                self._become_cold(f"{reason} It was the last of {_MOST_TEMPLATES}.")
                 return
-            self._generation += 1
-            self.logger.warning("%s Template %d replaces it.", reason, self._generation)
+            self.logger.warning("%s Template %d replaces it.", reason, self._generation + 1)
             try:
-                listener, lifeline = listen(self._directory, str(self._generation))
-            except OSError:
-                self.logger.exception("No template can be made; runs are now launched the stock way.")
+                self._template = self._start_next()
+            except OSError as error:
+                self._become_cold(f"{reason} No other can be started: {error}.")
+
+    def _renew(self) -> None:
+        """Start the next template, with the values that the code works out when it is imported now."""
+        with self._lock:
+            if self._template is None:  # there has never been one, or too many have died
                 return
-            prepared_r, prepared_w = os.pipe()
-            fds = (listener.socket.fileno(), listener.lifeline, prepared_w)
-            environ = {**os.environ, LISTENER_VARIABLE: f"{fds[0]},{fds[1]},{fds[2]},{listener.address}"}
-            replacement = subprocess.Popen(self.command, env=environ, pass_fds=fds)
-            listener.close()
+            try:
+                self._next = self._start_next()
+            except OSError as error:
+                self._since_s = time.monotonic()
+                self.logger.warning("The template cannot be renewed, and serves on: %s.", error)
+
+    def _take_over(self, renewal: Template) -> None:
+        """Let a renewal serve from now on if it is prepared; the present template serves its runs to their ends."""
+        if not renewal.is_prepared():
+            return
+        with self._lock:
+            if self._next is not renewal:  # the server has stopped
+                return
+            self._next, self._since_s = None, time.monotonic()
+            try:
+                renewal.check_prepared()
+            except PreparationError as error:
+                renewal.reap()
+                self.logger.warning("The template could not be renewed, and serves on. %s", error)
+                return
+            if self._template is not None:
+                self._template.release()
+                self._released.append(self._template)
+            self._template, self._deaths = renewal, 0
+            self.logger.info("Template %d (pid %d) replaces an older one.", self._generation, renewal.pid)
+            internals.describe_location("warm")
+
+    def _start_next(self) -> Template:
+        """Start a process that loads the code itself and becomes a template."""
+        self._generation += 1
+        channel, lifeline = Channel.open()
+        prepared_r, prepared_w = os.pipe()
+        fds = (*channel.descriptors, prepared_w)
+        value = ",".join(map(str, (*fds, self._generation)))
+        try:
+            process = subprocess.Popen(self.command, env={**os.environ, SUCCESSION_VARIABLE: value}, pass_fds=fds)
+        except OSError:
+            os.close(lifeline)
+            os.close(prepared_r)
+            raise
+        finally:
+            channel.leave_to_template()
             os.close(prepared_w)
-            self._template = Template(replacement.pid, TemplateClient(listener.address), lifeline, prepared_r)
-            replacement.returncode = 0  # reaped by pid, like a forked template
+        process.returncode = 0  # reaped by pid, like a forked template
+        return Template(process.pid, channel.client, lifeline, prepared_r)
 
     def _check_for_hazards(self, harmless: frozenset[int]) -> None:
         hazards = find_hazards(harmless, self.options.accepted)
+        if hazards:  # perhaps of objects that nothing refers to any more
+            gc.collect()
+            hazards = find_hazards(harmless, self.options.accepted)
         if hazards:
             raise UnsafeToForkError(hazards)
 
@@ -192,6 +266,7 @@ class Warmth:
         instance_ref: internals.InstanceRef | None,
         harmless: frozenset[int],
         server_logging: ServerLogging,
+        client: TemplateClient,
     ) -> None:
         self._born_at_s = time.time()
         server_logging.undo()
@@ -204,9 +279,8 @@ class Warmth:
         internals.announce(self._describe)
         if self.options.warm_steps:
             internals.start_all_steps_by(METHOD)
-        address = self.replaces[0].address if self.replaces else self._directory / "1"
-        self._generation, self._pid = int(address.name), os.getpid()
-        WarmContext.launch = staticmethod(_StepLauncher(TemplateClient(address)).launch)
+        self._generation, self._pid = self.succession.generation if self.succession else 1, os.getpid()
+        WarmContext.launch = staticmethod(_StepLauncher(client).launch)
         self._hooks = [_find(name) for name in self.options.after_fork]
         self._assets = internals.count_assets(loaded)
 
@@ -233,8 +307,8 @@ class Warmth:
         )
 
 
-LISTENER_VARIABLE = "DAGSTER_WARM_LISTENER"
-"""Marks a process as a replacement and passes the descriptors it inherits: `socket,lifeline,prepared,address`."""
+SUCCESSION_VARIABLE = "DAGSTER_WARM_SUCCESSION"
+"""Marks a process that is to be a later template, and passes its descriptors and its generation."""
 
 
 class WarmApiServer(internals.DagsterApiServer):
@@ -242,6 +316,8 @@ class WarmApiServer(internals.DagsterApiServer):
 
     def __init__(self, *, warmth: Warmth, **kwargs: Any) -> None:
         harmless = open_descriptors()
+        exits.watch()
+        seeds.watch()
         self._warmth = warmth
         internals.explain_crashes(Kills().explain)  # also in the template, and in the runs that it forks
         server_logging = ServerLogging()
@@ -255,21 +331,22 @@ class WarmApiServer(internals.DagsterApiServer):
         WarmContext.launch = staticmethod(warmth.launch)
         watch_args = (internals.termination_of(self),)
         threading.Thread(target=warmth.watch, args=watch_args, name="template-watch", daemon=True).start()
-        internals.set_context(self, multiprocessing.get_context(METHOD))
+        if hasattr(os, "fork"):
+            internals.set_context(self, multiprocessing.get_context(METHOD))
 
     def StartRun(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Launch a run from the template, or the stock way if the run's tag asks for it or the template fails."""
         if internals.is_stopping(self):
             return context.abort(grpc.StatusCode.UNAVAILABLE, STOPPING)
         reasons: list[str] = []
-        cold, fallback = _cold.set(self._is_to_be_cold(request)), _fallback.set(reasons)
+        tokens = _cold.set(self._is_to_be_cold(request)), _reasons.set(reasons)
         try:
             reply = super().StartRun(request, context)
         finally:
-            _cold.reset(cold)
-            _fallback.reset(fallback)
+            _cold.reset(tokens[0])
+            _reasons.reset(tokens[1])
         for reason in reasons:
-            self._tell(request, f"Launched the stock way. {reason}")
+            self._tell(request, f"Launched cold: {reason}")
         return reply
 
     def cleanup(self) -> None:
@@ -318,6 +395,12 @@ class _StepLauncher:
             reason, self._template = str(error), None
         internals.tell_run(f"Steps are launched the stock way. {reason}")
         return popen_spawn_posix.Popen(process)
+
+
+def _launch_cold(process: BaseProcess, reason: str) -> Any:
+    if (reasons := _reasons.get()) is not None:
+        reasons.append(reason)
+    return popen_spawn_posix.Popen(process)
 
 
 def _find(name: str) -> Any:

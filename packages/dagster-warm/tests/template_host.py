@@ -1,4 +1,4 @@
-"""A template in its own process, for tests: `python template_host.py DIRECTORY LIFELINE [FATE]`.
+"""A template in its own process, for tests: `python template_host.py ASKING,REQUESTS,LIFELINE,PREPARED [FATE]`.
 
 Fates: `terminated`: SIGTERM to the template and its child during a fork; `killed`: SIGKILL to each child at once;
 `mocked`: the fork fails; `hung`: a hook delays each fork in the template; `late`: in the child.
@@ -9,10 +9,13 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
-from dagster_warm.processes import Request
-from dagster_warm.template import Listener, be_template, listen
+from dagster_warm.processes import Request, TemplateClient
+from dagster_warm.template import Channel, be_template
+
+
+def prepare(client: TemplateClient) -> None:
+    """Do nothing; a child needs no more than its request."""
 
 
 def enter_child(request: Request) -> None:
@@ -40,8 +43,8 @@ def fail() -> int:
 
 
 if __name__ == "__main__":
-    directory, lifeline = Path(sys.argv[1]), int(sys.argv[2])
-    match sys.argv[3:]:
+    *channel, prepared_w = map(int, sys.argv[1].split(","))
+    match sys.argv[2:]:
         case ["terminated"]:
             os.register_at_fork(after_in_parent=terminate, after_in_child=terminate)
         case ["killed"]:
@@ -52,6 +55,4 @@ if __name__ == "__main__":
             os.register_at_fork(after_in_child=hang)
         case ["mocked"]:
             os.fork = fail
-    listener, _ = listen(directory, "template")
-    print(listener.address, flush=True)
-    be_template(Listener(listener.socket, listener.address, lifeline), lambda: None, enter_child)
+    be_template(Channel.inherit(*channel), prepare, enter_child, prepared_w)
