@@ -35,6 +35,7 @@ from dagster_warm.processes import (
     WarmPopen,
 )
 from dagster_warm.safety import UnsafeToForkError, find_hazards, open_descriptors
+from dagster_warm.steps import StepLauncher
 from dagster_warm.template import Channel, PreparationError, Template, be_template, fork_template
 
 _MOST_TEMPLATES = 5
@@ -280,7 +281,7 @@ class Warmth:
         if self.options.warm_steps:
             internals.start_all_steps_by(METHOD)
         self._generation, self._pid = self.succession.generation if self.succession else 1, os.getpid()
-        WarmContext.launch = staticmethod(_StepLauncher(client).launch)
+        WarmContext.launch = staticmethod(StepLauncher(client).launch)
         self._hooks = [_find(name) for name in self.options.after_fork]
         self._assets = internals.count_assets(loaded)
 
@@ -373,28 +374,6 @@ class WarmApiServer(internals.DagsterApiServer):
         instance = internals.instance_of(self)
         run = instance.get_run_by_id(internals.run_of(request)[0]) if instance else None
         return run is not None and run.tags.get(COLD_TAG) == "true"
-
-
-class _StepLauncher:
-    """Starts the steps of a run."""
-
-    def __init__(self, template: TemplateClient) -> None:
-        self._template: TemplateClient | None = template
-
-    def launch(self, process: BaseProcess) -> Any:
-        """Start a step from the run's template; the stock way once that has failed."""
-        if self._template is None:
-            return popen_spawn_posix.Popen(process)
-        try:
-            return WarmPopen(process, self._template, ends_with_parent=True)
-        except ForkFailedError as error:
-            reason = f"{error.strerror}."
-        except TemplateGoneError:
-            reason, self._template = "The run's template has died.", None
-        except TemplateSilentError as error:
-            reason, self._template = str(error), None
-        internals.tell_run(f"Steps are launched the stock way. {reason}")
-        return popen_spawn_posix.Popen(process)
 
 
 def _launch_cold(process: BaseProcess, reason: str) -> Any:
