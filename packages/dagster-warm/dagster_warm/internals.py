@@ -1,7 +1,7 @@
 """Dagster's private API, as far as the warm server uses it.
 
 Contract tests pin it with the oldest and the newest supported release. Apart from this module, only the run
-launcher imports private modules.
+launcher (`launcher`, `absence`, `health`) imports private modules.
 """
 
 import multiprocessing
@@ -10,12 +10,10 @@ import re
 import signal
 import subprocess
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial, wraps
-from itertools import chain
 from multiprocessing.process import BaseProcess
 from typing import Any
 from unittest import mock
@@ -26,13 +24,11 @@ from alembic.script import ScriptDirectory
 from dagster._cli.api import grpc_command
 from dagster._cli.code_server import start_command
 from dagster._core.definitions import reconstruct
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
-from dagster._core.definitions.assets.job import asset_job
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import create_execution_plan
 from dagster._core.executor import multiprocess
 from dagster._core.executor.multiprocess import MultiprocessExecutor
-from dagster._core.instance import InstanceRef
+from dagster._core.instance import DagsterInstance, InstanceRef
 from dagster._core.remote_representation.grpc_server_registry import ServerRegistryEntry
 from dagster._core.storage.sql import ALEMBIC_SCRIPTS_LOCATION
 from dagster._grpc import impl, proxy_server, server
@@ -42,8 +38,11 @@ from dagster._grpc.types import CanCancelExecutionRequest, ExecuteExternalJobArg
 from dagster._serdes import deserialize_value
 from dagster_shared.libraries import DagsterLibraryRegistry
 
+from dagster_warm.launcher import LEAVING_TAG
+
 __all__ = [
     "DagsterApiServer",
+    "DagsterInstance",
     "DagsterProxyApiServicer",
     "InstanceRef",
     "LoadedRepositories",
@@ -146,59 +145,6 @@ def keep_migrations() -> None:
     ScriptDirectory.from_config = from_config  # type: ignore[method-assign]
 
 
-class _AssetIndex:
-    """Index of definitions by the keys that they contain."""
-
-    def __init__(self, definitions: Sequence[dg.AssetsDefinition]) -> None:
-        self._of = defaultdict[Any, set[dg.AssetsDefinition]](set)
-        self._checks_of = defaultdict[dg.AssetKey, set[dg.AssetsDefinition]](set)
-        for one in definitions:
-            for key in (*one.keys, *one.check_keys):
-                self._of[key].add(one)
-            for key in one.check_keys:
-                self._checks_of[key.asset_key].add(one)
-
-    def find(self, keys: Set[dg.AssetKey], check_keys: Set[dg.AssetCheckKey] | None) -> set[dg.AssetsDefinition]:
-        """Return the definitions with any of the keys; if `check_keys` is None, also those that check these assets."""
-        checks = [self._checks_of.get(key, ()) for key in keys] if check_keys is None else []
-        return set(chain.from_iterable([*(self._of.get(key, ()) for key in (*keys, *(check_keys or ()))), *checks]))
-
-
-@dataclass(frozen=True)
-class _Others:
-    """The definitions of an index, with the partially selected ones replaced by their unselected rest."""
-
-    index: _AssetIndex
-    without: Set[dg.AssetsDefinition]
-    remainders: Sequence[dg.AssetsDefinition]
-
-
-def _selected_from(job: dg.JobDefinition) -> AssetGraph:
-    return job.asset_layer.asset_graph.source_asset_graph
-
-
-def select_by_index(loaded: LoadedRepositories) -> None:
-    """Look up a run's selected assets in an index; Dagster scans all assets twice."""
-    jobs = [job for repository in loaded.definitions_by_name.values() for job in repository.get_all_jobs()]
-    everything = {id(graph.assets_defs): graph.assets_defs for graph in map(_selected_from, jobs)}
-    indexes = {identity: _AssetIndex(definitions) for identity, definitions in everything.items()}
-    select = asset_job._subset_assets_defs
-
-    @wraps(select)
-    def select_among(assets: Any, keys: Any, check_keys: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(assets, _Others):
-            others = [*(assets.index.find(keys, check_keys) - assets.without), *assets.remainders]
-            return select(others, keys, check_keys, *args, **kwargs)
-        index = indexes.get(id(assets))
-        if index is None:
-            return select(assets, keys, check_keys, *args, **kwargs)
-        touched = index.find(keys, check_keys)
-        included, excluded = select(touched, keys, check_keys, *args, **kwargs)
-        return included, _Others(index, touched, excluded)
-
-    asset_job._subset_assets_defs = select_among  # type: ignore[assignment]
-
-
 def count_assets(loaded: LoadedRepositories) -> int:
     """Return the number of assets in all repositories."""
     return sum(len(repository.asset_graph.get_all_asset_keys()) for repository in loaded.definitions_by_name.values())
@@ -250,7 +196,7 @@ def tell_run(message: str) -> None:
 
 
 def _interrupt_if_ended(instance: dg.DagsterInstance, run_id: str, is_over: threading.Event) -> None:
-    """Interrupt this process once its run was ended by others, or canceled when no server could tell it so.
+    """Interrupt this process once its run was ended by others, or canceled when no server may have told it so.
 
     Dagster's run workers have such a thread, too, which only Dagster+ starts.
     """
@@ -258,11 +204,11 @@ def _interrupt_if_ended(instance: dg.DagsterInstance, run_id: str, is_over: thre
         run = None
         with suppress(Exception):  # the database may be away
             run = instance.get_run_by_id(run_id)
+        if run is None:
+            continue
         server_process = multiprocessing.parent_process()
-        is_orphan = server_process is not None and not server_process.is_alive()
-        if run is None or not (
-            run.status in _ENDED_BY_OTHERS or (is_orphan and run.status is dg.DagsterRunStatus.CANCELING)
-        ):
+        is_alone = LEAVING_TAG in run.tags or (server_process is not None and not server_process.is_alive())
+        if run.status not in _ENDED_BY_OTHERS and not (is_alone and run.status is dg.DagsterRunStatus.CANCELING):
             continue
         if not is_over.wait(1):  # its own end is stored a moment before it is known here
             os.kill(os.getpid(), signal.SIGINT)
@@ -291,15 +237,16 @@ def instance_of(servicer: DagsterApiServer) -> dg.DagsterInstance | None:
     return servicer._instance
 
 
-def open_instance(instance_ref: InstanceRef | None) -> dg.DagsterInstance:
-    """Open the instance of a request."""
-    assert instance_ref is not None
-    return dg.DagsterInstance.from_ref(instance_ref)
+def open_for(servicer: DagsterApiServer, instance_ref: InstanceRef) -> DagsterInstance:
+    """Open an instance until the servicer's cleanup."""
+    instance: DagsterInstance = servicer._exit_stack.enter_context(DagsterInstance.from_ref(instance_ref))
+    return instance
 
 
-def run_of(request: Any) -> tuple[str, InstanceRef | None]:
+def run_of(request: Any) -> tuple[str, InstanceRef]:
     """Return the run id and the instance of a StartRun request."""
     args = deserialize_value(request.serialized_execute_run_args, ExecuteExternalJobArgs)
+    assert args.instance_ref is not None
     return args.run_id, args.instance_ref
 
 
@@ -323,9 +270,15 @@ def executions_of(servicer: DagsterApiServer) -> list[Execution]:
         ]
 
 
+def add_run_tag(execution: Execution, name: str, value: str) -> None:
+    """Add a tag to a run in progress."""
+    with DagsterInstance.from_ref(execution.instance_ref) as instance:
+        instance.add_run_tags(execution.run_id, {name: value})
+
+
 def report_end(execution: Execution, message: str) -> None:
     """Report a run as failed, or as canceled if it was about to be, unless it has ended."""
-    with dg.DagsterInstance.from_ref(execution.instance_ref) as instance:
+    with DagsterInstance.from_ref(execution.instance_ref) as instance:
         run = instance.get_run_by_id(execution.run_id)
         if run is None or run.is_finished:
             return

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,9 +19,9 @@ from typing import Any, Self
 
 import grpc
 
-from dagster_warm import exits, internals, seeds
+from dagster_warm import asset_index, exits, internals, seeds
 from dagster_warm.draining import Drain
-from dagster_warm.launcher import COLD_TAG
+from dagster_warm.launcher import COLD_TAG, WARM_MESSAGE
 from dagster_warm.logs import ServerLogging
 from dagster_warm.memory import Kills, be_killed_first
 from dagster_warm.processes import (
@@ -274,7 +274,7 @@ class Warmth:
         harmless |= open_descriptors()  # the template's own
         internals.hold(loaded)
         internals.keep_migrations()
-        internals.select_by_index(loaded)
+        asset_index.select_by_index(loaded)
         internals.rehearse(loaded, instance_ref)
         self._check_for_hazards(harmless)
         internals.announce(self._describe)
@@ -296,7 +296,7 @@ class Warmth:
         fork_ms = 1000 * (self._forked_at_s - self._asked_at_s)
         age_s = self._asked_at_s - self._born_at_s
         return (
-            f"Launched warm: forked within {fork_ms:.0f} ms from template {self._generation} (pid {self._pid}), "
+            f"{WARM_MESSAGE}: forked within {fork_ms:.0f} ms from template {self._generation} (pid {self._pid}), "
             f"{age_s:.0f} s old, which holds {self._assets:,} assets.",
             {
                 "bench/fork_ms": round(fork_ms, 3),
@@ -320,6 +320,8 @@ class WarmApiServer(internals.DagsterApiServer):
         exits.watch()
         seeds.watch()
         self._warmth = warmth
+        self._opening = threading.Lock()
+        self._opened: tuple[internals.InstanceRef, internals.DagsterInstance] | None = None
         internals.explain_crashes(Kills().explain)  # also in the template, and in the runs that it forks
         server_logging = ServerLogging()
 
@@ -364,16 +366,26 @@ class WarmApiServer(internals.DagsterApiServer):
 
     def _tell(self, request: Any, message: str) -> None:
         run_id, instance_ref = internals.run_of(request)
-        with ExitStack() as stack, suppress(Exception):  # the run goes on without it
-            instance = internals.instance_of(self) or stack.enter_context(internals.open_instance(instance_ref))
+        with suppress(Exception):  # the run goes on without it
+            instance = self._instance_for(instance_ref)
             run = instance.get_run_by_id(run_id)
             assert run is not None
             instance.report_engine_event(message, run)
 
     def _is_to_be_cold(self, request: Any) -> bool:
-        instance = internals.instance_of(self)
-        run = instance.get_run_by_id(internals.run_of(request)[0]) if instance else None
+        run_id, instance_ref = internals.run_of(request)
+        run = self._instance_for(instance_ref).get_run_by_id(run_id)
         return run is not None and run.tags.get(COLD_TAG) == "true"
+
+    def _instance_for(self, instance_ref: internals.InstanceRef) -> internals.DagsterInstance:
+        """Return the server's instance; if it has none, as with Dagster's chart, that of its runs, kept open."""
+        own = internals.instance_of(self)
+        if own is not None:
+            return own
+        with self._opening:
+            if self._opened is None or self._opened[0] != instance_ref:
+                self._opened = instance_ref, internals.open_for(self, instance_ref)
+            return self._opened[1]
 
 
 def _launch_cold(process: BaseProcess, reason: str) -> Any:

@@ -24,7 +24,7 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._grpc import server
 from lone_server import PATIENCE_S, LoneServer, serve
 
-from dagster_warm import internals
+from dagster_warm import asset_index, internals
 
 MODULE = """
 import os
@@ -230,7 +230,7 @@ def test_assets_that_are_found_by_their_keys_are_those_that_dagster_finds(monkey
         return look(assets, *args, **kwargs)
 
     monkeypatch.setattr(asset_job, "_subset_assets_defs", count)
-    internals.select_by_index(SimpleNamespace(definitions_by_name={"it": repository}))  # type: ignore[arg-type]
+    asset_index.select_by_index(SimpleNamespace(definitions_by_name={"it": repository}))  # type: ignore[arg-type]
     assert [selected(job, *selection) for selection in selections] == by_dagster
     looks.clear()
     selected(job, ["raw"], None)
