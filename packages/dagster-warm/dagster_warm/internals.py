@@ -36,6 +36,7 @@ from dagster._grpc.proxy_server import DagsterProxyApiServicer
 from dagster._grpc.server import DagsterApiServer, LoadedRepositories
 from dagster._grpc.types import CanCancelExecutionRequest, ExecuteExternalJobArgs
 from dagster._serdes import deserialize_value
+from dagster._utils import get_run_crash_explanation
 from dagster_shared.libraries import DagsterLibraryRegistry
 
 from dagster_warm.launcher import LEAVING_TAG
@@ -217,14 +218,14 @@ def _interrupt_if_ended(instance: dg.DagsterInstance, run_id: str, is_over: thre
 
 def explain_crashes(add: Callable[[int], str]) -> None:
     """Extend what Dagster tells about crashed runs and steps by a sentence that depends on the exit code."""
-    explain = server.get_run_crash_explanation
+    explain = get_run_crash_explanation
 
     @wraps(explain)
     def explain_further(prefix: str, exit_code: int) -> str:
         return explain(prefix, exit_code) + add(exit_code)
 
     for module in (server, multiprocess):
-        module.get_run_crash_explanation = explain_further
+        module.get_run_crash_explanation = explain_further  # type: ignore[attr-defined]
 
 
 def describe_location(text: str) -> None:
@@ -315,7 +316,7 @@ def replace_server(proxy: DagsterProxyApiServicer, gone: "subprocess.Popen[Any]"
     """Start another server in the place of a dead one, unless a reload has."""
     with proxy._reload_lock:
         if server_of(proxy) is gone:
-            heartbeat = proxy._client_heartbeat_shutdown_event
+            heartbeat: Any = proxy._client_heartbeat_shutdown_event
             proxy._reload_location()  # type: ignore[no-untyped-call]
             if heartbeat is not None:
                 heartbeat.set()

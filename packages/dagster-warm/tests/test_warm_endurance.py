@@ -60,7 +60,9 @@ def launch_nothing(server: LoneServer, count: int) -> None:
         location = workspace.get_code_location("it")
         origin = location.get_repository("__repository__").get_full_job("quick").get_remote_origin()
         for _ in range(count):
-            args = ExecuteExternalJobArgs(origin, make_new_run_id(), server.instance.get_ref())
+            args = ExecuteExternalJobArgs(
+                job_origin=origin, run_id=make_new_run_id(), instance_ref=server.instance.get_ref()
+            )
             assert "could not load run" in location.client.start_run(args)
 
 
