@@ -3,21 +3,22 @@
 import json
 import logging
 import os
+import re
+import shutil
 import signal
-import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 import dagster as dg
 
 from dagster_warm import internals
-from dagster_warm.servicer import LISTENER_VARIABLE, Options, WarmApiServer, Warmth
-from dagster_warm.template import Listener
+from dagster_warm.proxy import WarmProxy
+from dagster_warm.servicer import SUCCESSION_VARIABLE, Options, Succession, WarmApiServer, Warmth
 
 OPTIONS_VARIABLE = "DAGSTER_WARM_OPTIONS"
 """Passes the user's options from the reloading server to the servers that it starts."""
@@ -29,6 +30,25 @@ _FORWARDED = {
 """Options of `dagster api grpc` only, with the environment variables that `dagster code-server start` passes on."""
 
 _PORT_VARIABLES = ("PORT", "SOCKET", "HOST", "MAX_WORKERS")
+
+_API_GRPC, _CODE_SERVER_START = "DAGSTER_CLI_API_GRPC", "DAGSTER_CLI_CODE_SERVER_START"
+"""Prefixes of the variables that Dagster derives from its commands' names. Its Helm chart sets the first kind."""
+
+
+class _Duration(click.ParamType):
+    """A time span, such as `90`, `90s`, `15m`, `12h` or `1d`, as a number of seconds."""
+
+    name = "duration"
+    _SECONDS: ClassVar = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?) *([smhd]?)", value, re.ASCII)
+        if match is None or not float(match[1]):
+            self.fail(f"{value!r} is not a number of seconds, nor one with s, m, h or d.", param, ctx)
+        return float(match[1]) * self._SECONDS[match[2]]
+
 
 _OWN = (
     click.Option(
@@ -64,8 +84,26 @@ _OWN = (
         show_default=True,
         help="Whether multiprocess executors also fork their steps.",
     ),
+    click.Option(
+        ["--grace", "grace_s"],
+        type=click.FloatRange(min=0),
+        default=Options.grace_s,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long runs may go on after SIGTERM. Then they are ended with a reason that names the deploy, which "
+        "takes up to 10 seconds more.",
+    ),
+    click.Option(
+        ["--max-age", "max_age_s"],
+        type=_Duration(),
+        metavar="DURATION",
+        help="Renew the template when it is this old, in the background: seconds, or a number with s, m, h or d. The "
+        "code is loaded again, and later runs get what it works out at import, such as dates and tokens.",
+    ),
     click.Option(["--strict"], is_flag=True, help="Refuse Dagster releases older or newer than the tested ones."),
 )
+for _option in _OWN:
+    _option.envvar = "DAGSTER_WARM_" + _option.opts[0].removeprefix("--").replace("-", "_").upper()
 
 
 def _serve(
@@ -74,12 +112,14 @@ def _serve(
     accept: tuple[str, ...],
     after_fork: tuple[str, ...],
     warm_steps: bool,
+    grace_s: float,
+    max_age_s: float | None,
     strict: bool,
     **dagster_options: Any,
 ) -> None:
     _check_version(strict=strict)
-    options = Options(on_hazard == "refuse", accept, after_fork, warm_steps)
-    if reload and LISTENER_VARIABLE not in os.environ:
+    options = Options(on_hazard == "refuse", accept, after_fork, warm_steps, grace_s, max_age_s)
+    if reload and SUCCESSION_VARIABLE not in os.environ:
         _serve_reloading(options, dagster_options)
     else:
         _serve_once(options)
@@ -95,18 +135,18 @@ def _serve_reloading(options: Options, dagster_options: Mapping[str, Any]) -> No
             os.environ[variable] = "1"
     for name in _PORT_VARIABLES:
         os.environ.pop(f"DAGSTER_GRPC_{name}", None)
-    internals.proxy_to(lambda executable: [executable, "-m", __package__])
+    internals.proxy_to(lambda executable: [executable, "-m", __package__], partial(WarmProxy, grace_s=options.grace_s))
     _call(internals.start_command, dagster_options)
 
 
 def _serve_once(options: Options) -> None:
     """Make the Dagster server in this process launch its runs warm."""
     _heed_signals()
-    inherited = os.environ.pop(LISTENER_VARIABLE, None)
+    inherited = os.environ.pop(SUCCESSION_VARIABLE, None)
     warmth = Warmth(
         options,
         command=[sys.executable, *sys.orig_argv[1:]],
-        replaces=_listener(inherited) if inherited else None,
+        succession=Succession.parse(inherited) if inherited else None,
         logger=logging.getLogger("dagster.code_server"),
     )
     internals.serve_with(partial(WarmApiServer, warmth=warmth))
@@ -116,11 +156,6 @@ def _heed_signals() -> None:
     """Exit on SIGTERM even if SIGINT is ignored, as in a script's `command &`: Dagster handles both alike."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _listener(inherited: str) -> Listener:
-    listening, lifeline, address = inherited.split(",", 2)
-    return Listener(socket.socket(fileno=int(listening)), Path(address), int(lifeline))
 
 
 def _call(dagster_command: click.Command, options: Mapping[str, Any]) -> None:
@@ -143,15 +178,24 @@ def _check_version(*, strict: bool) -> None:
 def _union() -> list[click.Parameter]:
     """Merge the options of both Dagster commands; `dagster api grpc` defines the shared ones."""
     options = {parameter.name: parameter for parameter in internals.start_command.params}
-    options |= {parameter.name: parameter for parameter in internals.grpc_command.params}
+    for parameter in internals.grpc_command.params:
+        other = options.get(parameter.name)
+        if other is not None and other.envvar != parameter.envvar:
+            parameter = copy(parameter)
+            parameter.envvar = [*_variables(parameter), *_variables(other)]
+        options[parameter.name] = parameter
     return list(options.values())
+
+
+def _variables(parameter: click.Parameter) -> Sequence[str]:
+    return [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or []
 
 
 command = click.Command(
     "dagster-warm",
     callback=_serve,
     params=[*_OWN, *_union()],
-    context_settings={"auto_envvar_prefix": "DAGSTER_CLI_API_GRPC"},  # Dagster's prefix; its Helm chart sets these
+    context_settings={"auto_envvar_prefix": _API_GRPC},
     help="""Serve a code location and fork its runs.
 
     Forks runs and steps from a process that holds the definitions. Replaces `dagster api grpc` and
@@ -169,7 +213,7 @@ def main() -> None:
     """Run dagster-warm, or the Dagster command that the arguments name.
 
     Dagster's Helm chart passes full `dagster …` commands to containers, so this can be the entry point of an image.
-    Commands that serve a code location serve it warm; all others go to Dagster unchanged.
+    Commands that serve a code location serve it warm; all others run unchanged.
     """
     match sys.argv[1:]:
         case ["api", "grpc", *arguments]:  # from a reloading server
@@ -178,8 +222,16 @@ def main() -> None:
         case ["dagster", "api", "grpc", *arguments]:
             command.main(args=["--no-reload", *arguments], prog_name="dagster api grpc")
         case ["dagster", "code-server", "start", *arguments]:
-            command.main(args=["--reload", *arguments], prog_name="dagster code-server start")
+            for name in _PORT_VARIABLES:
+                os.environ.pop(f"DAGSTER_GRPC_{name}", None)  # Dagster's command does not read them
+            command.main(
+                args=["--reload", *arguments],
+                prog_name="dagster code-server start",
+                auto_envvar_prefix=_CODE_SERVER_START,
+            )
         case ["dagster", *arguments]:
             os.execv(sys.executable, [sys.executable, "-m", "dagster", *arguments])
+        case [other, *_] if not other.startswith("-") and shutil.which(other):
+            os.execvp(other, sys.argv[1:])
         case _:
             command.main()

@@ -1,12 +1,13 @@
-"""Processes forked from a template, behind `multiprocessing`'s interface: context, process, queue, event.
+"""Processes forked from a template, behind `multiprocessing`'s interface: context and process.
 
-A parent requests a process from the template over a Unix socket. The request carries the ends of several pipes:
+A parent requests a process from the template over a socket. The request carries the ends of several pipes:
 
 - the *life* pipe: the new process holds its writing end until it dies. The process first reports its pid, before
   any other code, and finally its exit status. If it crashes, the template reports the status. End-of-file without
   a pid means that nothing has run, even if the template died: retrying with another template is safe. If no
   process could be created, the reason arrives in place of the pid.
-- the *parent* pipe: tells the process that its parent has died.
+- the *parent* pipe: tells the process that it may begin, and later that its parent has died. A parent that waited
+  in vain for the pid closes the pipe: then the process ends without having run anything, however late it is.
 - the pipes of the queues and events among its arguments.
 
 This module does not depend on Dagster.
@@ -18,20 +19,22 @@ import multiprocessing.process
 import multiprocessing.util
 import os
 import pickle
-import queue
 import select
 import signal
 import socket
 import struct
 import threading
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
-from multiprocessing import connection, popen_spawn_posix, reduction, synchronize
+from multiprocessing import connection, popen_spawn_posix, reduction
 from pathlib import Path
 from typing import Any
+
+from dagster_warm.pipes import PipeEvent, PipeQueue, close_all
 
 METHOD = "warm"
 """The name of this start method, next to `spawn`, `fork` and `forkserver`."""
@@ -44,10 +47,23 @@ _STATUS = struct.Struct("!i")
 _CANNOT_FORK = -1_000
 """First statuses at or below this encode an error number, as the difference. Negative ones above are signals."""
 _MAX_FDS = 64
+_MAY_BEGIN = b"!"
+
+ANSWER_LIMIT_S = 10.0
+"""How long a template may take until the process that it was asked for has begun, in seconds."""
+_REAPING_LIMIT_S = 5.0
+"""How long a dead process waits for its template to tell its exit code, in seconds."""
+_INTERRUPTION_LIMIT_S = 5.0
+"""How long a process may take to end once its parent has died, in seconds; then it is killed."""
+_LOOK_INTERVAL_S = 1.0
 
 
 class TemplateGoneError(Exception):
     """The template died before it forked the process; nothing has run."""
+
+
+class TemplateSilentError(Exception):
+    """The template has not forked the process in time; nothing has run, and nothing will."""
 
 
 class ForkFailedError(OSError):
@@ -63,95 +79,8 @@ class Request:
     environ: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     cwd: str = field(default_factory=os.getcwd)
     asked_at_s: float = field(default_factory=time.time)
-
-
-class PipeEvent(synchronize.Event):
-    """An event without a named semaphore, which a killed process would leak.
-
-    The event is set while its pipe contains a byte.
-    """
-
-    def __init__(self) -> None:
-        self._keep(*os.pipe())
-
-    def is_set(self) -> bool:
-        """Return whether the event is set."""
-        return self.wait(0)
-
-    def set(self) -> None:
-        """Set the event and wake all waiters, in all processes."""
-        if not self.is_set():
-            os.write(self._writer, b"!")
-
-    def clear(self) -> None:
-        """Clear the event."""
-        while self.is_set():
-            os.read(self._reader, 1)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait up to `timeout` seconds for the event; return whether it is set."""
-        waiter = select.poll()
-        waiter.register(self._reader, select.POLLIN)
-        return bool(waiter.poll(None if timeout is None else timeout * 1000))
-
-    def _keep(self, reader: int, writer: int) -> None:
-        self._reader, self._writer = reader, writer
-        multiprocessing.util.Finalize(self, _close, args=(reader, writer))
-
-    def __getstate__(self) -> tuple[Any, Any]:
-        return reduction.DupFd(self._reader), reduction.DupFd(self._writer)
-
-    def __setstate__(self, ends: tuple[Any, Any]) -> None:
-        self._keep(*(end.detach() for end in ends))
-
-
-class PipeQueue:
-    """A queue from a child to its parent, without threads or semaphores.
-
-    The parent keeps the reading end and the child gets the writing end. The parent receives every item that the child
-    wrote completely, and end-of-file once the child is dead.
-    """
-
-    def __init__(self) -> None:
-        self._reader, self._writer = connection.Pipe(duplex=False)
-        self._lock = threading.Lock()
-
-    def put(self, item: Any) -> None:
-        """Send an item to the parent; do nothing if the parent has exited."""
-        with self._lock, suppress(BrokenPipeError):
-            self._writer.send(item)
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Return the next item.
-
-        Raises:
-            queue.Empty: no item arrived in time, or the writers are gone.
-        """
-        try:
-            if self._reader.poll(timeout if block else 0):
-                return self._reader.recv()
-        except EOFError:
-            pass
-        raise queue.Empty
-
-    def get_nowait(self) -> Any:
-        """Return the next item without waiting."""
-        return self.get(block=False)
-
-    def close(self) -> None:
-        """Close the pipe."""
-        self._reader.close()
-        self._writer.close()
-
-    def __getstate__(self) -> connection.Connection:
-        popen: Any = multiprocessing.context.get_spawning_popen()
-        if isinstance(popen, WarmPopen):
-            popen.when_launched(self._writer.close)
-        return self._writer
-
-    def __setstate__(self, writer: connection.Connection) -> None:
-        self._writer = writer
-        self._lock = threading.Lock()
+    ends_with_parent: bool = False
+    """Whether the process is interrupted when its parent dies."""
 
 
 class InheritedFd:
@@ -174,15 +103,23 @@ class WarmPopen:
     method = METHOD
     DupFd = InheritedFd
 
-    def __init__(self, process: multiprocessing.process.BaseProcess, template: "TemplateClient") -> None:
+    def __init__(
+        self,
+        process: multiprocessing.process.BaseProcess,
+        template: "TemplateClient",
+        *,
+        ends_with_parent: bool = False,
+    ) -> None:
         self.returncode: int | None = None
         self.pid = 0
         self._fds: list[int] = []
         self._launched: list[Callable[[], None]] = []
+        self._dead_since_s: float | None = None
         self._lock = threading.Lock()
         parent_r, self._parent_w = os.pipe()
         try:
-            self.sentinel = self._launch(Request(self._pickle(process)), parent_r, template)
+            request = Request(self._pickle(process), ends_with_parent=ends_with_parent)
+            self.sentinel = self._launch(request, parent_r, template)
         except BaseException:
             os.close(self._parent_w)
             raise
@@ -190,7 +127,7 @@ class WarmPopen:
             os.close(parent_r)
         for done in self._launched:
             done()
-        self._finalizer = multiprocessing.util.Finalize(self, _close, args=(self.sentinel, self._parent_w))
+        self._finalizer = multiprocessing.util.Finalize(self, close_all, args=(self.sentinel, self._parent_w))
 
     def duplicate_for_child(self, fd: int) -> int:
         """Add a descriptor to the request; called while the process object is pickled."""
@@ -203,16 +140,23 @@ class WarmPopen:
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """Return the exit code. With WNOHANG, return None while the process is alive; otherwise wait."""
+        if flag == 0:
+            return self.wait()
         with self._lock:
-            if self.returncode is None and (flag == 0 or connection.wait([self.sentinel], 0)):
-                self.returncode = self._read_exit_code()
+            if self.returncode is None:
+                is_reported = connection.wait([self.sentinel], 0)
+                self.returncode = self._read_exit_code() if is_reported else self._find_exit_code()
             return self.returncode
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Return the exit code, or None if the process is still alive after `timeout` seconds."""
-        if self.returncode is None and timeout is not None and not connection.wait([self.sentinel], timeout):
-            return None
-        return self.poll(0)
+        deadline_s = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            left_s = _LOOK_INTERVAL_S if deadline_s is None else min(_LOOK_INTERVAL_S, deadline_s - time.monotonic())
+            if left_s <= 0:
+                return None
+            connection.wait([self.sentinel], left_s)
+        return code
 
     def terminate(self) -> None:
         """Send SIGTERM."""
@@ -241,13 +185,16 @@ class WarmPopen:
         return buffer.getvalue()
 
     def _launch(self, request: Request, parent_r: int, template: "TemplateClient") -> int:
-        """Request the fork; return the reading end of the process's life pipe."""
+        """Request the fork and let the process begin; return the reading end of its life pipe."""
         life_r, life_w = os.pipe()
+        deadline_s = time.monotonic() + ANSWER_LIMIT_S
         try:
             try:
                 template.send(request, [life_w, parent_r, *self._fds])
             finally:
                 os.close(life_w)
+            if not connection.wait([life_r], max(0, deadline_s - time.monotonic())):
+                raise TemplateSilentError(f"The template did not answer within {ANSWER_LIMIT_S:g} s.")
             status = _read_exactly(life_r, _STATUS.size)
             if status is None:
                 raise TemplateGoneError
@@ -259,6 +206,8 @@ class WarmPopen:
                 name = signal.Signals(-first).name
                 raise ForkFailedError(errno.ECHILD, f"The process was killed by {name} before it began")
             self.pid = first
+            with suppress(BrokenPipeError):  # it has just died; its exit code follows
+                os.write(self._parent_w, _MAY_BEGIN)
         except BaseException:
             os.close(life_r)
             raise
@@ -269,34 +218,60 @@ class WarmPopen:
         if status is not None:
             return int(_STATUS.unpack(status)[0])
         try:  # an orphan is a child of the process that adopts orphans, which may be this one
-            _, wait_status = os.waitpid(self.pid, 0)
+            waited_s = 0.0
+            while (waited := os.waitpid(self.pid, os.WNOHANG)) == (0, 0) and waited_s < _LOOK_INTERVAL_S:
+                time.sleep(0.01)  # its descriptors are closed a moment before its end
+                waited_s += 0.01
         except ChildProcessError:
             return UNKNOWN_EXIT_CODE
-        return os.waitstatus_to_exitcode(wait_status)
+        return os.waitstatus_to_exitcode(waited[1]) if waited[0] else UNKNOWN_EXIT_CODE
+
+    def _find_exit_code(self) -> int | None:
+        """Return the exit code of a process that died some time ago, although its template has not told it."""
+        code = _exit_code_of_dead(self.pid)
+        if code is None:
+            self._dead_since_s = None
+            return None
+        self._dead_since_s = self._dead_since_s or time.monotonic()
+        return code if time.monotonic() - self._dead_since_s > _REAPING_LIMIT_S else None
 
 
 @dataclass(frozen=True)
 class TemplateClient:
     """Sends requests to a template."""
 
-    address: Path
-    """The template's Unix socket."""
+    shared: socket.socket
+    """The end of a connection to the template that all its clients share: each sends it a connection of its own."""
 
     def send(self, request: Request, fds: Sequence[int]) -> None:
         """Request a process with these descriptors.
 
         Raises:
             TemplateGoneError: the template has exited.
+            TemplateSilentError: the template does not read the request.
         """
         payload = pickle.dumps(request)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        ours, theirs = socket.socketpair()
+        with ours:
+            ours.settimeout(ANSWER_LIMIT_S)
             try:
-                client.connect(str(self.address))
-                socket.send_fds(client, [_LENGTH.pack(len(payload))], list(fds))
-                client.sendall(payload)
-                client.shutdown(socket.SHUT_WR)
-            except (FileNotFoundError, ConnectionError) as error:
+                with theirs:
+                    self._hand_over(theirs)
+                socket.send_fds(ours, [_LENGTH.pack(len(payload))], list(fds))
+                ours.sendall(payload)
+                ours.shutdown(socket.SHUT_WR)
+            except ConnectionError as error:
                 raise TemplateGoneError from error
+            except (TimeoutError, BlockingIOError) as error:  # too many requests wait for it
+                raise TemplateSilentError("The template does not read its requests.") from error
+
+    def _hand_over(self, theirs: socket.socket) -> None:
+        # A time limit of the shared socket would be that of all processes that share it.
+        waiter = select.poll()
+        waiter.register(self.shared, select.POLLOUT)
+        waiter.poll(ANSWER_LIMIT_S * 1000)
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [theirs.fileno()]))]
+        self.shared.sendmsg([b"!"], ancillary, socket.MSG_DONTWAIT)
 
 
 def receive(client: socket.socket) -> tuple[Request, list[int]]:
@@ -316,7 +291,7 @@ def receive(client: socket.socket) -> tuple[Request, list[int]]:
             raise ConnectionError("the request is incomplete")
         return pickle.loads(payload), fds
     except BaseException:
-        _close(*fds)
+        close_all(*fds)
         raise
 
 
@@ -331,14 +306,27 @@ def report_no_process(life_w: int, error: OSError) -> None:
     report(life_w, _CANNOT_FORK - (error.errno or 1))
 
 
+def begin(fds: Sequence[int]) -> None:
+    """Report this fork's pid, and go on once its parent has read it; exit if the parent has given up or died."""
+    life_w, parent_r, *_ = fds
+    report(life_w, os.getpid())
+    if os.read(parent_r, len(_MAY_BEGIN)) != _MAY_BEGIN:
+        os._exit(0)
+
+
 def run(request: Request, fds: Sequence[int]) -> int:
     """Run the requested process in this fork; return its exit code."""
     os.environ.clear()
     os.environ.update(request.environ)
     os.chdir(request.cwd)
     _, parent_r, *InheritedFd.received = fds
+    is_over = threading.Event()
+    if request.ends_with_parent:
+        threading.Thread(target=_end_with_parent, args=(parent_r, is_over), name="parent-watch", daemon=True).start()
     process = pickle.loads(request.process)
-    return int(process._bootstrap(parent_sentinel=parent_r))
+    code = int(process._bootstrap(parent_sentinel=parent_r))
+    is_over.set()
+    return code
 
 
 class WarmProcess(multiprocessing.process.BaseProcess):
@@ -373,11 +361,6 @@ class WarmContext(multiprocessing.context.BaseContext):
 multiprocessing.context._concrete_contexts[METHOD] = WarmContext()  # type: ignore[attr-defined]
 
 
-def _close(*fds: int) -> None:
-    for fd in fds:
-        os.close(fd)
-
-
 def _read_exactly(fd: int, size: int) -> bytes | None:
     """Read `size` bytes; return None if the stream ends first."""
     data = b""
@@ -387,3 +370,23 @@ def _read_exactly(fd: int, size: int) -> bytes | None:
             return None
         data += chunk
     return data
+
+
+def _exit_code_of_dead(pid: int) -> int | None:
+    """Return the exit code of a process that is dead, reaped or not; None if it is alive, or that is not known."""
+    if not Path("/proc/self/stat").exists():
+        return None
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return UNKNOWN_EXIT_CODE
+    return os.waitstatus_to_exitcode(int(fields[-1])) if fields[0] in (b"Z", b"X") else None
+
+
+def _end_with_parent(parent_r: int, is_over: threading.Event) -> None:
+    """Interrupt this process when its parent dies before it is over; kill it if it goes on."""
+    connection.wait([parent_r])
+    if not is_over.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
+        if not is_over.wait(_INTERRUPTION_LIMIT_S):
+            os.kill(os.getpid(), signal.SIGKILL)

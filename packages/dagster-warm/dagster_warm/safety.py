@@ -14,8 +14,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 _SELF = Path("/proc/self")
-_HARMLESS_THREADS = ("jemalloc_bg_thd",)
-"""Threads of libraries that handle forks themselves: jemalloc, bundled with pyarrow, has a fork handler."""
+_HARMLESS_THREADS = ("jemalloc_bg_thd", "polars-ooc-clea")
+"""Threads of compiled libraries that handle forks, or do without: jemalloc, bundled with pyarrow and polars, has a fork
+handler; polars' cleaner removes files that a query spilled, which the next process with polars does as well."""
+_HARMLESS_TARGETS = ("opentelemetry.sdk.",)
+"""Modules whose Python threads are started anew in a forked process, by a handler of their own."""
 _EVENT_LOOPS = ("anon_inode:[eventpoll]", "anon_inode:[io_uring]", "anon_inode:inotify")
 
 
@@ -27,6 +30,11 @@ class Hazard:
     """The name that `--accept` matches: `thread metrics (app.stats:flush)`, `connection to 10.0.0.1:5432`."""
     remedy: str
     """How to avoid it."""
+
+
+_UNSEEN = Hazard(
+    "unseen threads and connections", "this system has no /proc that would list them; accept this if there are none"
+)
 
 
 class UnsafeToForkError(Exception):
@@ -57,6 +65,8 @@ def find_hazards(harmless: frozenset[int] = frozenset(), accepted: Sequence[str]
         accepted: name patterns of the hazards that the user accepts.
     """
     found = [*_threads(), *_native_threads(), *_descriptors(harmless)]
+    if not _SELF.exists():
+        found.append(_UNSEEN)
     return [hazard for hazard in found if not any(fnmatchcase(hazard.name, pattern) for pattern in accepted)]
 
 
@@ -64,6 +74,8 @@ def _threads() -> Iterator[Hazard]:
     for thread in threading.enumerate():
         if thread is not threading.main_thread():
             target = getattr(thread, "_target", None) or type(thread).run
+            if target.__module__.startswith(_HARMLESS_TARGETS):
+                continue
             where = f"{target.__module__}:{target.__qualname__}"
             yield Hazard(f"thread {thread.name} ({where})", "start it when it is needed, not at import")
 

@@ -1,46 +1,54 @@
 """Dagster's code server, with runs forked from a template."""
 
+import gc
 import logging
 import multiprocessing
 import os
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from importlib import import_module
 from multiprocessing import popen_spawn_posix
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from dagster_warm import internals
+import grpc
+
+from dagster_warm import asset_index, exits, internals, seeds
+from dagster_warm.draining import Drain
 from dagster_warm.launcher import COLD_TAG, WARM_MESSAGE
+from dagster_warm.logs import ServerLogging
+from dagster_warm.memory import Kills, be_killed_first
 from dagster_warm.processes import (
     METHOD,
+    ForkFailedError,
     Request,
     TemplateClient,
     TemplateGoneError,
+    TemplateSilentError,
     WarmContext,
     WarmPopen,
 )
 from dagster_warm.safety import UnsafeToForkError, find_hazards, open_descriptors
-from dagster_warm.template import (
-    Listener,
-    PreparationError,
-    Template,
-    be_template,
-    fork_template,
-    listen,
-)
+from dagster_warm.steps import StepLauncher
+from dagster_warm.template import Channel, PreparationError, Template, be_template, fork_template
 
 _MOST_TEMPLATES = 5
 """How many templates a server tries before it launches its runs the stock way."""
 
+_WATCH_INTERVAL_S = 1.0
+
+STOPPING = "The code server is shutting down."
+"""Refuses a run; the caller takes the server for one that cannot be reached, and may ask its successor."""
+
 _cold: ContextVar[bool] = ContextVar("cold", default=False)
+_reasons: ContextVar[list[str] | None] = ContextVar("reasons", default=None)
+"""Collects why a run was not launched warm."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,26 @@ class Options:
     """Functions, as `module:function`, to call first in every forked process."""
     warm_steps: bool = True
     """Whether multiprocess executors also fork their steps."""
+    grace_s: float = 20.0
+    """How long runs may go on after the server was told to stop, in seconds."""
+    max_age_s: float | None = None
+    """The age from which a template is renewed, in seconds; None never renews it."""
+
+
+@dataclass(frozen=True)
+class Succession:
+    """What a process inherits that is started to be a later template."""
+
+    channel: Channel
+    prepared_w: int
+    """The descriptor on which it reports that it is prepared."""
+    generation: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take over the descriptors that the value of `SUCCESSION_VARIABLE` names."""
+        asking, requests, lifeline, prepared_w, generation = map(int, text.split(","))
+        return cls(Channel.inherit(asking, requests, lifeline), prepared_w, generation)
 
 
 @dataclass
@@ -64,79 +92,172 @@ class Warmth:
     options: Options
     command: Sequence[str]
     """Starts a server like this one, so that a replacement loads the code in the same way."""
-    replaces: Listener | None
-    """In a process started as a replacement template: the socket for its requests."""
+    succession: Succession | None
+    """In a process started to be a later template: what it has inherited."""
     logger: logging.Logger
-    _generation: int = 0
+    _generation: int = 1
+    _deaths: int = 0
     _template: Template | None = None
+    _next: Template | None = None
+    """The template that is to take over once it is prepared."""
+    _released: list[Template] = field(default_factory=list)
+    """Templates that serve their last runs, or have died."""
+    _since_s: float = field(default_factory=time.monotonic)
+    """When the template was last renewed, or renewing it last failed."""
+    _why_cold: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    @cached_property
-    def _directory(self) -> Path:
-        """The directory of the templates' sockets; the last template removes it."""
-        return Path(tempfile.mkdtemp(prefix="dagster-warm-"))
-
     def begin(
-        self, loaded: internals.LoadedRepositories, instance_ref: internals.InstanceRef | None, harmless: frozenset[int]
+        self,
+        loaded: internals.LoadedRepositories,
+        instance_ref: internals.InstanceRef | None,
+        harmless: frozenset[int],
+        server_logging: ServerLogging,
     ) -> None:
         """Fork the first template from this process, which has just loaded the code; or become a template.
 
         Raises:
-            UnsafeToForkError: the code cannot be forked, and `refuse_hazards` is set.
+            Exception: there can be no template, and `refuse_hazards` is set.
         """
-        prepare = partial(self._prepare, loaded, instance_ref, harmless)
-        if self.replaces:
-            be_template(self.replaces, prepare, self._enter_child)
-        self._generation = 1
+        prepare = partial(self._prepare, loaded, instance_ref, harmless, server_logging)
+        if self.succession:
+            be_template(
+                self.succession.channel, prepare, self._enter_child, self.succession.prepared_w, is_importer=True
+            )
         try:
             self._check_for_hazards(harmless)
-            self._template = fork_template(self._directory, "1", prepare, self._enter_child)
+            self._template = fork_template(prepare, self._enter_child)
+            internals.describe_location("warm")
         except (UnsafeToForkError, PreparationError) as error:
             if self.options.refuse_hazards:
                 raise
-            self.logger.warning("%s Runs are launched the stock way.", error)
+            self._become_cold(str(error))
+        except Exception as error:  # whatever it is, the location can be served without
+            if self.options.refuse_hazards:
+                raise
+            self._become_cold(f"No template can be made: {type(error).__name__}: {error}.")
 
     def launch(self, process: BaseProcess) -> Any:
-        """Start a process from the template; the stock way if it is cold or there is no template."""
-        for _ in range(_MOST_TEMPLATES):
-            template = self._template
-            if template is None or _cold.get():
-                break
+        """Start a process from the template; the stock way if it is cold, or if there is no template that answers."""
+        template = self._template
+        if _cold.get():
+            return _launch_cold(process, "Its tag bench/cold asks for that.")
+        if template is None:
+            return _launch_cold(process, self._why_cold)
+        if not template.is_prepared():
+            reason = "The template that replaces a dead one is not prepared yet."
+        else:
             try:
                 return WarmPopen(process, template.client)
+            except ForkFailedError as error:
+                reason = f"{error.strerror}."
             except TemplateGoneError:
-                self._replace(template)
-        return popen_spawn_posix.Popen(process)
+                reason = f"The template (pid {template.pid}) has died."
+                self._replace(template, reason)
+            except TemplateSilentError as error:
+                reason = str(error)
+                self._replace(template, reason)
+        self.logger.warning("A run is launched the stock way. %s", reason)
+        return _launch_cold(process, reason)
+
+    def watch(self, stopped: threading.Event) -> None:
+        """Replace the template whenever it dies, and renew it when it is old, until the server has stopped."""
+        while not stopped.wait(_WATCH_INTERVAL_S):
+            template = self._template
+            if template is not None and template.is_dead():
+                self._replace(template, f"The template (pid {template.pid}) has died.")
+            self._released = [template for template in self._released if not template.is_reaped()]
+            if self._next is not None:
+                self._take_over(self._next)
+            elif self.options.max_age_s is not None and time.monotonic() - self._since_s > self.options.max_age_s:
+                self._renew()
 
     def stop(self) -> None:
         """Stop the template; the processes that it forked continue."""
         with self._lock:
-            if self._template:
-                self._template.release()
-                self._template = None
+            for template in (self._template, self._next):
+                if template is not None:
+                    template.release()
+            self._template = self._next = None
 
-    def _replace(self, gone: Template) -> None:
-        """Start another template, unless another thread already has. It loads the code itself."""
+    def _become_cold(self, reason: str) -> None:
+        self._why_cold = reason
+        self.logger.warning("%s Runs are launched the stock way.", reason)
+        internals.describe_location(f"cold. {reason}")
+
+    def _replace(self, gone: Template, reason: str) -> None:
+        """Start another template, unless another thread already has."""
         with self._lock:
             if self._template is not gone:
                 return
             gone.reap()
             self._template = None
-            if self._generation >= _MOST_TEMPLATES:
-                self.logger.error("%d templates have died; runs are now launched the stock way.", self._generation)
+            self._deaths += 1
+            if self._deaths >= _MOST_TEMPLATES:
+                self._become_cold(f"{reason} It was the last of {_MOST_TEMPLATES}.")
                 return
-            self._generation += 1
-            self.logger.warning("The template (pid %d) died; template %d replaces it.", gone.pid, self._generation)
-            listener, lifeline = listen(self._directory, str(self._generation))
-            fds = (listener.socket.fileno(), listener.lifeline)
-            environ = {**os.environ, LISTENER_VARIABLE: f"{fds[0]},{fds[1]},{listener.address}"}
-            replacement = subprocess.Popen(self.command, env=environ, pass_fds=fds)
-            listener.close()
-            self._template = Template(replacement.pid, TemplateClient(listener.address), lifeline)
-            replacement.returncode = 0  # reaped by pid, like a forked template
+            self.logger.warning("%s Template %d replaces it.", reason, self._generation + 1)
+            try:
+                self._template = self._start_next()
+            except OSError as error:
+                self._become_cold(f"{reason} No other can be started: {error}.")
+
+    def _renew(self) -> None:
+        """Start the next template, with the values that the code works out when it is imported now."""
+        with self._lock:
+            if self._template is None:  # there has never been one, or too many have died
+                return
+            try:
+                self._next = self._start_next()
+            except OSError as error:
+                self._since_s = time.monotonic()
+                self.logger.warning("The template cannot be renewed, and serves on: %s.", error)
+
+    def _take_over(self, renewal: Template) -> None:
+        """Let a renewal serve from now on if it is prepared; the present template serves its runs to their ends."""
+        if not renewal.is_prepared():
+            return
+        with self._lock:
+            if self._next is not renewal:  # the server has stopped
+                return
+            self._next, self._since_s = None, time.monotonic()
+            try:
+                renewal.check_prepared()
+            except PreparationError as error:
+                renewal.reap()
+                self.logger.warning("The template could not be renewed, and serves on. %s", error)
+                return
+            if self._template is not None:
+                self._template.release()
+                self._released.append(self._template)
+            self._template, self._deaths = renewal, 0
+            self.logger.info("Template %d (pid %d) replaces an older one.", self._generation, renewal.pid)
+            internals.describe_location("warm")
+
+    def _start_next(self) -> Template:
+        """Start a process that loads the code itself and becomes a template."""
+        self._generation += 1
+        channel, lifeline = Channel.open()
+        prepared_r, prepared_w = os.pipe()
+        fds = (*channel.descriptors, prepared_w)
+        value = ",".join(map(str, (*fds, self._generation)))
+        try:
+            process = subprocess.Popen(self.command, env={**os.environ, SUCCESSION_VARIABLE: value}, pass_fds=fds)
+        except OSError:
+            os.close(lifeline)
+            os.close(prepared_r)
+            raise
+        finally:
+            channel.leave_to_template()
+            os.close(prepared_w)
+        process.returncode = 0  # reaped by pid, like a forked template
+        return Template(process.pid, channel.client, lifeline, prepared_r)
 
     def _check_for_hazards(self, harmless: frozenset[int]) -> None:
         hazards = find_hazards(harmless, self.options.accepted)
+        if hazards:  # perhaps of objects that nothing refers to any more
+            gc.collect()
+            hazards = find_hazards(harmless, self.options.accepted)
         if hazards:
             raise UnsafeToForkError(hazards)
 
@@ -145,24 +266,27 @@ class Warmth:
         loaded: internals.LoadedRepositories,
         instance_ref: internals.InstanceRef | None,
         harmless: frozenset[int],
+        server_logging: ServerLogging,
+        client: TemplateClient,
     ) -> None:
         self._born_at_s = time.time()
+        server_logging.undo()
         harmless |= open_descriptors()  # the template's own
         internals.hold(loaded)
         internals.keep_migrations()
-        internals.select_by_index(loaded)
+        asset_index.select_by_index(loaded)
         internals.rehearse(loaded, instance_ref)
         self._check_for_hazards(harmless)
         internals.announce(self._describe)
         if self.options.warm_steps:
             internals.start_all_steps_by(METHOD)
-        address = self.replaces.address if self.replaces else self._directory / "1"
-        self._generation, self._pid = int(address.name), os.getpid()
-        WarmContext.launch = staticmethod(partial(_launch_step, TemplateClient(address)))
+        self._generation, self._pid = self.succession.generation if self.succession else 1, os.getpid()
+        WarmContext.launch = staticmethod(StepLauncher(client).launch)
         self._hooks = [_find(name) for name in self.options.after_fork]
         self._assets = internals.count_assets(loaded)
 
     def _enter_child(self, request: Request) -> None:
+        be_killed_first()
         self._asked_at_s = request.asked_at_s
         self._forked_at_s = time.time()
         for hook in self._hooks:
@@ -184,8 +308,8 @@ class Warmth:
         )
 
 
-LISTENER_VARIABLE = "DAGSTER_WARM_LISTENER"
-"""Marks a process as a replacement and passes the descriptors it inherits: `socket,lifeline,address`."""
+SUCCESSION_VARIABLE = "DAGSTER_WARM_SUCCESSION"
+"""Marks a process that is to be a later template, and passes its descriptors and its generation."""
 
 
 class WarmApiServer(internals.DagsterApiServer):
@@ -193,31 +317,60 @@ class WarmApiServer(internals.DagsterApiServer):
 
     def __init__(self, *, warmth: Warmth, **kwargs: Any) -> None:
         harmless = open_descriptors()
+        exits.watch()
+        seeds.watch()
         self._warmth = warmth
         self._opening = threading.Lock()
         self._opened: tuple[internals.InstanceRef, internals.DagsterInstance] | None = None
+        internals.explain_crashes(Kills().explain)  # also in the template, and in the runs that it forks
+        server_logging = ServerLogging()
 
         def begin(loaded: internals.LoadedRepositories) -> None:
             instance = internals.instance_of(self)
-            warmth.begin(loaded, instance.get_ref() if instance else None, harmless)
+            warmth.begin(loaded, instance.get_ref() if instance else None, harmless, server_logging)
 
         with internals.when_loaded(begin):
             super().__init__(**kwargs)
         WarmContext.launch = staticmethod(warmth.launch)
-        internals.set_context(self, multiprocessing.get_context(METHOD))
+        watch_args = (internals.termination_of(self),)
+        threading.Thread(target=warmth.watch, args=watch_args, name="template-watch", daemon=True).start()
+        if hasattr(os, "fork"):
+            internals.set_context(self, multiprocessing.get_context(METHOD))
 
     def StartRun(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Launch a run from the template, or the stock way if the run's tag asks for it."""
-        token = _cold.set(self._is_to_be_cold(request))
+        """Launch a run from the template, or the stock way if the run's tag asks for it or the template fails."""
+        if internals.is_stopping(self):
+            return context.abort(grpc.StatusCode.UNAVAILABLE, STOPPING)
+        reasons: list[str] = []
+        tokens = _cold.set(self._is_to_be_cold(request)), _reasons.set(reasons)
         try:
-            return super().StartRun(request, context)
+            reply = super().StartRun(request, context)
         finally:
-            _cold.reset(token)
+            _cold.reset(tokens[0])
+            _reasons.reset(tokens[1])
+        for reason in reasons:
+            self._tell(request, f"Launched cold: {reason}")
+        return reply
 
     def cleanup(self) -> None:
-        """Stop the template after the last call."""
-        super().cleanup()
+        """Let the runs end within the grace period, end the others, then stop the template."""
+        drain = Drain(self, self._warmth.options.grace_s, self._warmth.logger)
+        drain.start()
+        while True:
+            try:
+                super().cleanup()  # waits for the runs
+                break
+            except KeyboardInterrupt:  # a second signal
+                drain.hurry()
         self._warmth.stop()
+
+    def _tell(self, request: Any, message: str) -> None:
+        run_id, instance_ref = internals.run_of(request)
+        with suppress(Exception):  # the run goes on without it
+            instance = self._instance_for(instance_ref)
+            run = instance.get_run_by_id(run_id)
+            assert run is not None
+            instance.report_engine_event(message, run)
 
     def _is_to_be_cold(self, request: Any) -> bool:
         run_id, instance_ref = internals.run_of(request)
@@ -235,11 +388,10 @@ class WarmApiServer(internals.DagsterApiServer):
             return self._opened[1]
 
 
-def _launch_step(template: TemplateClient, process: BaseProcess) -> Any:
-    try:
-        return WarmPopen(process, template)
-    except TemplateGoneError:
-        return popen_spawn_posix.Popen(process)
+def _launch_cold(process: BaseProcess, reason: str) -> Any:
+    if (reasons := _reasons.get()) is not None:
+        reasons.append(reason)
+    return popen_spawn_posix.Popen(process)
 
 
 def _find(name: str) -> Any:

@@ -4,24 +4,21 @@ It is forked from a process that has loaded the code but not yet started a threa
 their exit codes to their parents. It exits once that process and all its children have exited.
 """
 
-import atexit
 import gc
-import logging
 import os
-import random
 import selectors
 import signal
 import socket
 import sys
 import traceback
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from multiprocessing import connection
 from typing import NoReturn
 
-from dagster_warm.processes import Request, TemplateClient, receive, report, report_no_process, run
+from dagster_warm import exits, seeds
+from dagster_warm.processes import Request, TemplateClient, begin, receive, report, report_no_process, run
 
 _REQUEST_TIMEOUT_S = 10.0
 """Limits how long an interrupted client can block the others, in seconds."""
@@ -35,17 +32,36 @@ class PreparationError(Exception):
 
 
 @dataclass(frozen=True)
-class Listener:
-    """The socket on which a template receives requests."""
+class Channel:
+    """The way to a template: a pair of sockets without an address, so that it needs no folder and is nobody else's."""
 
-    socket: socket.socket
-    address: Path
+    requests: socket.socket
+    """The end at which the template receives."""
+    client: TemplateClient
+    """The end that is inherited by all processes that may ask."""
     lifeline: int
     """The reading end of a pipe; at end-of-file, the template exits."""
 
-    def close(self) -> None:
-        """Close it in this process; the template keeps its copy."""
-        self.socket.close()
+    @classmethod
+    def open(cls) -> tuple["Channel", int]:
+        """Create a channel, which keeps requests until a template exists; return it and the end of its lifeline."""
+        asking, requests = socket.socketpair()
+        lifeline_r, lifeline_w = os.pipe()
+        return cls(requests, TemplateClient(asking), lifeline_r), lifeline_w
+
+    @classmethod
+    def inherit(cls, asking: int, requests: int, lifeline: int) -> "Channel":
+        """Take over the channel with these descriptors, which are those of another process."""
+        return cls(socket.socket(fileno=requests), TemplateClient(socket.socket(fileno=asking)), lifeline)
+
+    @property
+    def descriptors(self) -> tuple[int, int, int]:
+        """The descriptors that a process needs to be the template."""
+        return self.client.shared.fileno(), self.requests.fileno(), self.lifeline
+
+    def leave_to_template(self) -> None:
+        """Close in this process what only the template may hold."""
+        self.requests.close()
         os.close(self.lifeline)
 
 
@@ -57,42 +73,52 @@ class Template:
     client: TemplateClient
     lifeline: int
     """The writing end of the lifeline."""
+    preparation: int | None = None
+    """The reading end of the pipe on which it reports that it is prepared; None if it has."""
+
+    def is_prepared(self) -> bool:
+        """Return whether it forks on request now; True as well if it failed to prepare itself, and is dead."""
+        return self.preparation is None or bool(connection.wait([self.preparation], 0))
+
+    def check_prepared(self) -> None:
+        """Wait until it is prepared.
+
+        Raises:
+            PreparationError: it failed, or died during it.
+        """
+        assert self.preparation is not None
+        with os.fdopen(os.dup(self.preparation)) as preparation:
+            answer = preparation.read()
+        if answer != _PREPARED:
+            raise PreparationError(answer or "It died during its preparation.")
+
+    def is_dead(self) -> bool:
+        """Return whether it has died; it is reaped later."""
+        with suppress(ChildProcessError):
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return True
 
     def reap(self) -> None:
-        """Reap the dead template. Keep its directory for the next template."""
-        os.close(self.lifeline)
-        with suppress(ChildProcessError):
+        """Reap a dead template, or end one that does not answer."""
+        self.release()
+        with suppress(ChildProcessError, ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
-        self.client.address.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Let the template exit once all its children have exited."""
         os.close(self.lifeline)
+        if self.preparation is not None:
+            os.close(self.preparation)
+
+    def is_reaped(self) -> bool:
+        """Reap it if it has exited; return whether it has."""
         with suppress(ChildProcessError):
-            if os.waitpid(self.pid, os.WNOHANG) != (0, 0):  # it was killed and has had no request since
-                _remove(self.client.address)
+            return os.waitpid(self.pid, os.WNOHANG) != (0, 0)
+        return True
 
 
-def listen(directory: Path, name: str) -> tuple[Listener, int]:
-    """Create a socket that queues requests until a template exists.
-
-    Args:
-        directory: for the socket; must not be accessible to other users.
-
-    Returns:
-        The listener, and the writing end of its lifeline.
-    """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    address = directory / name
-    listener.bind(str(address))
-    listener.listen(socket.SOMAXCONN)
-    lifeline_r, lifeline_w = os.pipe()
-    return Listener(listener, address, lifeline_r), lifeline_w
-
-
-def fork_template(
-    directory: Path, name: str, prepare: Callable[[], None], enter_child: Callable[[Request], None]
-) -> Template:
+def fork_template(prepare: Callable[[TemplateClient], None], enter_child: Callable[[Request], None]) -> Template:
     """Fork a template from this process; only the parent returns.
 
     Args:
@@ -100,78 +126,91 @@ def fork_template(
         enter_child: called first in every child of the template.
 
     Raises:
-        PreparationError: `prepare` failed, or the template died during it.
+        PreparationError: `prepare` failed, the template died during it, or this system has no forks.
+        OSError: the system grants no process or no descriptors.
     """
-    listener, lifeline_w = listen(directory, name)
+    if not hasattr(os, "fork"):
+        raise PreparationError("This system cannot fork processes.")
+    channel, lifeline_w = Channel.open()
     prepared_r, prepared_w = os.pipe()
-    gc.collect()
-    gc.freeze()
+    _freeze()
     pid = os.fork()
     if pid == 0:
         os.close(lifeline_w)
         os.close(prepared_r)
-        return be_template(listener, prepare, enter_child, prepared_w)
+        return be_template(channel, prepare, enter_child, prepared_w)
     # Objects stay frozen in the parent too: each collection would write to pages that the two processes share.
-    listener.close()
+    channel.leave_to_template()
     os.close(prepared_w)
-    template = Template(pid, TemplateClient(listener.address), lifeline_w)
-    with os.fdopen(prepared_r) as prepared:
-        answer = prepared.read()
-    if answer != _PREPARED:
+    template = Template(pid, channel.client, lifeline_w, prepared_r)
+    try:
+        template.check_prepared()
+    except PreparationError:
         template.reap()
-        raise PreparationError(answer or "The template died during its preparation.")
+        raise
     return template
 
 
 def be_template(
-    listener: Listener,
-    prepare: Callable[[], None],
+    channel: Channel,
+    prepare: Callable[[TemplateClient], None],
     enter_child: Callable[[Request], None],
-    prepared_w: int | None = None,
+    prepared_w: int,
+    *,
+    is_importer: bool = False,
 ) -> NoReturn:
     """Serve as a template until the lifeline and all children have ended; then exit this process.
 
     Args:
         prepared_w: descriptor on which to report that the template is prepared, or why it cannot be.
+        is_importer: whether this process has imported the code itself, so that the import's exit handlers are its own.
     """
     code = 1
     try:
         word = _PREPARED
         try:
-            prepare()
-            gc.collect()
-            gc.freeze()
+            prepare(channel.client)
+            _freeze()
         except BaseException as error:
             word = str(error) or type(error).__name__
             raise
         finally:
-            if prepared_w is not None:
-                with os.fdopen(prepared_w, "w") as prepared:
-                    prepared.write(word)
-        code = _Server(listener.socket, listener.lifeline, enter_child).serve()
+            with suppress(BrokenPipeError), os.fdopen(prepared_w, "w") as prepared:
+                prepared.write(word)
+        server = _Server(channel, enter_child)
+        code = server.serve()
+        if is_importer and not server.has_children:
+            gc.unfreeze()
+            exits.finish()
     except BaseException:  # a fork must never return into its parent's code
         traceback.print_exc()
     finally:
-        _remove(listener.address)
         sys.stderr.flush()
         os._exit(code)
 
 
-def _remove(address: Path) -> None:
-    """Remove a template's socket, and its directory once empty."""
-    with suppress(OSError):
-        address.unlink(missing_ok=True)
-        address.parent.rmdir()
+def _freeze() -> None:
+    """Put all objects out of the garbage collector's reach, so that forked processes share their memory."""
+    gc.collect()
+    objects = gc.get_objects()
+    exits.flush_before_fork(objects)
+    seeds.note_before_fork(objects)
+    del objects
+    gc.freeze()
 
 
 class _Server:
-    def __init__(self, listener: socket.socket, lifeline: int, enter_child: Callable[[Request], None]) -> None:
-        self._listener = listener
-        self._lifeline = lifeline
+    def __init__(self, channel: Channel, enter_child: Callable[[Request], None]) -> None:
+        self._channel = channel
         self._enter_child = enter_child
         self._lives: dict[int, int] = {}
         """The life pipes of the children that have not been reaped, by pid."""
         self._is_terminated = False
+
+    @property
+    def has_children(self) -> bool:
+        """Whether any child has not been reaped."""
+        return bool(self._lives)
 
     def serve(self) -> int:
         """Fork on request until the lifeline and the last child have ended, or until SIGTERM.
@@ -187,9 +226,9 @@ class _Server:
         os.set_blocking(self._woken_r, False)
         os.set_blocking(self._woken_w, False)
         signal.set_wakeup_fd(self._woken_w, warn_on_full_buffer=False)
-        self._listener.settimeout(_REQUEST_TIMEOUT_S)
+        requests, lifeline = self._channel.requests, self._channel.lifeline
         with selectors.DefaultSelector() as self._selector:
-            for source in (self._listener, self._lifeline, self._woken_r):
+            for source in (requests, lifeline, self._woken_r):
                 self._selector.register(source, selectors.EVENT_READ)
             is_needed = True
             # Runs in progress may still request step processes, with the code that they started with.
@@ -198,10 +237,10 @@ class _Server:
                 if self._woken_r in ready:
                     with suppress(BlockingIOError):
                         os.read(self._woken_r, 4096)
-                if self._listener in ready:
+                if requests in ready:
                     self._accept()
-                elif self._lifeline in ready:
-                    self._selector.unregister(self._lifeline)
+                elif lifeline in ready:
+                    self._selector.unregister(lifeline)
                     is_needed = False
                 self._reap()
         return 128 + signal.SIGTERM if self._is_terminated else 0
@@ -212,8 +251,8 @@ class _Server:
 
     def _accept(self) -> None:
         with suppress(OSError):  # a client that disconnected early has requested nothing
-            client, _ = self._listener.accept()
-            with client:
+            _, (descriptor, *_), _, _ = socket.recv_fds(self._channel.requests, 1, 1)
+            with socket.socket(fileno=descriptor) as client:
                 client.settimeout(_REQUEST_TIMEOUT_S)
                 request, fds = receive(client)
             self._fork(request, fds)
@@ -238,16 +277,19 @@ class _Server:
     def _be_child(self, request: Request, fds: list[int]) -> NoReturn:
         code = 1
         try:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-            report(fds[0], os.getpid())
-            self._leave()
-            self._enter_child(request)
-            code = run(request, fds)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            _exit(code, fds[0])
+            try:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+                begin(fds)
+                self._leave()
+                self._enter_child(request)
+                code = run(request, fds)
+            except BaseException:
+                traceback.print_exc()
+            exits.finish()
+            report(fds[0], code)  # the template may be dead
+        finally:  # a fork must never return into its parent's code, even if it is interrupted here
+            os._exit(code)
 
     def _leave(self) -> None:
         """Close the template's resources in a child."""
@@ -255,11 +297,11 @@ class _Server:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self._selector.close()
-        self._listener.close()
-        for fd in (self._lifeline, self._woken_r, self._woken_w, *self._lives.values()):
+        self._channel.leave_to_template()
+        for fd in (self._woken_r, self._woken_w, *self._lives.values()):
             os.close(fd)
-        _keep_for_others()
-        _seed()
+        exits.disown()
+        seeds.reseed()
 
     def _reap(self) -> None:
         while self._lives:
@@ -273,29 +315,3 @@ class _Server:
             if life_w is not None:
                 report(life_w, os.waitstatus_to_exitcode(status))
                 os.close(life_w)
-
-
-def _keep_for_others() -> None:
-    """Prevent this process from deleting the template's temporary folders at exit."""
-    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        finalizer.atexit = False
-
-
-def _seed() -> None:
-    """Reseed the random generators of the standard library and numpy."""
-    random.seed()
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed()
-
-
-def _exit(code: int, life_w: int) -> NoReturn:
-    """Exit this process as the interpreter does at the end of a program."""
-    with suppress(BaseException):
-        atexit._run_exitfuncs()
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
-    report(life_w, code)  # the template may be dead
-    os._exit(code)

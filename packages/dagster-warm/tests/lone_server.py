@@ -1,4 +1,4 @@
-"""A warm server without a webserver or daemon; `dagster job launch` requests its runs.
+"""A warm server without a webserver or daemon; `dagster job launch`, or the test's own process, requests its runs.
 
 Imports only Dagster, so that tests can use it in other environments.
 """
@@ -17,6 +17,9 @@ from typing import Any
 
 import dagster as dg
 import grpc
+from dagster._cli.job import _create_run
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
@@ -34,6 +37,40 @@ class LoneServer:
     home: Path
     python: Path
     instance: dg.DagsterInstance
+    process: "subprocess.Popen[bytes]"
+
+    def launch(self, job: str, repository: str = "__repository__", **tags: str) -> str:
+        """Launch a job from this process; return the run's id."""
+        with self.workspace() as workspace:
+            location = workspace.get_code_location("it")
+            found = location.get_repository(repository)
+            run = _create_run(self.instance, location, found, found.get_full_job(job), {}, tags, None, None)
+            self.instance.launch_run(run.run_id, workspace)
+        return str(run.run_id)
+
+    @contextmanager
+    def workspace(self) -> Iterator[Any]:
+        """Yield the workspace with this server, as a webserver or daemon holds it."""
+        target = WorkspaceFileTarget([str(self.home / "workspace.yaml")])
+        with WorkspaceProcessContext(self.instance, target) as process:
+            yield process.create_request_context()
+
+    def wait_for(self, run_id: str, *statuses: dg.DagsterRunStatus) -> dg.DagsterRunStatus:
+        """Wait until the run has one of the statuses, or has ended; return its status."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not (run := self._of(run_id)).is_finished and run.status not in statuses:
+            assert time.monotonic() < deadline, self.story(run_id)
+            time.sleep(0.05)
+        return run.status
+
+    def status(self, run_id: str) -> dg.DagsterRunStatus:
+        """Return the run's status."""
+        return self._of(run_id).status
+
+    def _of(self, run_id: str) -> dg.DagsterRun:
+        run = self.instance.get_run_by_id(run_id)
+        assert run is not None
+        return run
 
     def run(self, job: str, repository: str = "__repository__", **tags: str) -> dict[str, Any]:
         """Launch a job and wait for its end; return the metadata of its launch and its steps."""
@@ -42,10 +79,10 @@ class LoneServer:
         (run,) = self.instance.get_runs(limit=1)
         deadline = time.monotonic() + PATIENCE_S
         while not run.is_finished:
-            assert time.monotonic() < deadline, self._story(run.run_id)
+            assert time.monotonic() < deadline, self.story(run.run_id)
             time.sleep(0.05)
             run = self.instance.get_run_by_id(run.run_id) or run
-        assert run.status is dg.DagsterRunStatus.SUCCESS, self._story(run.run_id)
+        assert run.status is dg.DagsterRunStatus.SUCCESS, self.story(run.run_id)
         told: dict[str, Any] = {"launcher": launcher, "warmth": {}}
         for entry in self.instance.all_logs(run.run_id):
             event = entry.dagster_event
@@ -60,13 +97,14 @@ class LoneServer:
         output = self.home / "output"
         command = [str(self.python), "-m", "dagster", *arguments]
         with output.open("w") as log:
-            done = subprocess.Popen(command, cwd=self.home, env=_environment(self), stdout=log, stderr=log)
+            environment = _environment(self.home, self.python)
+            done = subprocess.Popen(command, cwd=self.home, env=environment, stdout=log, stderr=log)
             assert done.wait(PATIENCE_S) == 0, output.read_text()
         return done.pid
 
-    def _story(self, run_id: str) -> list[str]:
+    def story(self, run_id: str) -> list[str]:
         """Return the run's log, for the message of a failed test."""
-        return [entry.user_message for entry in self.instance.all_logs(run_id)]
+        return [entry.message or entry.user_message for entry in self.instance.all_logs(run_id)]
 
 
 @contextmanager
@@ -95,15 +133,16 @@ def serve(
     address = {"host": "127.0.0.1", "port": port, "location_name": "it"}
     (home / "workspace.yaml").write_text(json.dumps({"load_from": [{"grpc_server": address}]}))
     command = [str(python), "-m", "dagster_warm", *options, "--port", str(port)]
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        server = LoneServer(home, python, instance)
-        environment = {**_environment(server), **({} if knows_home else {"DAGSTER_HOME": ""})}
-        with subprocess.Popen(command, cwd=folder or home, env=environment) as process:
-            try:
-                _wait_for_answer(process, port)
-                yield server
-            finally:
-                process.terminate()
+    environment = {**_environment(home, python), **({} if knows_home else {"DAGSTER_HOME": ""})}
+    with (
+        dg.DagsterInstance.from_config(str(home)) as instance,
+        subprocess.Popen(command, cwd=folder or home, env=environment) as process,
+    ):
+        try:
+            _wait_for_answer(process, port)
+            yield LoneServer(home, python, instance, process)
+        finally:
+            process.terminate()
 
 
 def _wait_for_answer(process: "subprocess.Popen[bytes]", port: int) -> None:
@@ -119,10 +158,10 @@ def _wait_for_answer(process: "subprocess.Popen[bytes]", port: int) -> None:
             time.sleep(0.1)
 
 
-def _environment(server: LoneServer) -> dict[str, str]:
+def _environment(home: Path, python: Path) -> dict[str, str]:
     """Return an environment in which the interpreter's virtual environment is active."""
-    path = os.pathsep.join([str(server.python.parent), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, "PATH": path, "DAGSTER_HOME": str(server.home)}
+    path = os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, "DAGSTER_HOME": str(home)}
 
 
 def _values(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:

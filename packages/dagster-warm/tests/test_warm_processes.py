@@ -17,14 +17,16 @@ from typing import Any
 
 import pytest
 
+from dagster_warm import processes
 from dagster_warm.processes import (
     ForkFailedError,
-    TemplateClient,
     TemplateGoneError,
+    TemplateSilentError,
     WarmContext,
     WarmPopen,
     WarmProcess,
 )
+from dagster_warm.template import Channel
 
 HOST = Path(__file__).with_name("template_host.py")
 PATIENCE_S = 20
@@ -33,19 +35,21 @@ PATIENCE_S = 20
 class Host:
     """A template in its own process."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
-        lifeline_r, lifeline = os.pipe()
+    def __init__(self, *options: str) -> None:
+        channel, lifeline = Channel.open()
         self._lifelines = [lifeline]
+        self.client = channel.client
+        prepared_r, prepared_w = os.pipe()
+        fds = (*channel.descriptors, prepared_w)
         self.popen = subprocess.Popen(
-            [sys.executable, str(HOST), str(directory), str(lifeline_r), *options],
-            pass_fds=[lifeline_r],
-            stdout=subprocess.PIPE,
-            text=True,
+            [sys.executable, str(HOST), ",".join(map(str, fds)), *options],
+            pass_fds=fds,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
-        os.close(lifeline_r)
-        assert self.popen.stdout is not None
-        self.client = TemplateClient(Path(self.popen.stdout.readline().strip()))
+        channel.leave_to_template()
+        os.close(prepared_w)
+        with os.fdopen(prepared_r) as prepared:
+            assert prepared.read() == "prepared"
 
     def launch(self, process: Any) -> WarmPopen:
         """Launch a process as this template's context does."""
@@ -62,13 +66,14 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Host]:
-    host = Host(tmp_path, *getattr(request, "param", []))
+def host(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Host]:
+    host = Host(*getattr(request, "param", []))
     monkeypatch.setattr(WarmContext, "launch", staticmethod(host.launch))
     yield host
     host.popen.kill()
-    host.popen.communicate()
+    host.popen.wait()
     host.release()
+    host.client.shared.close()
 
 
 @pytest.fixture
@@ -104,6 +109,11 @@ def leave(how: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "interrupt":
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def leave_after(stop: Any, how: str) -> None:
+    stop.wait(PATIENCE_S)
+    leave(how)
 
 
 def nap(seconds: float) -> None:
@@ -260,9 +270,79 @@ class TestATemplateThatDies:
         assert process.exitcode is not None
 
 
-def test_a_template_serves_its_processes_to_the_last_and_takes_its_socket_with_it(
-    host: Host, context: WarmContext
-) -> None:
+class TestATemplateThatDoesNotAnswer:
+    @pytest.fixture(autouse=True)
+    def limits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(processes, "ANSWER_LIMIT_S", 0.5)
+        monkeypatch.setattr(processes, "_REAPING_LIMIT_S", 0.2)
+
+    def test_has_forked_nothing_and_never_will(self, host: Host, context: WarmContext, tmp_path: Path) -> None:
+        host.popen.send_signal(signal.SIGSTOP)
+        for _ in range(3):
+            with pytest.raises(TemplateSilentError, match=r"did not answer within 0\.5 s"):
+                context.Process(target=Path.touch, args=(tmp_path / "ran",)).start()
+        host.popen.send_signal(signal.SIGCONT)
+        self.serve_another(host, context)
+        assert not (tmp_path / "ran").exists()
+
+    @pytest.mark.parametrize("host", [["hung"], ["late"]], indirect=True)
+    def test_because_of_a_hook_forks_nothing_later(self, host: Host, context: WarmContext, tmp_path: Path) -> None:
+        with pytest.raises(TemplateSilentError):
+            context.Process(target=Path.touch, args=(tmp_path / "ran",)).start()
+        time.sleep(2.5)
+        assert not (tmp_path / "ran").exists()
+        assert host.popen.poll() is None
+
+    def test_does_not_read_a_long_request(self, host: Host, context: WarmContext) -> None:
+        host.popen.send_signal(signal.SIGSTOP)
+        with pytest.raises(TemplateSilentError, match="does not read"):
+            context.Process(target=len, args=("long" * 1_000_000,)).start()
+        host.popen.send_signal(signal.SIGCONT)
+        self.serve_another(host, context)
+
+    @pytest.mark.parametrize(("how", "code"), [("os._exit", 4), ("kill", -signal.SIGKILL)])
+    def test_leaves_the_exit_code_to_be_found(self, host: Host, context: WarmContext, how: str, code: int) -> None:
+        stop = context.Event()
+        process = context.Process(target=leave_after, args=(stop, how))
+        process.start()
+        host.popen.send_signal(signal.SIGSTOP)
+        stop.set()
+        process.join(PATIENCE_S)
+        assert process.exitcode == code
+        assert not process.is_alive()
+
+    def serve_another(self, host: Host, context: WarmContext) -> None:
+        """Wait until the template has dealt with all that it was asked for."""
+        processes.ANSWER_LIMIT_S = PATIENCE_S
+        process = context.Process(target=leave, args=("exit",))
+        process.start()
+        process.join(PATIENCE_S)
+        assert process.exitcode == 3
+        wait_until(lambda: not Path(f"/proc/{host.popen.pid}/task/{host.popen.pid}/children").read_text())
+
+
+def test_a_process_can_end_with_its_parent(host: Host) -> None:
+    script = (
+        "import socket, sys, time\n"
+        "from dagster_warm.processes import TemplateClient, WarmContext, WarmPopen\n"
+        "template = TemplateClient(socket.socket(fileno=int(sys.argv[1])))\n"
+        "WarmContext.launch = staticmethod(lambda process: WarmPopen(process, template, ends_with_parent=True))\n"
+        "process = WarmContext().Process(target=time.sleep, args=(600,))\n"
+        "process.start()\n"
+        "print(process.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    channel = host.client.shared.fileno()
+    command = [sys.executable, "-c", script, str(channel)]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ, pass_fds=[channel]) as parent:
+        assert parent.stdout is not None
+        child = Path(f"/proc/{int(parent.stdout.readline())}")
+        parent.kill()
+    wait_until(lambda: not child.exists())
+
+
+def test_a_template_serves_its_processes_to_the_last(host: Host, context: WarmContext) -> None:
     replies, stop = context.Queue(), context.Event()
     process = context.Process(target=obey, args=(replies, stop))
     process.start()
@@ -275,15 +355,13 @@ def test_a_template_serves_its_processes_to_the_last_and_takes_its_socket_with_i
     process.join(PATIENCE_S)
     assert process.exitcode == 0
     assert host.popen.wait(PATIENCE_S) == 0
-    assert not host.client.address.exists()
 
 
-def test_a_template_that_is_terminated_takes_its_socket_with_it_as_well(host: Host, context: WarmContext) -> None:
+def test_a_template_that_is_terminated_leaves_its_processes_running(host: Host, context: WarmContext) -> None:
     process = context.Process(target=nap, args=(60,))
     process.start()
     host.popen.terminate()
     assert host.popen.wait(PATIENCE_S) == 128 + signal.SIGTERM
-    assert not host.client.address.exists()
     assert process.is_alive()
     process.terminate()
     process.join(PATIENCE_S)
@@ -296,7 +374,6 @@ def test_a_termination_while_it_forks_ends_both(host: Host, context: WarmContext
     with pytest.raises((TemplateGoneError, ForkFailedError)):
         context.Process(target=nap, args=(60,)).start()
     assert host.popen.wait(PATIENCE_S) == 128 + signal.SIGTERM
-    assert not host.client.address.exists()
 
 
 @pytest.mark.parametrize("host", [["killed"]], indirect=True)
