@@ -15,7 +15,7 @@ from typing import Any
 import click
 import dagster as dg
 
-from dagster_warm import internals
+from dagster_warm import check, internals
 from dagster_warm.servicer import LISTENER_VARIABLE, Options, WarmApiServer, Warmth
 from dagster_warm.template import Listener
 
@@ -172,6 +172,8 @@ def main() -> None:
     Commands that serve a code location serve it warm; all others go to Dagster unchanged.
     """
     match sys.argv[1:]:
+        case ["check", *arguments]:
+            check.command.main(args=arguments, prog_name="dagster-warm check")
         case ["api", "grpc", *arguments]:  # from a reloading server
             _serve_once(Options(**json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))))
             internals.grpc_command.main(args=arguments, prog_name="dagster api grpc")
