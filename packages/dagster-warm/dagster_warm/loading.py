@@ -37,7 +37,7 @@ class Outcome:
     error: str | None = None
     """Why the code cannot be loaded."""
     is_complete: bool = True
-    """Whether calls were observed. Otherwise reads of the clock, the process id and randomness are missing."""
+    """Whether all calls were observed. If not, reads of the clock, the process id and randomness are missing."""
 
     @property
     def is_cold(self) -> bool:
@@ -60,7 +60,7 @@ class Code:
 def load(code: Code) -> Outcome:
     """Load code and report on it."""
     outcome = _load(code, looking=True)
-    if outcome.error is None:
+    if outcome.error is None or not outcome.is_complete:
         return outcome
     # Some libraries compile functions of their user, and fail at what the observation put into them.
     again = _load(code, looking=False)
@@ -79,10 +79,10 @@ def _load(code: Code, *, looking: bool) -> Outcome:
         answer = b""
         while not answer.endswith(b"\n"):
             if not select.select([reader], [], [], max(0.0, deadline_s - time.monotonic()))[0]:
-                return Outcome(error=f"it was not loaded within {code.timeout_s:g} s")
+                return Outcome(error=f"it was not loaded within {code.timeout_s:g} s", is_complete=False)
             chunk = os.read(reader, 1 << 16)
             if not chunk:
-                return Outcome(error=_describe_end(pid))
+                return Outcome(error=_describe_end(pid), is_complete=False)
             answer += chunk
         _wait(pid)
     finally:
@@ -117,7 +117,7 @@ def _be_child(code: Code, writer: int, *, looking: bool) -> NoReturn:
         try:
             _serve(code, observation, partial(_end, writer))
         except BaseException as error:
-            _end(writer, Outcome(error=_describe_error(error, observation)))
+            _end(writer, Outcome(error=_describe_error(error, observation), is_complete=looking))
     except BaseException:  # a fork must never return into its parent's code
         traceback.print_exc()
     finally:
@@ -185,4 +185,4 @@ def _describe_error(error: BaseException, observation: Observation) -> str:
 
 def _describe(error: BaseException) -> str:
     """Return an error's type and message."""
-    return traceback.format_exception_only(error)[-1].strip()
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
