@@ -73,7 +73,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _where(finding: Finding) -> str:
-    line = f"{finding.file}:{finding.line}" if finding.file else "while loading"
+    line = f"{finding.file}:{finding.line}" if finding.file else "Dagster"
     return f"{finding.library}, imported by {line}" if finding.library else line
 
 
@@ -110,6 +110,7 @@ command = click.Command(
         *sorted(_options(), key=lambda option: getattr(option, "hidden", False)),
         click.Option(
             ["--accept"],
+            envvar="DAGSTER_WARM_ACCEPT",  # the server's
             multiple=True,
             metavar="PATTERN",
             help="A harmless finding, by name; * matches anything. The server has the same option. Repeatable.",
@@ -137,7 +138,7 @@ command = click.Command(
             help="How long the code may take to load.",
         ),
     ],
-    context_settings={"auto_envvar_prefix": "DAGSTER_CLI_API_GRPC"},  # the server's: `--accept` is set for both
+    context_settings={"auto_envvar_prefix": "DAGSTER_CLI_API_GRPC"},
     help=f"""Load a code location once and report what does not fit a fork.
 
     A fault makes the location cold: a thread, a connection, a GPU or an event loop that is left after the code is

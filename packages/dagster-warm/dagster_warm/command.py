@@ -15,7 +15,7 @@ from typing import Any
 import click
 import dagster as dg
 
-from dagster_warm import check, internals
+from dagster_warm import internals
 from dagster_warm.servicer import LISTENER_VARIABLE, Options, WarmApiServer, Warmth
 from dagster_warm.template import Listener
 
@@ -173,7 +173,9 @@ def main() -> None:
     """
     match sys.argv[1:]:
         case ["check", *arguments]:
-            check.command.main(args=arguments, prog_name="dagster-warm check")
+            from dagster_warm.check import command as check  # no server needs it
+
+            check.main(args=arguments, prog_name="dagster-warm check")
         case ["api", "grpc", *arguments]:  # from a reloading server
             _serve_once(Options(**json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))))
             internals.grpc_command.main(args=arguments, prog_name="dagster api grpc")

@@ -22,7 +22,7 @@ KNOWN = "# dagster-warm: known"
 
 _FEW_VARIABLES = 5
 """How many variables a line may read one by one; more are one finding."""
-HAZARDS = ("native thread", "thread", "connection", "socket", "GPU", "event loop")
+HAZARDS = ("native thread", "thread", "connection", "socket", "GPU", "event loop", "preparation")
 """The kinds of hazards, as their names begin."""
 
 
@@ -73,7 +73,7 @@ def _order(finding: Finding) -> tuple[str, str, str, int, str]:
 
 
 def _fault(hazard: Hazard, place: Place) -> Finding:
-    kind = next((kind for kind in HAZARDS if hazard.name.startswith(kind)), "hazard")
+    kind = next((kind for kind in HAZARDS if hazard.name.startswith(kind)), "other")
     return _finding(FAULT, kind, hazard.name, hazard.remedy, place)
 
 

@@ -155,7 +155,7 @@ def _serve(code: Code, observation: Observation, end: Callable[[Outcome], NoRetu
             try:
                 internals.rehearse(loaded, instance.get_ref() if instance else None)
             except Exception as error:
-                return [Hazard(f"preparation {_describe(error)}", "Dagster cannot make its jobs: run one of them")]
+                return [Hazard(f"preparation {_describe(error)}", "dagster definitions validate says more")]
             return find_hazards(harmless, code.accepted)
 
     internals.serve_with(ObservedServer)

@@ -161,7 +161,7 @@ class Observation:
 
     def _load_own(self, load: Callable[[Any, Any], Any], loader: SourceFileLoader, module: Any) -> None:
         self._files.add(loader.path)
-        self._running = Place(loader.path)
+        self._running = Place(loader.path, 1)
         if self.looking and type(loader) is SourceFileLoader:
             exec(compile_with_looks(loader.get_data(loader.path), loader.path), module.__dict__)
         else:
