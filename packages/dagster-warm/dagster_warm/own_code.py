@@ -17,6 +17,7 @@ import dagster as dg
 LOOK = "__dagster_warm__"
 """The built-in name of the function that looks. It takes a callable and the number of its arguments."""
 
+_Function = TypeVar("_Function", ast.FunctionDef, ast.AsyncFunctionDef)
 _Definition = TypeVar("_Definition", ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -60,10 +61,10 @@ class _Looks(ast.NodeTransformer):
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
-        return self._visit_definition(node)
+        return self._visit_function(node)
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AsyncFunctionDef:
-        return self._visit_definition(node)
+        return self._visit_function(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
         return self._visit_definition(node)
@@ -76,11 +77,14 @@ class _Looks(ast.NodeTransformer):
             node.value = self.visit(node.value)
         return node
 
+    def _visit_function(self, node: _Function) -> _Function:
+        returns, node.returns = node.returns, None
+        self._visit_definition(node)
+        node.returns = returns
+        return node
+
     def _visit_definition(self, node: _Definition) -> _Definition:
-        returns = getattr(node, "returns", None)
         self.generic_visit(node)
-        if returns is not None:
-            node.returns = returns  # type: ignore[union-attr]
         node.decorator_list = [_look_at(decorator, 1) for decorator in node.decorator_list]
         return node
 

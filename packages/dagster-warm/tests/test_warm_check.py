@@ -2,10 +2,10 @@
 
 import importlib
 import json
-import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from fnmatch import fnmatchcase
@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from dagster_warm import check, reads
 from dagster_warm.findings import FAULT, HAZARDS, NOTICE, Finding
+from dagster_warm.loading import Outcome
 from dagster_warm.reads import Read
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -60,9 +61,9 @@ def run(*arguments: str) -> dict[str, Any]:
 
 def find(code: str, *arguments: str) -> list[tuple[str, str, int | None]]:
     """Check code without definitions of its own; return name, severity and line of each finding."""
-    write("code.py", code + "\n" + DEFINITIONS)
-    findings = run("-f", "code.py", *arguments)["findings"]
-    assert all(one["file"] in ("code.py", None) for one in findings)
+    write("served.py", code + "\n" + DEFINITIONS)
+    findings = run("-f", "served.py", *arguments)["findings"]
+    assert all(one["file"] in ("served.py", None) for one in findings)
     return [(one["name"], one["severity"], one["line"]) for one in findings]
 
 
@@ -94,7 +95,7 @@ class TestFaults:
 
                 start()
                 """,
-                "thread metrics (code:flush)",
+                "thread metrics (served:flush)",
                 7,
             ),
             (
@@ -143,10 +144,10 @@ class TestFaults:
         install("flusher", "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()")
         install("metrics", "import json\nimport flusher")
         write("assets.py", "import json\nimport metrics\n")
-        write("code.py", "import assets\n" + DEFINITIONS)
-        (finding,) = run("-f", "code.py")["findings"]
+        write("served.py", "import assets\n" + DEFINITIONS)
+        (finding,) = run("-f", "served.py")["findings"]
         assert (finding["library"], finding["file"], finding["line"]) == ("flusher", "assets.py", 2)
-        assert "flusher, imported by assets.py:2" in invoke("-f", "code.py").output
+        assert "flusher, imported by assets.py:2" in invoke("-f", "served.py").output
 
     def test_a_thread_that_a_call_into_a_library_starts_is_the_callers(self) -> None:
         install("flusher", "import threading\n\ndef start():\n    threading.Timer(1000, print).start()\n")
@@ -166,7 +167,7 @@ class TestFaults:
 
     def test_what_dagster_leaves_when_it_makes_the_jobs_is_a_fault(self) -> None:
         write(
-            "code.py",
+            "served.py",
             """\
             import threading
             import dagster as dg
@@ -186,7 +187,7 @@ class TestFaults:
                 return {"jobs": {"lazy": make}}
             """,
         )
-        (finding,) = run("-f", "code.py")["findings"]
+        (finding,) = run("-f", "served.py")["findings"]
         assert (finding["severity"], finding["line"]) == (FAULT, 8)
 
 
@@ -254,8 +255,8 @@ class TestNotices:
         def build():
             return dg.Definitions(resources={"started": time.time()})
         """
-        write("code.py", code)
-        (finding,) = run("-f", "code.py")["findings"]
+        write("served.py", code)
+        (finding,) = run("-f", "served.py")["findings"]
         assert (finding["name"], finding["line"]) == ("clock time.time", 6)
 
     def test_a_library_that_own_code_calls_asks_for_it(self) -> None:
@@ -264,8 +265,8 @@ class TestNotices:
 
     def test_the_innermost_line_of_own_code_is_told(self) -> None:
         write("helpers.py", "import time\n\ndef now():\n    return time.time()\n")
-        write("code.py", "import helpers\n\nNOW = helpers.now()\n" + DEFINITIONS)
-        (finding,) = run("-f", "code.py")["findings"]
+        write("served.py", "import helpers\n\nNOW = helpers.now()\n" + DEFINITIONS)
+        (finding,) = run("-f", "served.py")["findings"]
         assert (finding["file"], finding["line"]) == ("helpers.py", 4)
 
     def test_many_reads_on_one_line_are_told_once(self) -> None:
@@ -316,9 +317,9 @@ class TestWhatFits:
         job = dg.define_asset_job("job", [now])
         defs = dg.Definitions([now], jobs=[job], resources={"settings": Settings(url=dg.EnvVar("URL"))})
         """
-        write("code.py", code)
-        result = invoke("-f", "code.py")
-        assert result.output == "code.py can be launched warm: nothing found.\n"
+        write("served.py", code)
+        result = invoke("-f", "served.py")
+        assert result.output == "served.py can be launched warm: nothing found.\n"
         assert result.exit_code == 0
 
     def test_libraries_may_read_what_they_like_when_they_are_imported(self) -> None:
@@ -346,8 +347,8 @@ class TestOwnCode:
     def test_further_packages_are_named(self) -> None:
         install("ours", "import time\nNOW = time.time()\n")
         assert find("import ours\n") == []
-        write("code.py", "import ours\n" + DEFINITIONS)
-        (finding,) = run("-f", "code.py", "--own", "ours")["findings"]
+        write("served.py", "import ours\n" + DEFINITIONS)
+        (finding,) = run("-f", "served.py", "--own", "ours")["findings"]
         assert finding["line"] == 2
 
     def test_observation_changes_nothing_that_code_can_see(self) -> None:
@@ -407,11 +408,11 @@ class TestOwnCode:
         NOW = time.time()
         threading.Timer(1000, print).start()
         """
-        write("code.py", dedent(code) + DEFINITIONS)
-        report = run("-f", "code.py")
+        write("served.py", dedent(code) + DEFINITIONS)
+        report = run("-f", "served.py")
         assert report["is_complete"] is False
         assert [one["kind"] for one in report["findings"]] == ["thread"]
-        assert "clock, process id, randomness, seeds" in invoke("-f", "code.py").output
+        assert "clock, process id, randomness, seeds" in invoke("-f", "served.py").output
 
 
 THREAD = "import threading\nthreading.Timer(1000, print).start()\n"
@@ -435,13 +436,13 @@ class TestExitCodes:
         ],
     )
     def test_it_says_what_was_found(self, code: str, arguments: Sequence[str], exit_code: int) -> None:
-        write("code.py", code + DEFINITIONS)
-        result = invoke("-f", "code.py", *arguments)
+        write("served.py", code + DEFINITIONS)
+        result = invoke("-f", "served.py", *arguments)
         assert result.exit_code == exit_code, result.output
 
     def test_what_was_accepted_is_counted(self) -> None:
-        write("code.py", CLOCK + DEFINITIONS)
-        assert "1 notice accepted." in invoke("-f", "code.py", "--accept", "clock *").output
+        write("served.py", CLOCK + DEFINITIONS)
+        assert "1 notice accepted." in invoke("-f", "served.py", "--accept", "clock *").output
 
     @pytest.mark.parametrize("arguments", [(), ("-m", "a", "-f", "b"), ("-m", "a", "--no-such-option")])
     def test_wrong_usage(self, arguments: Sequence[str]) -> None:
@@ -450,10 +451,10 @@ class TestExitCodes:
     @pytest.mark.parametrize(
         ("code", "reason"),
         [
-            ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module' (code.py:1)"),
-            ("import os\n\nURL = os.environ['NOT_SET']", "KeyError: 'NOT_SET' (code.py:3)"),
-            ("def (", "SyntaxError: invalid syntax (code.py, line 1)"),
-            ("import sys\nsys.exit(4)", "SystemExit: 4 (code.py:2)"),
+            ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module' (served.py:1)"),
+            ("import os\n\nURL = os.environ['NOT_SET']", "KeyError: 'NOT_SET' (served.py:3)"),
+            ("def (", "SyntaxError: invalid syntax (served.py, line 1)"),
+            ("import sys\nsys.exit(4)", "SystemExit: 4 (served.py:2)"),
             ("import os\nos._exit(4)", "the process ended with exit code 4 while it loaded the code"),
             ("import os\nos.kill(os.getpid(), 9)", "the process was killed by SIGKILL while it loaded the code"),
             ("while True: pass", "it was not loaded within 2 s"),
@@ -461,27 +462,27 @@ class TestExitCodes:
         ],
     )
     def test_code_that_cannot_be_loaded(self, code: str, reason: str) -> None:
-        write("code.py", code)
-        result = invoke("-f", "code.py", "--timeout", "2")
+        write("served.py", code)
+        result = invoke("-f", "served.py", "--timeout", "2")
         assert result.exit_code == 3
-        assert fnmatchcase(result.output, f"code.py cannot be loaded: {reason}\n"), result.output
+        assert fnmatchcase(result.output, f"served.py cannot be loaded: {reason}\n"), result.output
 
     def test_the_reason_is_also_in_the_json(self) -> None:
         report = json.loads(invoke("-m", "no_such_module", "--json").output)
         assert report["error"] == "ModuleNotFoundError: No module named 'no_such_module'"
 
     def test_an_error_in_a_definitions_function_has_its_line(self) -> None:
-        write("code.py", "import dagster as dg\n\n@dg.definitions\ndef build():\n    return 1 / 0\n")
-        result = invoke("-f", "code.py")
-        assert result.output == "code.py cannot be loaded: ZeroDivisionError: division by zero (code.py:5)\n"
+        write("served.py", "import dagster as dg\n\n@dg.definitions\ndef build():\n    return 1 / 0\n")
+        result = invoke("-f", "served.py")
+        assert result.output == "served.py cannot be loaded: ZeroDivisionError: division by zero (served.py:5)\n"
 
 
 class TestTheCommand:
     def test_it_takes_the_arguments_and_variables_of_a_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DAGSTER_CLI_API_GRPC_CONTAINER_CONTEXT", "{}")
-        write("there/code.py", "def build(): ...\n" + CLOCK + DEFINITIONS)
-        report = run("-h", "0.0.0.0", "-p", "4000", "--heartbeat", "-d", "there", "-m", "code", "-a", "defs")
-        assert [one["file"] for one in report["findings"]] == ["there/code.py"]
+        write("there/served.py", "def build(): ...\n" + CLOCK + DEFINITIONS)
+        report = run("-h", "0.0.0.0", "-p", "4000", "--heartbeat", "-d", "there", "-m", "served", "-a", "defs")
+        assert [one["file"] for one in report["findings"]] == ["there/served.py"]
 
     def test_the_help_shows_what_matters_here(self) -> None:
         text = invoke("--help").output
@@ -490,10 +491,10 @@ class TestTheCommand:
         assert "--heartbeat" not in text
 
     def test_what_the_code_prints_is_no_part_of_the_report(self) -> None:
-        write("code.py", "import os\nprint('hello')\nos.system('echo there')\n" + DEFINITIONS)
-        command = [sys.executable, "-m", "dagster_warm", "check", "-f", "code.py", "--json"]
+        write("served.py", "import os\nprint('hello')\nos.system('echo there')\n" + DEFINITIONS)
+        command = [sys.executable, "-m", "dagster_warm", "check", "-f", "served.py", "--json"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert json.loads(done.stdout)["target"] == "code.py"
+        assert json.loads(done.stdout)["target"] == "served.py"
         assert "hello" in done.stderr
         assert "there" in done.stderr
         assert "Traceback" not in done.stderr
@@ -511,8 +512,10 @@ class TestTheCommand:
         find(dedent(code))
         *folders, pid = Path("left.txt").read_text().split()
         assert not any(Path(folder).exists() for folder in folders)
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(pid), 0)
+        deadline_s = time.monotonic() + 10
+        while _is_running(pid):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
 
     @pytest.mark.parametrize(
         "code",
@@ -540,8 +543,8 @@ def everything():
             threading.Thread(target=threading.Event().wait, daemon=True).start()
 
         """
-        write("code.py", dedent(start) + code)
-        options = ["-f", "code.py", "--accept", "connection *"]
+        write("served.py", dedent(start) + code)
+        options = ["-f", "served.py", "--accept", "connection *"]
         faults = [one["name"] for one in run(*options)["findings"] if one["severity"] == FAULT]
         assert faults
         server = [sys.executable, "-m", "dagster_warm", "--no-reload", "--on-hazard", "refuse", "-p", "1", *options]
@@ -550,6 +553,14 @@ def everything():
         (message,) = (line for line in refused.stderr.splitlines() if "Runs cannot be forked" in line)
         told = re.findall(r"(?:fork: |; )(.+?) \((?=[^()]+\)(?:;|\.))", message)
         assert sorted(map(_unnumbered, told)) == sorted(map(_unnumbered, faults)), message
+
+
+def _is_running(pid: str) -> bool:
+    """Return whether a process exists and has not ended; nobody may have reaped it."""
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 def _unnumbered(name: str) -> str:
@@ -591,7 +602,7 @@ class TestFunctions:
 
 class TestTheReadme:
     def test_it_describes_each_field_of_the_json(self) -> None:
-        report = json.loads(check.as_json("code", check.Outcome()))
+        report = json.loads(check.as_json("code", Outcome()))
         assert set(_first_cells("field")) == {f"`{name}`" for name in {*report, *(f.name for f in fields(Finding))}}
 
     def test_it_describes_each_kind(self) -> None:
