@@ -28,7 +28,7 @@ REMEDIES: Mapping[str, str] = {
     ENVIRONMENT: "use dg.EnvVar in a resource's configuration, or read it in the asset",
     NETWORK: "ask in the asset or in a resource; for definitions, ask when the image is built",
     SUBPROCESS: "run it in the asset, or when the image is built",
-    EXIT_HANDLER: "clean up in the asset (try … finally) or in a resource (yield_for_execution)",
+    EXIT_HANDLER: "clean up in the asset (try/finally) or in a resource (yield_for_execution)",
     OPEN_FILE: "open it in the asset, in a with statement",
     TEMPORARY_FILE: "make it in the asset, as `with tempfile.TemporaryDirectory()`",
     LOCK: "hold it in the asset, in a with statement",
@@ -37,8 +37,8 @@ REMEDIES: Mapping[str, str] = {
 
 _FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     CLOCK: (
-        *(f"time.{name}" for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter")),
-        *(f"time.{name}" for name in ("perf_counter_ns", "localtime", "gmtime", "ctime", "asctime", "strftime")),
+        # Without monotonic clocks: they measure how long something takes.
+        *(f"time.{name}" for name in ("time", "time_ns", "localtime", "gmtime", "ctime", "asctime", "strftime")),
         *(f"datetime.datetime.{name}" for name in ("now", "utcnow", "today")),
         "datetime.date.today",
         *(f"pandas.Timestamp.{name}" for name in ("now", "utcnow", "today")),
@@ -73,7 +73,7 @@ _ENOUGH: Mapping[str, int] = {
 """How many arguments make a function read nothing: they are the time to convert."""
 
 READING_FOR_OTHERS = frozenset(
-    {"os", "collections", "decouple", "dotenv", "dynaconf", "environs", "pydantic", "pydantic_settings"}
+    {"os", "collections", "decouple", "dotenv", "dynaconf", "environs", "pydantic_settings"}
     | {dg.EnvVar.__module__}
 )
 """Modules that read the environment for their caller."""

@@ -306,6 +306,8 @@ class TestWhatFits:
         class Token:
             made: float = field(default_factory=time.time)
 
+        BEGAN = time.perf_counter()
+
         class Settings(dg.ConfigurableResource):
             url: str
 
