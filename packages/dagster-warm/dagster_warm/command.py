@@ -216,6 +216,10 @@ def main() -> None:
     Commands that serve a code location serve it warm; all others run unchanged.
     """
     match sys.argv[1:]:
+        case ["check", *arguments]:
+            from dagster_warm.check import command as check  # no server needs it
+
+            check.main(args=arguments, prog_name="dagster-warm check")
         case ["api", "grpc", *arguments]:  # from a reloading server
             _serve_once(Options(**json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))))
             internals.grpc_command.main(args=arguments, prog_name="dagster api grpc")

@@ -30,6 +30,8 @@ class Hazard:
     """The name that `--accept` matches: `thread metrics (app.stats:flush)`, `connection to 10.0.0.1:5432`."""
     remedy: str
     """How to avoid it."""
+    entries: frozenset[str] = frozenset()
+    """Where the system lists it, in the form of `list_entries`."""
 
 
 _UNSEEN = Hazard(
@@ -57,6 +59,25 @@ def open_descriptors() -> frozenset[int]:
     return frozenset(int(entry.name) for entry in entries if entry.is_symlink())  # drops the descriptor of the listing
 
 
+def list_entries() -> frozenset[str]:
+    """List this process's descriptors and threads: `fd/3`, `task/4711`."""
+    threads = {f"task/{thread.native_id}" for thread in threading.enumerate()}
+    with suppress(FileNotFoundError):
+        threads |= {f"task/{task}" for task in os.listdir(_SELF / "task")}  # noqa: PTH208 - called often
+        # One of the descriptors is that of the listing itself.
+        descriptors = [fd for fd in os.listdir(_SELF / "fd") if _is_open(int(fd))]  # noqa: PTH208
+        return frozenset(threads | {f"fd/{fd}" for fd in descriptors})
+    return frozenset(threads)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
 def find_hazards(harmless: frozenset[int] = frozenset(), accepted: Sequence[str] = ()) -> list[Hazard]:
     """Find the hazards in this process.
 
@@ -77,7 +98,8 @@ def _threads() -> Iterator[Hazard]:
             if target.__module__.startswith(_HARMLESS_TARGETS):
                 continue
             where = f"{target.__module__}:{target.__qualname__}"
-            yield Hazard(f"thread {thread.name} ({where})", "start it when it is needed, not at import")
+            entries = frozenset({f"task/{thread.native_id}"})
+            yield Hazard(f"thread {thread.name} ({where})", "start it when it is needed, not at import", entries)
 
 
 def _native_threads() -> Iterator[Hazard]:
@@ -87,34 +109,37 @@ def _native_threads() -> Iterator[Hazard]:
     if (pid := os.fork()) == 0:
         os._exit(0)
     os.waitpid(pid, 0)
-    for name in sorted(set(_find_native_threads())):
-        yield Hazard(f"native thread {name}", "a compiled library starts it when imported; import it in the asset")
+    found = _find_native_threads()
+    for name in sorted(set(found.values())):
+        entries = frozenset(f"task/{task}" for task, one in found.items() if one == name)
+        yield Hazard(f"native thread {name}", "a compiled library starts it; import and use it in the asset", entries)
 
 
-def _find_native_threads() -> list[str]:
-    """Return the names of native threads; an unnamed thread has the program's name."""
+def _find_native_threads() -> dict[str, str]:
+    """Return the names of native threads by id; an unnamed thread has the program's name."""
     known = {str(thread.native_id) for thread in threading.enumerate()}
     known.add(str(os.getpid()))  # the main thread, whose id Python 3.11 does not update in a child
-    names = []
+    names = {}
     with suppress(FileNotFoundError):
         for task in (_SELF / "task").iterdir():
             with suppress(OSError):  # the thread has just ended
                 if task.name not in known:
-                    names.append((task / "comm").read_text().strip())
-    return [name for name in names if name not in _HARMLESS_THREADS]
+                    names[task.name] = (task / "comm").read_text().strip()
+    return {task: name for task, name in names.items() if name not in _HARMLESS_THREADS}
 
 
 def _descriptors(harmless: frozenset[int]) -> Iterator[Hazard]:
     for fd in sorted(open_descriptors() - harmless):
         target = str((_SELF / "fd" / str(fd)).readlink())
+        entries = frozenset({f"fd/{fd}"})
         if target.startswith("socket:["):
             inode = target.removeprefix("socket:[").removesuffix("]")
             name = _sockets().get(inode, "connection to another process")
-            yield Hazard(name, "open it in a resource or an asset, not at import")
+            yield Hazard(name, "open it in a resource or an asset, not at import", entries)
         elif target.startswith("/dev/nvidia"):
-            yield Hazard(f"GPU {target}", "use it in an asset, not at import")
+            yield Hazard(f"GPU {target}", "use it in an asset, not at import", entries)
         elif target in _EVENT_LOOPS:
-            yield Hazard(f"event loop {target}", "start it when it is needed, not at import")
+            yield Hazard(f"event loop {target}", "start it when it is needed, not at import", entries)
 
 
 def _sockets() -> dict[str, str]:
