@@ -1,23 +1,8 @@
 {{/* How Dagster launches runs: the settings of all their pods. A location's container context adds to them. */}}
 
-{{/* Whether runs of warm locations are launched in their code server: `true`, or empty. */}}
-{{- define "bench.launchesWarm" -}}
-{{- if kindIs "bool" .Values.runLauncher.warm -}}
-{{- if .Values.runLauncher.warm }}true{{ end -}}
-{{- else -}}
-{{- $podPerStep := false -}}
-{{- range .Values.locations -}}
-{{- $given := ternary (dict "name" .) . (kindIs "string" .) -}}
-{{- $shape := ternary "" ($given.shape | default $given.name) (hasKey $given "code") -}}
-{{- if or $given.podPerStep (has "pods" (splitList "_" $shape)) }}{{ $podPerStep = true }}{{ end -}}
-{{- end -}}
-{{- if not $podPerStep }}true{{ end -}}
-{{- end -}}
-{{- end -}}
-
 {{- define "bench.runLauncher" -}}
 {{- $k8s := include "bench.k8sRunLauncher" . | fromYaml -}}
-{{- if include "bench.launchesWarm" . -}}
+{{- if .Values.runLauncher.warm -}}
 module: dagster_warm.launcher
 class: WarmRunLauncher
 config:

@@ -11,7 +11,6 @@ The code servers, as {servers: [...]}: the meta location's, then one per entry o
   keys of `pod`
 */}}
 {{- define "bench.servers" -}}
-{{- $launchesWarm := include "bench.launchesWarm" . | eq "true" -}}
 {{- $meta := merge (dict
   "name" "bench_orchestrator"
   "resource" (include "bench.name" (list . "meta"))
@@ -21,7 +20,7 @@ The code servers, as {servers: [...]}: the meta location's, then one per entry o
   "account" "meta"
   "results" true
   "database" true
-  "forks" (and .Values.meta.warm $launchesWarm)
+  "forks" (and .Values.meta.warm .Values.runLauncher.warm)
   "replicas" 1
   "env" (merge (deepCopy (.Values.meta.env | default dict)) (dict "BENCH_WEBSERVER_URL" (include "bench.webserverUrl" .) "BENCH_RESULTS_DIR" (include "bench.results" .)))
 ) (deepCopy .Values.meta) -}}
@@ -47,21 +46,13 @@ The code servers, as {servers: [...]}: the meta location's, then one per entry o
 {{- $_ := set $taken $resource (printf "the location %q" $given.name) -}}
 {{- $_ := set $server "resource" $resource -}}
 {{- $_ := set $server "results" false -}}
-{{- $_ := set $server "forks" (and $server.warm $launchesWarm) -}}
+{{- $_ := set $server "forks" (and $server.warm $.Values.runLauncher.warm) -}}
 {{- if $given.code -}}
 {{- include "bench.ownLocation" (list $server $given) -}}
 {{- else -}}
 {{- include "bench.syntheticLocation" (list $server $given) -}}
 {{- end -}}
-{{- if and (eq $server.account "steps") $launchesWarm -}}
-{{- fail (printf "locations: %q has a pod per step, which only Dagster's own launcher supports: set runLauncher.warm to false" $given.name) -}}
-{{- end -}}
 {{- $servers = append $servers $server -}}
-{{- end -}}
-{{- range $server := $servers -}}
-{{- if and $server.forks (eq $server.strategy "RollingUpdate") -}}
-{{- fail (printf "%s: RollingUpdate is not for warm locations: the new pod would not know the runs of the old one" $server.name) -}}
-{{- end -}}
 {{- end -}}
 {{- dict "servers" $servers | toYaml -}}
 {{- end -}}

@@ -108,7 +108,7 @@ def test_a_long_release_name_is_accepted() -> None:
         ({"locations": [{"name": "webserver", "shape": "a10"}]}, "the webserver would both be called bench-webserver"),
         ({"locations": [{"name": "a250", "resources": {"limits": {"cpu": "half"}}}]}, "cpu"),
         ({"locations": [{"name": "a250", "replicas": 2}]}, "replicas"),
-        ({"locations": ["a10_pods"], "runLauncher": {"warm": True}}, "set runLauncher.warm to false"),
+        ({"runLauncher": {"warm": None, "cold": True}}, "cold"),
         ({"meta": {"resources": {"request": {"cpu": "1"}}}}, "request"),
         (
             {"postgresql": {"enabled": False, "existingSecret": "db"}},

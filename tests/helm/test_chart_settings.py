@@ -9,7 +9,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from dagster._cli.instance import migrate_command
-from helms import RELEASE, RejectedError, Values, render
+from helms import RELEASE, RejectedError, render
 from launched import launched_job
 from test_chart_objects import rights
 from variants import DIGEST, VARIANTS, container, containers_of, environment, pods, rendered
@@ -104,19 +104,14 @@ class TestRollouts:
             service = rendered("warm")["Service", f"{RELEASE}-{name}"]["spec"]
             assert service.get("publishNotReadyAddresses", False) is forks
 
-    @pytest.mark.parametrize(
-        ("values", "said"),
-        [
-            ({"meta": {"strategy": "RollingUpdate"}}, "RollingUpdate needs results.accessMode ReadWriteMany"),
-            (
-                {"locations": [{"name": "a10", "warm": True, "strategy": "RollingUpdate"}]},
-                "a10: RollingUpdate is not for warm locations",
-            ),
-        ],
-    )
-    def test_what_would_lose_runs_or_not_start_is_refused(self, values: Values, said: str) -> None:
-        with pytest.raises(RejectedError, match=said):
-            render({"locations": ["a10"], **values})
+    def test_a_server_that_is_up_before_the_old_one_ends_gets_all_requests(self) -> None:
+        location = {"name": "a10", "warm": True, "strategy": "RollingUpdate"}
+        service = render({"locations": [location]})["Service", f"{RELEASE}-a10"]["spec"]
+        assert "publishNotReadyAddresses" not in service
+
+    def test_two_pods_cannot_share_the_volume_of_one_node(self) -> None:
+        with pytest.raises(RejectedError, match=r"RollingUpdate needs results\.accessMode ReadWriteMany"):
+            render({"locations": ["a10"], "meta": {"strategy": "RollingUpdate"}})
 
 
 class TestDisruptionBudgets:

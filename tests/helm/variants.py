@@ -71,7 +71,6 @@ VARIANTS: Mapping[str, Values] = MappingProxyType(
         "warm": {
             "locations": ["a10", {"name": "a250", "warm": False}],
             "locationDefaults": {"warm": True},
-            "runLauncher": {"warm": True},
         },
         "cold": {"locations": ["a10"], "meta": {"warm": False}, "runLauncher": {"warm": False}},
         "pod per step": {"locations": ["a10", "a10_pods"]},
@@ -104,7 +103,6 @@ VARIANTS: Mapping[str, Values] = MappingProxyType(
         },
         "experiments": {
             "locations": _with_comments()["locations"],
-            "runLauncher": {"warm": True},
             "coldStart": {"enabled": True},
         },
         "long names": {"locations": ["a100p30_daily_checks2_sleep500ms_importlate_inprocess"]},
@@ -174,7 +172,7 @@ VARIANTS: Mapping[str, Values] = MappingProxyType(
 )
 
 
-COLD = ("pod per step", "cold", "egress", "own code", "rolling")
+COLD = ("cold", "rolling")
 """The variants whose runs all have separate pods; in the others, the meta location forks its own."""
 
 
