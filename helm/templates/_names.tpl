@@ -35,8 +35,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{/* (list $ image): the reference of `image` in the values, or of one like it. */}}
 {{- define "bench.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- $image := index . 1 -}}
+{{ $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default (index . 0).Chart.AppVersion }}{{ end }}
+{{- end -}}
+
+{{- define "bench.pullPolicy" -}}
+{{ (index . 1).pullPolicy | default (index . 0).Values.image.pullPolicy }}
+{{- end -}}
+
+{{/* A label of the pods that may use the Kubernetes API. */}}
+{{- define "bench.apiLabel" -}}
+dagster-bench/kubernetes-api: "true"
 {{- end -}}
 
 {{- define "bench.passwordSecret" -}}
@@ -54,7 +65,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- define "bench.webserverUrl" -}}
-http://{{ include "bench.name" (list . "webserver") }}{{ with int .Values.webserver.service.port }}{{ if ne . 80 }}:{{ . }}{{ end }}{{ end }}
+http://{{ include "bench.name" (list . "webserver") }}{{ with int .Values.webserver.service.port }}{{ if ne . 80 }}:{{ . }}{{ end }}{{ end }}{{ .Values.webserver.pathPrefix }}
 {{- end -}}
 
 {{- define "bench.home" -}}/opt/dagster/home{{- end -}}

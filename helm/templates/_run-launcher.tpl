@@ -1,28 +1,14 @@
 {{/* How Dagster launches runs: the settings of all their pods. A location's container context adds to them. */}}
 
-{{/* Whether runs of warm locations are launched in their code server: `true`, or empty. */}}
-{{- define "bench.launchesWarm" -}}
-{{- if kindIs "bool" .Values.runLauncher.warm -}}
-{{- if .Values.runLauncher.warm }}true{{ end -}}
-{{- else -}}
-{{- $podPerStep := false -}}
-{{- range .Values.locations -}}
-{{- $given := ternary (dict "name" .) . (kindIs "string" .) -}}
-{{- if has "pods" (splitList "_" ($given.shape | default $given.name)) }}{{ $podPerStep = true }}{{ end -}}
-{{- end -}}
-{{- if not $podPerStep }}true{{ end -}}
-{{- end -}}
-{{- end -}}
-
 {{- define "bench.runLauncher" -}}
 {{- $k8s := include "bench.k8sRunLauncher" . | fromYaml -}}
-{{- if include "bench.launchesWarm" . -}}
+{{- if .Values.runLauncher.warm -}}
 module: dagster_warm.launcher
 class: WarmRunLauncher
 config:
   # The warm locations.
   locations: {{- $warm := list }}
-    {{- range (include "bench.servers" . | fromYaml).servers }}{{ if .warm }}{{ $warm = append $warm .name }}{{ end }}{{ end }}
+    {{- range (include "bench.servers" . | fromYaml).servers }}{{ if .forks }}{{ $warm = append $warm .name }}{{ end }}{{ end }}
     {{- toYaml $warm | nindent 4 }}
   # Launches all other runs, and those tagged `bench/cold: true`.
   cold: {{- toYaml $k8s | nindent 4 }}
@@ -47,15 +33,15 @@ config:
   run_k8s_config:
     container_config:
       securityContext: {{ include "bench.containerSecurity" . }}
-      volumeMounts: {{- include "bench.scratchMounts" . | nindent 8 }}
+      volumeMounts: {{- include "bench.mounts" dict | nindent 8 }}
     {{- with $settings.annotations }}
     pod_template_spec_metadata:
       annotations: {{- toYaml . | nindent 8 }}
     {{- end }}
     pod_spec_config:
-      {{- include "bench.podSpec" (list . $settings 1000) | nindent 6 }}
+      {{- include "bench.podSpec" (list . $settings) | nindent 6 }}
       automountServiceAccountToken: false
-      volumes: {{- include "bench.scratchVolumes" . | nindent 8 }}
+      volumes: {{- include "bench.volumes" dict | nindent 8 }}
     job_spec_config:
       ttlSecondsAfterFinished: {{ int .Values.runs.ttlSecondsAfterFinished }}
 {{- end -}}
@@ -64,20 +50,36 @@ config:
 {{- define "bench.containerContext" -}}
 {{- $root := index . 0 -}}
 {{- $server := index . 1 -}}
+{{- $settings := include "bench.podSettings" (list $root (mergeOverwrite (deepCopy $server) $root.Values.runs)) | fromYaml -}}
+{{- $environment := include "bench.environment" (list $settings dict) | fromYaml -}}
+{{- $volumes := $settings.volumes -}}
+{{- $mounts := $settings.volumeMounts -}}
+{{- if $server.results -}}
+{{- $volumes = concat $volumes (include "bench.resultsVolume" $root | fromYamlArray) -}}
+{{- $mounts = concat $mounts (include "bench.resultsMount" $root | fromYamlArray) -}}
+{{- end -}}
 k8s:
   service_account_name: {{ include "bench.name" (list $root $server.account) }}
-  env: {{- toYaml $server.env | nindent 4 }}
+  image_pull_policy: {{ include "bench.pullPolicy" (list $root $server.image) }}
+  env: {{- $environment.env | default list | toYaml | nindent 4 }}
   {{- with $server.runResources }}
   resources: {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- if $server.results }}
-  volumes: {{- include "bench.resultsVolume" $root | nindent 4 }}
-  volume_mounts: {{- include "bench.resultsMount" $root | nindent 4 }}
-  {{- end }}
+  volumes: {{- toYaml $volumes | nindent 4 }}
+  volume_mounts: {{- toYaml $mounts | nindent 4 }}
   {{- if ne $server.account "unprivileged" }}
+  labels: {{- include "bench.apiLabel" $root | nindent 4 }}
+  {{- end }}
   run_k8s_config:
+    {{- with $environment.envFrom }}
+    container_config:
+      envFrom: {{- toYaml . | nindent 8 }}
+    {{- end }}
     pod_spec_config:
+      securityContext: {{- include "bench.podSecurity" $settings | nindent 8 }}
+      {{- if ne $server.account "unprivileged" }}
       automountServiceAccountToken: true
+      {{- end }}
       {{- if and $server.results (ne $root.Values.results.accessMode "ReadWriteMany") }}
       # The volume is attached to a single node: the code server's.
       affinity:
@@ -87,7 +89,6 @@ k8s:
               labelSelector:
                 matchLabels: {{- include "bench.serverSelector" (list $root $server) | nindent 18 }}
       {{- end }}
-  {{- end }}
 {{- end -}}
 
 {{- define "bench.resultsVolume" -}}

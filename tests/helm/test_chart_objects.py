@@ -128,6 +128,8 @@ class TestRights:
         expected = {f"{RELEASE}-{host}": f"{RELEASE}-launcher" for host in ("webserver", "daemon")}
         if variant not in COLD:  # the meta location's runs are in this pod
             expected[f"{RELEASE}-meta"] = f"{RELEASE}-meta"
+        if VARIANTS[variant].get("migration"):
+            expected[f"{RELEASE}-migration"] = f"{RELEASE}-launcher"
         assert accounts == expected
         assert all(
             pod["spec"]["serviceAccountName"] == f"{RELEASE}-unprivileged"
@@ -136,16 +138,28 @@ class TestRights:
         )
 
 
-def assert_hardened(pod: Mapping[str, Any], uid: int = 1000) -> None:
+IDS = {"ids of the platform": None, "production": (10001, 2000)}
+"""The user and the volumes' group of pods; in other variants, both are 1000."""
+
+
+def ids_of(variant: str, name: str) -> tuple[int, int] | None:
+    """Return the user and the volumes' group of a workload's pods and their runs; None: the platform sets them."""
+    own = {
+        f"{RELEASE}-postgresql": (999, 999),
+        f"{RELEASE}-sales": (1001, 1001) if variant == "own code" else (1000, 1000),
+    }
+    ids = IDS.get(variant, (1000, 1000))
+    return own.get(name, ids) if ids else None
+
+
+def assert_hardened(pod: Mapping[str, Any], ids: tuple[int, int] | None = (1000, 1000)) -> None:
     """Check that a restricted namespace would accept the pod, and that only mounts are writable."""
-    security = pod["spec"]["securityContext"]
-    assert security == {
+    user, group = ids or (None, None)
+    assert pod["spec"]["securityContext"] == {
         "runAsNonRoot": True,
-        "runAsUser": uid,
-        "runAsGroup": uid,
-        "fsGroup": uid,
-        "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
+        **({"runAsUser": user, "runAsGroup": user} if user else {}),
+        **({"fsGroup": group, "fsGroupChangePolicy": "OnRootMismatch"} if group else {}),
     }
     for one in [*pod["spec"]["containers"], *pod["spec"].get("initContainers", [])]:
         assert one["securityContext"] == {
@@ -160,7 +174,7 @@ class TestPods:
     @pytest.mark.parametrize("variant", VARIANTS)
     def test_they_are_hardened(self, variant: str) -> None:
         for name, pod in pods(rendered(variant)):
-            assert_hardened(pod, uid=999 if name == f"{RELEASE}-postgresql" else 1000)
+            assert_hardened(pod, ids_of(variant, name))
 
     @pytest.mark.parametrize("variant", VARIANTS)
     def test_what_they_mount_is_there(self, variant: str) -> None:
@@ -174,10 +188,13 @@ class TestPods:
                     assert ("ConfigMap", volume["configMap"]["name"]) in objects
 
     @pytest.mark.parametrize("variant", VARIANTS)
-    def test_each_asks_for_cpu_and_memory(self, variant: str) -> None:
+    def test_each_asks_for_cpu_and_memory_and_can_use_no_more_memory_than_its_limit(self, variant: str) -> None:
         for name, pod in pods(rendered(variant)):
-            if name != f"{RELEASE}-a250-slow":  # limits are what it asks for
-                assert container(pod)["resources"]["requests"].keys() == {"cpu", "memory"}
+            if name == f"{RELEASE}-a250-slow":  # limits are what it asks for
+                continue
+            for one in (container(pod), *pod["spec"].get("initContainers", [])):
+                assert one["resources"]["requests"].keys() == {"cpu", "memory"}
+                assert "memory" in one["resources"]["limits"]
 
     def test_those_that_serve_are_given_time_to_start_and_are_watched(self) -> None:
         served = {name: container(pod) for name, pod in pods(render({"locations": ["a10k"], "startupSeconds": 1200}))}
@@ -267,8 +284,8 @@ class TestCodeServers:
             assert {"name": "BENCH_SHAPE", "value": location} in server["env"]
             assert ("dagster_warm" in server["command"]) is bool(side.warm)
             for one in (server, server["launched"]):
-                limits = {"cpu": f"{round(side.cpus * 1000)}m"} if side.cpus else {}
-                assert one["resources"].get("limits", {}) == limits
+                cpu = f"{round(side.cpus * 1000)}m" if side.cpus else None
+                assert one["resources"]["limits"].get("cpu") == cpu
                 assert one["resources"]["requests"].keys() == {"cpu", "memory"}
 
         for name in ("cpu-limit", "definitions-cache", "cold-start"):
@@ -338,48 +355,46 @@ class TestPostgreSQL:
         assert claim["spec"]["resources"] == {"requests": {"storage": "4Gi"}}
 
     @pytest.mark.parametrize("variant", VARIANTS)
-    def test_all_pods_get_the_password_from_one_secret(self, variant: str) -> None:
+    def test_its_password_comes_from_one_secret(self, variant: str) -> None:
         objects = rendered(variant)
-        secret = "db" if variant in ("external PostgreSQL", "existing secret") else f"{RELEASE}-postgresql"
-        assert (("Secret", secret) in objects) is (secret != "db")
+        existing = VARIANTS[variant].get("postgresql", {}).get("existingSecret")
+        secret = existing or f"{RELEASE}-postgresql"
+        assert (("Secret", secret) in objects) is (existing is None)
         expected = {"secretKeyRef": {"name": secret, "key": "postgresql-password"}}
-        for _, pod in pods(objects):
-            variables = environment(pod)
-            if container(pod)["name"] != "bench":
-                assert variables.get("DAGSTER_PG_PASSWORD", variables.get("POSTGRES_PASSWORD")) == expected
+        found = [
+            variables[name]
+            for _, pod in pods(objects)
+            for variables in [environment(pod)]
+            for name in ("DAGSTER_PG_PASSWORD", "POSTGRES_PASSWORD")
+            if name in variables
+        ]
+        assert found
+        assert all(reference == expected for reference in found)
+
+    @pytest.mark.parametrize(
+        ("variant", "code_servers"),
+        [
+            ("default", {"meta"}),
+            ("cold", {"meta"}),  # its sensor harvests
+            ("warm", {"meta", "a10"}),  # they fork runs
+            ("own code", {"meta", "steps"}),  # unless it says that it needs none
+            ("production", {"meta", "migration"}),
+        ],
+    )
+    def test_the_password_is_where_the_instance_is_opened(self, variant: str, code_servers: set[str]) -> None:
+        with_it = {name for name, pod in pods(rendered(variant)) if "DAGSTER_PG_PASSWORD" in environment(pod)}
+        assert with_it == {f"{RELEASE}-{name}" for name in {"webserver", "daemon", *code_servers}}
+
+    @pytest.mark.parametrize(("shape", "needs_it"), [("a10", False), ("a10_triggers", True), ("a2p3_dynamic", True)])
+    def test_a_synthetic_location_has_it_if_its_sensors_read_the_instance(self, shape: str, needs_it: bool) -> None:
+        objects = render({"locations": [shape]})
+        (server,) = [pod for name, pod in pods(objects) if name == f"{RELEASE}-{shape}".replace("_", "-")]
+        assert ("DAGSTER_PG_PASSWORD" in environment(server)) is needs_it
 
     def test_an_external_one_needs_nothing_here(self) -> None:
         objects = rendered("external PostgreSQL")
         assert not [key for key in objects if "postgresql" in key[1]]
         assert all("initContainers" not in pod["spec"] for _, pod in pods(objects))
-
-
-def allowed_from(objects: Objects, name: str) -> list[Any]:
-    """Return who may reach the pods of a workload; several policies add up."""
-    labels = dict(pods(objects))[f"{RELEASE}-{name}"]["metadata"]["labels"].items()
-    policies = [found["spec"] for (kind, _), found in objects.items() if kind == "NetworkPolicy"]
-    selecting = [policy for policy in policies if policy["podSelector"]["matchLabels"].items() <= labels]
-    assert selecting
-    return [peer for policy in selecting for rule in policy.get("ingress", []) for peer in rule["from"]]
-
-
-class TestNetworkPolicy:
-    def test_there_is_none_by_default(self) -> None:
-        assert not [kind for kind, _ in rendered("default") if kind == "NetworkPolicy"]
-
-    def test_each_is_reached_by_those_who_need_it(self) -> None:
-        objects = rendered("network policy")
-        release = {"app.kubernetes.io/name": "dagster-bench", "app.kubernetes.io/instance": RELEASE}
-        everybody = {"podSelector": {"matchLabels": release}}
-        hosts = [
-            {"podSelector": {"matchLabels": {**release, "app.kubernetes.io/component": host}}}
-            for host in ("webserver", "daemon")
-        ]
-        ingress = VARIANTS["network policy"]["networkPolicy"]["webserverFrom"]
-        assert allowed_from(objects, "daemon") == []
-        assert allowed_from(objects, "a10") == allowed_from(objects, "meta") == hosts
-        assert allowed_from(objects, "postgresql") == [everybody]
-        assert allowed_from(objects, "webserver") == [everybody, *ingress]
 
 
 class TestWhatPeopleSee:

@@ -30,7 +30,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from helms import RELEASE, Objects, render
 from launched import container_context, launched_job, run_launcher
-from test_chart_objects import assert_hardened
+from test_chart_objects import assert_hardened, ids_of
 from variants import COLD, VARIANTS, container, environment, pods, rendered
 
 from bench_orchestrator.model.tags import META_LOCATION
@@ -59,9 +59,9 @@ class TestTheInstance:
         assert validate_config(resolve_to_config_type(DagsterPostgresStorage.config_type()), storage).success
         database = storage["postgres_db"]
         assert database["password"] == {"env": "DAGSTER_PG_PASSWORD"}
-        if variant == "external PostgreSQL":
+        if not VARIANTS[variant].get("postgresql", {}).get("enabled", True):
             assert (database["hostname"], database["port"]) == ("db.example.com", 6432)
-            assert database["params"] == {"sslmode": "require"}
+            assert database.get("params") == VARIANTS[variant]["postgresql"].get("params")
         else:
             (port,) = rendered(variant)["Service", database["hostname"]]["spec"]["ports"]
             assert port["port"] == database["port"]
@@ -114,7 +114,10 @@ class TestTheInstance:
         with run_launcher(rendered(variant)) as launcher:
             if variant not in COLD:
                 assert isinstance(launcher, WarmRunLauncher)
-                warm = {"warm": ["a10"], "experiments": ["a10_warm", "a2k_warm"]}.get(variant, [])
+                warm = {
+                    "warm": ["a10"],
+                    "experiments": ["a10_warm", "a2k_warm"],
+                }.get(variant, [])
                 assert all(map(launcher.is_warm, [META_LOCATION, *warm]))
                 assert not any(map(launcher.is_warm, ("a250", "a2k")))
                 launcher = launcher.cold
@@ -154,7 +157,7 @@ class TestRuns:
             if container(pod)["name"] == "code-server":
                 job = launched_job(objects, name.removeprefix(f"{RELEASE}-"), component)
                 kubernetes_validate.validate(job, "1.37", strict=True)
-                assert_hardened(job["spec"]["template"])
+                assert_hardened(job["spec"]["template"], ids_of(variant, name))
                 assert container(job["spec"]["template"])["image"] == container(pod)["image"]
 
     def test_a_synthetic_location_s_have_its_shape_and_neither_rights_nor_results(self) -> None:
@@ -171,7 +174,10 @@ class TestRuns:
         assert pod["spec"]["automountServiceAccountToken"] is False
         assert pod["spec"]["volumes"] == [{"name": "home", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}]
         assert "affinity" not in pod["spec"]
-        assert container(pod)["resources"] == {"requests": {"cpu": "250m", "memory": "384Mi"}}
+        assert container(pod)["resources"] == {
+            "requests": {"cpu": "250m", "memory": "384Mi"},
+            "limits": {"memory": "2Gi"},
+        }
         assert job["spec"]["backoffLimit"] == 0
         assert job["spec"]["ttlSecondsAfterFinished"] == 86400
 
@@ -200,7 +206,7 @@ class TestRuns:
     def test_locations_of_one_shape_can_have_other_limits(self) -> None:
         objects = rendered("CPU limits")
         plain, slow = (launched_job(objects, name)["spec"]["template"] for name in ("a250", "a250-slow"))
-        assert "limits" not in container(plain)["resources"]
+        assert "cpu" not in container(plain)["resources"]["limits"]
         assert container(slow)["resources"] == {"limits": {"cpu": "0.5", "memory": "1Gi"}}
         expected = {"BENCH_SHAPE": "a250", "BENCH_LOCATION_NAME": "a250_slow", "MALLOC_ARENA_MAX": "2"}
         assert expected.items() <= environment(slow).items()
@@ -261,7 +267,9 @@ def test_webserver_and_daemon_know_the_options_that_they_are_started_with(tmp_pa
             assert (options["host"], options["port"]) == ("0.0.0.0", port["containerPort"])
 
 
-@pytest.mark.parametrize(("variant", "server"), [("default", "a10"), ("warm", "a10"), ("default", "meta")])
+@pytest.mark.parametrize(
+    ("variant", "server"), [("default", "a10"), ("warm", "a10"), ("default", "meta"), ("own code", "sales")]
+)
 def test_a_code_server_starts_as_rendered_and_informs_the_launcher_about_its_runs(
     variant: str, server: str, tmp_path: Path
 ) -> None:

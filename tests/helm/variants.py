@@ -25,6 +25,22 @@ _PLACEMENT: Values = {
 }
 
 
+DIGEST = f"sha256:{'0123456789abcdef' * 4}"
+
+
+def containers_of(where: str) -> Values:
+    """Return the settings of containers, each naming where it was set."""
+    return {
+        "env": {"SHARED": where, f"OF_{where.upper()}": {"secretKeyRef": {"name": where, "key": "token"}}},
+        "envFrom": [
+            {"secretRef": {"name": where}},
+            {"prefix": "P_", "configMapRef": {"name": where, "optional": True}},
+        ],
+        "volumes": [{"name": where, "secret": {"secretName": where}}],
+        "volumeMounts": [{"name": where, "mountPath": f"/mnt/{where}", "readOnly": True}],
+    }
+
+
 def _with_comments() -> Values:
     """Return the chart's own values, with its commented-out locations."""
     text = (CHART / "values.yaml").read_text()
@@ -55,7 +71,6 @@ VARIANTS: Mapping[str, Values] = MappingProxyType(
         "warm": {
             "locations": ["a10", {"name": "a250", "warm": False}],
             "locationDefaults": {"warm": True},
-            "runLauncher": {"warm": True},
         },
         "cold": {"locations": ["a10"], "meta": {"warm": False}, "runLauncher": {"warm": False}},
         "pod per step": {"locations": ["a10", "a10_pods"]},
@@ -88,16 +103,76 @@ VARIANTS: Mapping[str, Values] = MappingProxyType(
         },
         "experiments": {
             "locations": _with_comments()["locations"],
-            "runLauncher": {"warm": True},
             "coldStart": {"enabled": True},
         },
         "long names": {"locations": ["a100p30_daily_checks2_sleep500ms_importlate_inprocess"]},
+        "egress": {
+            "locations": ["a10", "a10_pods"],
+            "postgresql": {"enabled": False, "host": "db.example.com", "port": 6432, "existingSecret": "db"},
+            "networkPolicy": {
+                "enabled": True,
+                "apiServerTo": [{"ipBlock": {"cidr": "10.0.0.1/32"}}],
+                "apiServerPorts": [6443],
+                "egress": [{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "ports": [{"port": 443}]}],
+            },
+        },
+        "production": {
+            "locations": ["a10"],
+            "image": {"repository": "registry.example.com/bench", "tag": "ignored", "digest": DIGEST},
+            "pod": {"runAsUser": 10001, "fsGroup": 2000},
+            "webserver": {
+                "pathPrefix": "/data/dagster",
+                "strategy": "RollingUpdate",
+                "ingress": {
+                    "enabled": True,
+                    "className": "nginx",
+                    "annotations": {"example.com/auth": "on"},
+                    "host": "dagster.example.com",
+                    "tlsSecret": "dagster-tls",
+                },
+            },
+            "postgresql": {"image": {"digest": DIGEST}},
+            "migration": {"enabled": True},
+            "podDisruptionBudget": {"enabled": True},
+            "serviceAccountAnnotations": {
+                "unprivileged": {"example.com/role": "reader"},
+                "meta": {"example.com/role": "writer"},
+            },
+        },
+        "ids of the platform": {"locations": ["a10"], "pod": {"runAsUser": None, "fsGroup": None}},
+        "environment": {
+            "locations": ["a10", {"name": "a250", **containers_of("location")}],
+            "pod": containers_of("pod"),
+            "daemon": containers_of("daemon"),
+        },
+        "own code": {
+            "locations": [
+                "a10",
+                {
+                    "name": "sales",
+                    "code": ["--module-name=synthetic_locations.catalog", "--attribute=a20"],
+                    "image": {"repository": "registry.example.com/sales", "tag": "7", "pullPolicy": "Always"},
+                    "database": False,
+                    "runAsUser": 1001,
+                    "fsGroup": 1001,
+                },
+                {"name": "steps", "code": ["--package-name=synthetic_locations"], "podPerStep": True},
+            ],
+            "coldStart": {"enabled": True},
+        },
+        "rolling": {
+            "locations": ["a10"],
+            "locationDefaults": {"strategy": "RollingUpdate", "terminationGracePeriodSeconds": 30},
+            "meta": {"warm": False, "strategy": "RollingUpdate"},
+            "runLauncher": {"warm": False},
+            "results": {"accessMode": "ReadWriteMany"},
+        },
         "service": {"locations": ["a10"], "webserver": {"service": {"type": "NodePort", "port": 8080}}},
     }
 )
 
 
-COLD = ("pod per step", "cold")
+COLD = ("cold", "rolling")
 """The variants whose runs all have separate pods; in the others, the meta location forks its own."""
 
 
@@ -110,7 +185,7 @@ def rendered(variant: str) -> Objects:
 def pods(objects: Objects) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the pods that the chart starts itself, by name, as pods or as templates."""
     for (kind, name), found in objects.items():
-        if kind in ("Deployment", "StatefulSet"):
+        if kind in ("Deployment", "StatefulSet", "Job"):
             yield name, found["spec"]["template"]
         elif kind == "Pod":
             yield name, found

@@ -34,6 +34,7 @@ VALUES: Mapping[str, Any] = {
         {"name": "too_small", "shape": "a10", "runResources": {"limits": {"memory": "64Mi"}}},
         {"name": "over_quota", "shape": "a10", "runResources": {"requests": {"memory": "200Gi"}}},
     ],
+    "runLauncher": {"warm": False},  # sweeps have pods of their own, too
     "queue": {"dequeueIntervalSeconds": 1},
     "runMonitoring": {"startTimeoutSeconds": START_TIMEOUT_S, "pollIntervalSeconds": 5},
 }

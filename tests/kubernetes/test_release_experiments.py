@@ -23,7 +23,6 @@ VALUES: Mapping[str, Any] = {
         {"name": "a10_2000m", "shape": "a10", "cpu": "2000m"},
         {"name": "a10_500m", "shape": "a10", "cpu": "500m"},
     ],
-    "runLauncher": {"warm": True},
     "coldStart": {"enabled": True},
     "queue": {"dequeueIntervalSeconds": 1},
 }
