@@ -83,11 +83,13 @@ class LoneServer:
             time.sleep(0.05)
             run = self.instance.get_run_by_id(run.run_id) or run
         assert run.status is dg.DagsterRunStatus.SUCCESS, self.story(run.run_id)
-        told: dict[str, Any] = {"launcher": launcher, "warmth": {}}
+        told: dict[str, Any] = {"launcher": launcher, "warmth": {}, "cold": None}
         for entry in self.instance.all_logs(run.run_id):
             event = entry.dagster_event
             if event and (event.message or "").startswith("Launched warm"):
                 told["warmth"] = _values(event.engine_event_data.metadata)
+            if event and (event.message or "").startswith("Launched cold"):
+                told["cold"] = event.message
             if event and event.event_type is dg.DagsterEventType.STEP_OUTPUT:
                 told[event.step_key or ""] = _values(event.step_output_data.metadata)
         return told
@@ -114,6 +116,7 @@ def serve(
     folder: Path | None = None,
     python: Path = Path(sys.executable),
     port: int | None = None,
+    module: str = "dagster_warm",
     **settings: Any,
 ) -> Iterator[LoneServer]:
     """Start a server.
@@ -123,6 +126,7 @@ def serve(
         folder: the working directory, if different.
         python: the interpreter of its environment.
         port: a free one by default.
+        module: what to run: `dagster` with the options `api grpc` is Dagster's own server.
         settings: instance settings in addition to the common ones.
     """
     with socket.create_server(("127.0.0.1", port or 0)) as listener:
@@ -130,7 +134,7 @@ def serve(
     (home / "dagster.yaml").write_text(json.dumps({**SETTINGS, **settings}))
     address = {"host": "127.0.0.1", "port": port, "location_name": "it"}
     (home / "workspace.yaml").write_text(json.dumps({"load_from": [{"grpc_server": address}]}))
-    command = [str(python), "-m", "dagster_warm", *options, "--port", str(port)]
+    command = [str(python), "-m", module, *options, "--port", str(port)]
     with (
         dg.DagsterInstance.from_config(str(home)) as instance,
         subprocess.Popen(command, cwd=folder or home, env=_environment(home, python)) as process,
