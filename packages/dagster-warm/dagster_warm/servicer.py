@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from functools import partial
 from importlib import import_module
 from multiprocessing import popen_spawn_posix
 from multiprocessing.process import BaseProcess
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import grpc
 
@@ -80,6 +81,12 @@ class Succession:
         """Take over the descriptors that the value of `SUCCESSION_VARIABLE` names."""
         asking, requests, lifeline, prepared_w, generation = map(int, text.split(","))
         return cls(Channel.inherit(asking, requests, lifeline), prepared_w, generation)
+
+    def fail(self) -> NoReturn:
+        """Exit, because the code cannot be loaded."""
+        with suppress(BrokenPipeError), os.fdopen(self.prepared_w, "w") as prepared:
+            prepared.write("The code cannot be loaded any more.")
+        sys.exit(1)
 
 
 @dataclass
@@ -315,8 +322,12 @@ class WarmApiServer(internals.DagsterApiServer):
             instance = internals.instance_of(self)
             warmth.begin(loaded, instance.get_ref() if instance else None, harmless)
 
-        with internals.when_loaded(begin):
-            super().__init__(**kwargs)
+        try:
+            with internals.when_loaded(begin):
+                super().__init__(**kwargs)
+        finally:
+            if warmth.succession is not None:  # it has not become a template
+                warmth.succession.fail()
         WarmContext.launch = staticmethod(warmth.launch)
         watch_args = (internals.termination_of(self),)
         threading.Thread(target=warmth.watch, args=watch_args, name="template-watch", daemon=True).start()

@@ -101,14 +101,16 @@ def read(folder: Path) -> list[str]:
 
 
 def test_files_that_it_opens_are_closed(tmp_path: Path) -> None:
-    end(tmp_path, "", f"{FILES}\nwrite('run')".replace("\ndef write(text):\n", "\ndef write(text):\n"))
+    end(tmp_path, "", f"{FILES}\nwrite('run')")
     assert read(tmp_path) == ["run"] * 4
 
 
 def test_files_that_it_inherits_are_written_once(tmp_path: Path) -> None:
-    imported = (
-        "file = open('plain', 'a')\nfile.write('import ')\nbinary = open('binary', 'ab')\nbinary.write(b'import ')"
-    )
+    imported = """
+file, binary = open("plain", "a"), open("binary", "ab")
+file.write("import ")
+binary.write(b"import ")
+"""
     end(tmp_path, imported, "file.write('run')\nbinary.write(b'run')")
     assert (tmp_path / "plain").read_text() == (tmp_path / "binary").read_text() == "import run"
 
