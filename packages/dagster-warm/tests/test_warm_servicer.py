@@ -103,9 +103,7 @@ def test_a_template_that_does_not_answer_holds_up_one_launch_which_then_is_stock
     (late,) = launches
     story = finish(server, late)
     assert template_of(story) == 0
-    assert told(story, "Launched the stock way.") == [
-        "Launched the stock way. The template did not answer within 10 s."
-    ]
+    assert told(story, "Launched cold: ") == ["Launched cold: The template did not answer within 10 s."]
     assert server.wait_for(to_cancel) is dg.DagsterRunStatus.CANCELED, server.story(to_cancel)
     (server.home / in_flight).unlink()
     assert told(finish(server, in_flight), "Steps are launched the stock way. The run's template has died.")
@@ -118,7 +116,7 @@ def test_a_template_that_dies_is_replaced_before_the_next_launch_asks_for_it(ser
     in_flight = begin(server)
     os.kill(first, signal.SIGKILL)
     story = finish(server, server.launch("quick"))
-    assert template_of(story) or told(story, "Launched the stock way. The template")
+    assert template_of(story) or told(story, "Launched cold: The template")
     assert launch_until_warm(server) != first
     (server.home / in_flight).unlink()
     assert told(finish(server, in_flight), "Steps are launched the stock way.")
