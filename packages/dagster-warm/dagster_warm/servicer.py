@@ -23,6 +23,7 @@ import grpc
 from dagster_warm import exits, internals, seeds
 from dagster_warm.draining import Drain
 from dagster_warm.launcher import COLD_TAG
+from dagster_warm.pipes import close_all
 from dagster_warm.processes import (
     METHOD,
     ForkFailedError,
@@ -224,7 +225,7 @@ class Warmth:
             try:
                 renewal.check_prepared()
             except PreparationError as error:
-                renewal.reap()
+                renewal.discard()
                 self.logger.warning("The template could not be renewed, and serves on. %s", error)
                 return
             if self._template is not None:
@@ -237,19 +238,18 @@ class Warmth:
     def _start_next(self) -> Template:
         """Start a process that loads the code itself and becomes a template."""
         self._generation += 1
-        channel, lifeline = Channel.open()
-        prepared_r, prepared_w = os.pipe()
-        fds = (*channel.descriptors, prepared_w)
-        value = ",".join(map(str, (*fds, self._generation)))
-        try:
+        with ExitStack() as opened:
+            channel, lifeline = Channel.open()
+            opened.callback(os.close, lifeline)
+            opened.callback(channel.close)
+            prepared_r, prepared_w = os.pipe()
+            opened.callback(close_all, prepared_r, prepared_w)
+            fds = (*channel.descriptors, prepared_w)
+            value = ",".join(map(str, (*fds, self._generation)))
             process = subprocess.Popen(self.command, env={**os.environ, SUCCESSION_VARIABLE: value}, pass_fds=fds)
-        except OSError:
-            os.close(lifeline)
-            os.close(prepared_r)
-            raise
-        finally:
-            channel.leave_to_template()
-            os.close(prepared_w)
+            opened.pop_all()
+        channel.leave_to_template()
+        os.close(prepared_w)
         process.returncode = 0  # reaped by pid, like a forked template
         return Template(process.pid, channel.client, lifeline, prepared_r)
 

@@ -12,12 +12,13 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import NoReturn
 
 from dagster_warm import exits, seeds
+from dagster_warm.pipes import close_all
 from dagster_warm.processes import Request, TemplateClient, begin, receive, report, report_no_process, run
 
 _REQUEST_TIMEOUT_S = 10.0
@@ -45,8 +46,12 @@ class Channel:
     @classmethod
     def open(cls) -> tuple["Channel", int]:
         """Create a channel, which keeps requests until a template exists; return it and the end of its lifeline."""
-        asking, requests = socket.socketpair()
         lifeline_r, lifeline_w = os.pipe()
+        try:
+            asking, requests = socket.socketpair()
+        except OSError:
+            close_all(lifeline_r, lifeline_w)
+            raise
         return cls(requests, TemplateClient(asking), lifeline_r), lifeline_w
 
     @classmethod
@@ -58,6 +63,11 @@ class Channel:
     def descriptors(self) -> tuple[int, int, int]:
         """The descriptors that a process needs to be the template."""
         return self.client.shared.fileno(), self.requests.fileno(), self.lifeline
+
+    def close(self) -> None:
+        """Close it in this process altogether."""
+        self.leave_to_template()
+        self.client.shared.close()
 
     def leave_to_template(self) -> None:
         """Close in this process what only the template may hold."""
@@ -105,6 +115,11 @@ class Template:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
 
+    def discard(self) -> None:
+        """Reap or end a template that nobody has asked for a process yet."""
+        self.reap()
+        self.client.shared.close()
+
     def release(self) -> None:
         """Let the template exit once all its children have exited."""
         os.close(self.lifeline)
@@ -131,10 +146,15 @@ def fork_template(prepare: Callable[[TemplateClient], None], enter_child: Callab
     """
     if not hasattr(os, "fork"):
         raise PreparationError("This system cannot fork processes.")
-    channel, lifeline_w = Channel.open()
-    prepared_r, prepared_w = os.pipe()
-    _freeze()
-    pid = os.fork()
+    with ExitStack() as opened:
+        channel, lifeline_w = Channel.open()
+        opened.callback(os.close, lifeline_w)
+        opened.callback(channel.close)
+        prepared_r, prepared_w = os.pipe()
+        opened.callback(close_all, prepared_r, prepared_w)
+        _freeze()
+        pid = os.fork()
+        opened.pop_all()
     if pid == 0:
         os.close(lifeline_w)
         os.close(prepared_r)
@@ -146,7 +166,7 @@ def fork_template(prepare: Callable[[TemplateClient], None], enter_child: Callab
     try:
         template.check_prepared()
     except PreparationError:
-        template.reap()
+        template.discard()
         raise
     return template
 
