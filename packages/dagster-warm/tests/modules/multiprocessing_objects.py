@@ -1,15 +1,11 @@
-"""A lock and a number that processes share, and a pool's context."""
+"""A lock and a number that processes share."""
 
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 
-CONTEXT = multiprocessing.get_context("fork")
-LOCK = CONTEXT.Lock()
-NUMBER = CONTEXT.Value("i", 5)
-POOL = ProcessPoolExecutor(1, CONTEXT)
+LOCK = multiprocessing.Lock()
+NUMBER = multiprocessing.Value("i", 5)
 
 
 def look() -> dict[str, object]:
     with LOCK, NUMBER:
-        held = NUMBER.value
-    return {"held": held, "computed": POOL.submit(abs, -3).result(30)}
+        return {"number": NUMBER.value}
