@@ -5,6 +5,7 @@ import threading
 import time
 
 from dagster_warm import internals
+from dagster_warm.launcher import LEAVING_TAG
 
 ENDING_LIMIT_S = 5.0
 """How long a run may take to end once it has been interrupted, in seconds; then it is killed."""
@@ -19,6 +20,7 @@ class Drain:
         self._grace_s = grace_s
         self._logger = logger
         self._is_over = threading.Event()
+        self._announced: set[str] = set()
         self._interrupted_at_s: dict[str, float] = {}
         self._thread = threading.Thread(target=self._drain, name="drain", daemon=True)
 
@@ -36,9 +38,21 @@ class Drain:
         if not stopped.is_set() and (executions := internals.executions_of(self._servicer)):
             self._logger.info("%d runs are in progress; they have %g s to end.", len(executions), self._grace_s)
         while not stopped.wait(_TICK_S):
-            if self._is_over.is_set() or time.monotonic() >= deadline_s:
-                for execution in internals.executions_of(self._servicer):
+            is_over = self._is_over.is_set() or time.monotonic() >= deadline_s
+            for execution in internals.executions_of(self._servicer):
+                if execution.run_id not in self._announced:
+                    self._announce(execution)
+                if is_over:
                     self._end(execution)
+
+    def _announce(self, execution: internals.Execution) -> None:
+        """Tell run monitoring that the run goes on, although its server may no longer be found at its address."""
+        self._announced.add(execution.run_id)
+        until_s = time.time() + self._grace_s + 2 * ENDING_LIMIT_S
+        try:
+            internals.add_run_tag(execution, LEAVING_TAG, str(until_s))
+        except Exception:
+            self._logger.exception("Run %s could not be told to leave.", execution.run_id)
 
     def _end(self, execution: internals.Execution) -> None:
         now_s = time.monotonic()

@@ -1,7 +1,7 @@
 """Dagster's private API, as far as the warm server uses it.
 
 Contract tests pin it with the oldest and the newest supported release. Apart from this module, only the run
-launcher imports private modules.
+launcher (`launcher`, `absence`, `health`) imports private modules.
 """
 
 import multiprocessing
@@ -10,12 +10,10 @@ import re
 import signal
 import subprocess
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial, wraps
-from itertools import chain
 from multiprocessing.process import BaseProcess
 from typing import Any
 from unittest import mock
@@ -26,22 +24,26 @@ from alembic.script import ScriptDirectory
 from dagster._cli.api import grpc_command
 from dagster._cli.code_server import start_command
 from dagster._core.definitions import reconstruct
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
-from dagster._core.definitions.assets.job import asset_job
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import create_execution_plan
+from dagster._core.executor import multiprocess
 from dagster._core.executor.multiprocess import MultiprocessExecutor
-from dagster._core.instance import InstanceRef
+from dagster._core.instance import DagsterInstance, InstanceRef
+from dagster._core.remote_representation.grpc_server_registry import ServerRegistryEntry
 from dagster._core.storage.sql import ALEMBIC_SCRIPTS_LOCATION
 from dagster._grpc import impl, proxy_server, server
 from dagster._grpc.proxy_server import DagsterProxyApiServicer
 from dagster._grpc.server import DagsterApiServer, LoadedRepositories
 from dagster._grpc.types import CanCancelExecutionRequest, ExecuteExternalJobArgs
 from dagster._serdes import deserialize_value
+from dagster._utils import get_run_crash_explanation
 from dagster_shared.libraries import DagsterLibraryRegistry
+
+from dagster_warm.launcher import LEAVING_TAG
 
 __all__ = [
     "DagsterApiServer",
+    "DagsterInstance",
     "DagsterProxyApiServicer",
     "InstanceRef",
     "LoadedRepositories",
@@ -144,59 +146,6 @@ def keep_migrations() -> None:
     ScriptDirectory.from_config = from_config  # type: ignore[method-assign]
 
 
-class _AssetIndex:
-    """Index of definitions by the keys that they contain."""
-
-    def __init__(self, definitions: Sequence[dg.AssetsDefinition]) -> None:
-        self._of = defaultdict[Any, set[dg.AssetsDefinition]](set)
-        self._checks_of = defaultdict[dg.AssetKey, set[dg.AssetsDefinition]](set)
-        for one in definitions:
-            for key in (*one.keys, *one.check_keys):
-                self._of[key].add(one)
-            for key in one.check_keys:
-                self._checks_of[key.asset_key].add(one)
-
-    def find(self, keys: Set[dg.AssetKey], check_keys: Set[dg.AssetCheckKey] | None) -> set[dg.AssetsDefinition]:
-        """Return the definitions with any of the keys; if `check_keys` is None, also those that check these assets."""
-        checks = [self._checks_of.get(key, ()) for key in keys] if check_keys is None else []
-        return set(chain.from_iterable([*(self._of.get(key, ()) for key in (*keys, *(check_keys or ()))), *checks]))
-
-
-@dataclass(frozen=True)
-class _Others:
-    """The definitions of an index, with the partially selected ones replaced by their unselected rest."""
-
-    index: _AssetIndex
-    without: Set[dg.AssetsDefinition]
-    remainders: Sequence[dg.AssetsDefinition]
-
-
-def _selected_from(job: dg.JobDefinition) -> AssetGraph:
-    return job.asset_layer.asset_graph.source_asset_graph
-
-
-def select_by_index(loaded: LoadedRepositories) -> None:
-    """Look up a run's selected assets in an index; Dagster scans all assets twice."""
-    jobs = [job for repository in loaded.definitions_by_name.values() for job in repository.get_all_jobs()]
-    everything = {id(graph.assets_defs): graph.assets_defs for graph in map(_selected_from, jobs)}
-    indexes = {identity: _AssetIndex(definitions) for identity, definitions in everything.items()}
-    select = asset_job._subset_assets_defs
-
-    @wraps(select)
-    def select_among(assets: Any, keys: Any, check_keys: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(assets, _Others):
-            others = [*(assets.index.find(keys, check_keys) - assets.without), *assets.remainders]
-            return select(others, keys, check_keys, *args, **kwargs)
-        index = indexes.get(id(assets))
-        if index is None:
-            return select(assets, keys, check_keys, *args, **kwargs)
-        touched = index.find(keys, check_keys)
-        included, excluded = select(touched, keys, check_keys, *args, **kwargs)
-        return included, _Others(index, touched, excluded)
-
-    asset_job._subset_assets_defs = select_among  # type: ignore[assignment]
-
-
 def count_assets(loaded: LoadedRepositories) -> int:
     """Return the number of assets in all repositories."""
     return sum(len(repository.asset_graph.get_all_asset_keys()) for repository in loaded.definitions_by_name.values())
@@ -248,7 +197,7 @@ def tell_run(message: str) -> None:
 
 
 def _interrupt_if_ended(instance: dg.DagsterInstance, run_id: str, is_over: threading.Event) -> None:
-    """Interrupt this process once its run was ended by others, or canceled when no server could tell it so.
+    """Interrupt this process once its run was ended by others, or canceled when no server may have told it so.
 
     Dagster's run workers have such a thread, too, which only Dagster+ starts.
     """
@@ -256,15 +205,27 @@ def _interrupt_if_ended(instance: dg.DagsterInstance, run_id: str, is_over: thre
         run = None
         with suppress(Exception):  # the database may be away
             run = instance.get_run_by_id(run_id)
+        if run is None:
+            continue
         server_process = multiprocessing.parent_process()
-        is_orphan = server_process is not None and not server_process.is_alive()
-        if run is None or not (
-            run.status in _ENDED_BY_OTHERS or (is_orphan and run.status is dg.DagsterRunStatus.CANCELING)
-        ):
+        is_alone = LEAVING_TAG in run.tags or (server_process is not None and not server_process.is_alive())
+        if run.status not in _ENDED_BY_OTHERS and not (is_alone and run.status is dg.DagsterRunStatus.CANCELING):
             continue
         if not is_over.wait(1):  # its own end is stored a moment before it is known here
             os.kill(os.getpid(), signal.SIGINT)
         return
+
+
+def explain_crashes(add: Callable[[int], str]) -> None:
+    """Extend what Dagster tells about crashed runs and steps by a sentence that depends on the exit code."""
+    explain = get_run_crash_explanation
+
+    @wraps(explain)
+    def explain_further(prefix: str, exit_code: int) -> str:
+        return explain(prefix, exit_code) + add(exit_code)
+
+    for module in (server, multiprocess):
+        module.get_run_crash_explanation = explain_further  # type: ignore[attr-defined]
 
 
 def describe_location(text: str) -> None:
@@ -277,15 +238,16 @@ def instance_of(servicer: DagsterApiServer) -> dg.DagsterInstance | None:
     return servicer._instance
 
 
-def open_instance(instance_ref: InstanceRef | None) -> dg.DagsterInstance:
-    """Open the instance of a request."""
-    assert instance_ref is not None
-    return dg.DagsterInstance.from_ref(instance_ref)
+def open_for(servicer: DagsterApiServer, instance_ref: InstanceRef) -> DagsterInstance:
+    """Open an instance until the servicer's cleanup."""
+    instance: DagsterInstance = servicer._exit_stack.enter_context(DagsterInstance.from_ref(instance_ref))
+    return instance
 
 
-def run_of(request: Any) -> tuple[str, InstanceRef | None]:
+def run_of(request: Any) -> tuple[str, InstanceRef]:
     """Return the run id and the instance of a StartRun request."""
     args = deserialize_value(request.serialized_execute_run_args, ExecuteExternalJobArgs)
+    assert args.instance_ref is not None
     return args.run_id, args.instance_ref
 
 
@@ -309,9 +271,15 @@ def executions_of(servicer: DagsterApiServer) -> list[Execution]:
         ]
 
 
+def add_run_tag(execution: Execution, name: str, value: str) -> None:
+    """Add a tag to a run in progress."""
+    with DagsterInstance.from_ref(execution.instance_ref) as instance:
+        instance.add_run_tags(execution.run_id, {name: value})
+
+
 def report_end(execution: Execution, message: str) -> None:
     """Report a run as failed, or as canceled if it was about to be, unless it has ended."""
-    with dg.DagsterInstance.from_ref(execution.instance_ref) as instance:
+    with DagsterInstance.from_ref(execution.instance_ref) as instance:
         run = instance.get_run_by_id(execution.run_id)
         if run is None or run.is_finished:
             return
@@ -326,7 +294,7 @@ def is_stopping(servicer: DagsterApiServer | DagsterProxyApiServicer) -> bool:
     return servicer._shutdown_once_executions_finish_event.is_set()
 
 
-def termination_of(servicer: DagsterApiServer) -> threading.Event:
+def termination_of(servicer: DagsterApiServer | DagsterProxyApiServicer) -> threading.Event:
     """Return the event that tells that a servicer's runs have ended and it stops."""
     return servicer._server_termination_event
 
@@ -334,6 +302,24 @@ def termination_of(servicer: DagsterApiServer) -> threading.Event:
 def servers_of(proxy: DagsterProxyApiServicer) -> list["subprocess.Popen[Any]"]:
     """Return the processes of a proxy's servers: the current one, and earlier ones that still have runs."""
     return [server.server_process for server in proxy._grpc_server_registry._all_processes]
+
+
+def server_of(proxy: DagsterProxyApiServicer) -> "subprocess.Popen[Any] | None":
+    """Return the process of a proxy's current server; None if that could not be started."""
+    for entry in list(proxy._grpc_server_registry._active_entries.values()):
+        if isinstance(entry, ServerRegistryEntry):
+            return entry.process.server_process
+    return None
+
+
+def replace_server(proxy: DagsterProxyApiServicer, gone: "subprocess.Popen[Any]") -> None:
+    """Start another server in the place of a dead one, unless a reload has."""
+    with proxy._reload_lock:
+        if server_of(proxy) is gone:
+            heartbeat: Any = proxy._client_heartbeat_shutdown_event
+            proxy._reload_location()  # type: ignore[no-untyped-call]
+            if heartbeat is not None:
+                heartbeat.set()
 
 
 def client_of(proxy: DagsterProxyApiServicer, request: Any) -> Any:

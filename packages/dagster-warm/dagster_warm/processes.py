@@ -320,10 +320,13 @@ def run(request: Request, fds: Sequence[int]) -> int:
     os.environ.update(request.environ)
     os.chdir(request.cwd)
     _, parent_r, *InheritedFd.received = fds
+    is_over = threading.Event()
     if request.ends_with_parent:
-        threading.Thread(target=_end_with_parent, args=(parent_r,), name="parent-watch", daemon=True).start()
+        threading.Thread(target=_end_with_parent, args=(parent_r, is_over), name="parent-watch", daemon=True).start()
     process = pickle.loads(request.process)
-    return int(process._bootstrap(parent_sentinel=parent_r))
+    code = int(process._bootstrap(parent_sentinel=parent_r))
+    is_over.set()
+    return code
 
 
 class WarmProcess(multiprocessing.process.BaseProcess):
@@ -380,9 +383,10 @@ def _exit_code_of_dead(pid: int) -> int | None:
     return os.waitstatus_to_exitcode(int(fields[-1])) if fields[0] in (b"Z", b"X") else None
 
 
-def _end_with_parent(parent_r: int) -> None:
-    """Interrupt this process when its parent dies; kill it if it goes on."""
+def _end_with_parent(parent_r: int, is_over: threading.Event) -> None:
+    """Interrupt this process when its parent dies before it is over; kill it if it goes on."""
     connection.wait([parent_r])
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_INTERRUPTION_LIMIT_S)
-    os.kill(os.getpid(), signal.SIGKILL)
+    if not is_over.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
+        if not is_over.wait(_INTERRUPTION_LIMIT_S):
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 import logging
 import subprocess
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +13,7 @@ from dagster_warm import internals
 from dagster_warm.draining import ENDING_LIMIT_S
 from dagster_warm.servicer import STOPPING
 
+_WATCH_INTERVAL_S = 1.0
 _MARGIN_S = 2 * ENDING_LIMIT_S
 """What a server may take to stop beyond its grace period, in seconds."""
 
@@ -21,7 +23,9 @@ class WarmProxy(internals.DagsterProxyApiServicer):
 
     def __init__(self, *, grace_s: float, logger: logging.Logger, **kwargs: Any) -> None:
         self._grace_s = grace_s
+        self._is_ending = False
         super().__init__(logger=logger, **kwargs)
+        threading.Thread(target=self._watch, name="server-watch", daemon=True).start()
 
     def StartRun(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Launch a run in the current server; in its successor if it is being replaced."""
@@ -46,8 +50,17 @@ class WarmProxy(internals.DagsterProxyApiServicer):
         except grpc.RpcError as error:
             return context.abort(error.code(), error.details())
 
+    def _watch(self) -> None:
+        """Start another server whenever the current one dies; Dagster's proxy waits for a reload from the UI."""
+        while not internals.termination_of(self).wait(_WATCH_INTERVAL_S) and not internals.is_stopping(self):
+            server = internals.server_of(self)
+            if server is not None and server.poll() is not None and not self._is_ending:
+                self._logger.warning("The server (pid %d) ended with code %d.", server.pid, server.returncode)
+                internals.replace_server(self, server)
+
     def cleanup(self) -> None:
         """Stop the servers, each after its runs."""
+        self._is_ending = True
         _stop(internals.servers_of(self), self._grace_s + _MARGIN_S)
         super().cleanup()  # type: ignore[no-untyped-call]
 

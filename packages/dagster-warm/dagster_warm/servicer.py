@@ -5,7 +5,6 @@ import logging
 import multiprocessing
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -16,13 +15,15 @@ from functools import partial
 from importlib import import_module
 from multiprocessing import popen_spawn_posix
 from multiprocessing.process import BaseProcess
-from typing import Any, NoReturn, Self
+from typing import Any
 
 import grpc
 
-from dagster_warm import exits, internals, seeds
+from dagster_warm import asset_index, exits, internals, seeds
 from dagster_warm.draining import Drain
-from dagster_warm.launcher import COLD_TAG
+from dagster_warm.launcher import COLD_TAG, WARM_MESSAGE
+from dagster_warm.logs import ServerLogging
+from dagster_warm.memory import Kills, be_killed_first
 from dagster_warm.pipes import close_all
 from dagster_warm.processes import (
     METHOD,
@@ -35,7 +36,16 @@ from dagster_warm.processes import (
     WarmPopen,
 )
 from dagster_warm.safety import UnsafeToForkError, find_hazards, open_descriptors
-from dagster_warm.template import Channel, PreparationError, Template, be_template, fork_template
+from dagster_warm.steps import StepLauncher
+from dagster_warm.template import (
+    SUCCESSION_VARIABLE,
+    Channel,
+    PreparationError,
+    Succession,
+    Template,
+    be_template,
+    fork_template,
+)
 
 _MOST_TEMPLATES = 5
 """How many templates a server tries before it launches its runs the stock way."""
@@ -68,28 +78,6 @@ class Options:
     """The age from which a template is renewed, in seconds; None never renews it."""
 
 
-@dataclass(frozen=True)
-class Succession:
-    """What a process inherits that is started to be a later template."""
-
-    channel: Channel
-    prepared_w: int
-    """The descriptor on which it reports that it is prepared."""
-    generation: int
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Take over the descriptors that the value of `SUCCESSION_VARIABLE` names."""
-        asking, requests, lifeline, prepared_w, generation = map(int, text.split(","))
-        return cls(Channel.inherit(asking, requests, lifeline), prepared_w, generation)
-
-    def fail(self) -> NoReturn:
-        """Exit, because the code cannot be loaded."""
-        with suppress(BrokenPipeError), os.fdopen(self.prepared_w, "w") as prepared:
-            prepared.write("The code cannot be loaded any more.")
-        sys.exit(1)
-
-
 @dataclass
 class Warmth:
     """Owns the template of one server: creates it, replaces it if it dies, and launches processes from it."""
@@ -113,14 +101,18 @@ class Warmth:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(
-        self, loaded: internals.LoadedRepositories, instance_ref: internals.InstanceRef | None, harmless: frozenset[int]
+        self,
+        loaded: internals.LoadedRepositories,
+        instance_ref: internals.InstanceRef | None,
+        harmless: frozenset[int],
+        server_logging: ServerLogging,
     ) -> None:
         """Fork the first template from this process, which has just loaded the code; or become a template.
 
         Raises:
             Exception: there can be no template, and `refuse_hazards` is set.
         """
-        prepare = partial(self._prepare, loaded, instance_ref, harmless)
+        prepare = partial(self._prepare, loaded, instance_ref, harmless, server_logging)
         if self.succession:
             be_template(
                 self.succession.channel, prepare, self._enter_child, self.succession.prepared_w, is_importer=True
@@ -266,24 +258,27 @@ class Warmth:
         loaded: internals.LoadedRepositories,
         instance_ref: internals.InstanceRef | None,
         harmless: frozenset[int],
+        server_logging: ServerLogging,
         client: TemplateClient,
     ) -> None:
         self._born_at_s = time.time()
+        server_logging.undo()
         harmless |= open_descriptors()  # the template's own
         internals.hold(loaded)
         internals.keep_migrations()
-        internals.select_by_index(loaded)
+        asset_index.select_by_index(loaded)
         internals.rehearse(loaded, instance_ref)
         self._check_for_hazards(harmless)
         internals.announce(self._describe)
         if self.options.warm_steps:
             internals.start_all_steps_by(METHOD)
         self._generation, self._pid = self.succession.generation if self.succession else 1, os.getpid()
-        WarmContext.launch = staticmethod(_StepLauncher(client).launch)
+        WarmContext.launch = staticmethod(StepLauncher(client).launch)
         self._hooks = [_find(name) for name in self.options.after_fork]
         self._assets = internals.count_assets(loaded)
 
     def _enter_child(self, request: Request) -> None:
+        be_killed_first()
         self._asked_at_s = request.asked_at_s
         self._forked_at_s = time.time()
         for hook in self._hooks:
@@ -293,7 +288,7 @@ class Warmth:
         fork_ms = 1000 * (self._forked_at_s - self._asked_at_s)
         age_s = self._asked_at_s - self._born_at_s
         return (
-            f"Launched warm: forked within {fork_ms:.0f} ms from template {self._generation} (pid {self._pid}), "
+            f"{WARM_MESSAGE}: forked within {fork_ms:.0f} ms from template {self._generation} (pid {self._pid}), "
             f"{age_s:.0f} s old, which holds {self._assets:,} assets.",
             {
                 "bench/fork_ms": round(fork_ms, 3),
@@ -305,10 +300,6 @@ class Warmth:
         )
 
 
-SUCCESSION_VARIABLE = "DAGSTER_WARM_SUCCESSION"
-"""Marks a process that is to be a later template, and passes its descriptors and its generation."""
-
-
 class WarmApiServer(internals.DagsterApiServer):
     """Serves Dagster's gRPC interface and launches its runs from a template."""
 
@@ -317,10 +308,14 @@ class WarmApiServer(internals.DagsterApiServer):
         exits.watch()
         seeds.watch()
         self._warmth = warmth
+        self._opening = threading.Lock()
+        self._opened: tuple[internals.InstanceRef, internals.DagsterInstance] | None = None
+        internals.explain_crashes(Kills().explain)  # also in the template, and in the runs that it forks
+        server_logging = ServerLogging()
 
         def begin(loaded: internals.LoadedRepositories) -> None:
             instance = internals.instance_of(self)
-            warmth.begin(loaded, instance.get_ref() if instance else None, harmless)
+            warmth.begin(loaded, instance.get_ref() if instance else None, harmless, server_logging)
 
         try:
             with internals.when_loaded(begin):
@@ -363,38 +358,26 @@ class WarmApiServer(internals.DagsterApiServer):
 
     def _tell(self, request: Any, message: str) -> None:
         run_id, instance_ref = internals.run_of(request)
-        with ExitStack() as stack, suppress(Exception):  # the run goes on without it
-            instance = internals.instance_of(self) or stack.enter_context(internals.open_instance(instance_ref))
+        with suppress(Exception):  # the run goes on without it
+            instance = self._instance_for(instance_ref)
             run = instance.get_run_by_id(run_id)
             assert run is not None
             instance.report_engine_event(message, run)
 
     def _is_to_be_cold(self, request: Any) -> bool:
-        instance = internals.instance_of(self)
-        run = instance.get_run_by_id(internals.run_of(request)[0]) if instance else None
+        run_id, instance_ref = internals.run_of(request)
+        run = self._instance_for(instance_ref).get_run_by_id(run_id)
         return run is not None and run.tags.get(COLD_TAG) == "true"
 
-
-class _StepLauncher:
-    """Starts the steps of a run."""
-
-    def __init__(self, template: TemplateClient) -> None:
-        self._template: TemplateClient | None = template
-
-    def launch(self, process: BaseProcess) -> Any:
-        """Start a step from the run's template; the stock way once that has failed."""
-        if self._template is None:
-            return popen_spawn_posix.Popen(process)
-        try:
-            return WarmPopen(process, self._template, ends_with_parent=True)
-        except ForkFailedError as error:
-            reason = f"{error.strerror}."
-        except TemplateGoneError:
-            reason, self._template = "The run's template has died.", None
-        except TemplateSilentError as error:
-            reason, self._template = str(error), None
-        internals.tell_run(f"Steps are launched the stock way. {reason}")
-        return popen_spawn_posix.Popen(process)
+    def _instance_for(self, instance_ref: internals.InstanceRef) -> internals.DagsterInstance:
+        """Return the server's instance; if it has none, as with Dagster's chart, that of its runs, kept open."""
+        own = internals.instance_of(self)
+        if own is not None:
+            return own
+        with self._opening:
+            if self._opened is None or self._opened[0] != instance_ref:
+                self._opened = instance_ref, internals.open_for(self, instance_ref)
+            return self._opened[1]
 
 
 def _launch_cold(process: BaseProcess, reason: str) -> Any:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
-from typing import NoReturn
+from typing import NoReturn, Self
 
 from dagster_warm import exits, seeds
 from dagster_warm.pipes import close_all
@@ -26,6 +26,10 @@ _REQUEST_TIMEOUT_S = 10.0
 
 
 _PREPARED = "prepared"
+
+
+SUCCESSION_VARIABLE = "DAGSTER_WARM_SUCCESSION"
+"""Marks a process that is to be a later template, and passes its descriptors and its generation."""
 
 
 class PreparationError(Exception):
@@ -44,7 +48,7 @@ class Channel:
     """The reading end of a pipe; at end-of-file, the template exits."""
 
     @classmethod
-    def open(cls) -> tuple["Channel", int]:
+    def open(cls) -> tuple[Self, int]:
         """Create a channel, which keeps requests until a template exists; return it and the end of its lifeline."""
         lifeline_r, lifeline_w = os.pipe()
         try:
@@ -55,7 +59,7 @@ class Channel:
         return cls(requests, TemplateClient(asking), lifeline_r), lifeline_w
 
     @classmethod
-    def inherit(cls, asking: int, requests: int, lifeline: int) -> "Channel":
+    def inherit(cls, asking: int, requests: int, lifeline: int) -> Self:
         """Take over the channel with these descriptors, which are those of another process."""
         return cls(socket.socket(fileno=requests), TemplateClient(socket.socket(fileno=asking)), lifeline)
 
@@ -73,6 +77,28 @@ class Channel:
         """Close in this process what only the template may hold."""
         self.requests.close()
         os.close(self.lifeline)
+
+
+@dataclass(frozen=True)
+class Succession:
+    """What a process inherits that is started to be a later template."""
+
+    channel: Channel
+    prepared_w: int
+    """The descriptor on which it reports that it is prepared."""
+    generation: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take over the descriptors that the value of `SUCCESSION_VARIABLE` names."""
+        asking, requests, lifeline, prepared_w, generation = map(int, text.split(","))
+        return cls(Channel.inherit(asking, requests, lifeline), prepared_w, generation)
+
+    def fail(self) -> NoReturn:
+        """Exit, because the code cannot be loaded."""
+        with suppress(BrokenPipeError), os.fdopen(self.prepared_w, "w") as prepared:
+            prepared.write("The code cannot be loaded any more.")
+        sys.exit(1)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class LoneServer:
             found = location.get_repository(repository)
             run = _create_run(self.instance, location, found, found.get_full_job(job), {}, tags, None, None)
             self.instance.launch_run(run.run_id, workspace)
-        return run.run_id
+        return str(run.run_id)
 
     @contextmanager
     def workspace(self) -> Iterator[Any]:

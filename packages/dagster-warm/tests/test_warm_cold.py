@@ -14,6 +14,8 @@ from dagster_shared.libraries import DagsterLibraryRegistry
 from dagster_warm import safety, servicer, template
 from dagster_warm.servicer import Options, Warmth
 
+LOGGING: Any = None
+"""Only a template takes it down."""
 LOADED: Any = SimpleNamespace(definitions_by_name={}, code_pointers_by_repo_name={}, reconstructables_by_name={})
 
 
@@ -79,7 +81,7 @@ def test_its_runs_are_launched_the_stock_way(
     one = warmth()
     with monkeypatch.context() as patch:
         obstacle(patch)
-        one.begin(LOADED, None, frozenset())
+        one.begin(LOADED, None, frozenset(), LOGGING)
     (line,) = caplog.messages
     assert reason in line
     assert line.endswith("Runs are launched the stock way.")
@@ -99,7 +101,7 @@ def test_its_runs_are_launched_the_stock_way(
 def test_it_is_an_error_on_request(obstacle: Any, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     obstacle(monkeypatch)
     with pytest.raises(Exception) as raised:  # noqa: PT011 - of several types
-        warmth(refuse_hazards=True).begin(LOADED, None, frozenset())
+        warmth(refuse_hazards=True).begin(LOADED, None, frozenset(), LOGGING)
     assert str(raised.value).rstrip(".") in reason or reason in str(raised.value)
 
 

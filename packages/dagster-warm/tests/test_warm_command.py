@@ -1,5 +1,6 @@
 """The command accepts the options of Dagster's two commands, and warns about untested Dagster releases."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from lone_server import serve
 
 from dagster_warm import command as module
 from dagster_warm.command import command
+from dagster_warm.servicer import Options
 
 
 def flags(one: click.Command) -> set[str]:
@@ -54,6 +56,85 @@ def test_as_an_entry_point_it_passes_other_commands_on_to_dagster() -> None:
     command = [sys.executable, "-m", "dagster_warm", "dagster", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert dagster.__version__ in done.stdout
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return the options that Dagster's command gets, and `options`: those of the warm server."""
+    served: dict[str, Any] = {}
+    monkeypatch.setattr(module, "_serve_reloading", lambda own, dagsters: served.update(dagsters, options=own))
+    monkeypatch.setattr(module, "_serve_once", lambda own: served.update(options=own))
+    monkeypatch.setattr(module, "_call", lambda _, dagsters: served.update(dagsters))
+    for name in [name for name in os.environ if name.startswith("DAGSTER_")]:
+        monkeypatch.delenv(name)
+    return served
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: str, **environ: str) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["dagster-warm", *words])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "port"),
+    [("dagster code-server start", 1), ("dagster api grpc", 2), ("", 2), ("--no-reload", 2)],
+)
+def test_variables_mean_what_they_mean_to_the_command_that_it_replaces(
+    served: dict[str, Any], monkeypatch: pytest.MonkeyPatch, words: str, port: int
+) -> None:
+    both = {"DAGSTER_CODE_SERVER_PORT": "1", "DAGSTER_GRPC_PORT": "2"}
+    call(monkeypatch, *words.split(), "-m", "a_module", **both)
+    assert served["port"] == port
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "option", "expected"),
+    [
+        ("DAGSTER_CODE_SERVER_PORT", "4000", "port", 4000),
+        ("DAGSTER_CODE_SERVER_SOCKET", "a_socket", "socket", "a_socket"),
+        ("DAGSTER_CODE_SERVER_HOST", "0.0.0.0", "host", "0.0.0.0"),
+        ("DAGSTER_CODE_SERVER_MAX_WORKERS", "7", "max_workers", 7),
+        ("DAGSTER_CODE_SERVER_STARTUP_TIMEOUT", "8", "startup_timeout", 8),
+        ("DAGSTER_CLI_CODE_SERVER_START_LOG_LEVEL", "debug", "log_level", "debug"),
+    ],
+)
+def test_variables_of_the_reloading_command_are_read(
+    served: dict[str, Any], monkeypatch: pytest.MonkeyPatch, variable: str, value: str, option: str, expected: object
+) -> None:
+    call(monkeypatch, "dagster", "code-server", "start", "-m", "a_module", **{variable: value})
+    assert served[option] == expected
+
+
+def test_its_own_options_can_be_variables(served: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"GRACE": "90", "ON_HAZARD": "refuse", "ACCEPT": "one* two*", "WARM_STEPS": "false"}
+    variables = {f"DAGSTER_WARM_{name}": value for name, value in own.items()}
+    call(monkeypatch, "dagster", "api", "grpc", "-m", "a_module", "-p", "4000", **variables)
+    assert served["options"] == Options(grace_s=90, refuse_hazards=True, accepted=("one*", "two*"), warm_steps=False)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sh", "-c", 'echo "$1"', "sh", "heard -m"],
+        [sys.executable, "-c", "import sys; print(sys.argv[1])", "heard -m"],
+        ["env", "printf", "%s\\n", "heard -m"],
+    ],
+    ids=["sh", "python", "env"],
+)
+def test_other_commands_run_unchanged(words: list[str]) -> None:
+    command = [sys.executable, "-m", "dagster_warm", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "heard -m\n"
+
+
+def test_what_is_no_command_is_a_wrong_argument() -> None:
+    done = CliRunner().invoke(command, ["no-such-command"])
+    assert done.exit_code == 2
+    assert "no-such-command" in done.output
 
 
 @pytest.mark.timeout(120)

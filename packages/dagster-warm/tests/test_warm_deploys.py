@@ -11,6 +11,10 @@ import dagster as dg
 import pytest
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import LaunchRunContext
+from dagster._core.utils import make_new_run_id
+from dagster._grpc.client import DagsterGrpcClient
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+from dagster._serdes import deserialize_value
 from lone_server import PATIENCE_S, LoneServer, serve
 
 STARTED, SUCCESS, FAILURE = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
@@ -90,6 +94,22 @@ def processes_of(server: LoneServer) -> set[int]:
     return {pid for pid in found if is_alive(pid) and pid != os.getpid()}
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def can_cancel(client: DagsterGrpcClient, run_id: str) -> bool:
+    """Return what run monitoring asks: whether the server has the run."""
+    answer = client.can_cancel_execution(CanCancelExecutionRequest(run_id=run_id), timeout=10)
+    return deserialize_value(answer, CanCancelExecutionResult).can_cancel
+
+
+def answers(client: DagsterGrpcClient) -> bool:
+    with suppress(DagsterUserCodeUnreachableError):
+        return bool(client.ping(""))
+    return False
+
+
 @contextmanager
 def deployed(tmp_path: Path, *options: str) -> Iterator[LoneServer]:
     (tmp_path / "served.py").write_text(MODULE)
@@ -128,7 +148,7 @@ class TestSigterm:
                 time.sleep(1)
                 (earlier,) = server.instance.get_runs()
                 late = server.instance.add_run(
-                    earlier._replace(run_id=dg._core.utils.make_new_run_id(), status=dg.DagsterRunStatus.NOT_STARTED)
+                    earlier._replace(run_id=make_new_run_id(), status=dg.DagsterRunStatus.NOT_STARTED)
                 )
                 with pytest.raises(DagsterUserCodeUnreachableError, match="UNAVAILABLE"):
                     server.instance.run_launcher.launch_run(LaunchRunContext(late, workspace))
@@ -179,6 +199,19 @@ class TestSigkill:
             (tmp_path / "waiting").unlink()
             assert server.wait_for(finishing) is SUCCESS, server.story(finishing)
 
+    def test_of_the_server_behind_a_proxy_has_it_replaced(self, tmp_path: Path) -> None:
+        with deployed(tmp_path, "--reload") as server:
+            run_id, _ = begin(server, "waiting")
+            with server.workspace() as workspace:
+                client = workspace.get_code_location("it").client
+            (behind,) = (pid for pid in processes_of(server) if parent_of(pid) == server.process.pid)
+            assert can_cancel(client, run_id)
+            os.kill(behind, signal.SIGKILL)
+            wait_until(lambda: answers(client))
+            assert server.wait_for(server.launch("quick")) is SUCCESS
+            (tmp_path / "waiting").unlink()
+            assert server.wait_for(run_id) is SUCCESS, server.story(run_id)
+
     def test_of_a_run_worker_ends_its_steps(self, tmp_path: Path) -> None:
         with deployed(tmp_path, "--no-reload") as server:
             run_id, step = begin(server, "refusing")
@@ -191,3 +224,17 @@ class TestSigkill:
             assert server.wait_for(run_id) is FAILURE
             assert any("terminated by signal 9" in line for line in server.story(run_id))
             wait_until(lambda: not is_alive(step))
+
+
+def test_a_run_that_began_before_a_reload_is_known_to_its_server(tmp_path: Path) -> None:
+    with deployed(tmp_path, "--reload") as server:
+        run_id, _ = begin(server, "waiting")
+        with server.workspace() as workspace:
+            client = workspace.get_code_location("it").client
+            client.reload_code(timeout=int(PATIENCE_S))
+        assert can_cancel(client, run_id)
+        assert not can_cancel(client, "no such run")
+        (tmp_path / "waiting").unlink()
+        assert server.wait_for(run_id) is SUCCESS, server.story(run_id)
+        with suppress(DagsterUserCodeUnreachableError):  # its server has ended with it
+            wait_until(lambda: not can_cancel(client, run_id))

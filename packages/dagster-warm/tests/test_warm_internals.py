@@ -16,13 +16,15 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from dagster._core.definitions.assets.job import asset_job
+from dagster._core.executor import multiprocess
 from dagster._core.launcher import LaunchRunContext
 from dagster._core.utils import make_new_run_id
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._grpc import server
 from lone_server import PATIENCE_S, LoneServer, serve
 
-from dagster_warm import internals
+from dagster_warm import asset_index, internals
 
 MODULE = """
 import os
@@ -51,13 +53,21 @@ def by_default() -> None:
 def by_executor() -> None:
     second(first())
 
+@dg.job(executor_def=dg.multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": ["os"]}}}))
+def by_forkserver() -> None:
+    second(first())
+
+@dg.job(executor_def=dg.multiprocess_executor.configured({"start_method": {"spawn": {}}}))
+def by_spawn() -> None:
+    second(first())
+
 @dg.asset
 def orders() -> None: ...
 
 @dg.asset(deps=[orders])
 def lines() -> None: ...
 
-defs = dg.Definitions(assets=[orders, lines], jobs=[by_default, by_executor])
+defs = dg.Definitions(assets=[orders, lines], jobs=[by_default, by_executor, by_forkserver, by_spawn])
 """
 
 LAUNCHER: Mapping[str, Any] = {
@@ -96,6 +106,14 @@ def test_runs_and_steps_are_forked_and_load_nothing_again(serve_module: Serve, w
         assert told["first"]["parent"] == told["second"]["parent"] == template
         assert len({template, told["first"]["pid"], told["second"]["pid"]}) == 3
         assert told["warmth"]["template_assets"] == 2
+        assert imports(server) == 1
+
+
+def test_steps_are_forked_whatever_their_start_method_is(serve_module: Serve) -> None:
+    with serve_module("--no-reload") as server:
+        for job in ("by_forkserver", "by_spawn"):
+            told = server.run(job)
+            assert told["first"]["parent"] == told["second"]["parent"] == told["warmth"]["template_pid"]
         assert imports(server) == 1
 
 
@@ -212,7 +230,7 @@ def test_assets_that_are_found_by_their_keys_are_those_that_dagster_finds(monkey
         return look(assets, *args, **kwargs)
 
     monkeypatch.setattr(asset_job, "_subset_assets_defs", count)
-    internals.select_by_index(SimpleNamespace(definitions_by_name={"it": repository}))  # type: ignore[arg-type]
+    asset_index.select_by_index(SimpleNamespace(definitions_by_name={"it": repository}))  # type: ignore[arg-type]
     assert [selected(job, *selection) for selection in selections] == by_dagster
     looks.clear()
     selected(job, ["raw"], None)
@@ -242,6 +260,15 @@ def test_migrations_are_read_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     for _ in range(2):
         ScriptDirectory.from_config(others)
     assert reads[1:] == [str(tmp_path / "theirs")] * 2
+
+
+def test_a_crash_is_explained_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (server, multiprocess):
+        monkeypatch.setattr(module, "get_run_crash_explanation", module.get_run_crash_explanation)
+    internals.explain_crashes(lambda exit_code: f" Further: {exit_code}.")
+    for module in (server, multiprocess):
+        told = module.get_run_crash_explanation(prefix="It", exit_code=3)
+        assert told == "It unexpectedly exited with code 3. Further: 3."
 
 
 def test_this_release_is_supported_and_those_before_and_after_the_tested_ones_are_not() -> None:

@@ -1,6 +1,7 @@
 """A server whose template fails launches its runs and steps the stock way, once, and says so."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -12,10 +13,12 @@ import pytest
 from lone_server import PATIENCE_S, LoneServer, serve
 
 MODULE = """
-import os, time
+import logging, os, sys, time, warnings
 from pathlib import Path
 
 import dagster as dg
+import structlog
+
 
 @dg.op
 def wait(context):
@@ -39,7 +42,26 @@ def waiting():
 def quick():
     note(nothing())
 
-defs = dg.Definitions(jobs=[waiting, quick])
+@dg.op
+def log(context):
+    context.log.info("THE CONTEXT'S LINE")
+    dg.get_dagster_logger().info("DAGSTER'S LINE")
+    dg.get_dagster_logger("mine").warning("MY LINE")
+    logging.getLogger("mine").warning("ANOTHER LINE")
+    logging.getLogger("dagster").warning("A LINE BELOW DAGSTER")
+    structlog.get_logger().info("A STRUCTURED LINE")
+    warnings.warn("A WARNING")
+    print("A PRINTED LINE")
+
+@dg.job
+def logging_steps():
+    log()
+
+@dg.job(executor_def=dg.in_process_executor)
+def logging_in_process():
+    log()
+
+defs = dg.Definitions(jobs=[waiting, quick, logging_steps, logging_in_process])
 """
 
 SUCCESS = dg.DagsterRunStatus.SUCCESS
@@ -103,10 +125,10 @@ def test_a_template_that_does_not_answer_holds_up_one_launch_which_then_is_stock
     (late,) = launches
     story = finish(server, late)
     assert template_of(story) == 0
-    assert told(story, "Launched cold: ") == ["Launched cold: The template did not answer within 10 s."]
+    assert told(story, "Launched cold:") == ["Launched cold: The template did not answer within 10 s."]
     assert server.wait_for(to_cancel) is dg.DagsterRunStatus.CANCELED, server.story(to_cancel)
     (server.home / in_flight).unlink()
-    assert told(finish(server, in_flight), "Steps are launched the stock way. The run's template has died.")
+    assert told(finish(server, in_flight), "Steps are launched cold: The run's template has died.")
     assert launch_until_warm(server) != first
     assert not Path(f"/proc/{first}").exists()
 
@@ -119,7 +141,7 @@ def test_a_template_that_dies_is_replaced_before_the_next_launch_asks_for_it(ser
     assert template_of(story) or told(story, "Launched cold: The template")
     assert launch_until_warm(server) != first
     (server.home / in_flight).unlink()
-    assert told(finish(server, in_flight), "Steps are launched the stock way.")
+    assert told(finish(server, in_flight), "Steps are launched cold:")
 
 
 def test_a_run_whose_template_stops_spawns_its_steps(server: LoneServer) -> None:
@@ -127,7 +149,36 @@ def test_a_run_whose_template_stops_spawns_its_steps(server: LoneServer) -> None
     in_flight = begin(server)
     os.kill(template, signal.SIGSTOP)
     (server.home / in_flight).unlink()
-    assert told(finish(server, in_flight), "Steps are launched the stock way. The template did not answer within 10 s.")
+    assert told(finish(server, in_flight), "Steps are launched cold: The template did not answer within 10 s.")
     os.kill(template, signal.SIGCONT)
     assert launch_until_warm(server) == template
     assert (server.home / "notes").read_text().split().count(in_flight) == 1
+
+
+@pytest.mark.parametrize("job", ["logging_steps", "logging_in_process"])
+def test_lines_are_logged_where_and_as_often_as_by_a_run_that_is_not_forked(server: LoneServer, job: str) -> None:
+    launch_until_warm(server)
+    (warm, cold) = (logged(server, job, cold) for cold in ("false", "true"))
+    assert warm == cold
+    assert warm["stdout"].count("A PRINTED LINE") == 1
+    assert sum(text.count("DAGSTER'S LINE") for text in warm.values()) == 1
+
+
+def logged(server: LoneServer, job: str, cold: str) -> dict[str, str]:
+    """Return what a run has written to its outputs, without what differs between runs."""
+    run_id = server.launch(job, **{"bench/cold": cold})
+    assert server.wait_for(run_id) is SUCCESS, server.story(run_id)
+    assert bool(told(server.story(run_id), "Launched warm")) is (cold == "false")
+    (capture,) = server.instance.all_logs(run_id, of_type=dg.DagsterEventType.LOGS_CAPTURED)
+    assert capture.dagster_event is not None
+    key = [run_id, "compute_logs", capture.dagster_event.logs_captured_data.file_key]
+    data = server.instance.compute_log_manager.get_log_data(key)
+    texts = {"stdout": data.stdout, "stderr": data.stderr}
+    return {
+        name: "\n".join(
+            re.sub(r"[0-9a-f-]{36}|[0-9]+|\x1b\[[0-9;]*m", "#", line)
+            for line in (text or b"").decode().splitlines()
+            if "LINE" in line or "A WARNING" in line
+        )
+        for name, text in texts.items()
+    }

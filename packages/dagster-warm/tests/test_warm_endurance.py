@@ -1,0 +1,115 @@
+"""Many reloads and launches in one server leave nothing behind: no memory, descriptor, process or file."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.utils import make_new_run_id
+from dagster._grpc.types import ExecuteExternalJobArgs
+from lone_server import PATIENCE_S, LoneServer, serve
+
+MODULE = """
+import dagster as dg
+
+@dg.op
+def nothing(): ...
+
+@dg.job(executor_def=dg.in_process_executor)
+def quick():
+    nothing()
+
+defs = dg.Definitions(jobs=[quick])
+"""
+
+MOST_GROWTH = 1.05
+
+
+def wait_for(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def processes_of(server: LoneServer) -> list[int]:
+    """Return the proxy, then the other processes of the server's folder, oldest first."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"DAGSTER_HOME={server.home}".encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return sorted(found, key=lambda pid: (pid != server.process.pid, pid))
+
+
+def memory_kib(pids: list[int]) -> int:
+    """Return the memory of processes, with what they share counted once."""
+    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() for pid in pids]
+    return sum(int(line.split()[1]) for rollup in rollups for line in rollup if line.startswith("Pss:"))
+
+
+def descriptors(pids: list[int]) -> int:
+    return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
+
+
+def launch_nothing(server: LoneServer, count: int) -> None:
+    """Have processes forked for runs that do not exist; each opens the instance, and ends."""
+    with server.workspace() as workspace:
+        location = workspace.get_code_location("it")
+        origin = location.get_repository("__repository__").get_full_job("quick").get_remote_origin()
+        for _ in range(count):
+            args = ExecuteExternalJobArgs(
+                job_origin=origin, run_id=make_new_run_id(), instance_ref=server.instance.get_ref()
+            )
+            assert "could not load run" in location.client.start_run(args)
+
+
+def reload_code(server: LoneServer) -> None:
+    with server.workspace() as workspace:
+        workspace.get_code_location("it").client.reload_code(timeout=int(PATIENCE_S))
+
+
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize(
+    ("reloads", "early", "launches"), [(3, 30, 90), pytest.param(50, 100, 2_000, marks=pytest.mark.thorough)]
+)
+def test_reloads_and_launches_leave_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reloads: int, early: int, launches: int
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    (tmp_path / "served.py").write_text(MODULE)
+    with serve(tmp_path, ["--python-file", "served.py"]) as server:
+        reload_code(server)
+        wait_for(lambda: len(processes_of(server)) == 3)
+        files = len(list(temporary.rglob("*")))
+        proxy = processes_of(server)[:1]
+        before_kib = memory_kib(proxy)
+        for _ in range(reloads):
+            reload_code(server)
+            run_id = server.launch("quick")
+            assert server.wait_for(run_id) is dg.DagsterRunStatus.SUCCESS, server.story(run_id)
+            assert any(line.startswith("Launched warm") for line in server.story(run_id))
+        wait_for(lambda: len(processes_of(server)) == 3)  # the proxy, the server and the template
+        assert len(list(temporary.rglob("*"))) == files
+        after_kib = memory_kib(proxy)
+
+        launch_nothing(server, early)
+        wait_for(lambda: len(processes_of(server)) == 3)
+        pids = processes_of(server)
+        early_kib, held = [memory_kib([pid]) for pid in pids], descriptors(pids)
+        launch_nothing(server, launches - early)
+        wait_for(lambda: processes_of(server) == pids)
+        late_kib = [memory_kib([pid]) for pid in pids]
+        print(f"proxy before and after {reloads} reloads: {before_kib}, {after_kib} KiB")
+        print(f"proxy, server, template at launch {early}: {early_kib}, at {launches}: {late_kib} KiB")
+        assert after_kib <= MOST_GROWTH * before_kib
+        assert sum(late_kib) <= MOST_GROWTH * sum(early_kib)
+        assert all(late <= MOST_GROWTH * early for early, late in zip(early_kib, late_kib, strict=True))
+        wait_for(lambda: descriptors(pids) <= held)
+        assert len(list(temporary.rglob("*"))) == files
+    wait_for(lambda: not processes_of(server))
+    assert list(temporary.rglob("*")) == []
