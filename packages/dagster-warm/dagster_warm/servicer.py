@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from dagster_warm import internals
+from dagster_warm import internals, shortcuts
 from dagster_warm.launcher import COLD_TAG
 from dagster_warm.processes import (
     METHOD,
@@ -149,7 +149,9 @@ class Warmth:
         self._born_at_s = time.time()
         harmless |= open_descriptors()  # the template's own
         internals.hold(loaded)
-        internals.keep_migrations()
+        shortcuts.keep_migrations()
+        shortcuts.keep_engines()
+        shortcuts.let_tail_watch()
         internals.select_by_index(loaded)
         internals.rehearse(loaded, instance_ref)
         self._check_for_hazards(harmless)

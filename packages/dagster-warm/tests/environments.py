@@ -64,6 +64,9 @@ def create_lowest_environment(folder: Path, wheels: Sequence[Path], *arguments: 
     return python
 
 
+_CONTRACT = ("internals", "shortcuts", "command")
+
+
 def hold_contract(python: Path, folder: Path) -> None:
     """Run the contract tests, which serve a module and launch runs; if one fails, raise AssertionError with the output.
 
@@ -74,7 +77,7 @@ def hold_contract(python: Path, folder: Path) -> None:
     # Ignores the project's pytest settings and fixtures, which need packages that are not installed here.
     alone: list[str | Path] = ["-c", "/dev/null", "--rootdir", TESTS, "--confcutdir", TESTS, "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [python, "-m", "pytest", *alone, TESTS / "test_warm_internals.py", TESTS / "test_warm_command.py"],
+        [python, "-m", "pytest", *alone, *(TESTS / f"test_warm_{name}.py" for name in _CONTRACT)],
         cwd=folder,
         env={"PATH": "/usr/bin:/bin"},
         capture_output=True,
