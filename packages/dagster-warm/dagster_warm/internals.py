@@ -1,7 +1,7 @@
 """Dagster's private API, as far as the warm server uses it.
 
-Contract tests pin it with the oldest and the newest supported release. Apart from this module, only the run
-launcher (`launcher`, `absence`, `health`) imports private modules.
+Contract tests pin it with the oldest and the newest supported release. Apart from this module, only `shortcuts`,
+`asset_index` and the run launcher (`launcher`, `absence`, `health`) import private modules.
 """
 
 import multiprocessing
@@ -19,8 +19,6 @@ from typing import Any
 from unittest import mock
 
 import dagster as dg
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from dagster._cli.api import grpc_command
 from dagster._cli.code_server import start_command
 from dagster._core.definitions import reconstruct
@@ -30,7 +28,6 @@ from dagster._core.executor import multiprocess
 from dagster._core.executor.multiprocess import MultiprocessExecutor
 from dagster._core.instance import DagsterInstance, InstanceRef
 from dagster._core.remote_representation.grpc_server_registry import ServerRegistryEntry
-from dagster._core.storage.sql import ALEMBIC_SCRIPTS_LOCATION
 from dagster._grpc import impl, proxy_server, server
 from dagster._grpc.proxy_server import DagsterProxyApiServicer
 from dagster._grpc.server import DagsterApiServer, LoadedRepositories
@@ -39,6 +36,7 @@ from dagster._serdes import deserialize_value
 from dagster._utils import get_run_crash_explanation
 from dagster_shared.libraries import DagsterLibraryRegistry
 
+from dagster_warm import shortcuts
 from dagster_warm.launcher import LEAVING_TAG
 
 __all__ = [
@@ -114,10 +112,7 @@ def hold(loaded: LoadedRepositories) -> None:
 def rehearse(loaded: LoadedRepositories, instance_ref: InstanceRef | None) -> None:
     """Do what a run does before its first step, so that forked runs inherit its imports and caches."""
     if instance_ref is not None:
-        with dg.DagsterInstance.from_ref(instance_ref) as instance:
-            instance.get_runs(limit=1)
-            instance.event_log_storage.get_event_records  # noqa: B018 - constructs the storage
-            instance.schedule_storage  # noqa: B018
+        shortcuts.hold_instance(instance_ref)
     for name, repository in loaded.definitions_by_name.items():
         repository.load_all_definitions()
         for job_name in repository.job_names:
@@ -128,22 +123,6 @@ def rehearse(loaded: LoadedRepositories, instance_ref: InstanceRef | None) -> No
                 create_execution_plan(recon_job.get_subset(asset_selection=frozenset(keys)) if keys else recon_job)
             except Exception:
                 continue  # needs configuration, or user code fails: the run itself builds its plan or reports the error
-
-
-def keep_migrations() -> None:
-    """Cache Dagster's migration scripts, which every storage otherwise reads again to check its schema."""
-    read = ScriptDirectory.from_config
-    kept: dict[str, ScriptDirectory] = {}
-
-    def from_config(config: Config) -> ScriptDirectory:
-        location = config.get_main_option("script_location")
-        if location != ALEMBIC_SCRIPTS_LOCATION:
-            return read(config)
-        if location not in kept:
-            kept[location] = read(config)
-        return kept[location]
-
-    ScriptDirectory.from_config = from_config  # type: ignore[method-assign]
 
 
 def count_assets(loaded: LoadedRepositories) -> int:

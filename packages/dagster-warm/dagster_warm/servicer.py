@@ -19,7 +19,7 @@ from typing import Any
 
 import grpc
 
-from dagster_warm import asset_index, exits, internals, seeds
+from dagster_warm import asset_index, exits, internals, seeds, shortcuts
 from dagster_warm.draining import Drain
 from dagster_warm.launcher import COLD_TAG, WARM_MESSAGE
 from dagster_warm.logs import ServerLogging
@@ -265,7 +265,9 @@ class Warmth:
         server_logging.undo()
         harmless |= open_descriptors()  # the template's own
         internals.hold(loaded)
-        internals.keep_migrations()
+        shortcuts.keep_migrations()
+        shortcuts.keep_engines()
+        shortcuts.let_tail_watch()
         asset_index.select_by_index(loaded)
         internals.rehearse(loaded, instance_ref)
         self._check_for_hazards(harmless)

@@ -13,8 +13,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from dagster._core.definitions.assets.job import asset_job
 from dagster._core.executor import multiprocess
 from dagster._core.launcher import LaunchRunContext
@@ -237,31 +235,6 @@ def test_assets_that_are_found_by_their_keys_are_those_that_dagster_finds(monkey
     looks.clear()
     selected(job, ["raw"], None)
     assert looks == [1, 0]
-
-
-def test_migrations_are_read_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    reads: list[str] = []
-    read = ScriptDirectory.from_config
-
-    def count(config: Any) -> ScriptDirectory:
-        reads.append(config.get_main_option("script_location"))
-        return read(config)
-
-    monkeypatch.setattr(ScriptDirectory, "from_config", count)
-    internals.keep_migrations()
-    for name in ("one", "another"):
-        (tmp_path / name).mkdir()
-        with dg.DagsterInstance.local_temp(str(tmp_path / name)) as instance:
-            assert instance.get_runs() == []
-            assert instance.schedule_storage
-    assert len(reads) == 1
-
-    others = Config()
-    others.set_main_option("script_location", str(tmp_path / "theirs"))
-    (tmp_path / "theirs").mkdir()
-    for _ in range(2):
-        ScriptDirectory.from_config(others)
-    assert reads[1:] == [str(tmp_path / "theirs")] * 2
 
 
 def test_a_crash_is_explained_further(monkeypatch: pytest.MonkeyPatch) -> None:
