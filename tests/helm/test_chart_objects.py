@@ -371,26 +371,6 @@ class TestPostgreSQL:
         assert found
         assert all(reference == expected for reference in found)
 
-    @pytest.mark.parametrize(
-        ("variant", "code_servers"),
-        [
-            ("default", {"meta"}),
-            ("cold", {"meta"}),  # its sensor harvests
-            ("warm", {"meta", "a10"}),  # they fork runs
-            ("own code", {"meta", "steps"}),  # unless it says that it needs none
-            ("production", {"meta", "migration"}),
-        ],
-    )
-    def test_the_password_is_where_the_instance_is_opened(self, variant: str, code_servers: set[str]) -> None:
-        with_it = {name for name, pod in pods(rendered(variant)) if "DAGSTER_PG_PASSWORD" in environment(pod)}
-        assert with_it == {f"{RELEASE}-{name}" for name in {"webserver", "daemon", *code_servers}}
-
-    @pytest.mark.parametrize(("shape", "needs_it"), [("a10", False), ("a10_triggers", True), ("a2p3_dynamic", True)])
-    def test_a_synthetic_location_has_it_if_its_sensors_read_the_instance(self, shape: str, needs_it: bool) -> None:
-        objects = render({"locations": [shape]})
-        (server,) = [pod for name, pod in pods(objects) if name == f"{RELEASE}-{shape}".replace("_", "-")]
-        assert ("DAGSTER_PG_PASSWORD" in environment(server)) is needs_it
-
     def test_an_external_one_needs_nothing_here(self) -> None:
         objects = rendered("external PostgreSQL")
         assert not [key for key in objects if "postgresql" in key[1]]

@@ -17,7 +17,6 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from dagster._core.launcher import RunLauncher
 from dagster._serdes.config_class import ConfigurableClassData
 from dagster_k8s import K8sRunLauncher
 from helms import CHART, helm3
@@ -26,6 +25,7 @@ from test_chart_objects import assert_hardened
 from variants import container, environment, rendered
 
 from bench_orchestrator.model.tags import META_LOCATION
+from dagster_warm.launcher import WarmRunLauncher
 
 _PROBE = {"type": "object", "required": ["enabled"], "properties": {"enabled": {"type": "boolean"}}}
 _LIST = {"type": "array", "items": {"type": "object"}}
@@ -249,7 +249,7 @@ def test_the_warm_launcher_of_the_readme_has_the_chart_s_own_as_the_cold_one(
     custom = configured["config"]["customRunLauncher"]
     data = ConfigurableClassData(custom["module"], custom["class"], yaml.safe_dump(custom["config"]))
     with mock.patch("kubernetes.config.load_incluster_config"):
-        launcher = data.rehydrate(RunLauncher)
+        launcher = data.rehydrate(WarmRunLauncher)
     assert launcher.is_warm("my_project")
     assert not launcher.is_warm("a10")
     assert isinstance(launcher.cold, K8sRunLauncher)
