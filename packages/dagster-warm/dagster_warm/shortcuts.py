@@ -49,7 +49,7 @@ def hold_instance(instance_ref: InstanceRef) -> None:
         # Once: who opens an instance also disposes of it.
         return held.pop() if held and wanted == instance_ref else create(wanted)
 
-    factory.create_instance_from_ref = find
+    factory.create_instance_from_ref = find  # type: ignore[assignment]
 
 
 def keep_engines() -> None:
@@ -69,7 +69,7 @@ def keep_engines() -> None:
         return kept[name]
 
     for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
-        module.create_engine = find
+        module.create_engine = find  # type: ignore[attr-defined]
 
 
 def let_tail_watch() -> None:
@@ -83,12 +83,13 @@ def let_tail_watch() -> None:
     @contextmanager
     def execute_tail(path: str, stream: Any) -> Iterator[tuple[int, None]]:
         command = ["tail", f"--pid={os.getpid()}", "-F", "-c", "+0", path]
-        tail = subprocess.Popen(command, stdout=stream if compute_logs._fileno(stream) else None)
+        has_descriptor = compute_logs._fileno(stream)  # type: ignore[no-untyped-call]
+        tail = subprocess.Popen(command, stdout=stream if has_descriptor else None)
         try:
             yield tail.pid, None
         finally:
             time.sleep(float(os.getenv("DAGSTER_COMPUTE_LOG_TAIL_WAIT_AFTER_FINISH", "0")))
-            compute_logs._clean_up_subprocess(tail)
+            compute_logs._clean_up_subprocess(tail)  # type: ignore[no-untyped-call]
 
     compute_logs.execute_posix_tail = execute_tail
 

@@ -99,7 +99,12 @@ def test_an_instance_is_held_for_the_first_that_opens_it(tmp_path: Path) -> None
     held, another = refs
     created: list[Any] = []
     create = factory.create_instance_from_ref
-    factory.create_instance_from_ref = lambda ref: created.append(ref) or create(ref)
+
+    def count(instance_ref: Any) -> dg.DagsterInstance:
+        created.append(instance_ref)
+        return create(instance_ref)
+
+    factory.create_instance_from_ref = count
     shortcuts.hold_instance(held)
     assert created == [held]
     with dg.DagsterInstance.from_ref(another), dg.DagsterInstance.from_ref(held) as first:
