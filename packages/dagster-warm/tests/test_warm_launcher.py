@@ -1,5 +1,6 @@
 """The launcher is built from dagster.yaml, decides once whether a run is warm, and passes everything else on."""
 
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from dagster._check import CheckError
 from dagster._core.launcher import LaunchRunContext, ResumeRunContext, RunLauncher, WorkerStatus
 from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 from pods import PodLauncher
 
 from dagster_warm.launcher import LAUNCH_TAG, WarmRunLauncher
@@ -211,6 +213,29 @@ def test_a_warm_run_that_is_lost_is_resumed_by_the_cold_launcher() -> None:
         resumed = instance.get_run_by_id(run.run_id)
         assert resumed is not None
         assert launcher._launcher_of(resumed) is cold
+
+
+def test_run_monitoring_resumes_a_lost_warm_run_as_often_as_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumed: list[str] = []
+    monkeypatch.setattr(PodLauncher, "resume_run", lambda _, context: resumed.append(context.dagster_run.run_id))
+    monitoring = {"enabled": True, "max_resume_run_attempts": 1}
+    with instance_with(tmp_path, {"cold": pods(tmp_path)}, run_monitoring=monitoring) as instance:
+        run = instance.add_run(run_in("a10", GRPC_INFO)._replace(status=dg.DagsterRunStatus.STARTED))
+        for expected in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE):
+            record = instance.get_run_record_by_id(run.run_id)
+            assert record is not None
+            workspace: Any = None
+            monitor_started_run(instance, workspace, record, logging.getLogger(__name__))
+            record = instance.get_run_record_by_id(run.run_id)
+            assert record is not None
+            assert record.dagster_run.status is expected
+        assert resumed == [run.run_id]
+        story = "\n".join(messages(instance, run))
+        assert "The code server at localhost:1, which had the run, is gone." in story
+        assert "its pod is gone" in story
+        assert "surpassed the configured maximum attempts to resume the run" in story
 
 
 class TestItsHealthCheck:
