@@ -8,14 +8,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from multiprocessing import popen_spawn_posix
 from multiprocessing.process import BaseProcess
-from typing import Any, Self
+from typing import Any
 
 import grpc
 
@@ -24,6 +24,7 @@ from dagster_warm.draining import Drain
 from dagster_warm.launcher import COLD_TAG, WARM_MESSAGE
 from dagster_warm.logs import ServerLogging
 from dagster_warm.memory import Kills, be_killed_first
+from dagster_warm.pipes import close_all
 from dagster_warm.processes import (
     METHOD,
     ForkFailedError,
@@ -36,7 +37,15 @@ from dagster_warm.processes import (
 )
 from dagster_warm.safety import UnsafeToForkError, find_hazards, open_descriptors
 from dagster_warm.steps import StepLauncher
-from dagster_warm.template import Channel, PreparationError, Template, be_template, fork_template
+from dagster_warm.template import (
+    SUCCESSION_VARIABLE,
+    Channel,
+    PreparationError,
+    Succession,
+    Template,
+    be_template,
+    fork_template,
+)
 
 _MOST_TEMPLATES = 5
 """How many templates a server tries before it launches its runs the stock way."""
@@ -67,22 +76,6 @@ class Options:
     """How long runs may go on after the server was told to stop, in seconds."""
     max_age_s: float | None = None
     """The age from which a template is renewed, in seconds; None never renews it."""
-
-
-@dataclass(frozen=True)
-class Succession:
-    """What a process inherits that is started to be a later template."""
-
-    channel: Channel
-    prepared_w: int
-    """The descriptor on which it reports that it is prepared."""
-    generation: int
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Take over the descriptors that the value of `SUCCESSION_VARIABLE` names."""
-        asking, requests, lifeline, prepared_w, generation = map(int, text.split(","))
-        return cls(Channel.inherit(asking, requests, lifeline), prepared_w, generation)
 
 
 @dataclass
@@ -224,7 +217,7 @@ class Warmth:
             try:
                 renewal.check_prepared()
             except PreparationError as error:
-                renewal.reap()
+                renewal.discard()
                 self.logger.warning("The template could not be renewed, and serves on. %s", error)
                 return
             if self._template is not None:
@@ -237,19 +230,18 @@ class Warmth:
     def _start_next(self) -> Template:
         """Start a process that loads the code itself and becomes a template."""
         self._generation += 1
-        channel, lifeline = Channel.open()
-        prepared_r, prepared_w = os.pipe()
-        fds = (*channel.descriptors, prepared_w)
-        value = ",".join(map(str, (*fds, self._generation)))
-        try:
+        with ExitStack() as opened:
+            channel, lifeline = Channel.open()
+            opened.callback(os.close, lifeline)
+            opened.callback(channel.close)
+            prepared_r, prepared_w = os.pipe()
+            opened.callback(close_all, prepared_r, prepared_w)
+            fds = (*channel.descriptors, prepared_w)
+            value = ",".join(map(str, (*fds, self._generation)))
             process = subprocess.Popen(self.command, env={**os.environ, SUCCESSION_VARIABLE: value}, pass_fds=fds)
-        except OSError:
-            os.close(lifeline)
-            os.close(prepared_r)
-            raise
-        finally:
-            channel.leave_to_template()
-            os.close(prepared_w)
+            opened.pop_all()
+        channel.leave_to_template()
+        os.close(prepared_w)
         process.returncode = 0  # reaped by pid, like a forked template
         return Template(process.pid, channel.client, lifeline, prepared_r)
 
@@ -308,10 +300,6 @@ class Warmth:
         )
 
 
-SUCCESSION_VARIABLE = "DAGSTER_WARM_SUCCESSION"
-"""Marks a process that is to be a later template, and passes its descriptors and its generation."""
-
-
 class WarmApiServer(internals.DagsterApiServer):
     """Serves Dagster's gRPC interface and launches its runs from a template."""
 
@@ -329,8 +317,12 @@ class WarmApiServer(internals.DagsterApiServer):
             instance = internals.instance_of(self)
             warmth.begin(loaded, instance.get_ref() if instance else None, harmless, server_logging)
 
-        with internals.when_loaded(begin):
-            super().__init__(**kwargs)
+        try:
+            with internals.when_loaded(begin):
+                super().__init__(**kwargs)
+        finally:
+            if warmth.succession is not None:  # it has not become a template
+                warmth.succession.fail()
         WarmContext.launch = staticmethod(warmth.launch)
         watch_args = (internals.termination_of(self),)
         threading.Thread(target=warmth.watch, args=watch_args, name="template-watch", daemon=True).start()

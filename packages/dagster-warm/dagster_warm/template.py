@@ -12,12 +12,13 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
-from typing import NoReturn
+from typing import NoReturn, Self
 
 from dagster_warm import exits, seeds
+from dagster_warm.pipes import close_all
 from dagster_warm.processes import Request, TemplateClient, begin, receive, report, report_no_process, run
 
 _REQUEST_TIMEOUT_S = 10.0
@@ -25,6 +26,10 @@ _REQUEST_TIMEOUT_S = 10.0
 
 
 _PREPARED = "prepared"
+
+
+SUCCESSION_VARIABLE = "DAGSTER_WARM_SUCCESSION"
+"""Marks a process that is to be a later template, and passes its descriptors and its generation."""
 
 
 class PreparationError(Exception):
@@ -43,14 +48,18 @@ class Channel:
     """The reading end of a pipe; at end-of-file, the template exits."""
 
     @classmethod
-    def open(cls) -> tuple["Channel", int]:
+    def open(cls) -> tuple[Self, int]:
         """Create a channel, which keeps requests until a template exists; return it and the end of its lifeline."""
-        asking, requests = socket.socketpair()
         lifeline_r, lifeline_w = os.pipe()
+        try:
+            asking, requests = socket.socketpair()
+        except OSError:
+            close_all(lifeline_r, lifeline_w)
+            raise
         return cls(requests, TemplateClient(asking), lifeline_r), lifeline_w
 
     @classmethod
-    def inherit(cls, asking: int, requests: int, lifeline: int) -> "Channel":
+    def inherit(cls, asking: int, requests: int, lifeline: int) -> Self:
         """Take over the channel with these descriptors, which are those of another process."""
         return cls(socket.socket(fileno=requests), TemplateClient(socket.socket(fileno=asking)), lifeline)
 
@@ -59,10 +68,37 @@ class Channel:
         """The descriptors that a process needs to be the template."""
         return self.client.shared.fileno(), self.requests.fileno(), self.lifeline
 
+    def close(self) -> None:
+        """Close it in this process altogether."""
+        self.leave_to_template()
+        self.client.shared.close()
+
     def leave_to_template(self) -> None:
         """Close in this process what only the template may hold."""
         self.requests.close()
         os.close(self.lifeline)
+
+
+@dataclass(frozen=True)
+class Succession:
+    """What a process inherits that is started to be a later template."""
+
+    channel: Channel
+    prepared_w: int
+    """The descriptor on which it reports that it is prepared."""
+    generation: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take over the descriptors that the value of `SUCCESSION_VARIABLE` names."""
+        asking, requests, lifeline, prepared_w, generation = map(int, text.split(","))
+        return cls(Channel.inherit(asking, requests, lifeline), prepared_w, generation)
+
+    def fail(self) -> NoReturn:
+        """Exit, because the code cannot be loaded."""
+        with suppress(BrokenPipeError), os.fdopen(self.prepared_w, "w") as prepared:
+            prepared.write("The code cannot be loaded any more.")
+        sys.exit(1)
 
 
 @dataclass(frozen=True)
@@ -105,6 +141,11 @@ class Template:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
 
+    def discard(self) -> None:
+        """Reap or end a template that nobody has asked for a process yet."""
+        self.reap()
+        self.client.shared.close()
+
     def release(self) -> None:
         """Let the template exit once all its children have exited."""
         os.close(self.lifeline)
@@ -131,10 +172,15 @@ def fork_template(prepare: Callable[[TemplateClient], None], enter_child: Callab
     """
     if not hasattr(os, "fork"):
         raise PreparationError("This system cannot fork processes.")
-    channel, lifeline_w = Channel.open()
-    prepared_r, prepared_w = os.pipe()
-    _freeze()
-    pid = os.fork()
+    with ExitStack() as opened:
+        channel, lifeline_w = Channel.open()
+        opened.callback(os.close, lifeline_w)
+        opened.callback(channel.close)
+        prepared_r, prepared_w = os.pipe()
+        opened.callback(close_all, prepared_r, prepared_w)
+        _freeze()
+        pid = os.fork()
+        opened.pop_all()
     if pid == 0:
         os.close(lifeline_w)
         os.close(prepared_r)
@@ -146,7 +192,7 @@ def fork_template(prepare: Callable[[TemplateClient], None], enter_child: Callab
     try:
         template.check_prepared()
     except PreparationError:
-        template.reap()
+        template.discard()
         raise
     return template
 

@@ -39,6 +39,11 @@ class LoneServer:
     instance: dg.DagsterInstance
     process: "subprocess.Popen[bytes]"
 
+    @property
+    def log(self) -> str:
+        """What the server has printed."""
+        return (self.home / "server.log").read_text()
+
     def launch(self, job: str, repository: str = "__repository__", **tags: str) -> str:
         """Launch a job from this process; return the run's id."""
         with self.workspace() as workspace:
@@ -83,11 +88,22 @@ class LoneServer:
             time.sleep(0.05)
             run = self.instance.get_run_by_id(run.run_id) or run
         assert run.status is dg.DagsterRunStatus.SUCCESS, self.story(run.run_id)
-        told: dict[str, Any] = {"launcher": launcher, "warmth": {}}
-        for entry in self.instance.all_logs(run.run_id):
+        return {"launcher": launcher, **self.told(run.run_id)}
+
+    def finish(self, run_id: str) -> dict[str, Any]:
+        """Wait for the run's success; return the metadata of its launch and its steps."""
+        assert self.wait_for(run_id) is dg.DagsterRunStatus.SUCCESS, self.story(run_id)
+        return self.told(run_id)
+
+    def told(self, run_id: str) -> dict[str, Any]:
+        """Return the metadata of the run's launch and its steps."""
+        told: dict[str, Any] = {"warmth": {}, "cold": None}
+        for entry in self.instance.all_logs(run_id):
             event = entry.dagster_event
             if event and (event.message or "").startswith("Launched warm"):
                 told["warmth"] = _values(event.engine_event_data.metadata)
+            if event and (event.message or "").startswith("Launched cold"):
+                told["cold"] = event.message
             if event and event.event_type is dg.DagsterEventType.STEP_OUTPUT:
                 told[event.step_key or ""] = _values(event.step_output_data.metadata)
         return told
@@ -114,6 +130,7 @@ def serve(
     folder: Path | None = None,
     python: Path = Path(sys.executable),
     port: int | None = None,
+    module: str = "dagster_warm",
     **settings: Any,
 ) -> Iterator[LoneServer]:
     """Start a server.
@@ -123,6 +140,7 @@ def serve(
         folder: the working directory, if different.
         python: the interpreter of its environment.
         port: a free one by default.
+        module: what to run: `dagster` with the options `api grpc` is Dagster's own server.
         settings: instance settings in addition to the common ones.
     """
     with socket.create_server(("127.0.0.1", port or 0)) as listener:
@@ -130,24 +148,26 @@ def serve(
     (home / "dagster.yaml").write_text(json.dumps({**SETTINGS, **settings}))
     address = {"host": "127.0.0.1", "port": port, "location_name": "it"}
     (home / "workspace.yaml").write_text(json.dumps({"load_from": [{"grpc_server": address}]}))
-    command = [str(python), "-m", "dagster_warm", *options, "--port", str(port)]
+    command = [str(python), "-m", module, *options, "--port", str(port)]
+    environ = _environment(home, python)
     with (
         dg.DagsterInstance.from_config(str(home)) as instance,
-        subprocess.Popen(command, cwd=folder or home, env=_environment(home, python)) as process,
+        (home / "server.log").open("a") as log,
+        subprocess.Popen(command, cwd=folder or home, env=environ, stdout=log, stderr=log) as process,
     ):
         try:
-            _wait_for_answer(process, port)
+            _wait_for_answer(process, port, home / "server.log")
             yield LoneServer(home, python, instance, process)
         finally:
             process.terminate()
 
 
-def _wait_for_answer(process: "subprocess.Popen[bytes]", port: int) -> None:
+def _wait_for_answer(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
     deadline = time.monotonic() + PATIENCE_S
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         health = HealthStub(channel)
         while True:
-            assert process.poll() is None
+            assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline
             with suppress(grpc.RpcError):
                 if health.Check(HealthCheckRequest(service="DagsterApi")).status == HealthCheckResponse.SERVING:

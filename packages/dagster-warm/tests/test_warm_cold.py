@@ -1,0 +1,122 @@
+"""A template that cannot be made never takes the location down: its runs are launched the stock way, and say why."""
+
+import errno
+import logging
+import os
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from dagster_shared.libraries import DagsterLibraryRegistry
+
+from dagster_warm import safety, servicer, template
+from dagster_warm.servicer import Options, Warmth
+
+LOGGING: Any = None
+"""Only a template takes it down."""
+LOADED: Any = SimpleNamespace(definitions_by_name={}, code_pointers_by_repo_name={}, reconstructables_by_name={})
+
+
+def no_fork(patch: pytest.MonkeyPatch) -> None:
+    patch.delattr(os, "fork")
+
+
+def no_proc(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(safety, "_SELF", Path("/nowhere"))
+
+
+def no_descriptors(patch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    patch.setattr(template.os, "pipe", fail)
+
+
+def no_processes(patch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    patch.setattr(os, "fork", fail)
+
+
+def no_preparation(patch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a step of the preparation")
+
+    patch.setattr(Warmth, "_prepare", fail)
+
+
+OBSTACLES = pytest.mark.parametrize(
+    ("obstacle", "reason"),
+    [
+        (no_fork, "This system cannot fork processes."),
+        (no_proc, "no /proc that would list them"),
+        (no_descriptors, "No template can be made: OSError: [Errno 24] Too many open files."),
+        (no_processes, "No template can be made: BlockingIOError: [Errno 11] Resource temporarily unavailable."),
+        (no_preparation, "a step of the preparation"),
+    ],
+    ids=["no fork", "no /proc", "no descriptors", "no processes", "no preparation"],
+)
+
+
+ACCEPTED = ("thread *", "native thread *", "connection *", "socket *", "event loop *")
+"""What the process of the tests holds."""
+
+
+def warmth(**options: Any) -> Warmth:
+    return Warmth(Options(accepted=ACCEPTED, **options), ["false"], None, logging.getLogger("warmth"))
+
+
+@pytest.fixture(autouse=True)
+def _libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DagsterLibraryRegistry, "_libraries", DagsterLibraryRegistry.get())
+
+
+@OBSTACLES
+def test_its_runs_are_launched_the_stock_way(
+    obstacle: Any, reason: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = warmth()
+    with monkeypatch.context() as patch:
+        obstacle(patch)
+        one.begin(LOADED, None, frozenset(), LOGGING)
+    (line,) = caplog.messages
+    assert reason in line
+    assert line.endswith("Runs are launched the stock way.")
+    assert DagsterLibraryRegistry.get()["dagster-warm"].startswith("cold. ")
+    assert reason in DagsterLibraryRegistry.get()["dagster-warm"]
+
+    reasons: list[str] = []
+    token = servicer._reasons.set(reasons)
+    monkeypatch.setattr(servicer.popen_spawn_posix, "Popen", lambda process: process)
+    assert one.launch("a process") == "a process"  # type: ignore[arg-type]
+    servicer._reasons.reset(token)
+    assert len(reasons) == 1
+    assert reason in reasons[0]
+
+
+@OBSTACLES
+def test_it_is_an_error_on_request(obstacle: Any, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    obstacle(monkeypatch)
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - of several types
+        warmth(refuse_hazards=True).begin(LOADED, None, frozenset(), LOGGING)
+    assert str(raised.value).rstrip(".") in reason or reason in str(raised.value)
+
+
+def test_a_template_that_cannot_be_renewed_serves_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    one = warmth(max_age_s=0)
+    present: Any = object()
+    one._template = present
+    descriptors = safety.open_descriptors()
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    one._renew()
+    assert one._template is present
+    assert caplog.messages == ["The template cannot be renewed, and serves on: [Errno 12] Cannot allocate memory."]
+    assert safety.open_descriptors() <= descriptors
