@@ -130,8 +130,8 @@ def serve(
     folder: Path | None = None,
     python: Path = Path(sys.executable),
     port: int | None = None,
-    knows_home: bool = True,
     module: str = "dagster_warm",
+    knows_home: bool = True,
     **settings: Any,
 ) -> Iterator[LoneServer]:
     """Start a server.
@@ -141,8 +141,8 @@ def serve(
         folder: the working directory, if different.
         python: the interpreter of its environment.
         port: a free one by default.
-        knows_home: whether the server can open the instance by itself.
         module: what to run: `dagster` with the options `api grpc` is Dagster's own server.
+        knows_home: whether the server can open the instance by itself.
         settings: instance settings in addition to the common ones.
     """
     with socket.create_server(("127.0.0.1", port or 0)) as listener:

@@ -127,12 +127,14 @@ def test_an_instance_that_keeps_a_connection_is_not_held(monkeypatch: pytest.Mon
             return []
 
         create = factory.create_instance_from_ref
-        disposed: list[object] = []
+        disposed: list[dg.DagsterInstance] = []
         with monkeypatch.context() as patch:
             patch.setattr(dg.DagsterInstance, "get_runs", connect)
-            patch.setattr(dg.DagsterInstance, "dispose", disposed.append)
+            patch.setattr(dg.DagsterInstance, "dispose", lambda instance: disposed.append(instance))
             shortcuts.hold_instance(ref)
-        connections[0].close()
+        for connection in connections:
+            connection.close()
+        disposed[0].dispose()
     assert len(disposed) == 1
     assert factory.create_instance_from_ref is create
 
