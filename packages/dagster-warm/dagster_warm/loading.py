@@ -1,6 +1,7 @@
 """Loads a code location as the server does, in a forked process and under observation."""
 
 import atexit
+import gc
 import json
 import os
 import select
@@ -141,6 +142,7 @@ def _serve(code: Code, observation: Observation, end: Callable[[Outcome], NoRetu
 
             def report(loaded: internals.LoadedRepositories) -> NoReturn:
                 observation.end()
+                gc.collect()  # what nothing refers to any more is not left behind
                 left_open = open_descriptors() - harmless
                 # Like the server: what importing leaves behind, and then what a run touches before its first step.
                 hazards = find_hazards(harmless, code.accepted) or self._rehearse(loaded, harmless | left_open)

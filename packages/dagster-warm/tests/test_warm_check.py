@@ -162,6 +162,9 @@ class TestFaults:
         thread.join()
         with socket.socket():
             pass
+        forgotten = [socket.socket()]
+        forgotten.append(forgotten)
+        del forgotten
         """
         assert find(dedent(code)) == []
 
