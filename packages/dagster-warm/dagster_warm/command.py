@@ -36,7 +36,7 @@ _API_GRPC, _CODE_SERVER_START = "DAGSTER_CLI_API_GRPC", "DAGSTER_CLI_CODE_SERVER
 """Prefixes of the variables that Dagster derives from its commands' names. Its Helm chart sets the first kind."""
 
 
-class _Duration(click.ParamType):
+class _Duration(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2
     """A time span, such as `90`, `90s`, `15m`, `12h` or `1d`, as a number of seconds."""
 
     name = "duration"

@@ -31,7 +31,7 @@ def no_descriptors(patch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    patch.setattr(template.os, "pipe", fail)
+    patch.setattr("dagster_warm.template.os.pipe", fail)
 
 
 def no_processes(patch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_its_runs_are_launched_the_stock_way(
 
     reasons: list[str] = []
     token = servicer._reasons.set(reasons)
-    monkeypatch.setattr(servicer.popen_spawn_posix, "Popen", lambda process: process)
+    monkeypatch.setattr("dagster_warm.servicer.popen_spawn_posix.Popen", lambda process: process)
     assert one.launch("a process") == "a process"  # type: ignore[arg-type]
     servicer._reasons.reset(token)
     assert len(reasons) == 1
