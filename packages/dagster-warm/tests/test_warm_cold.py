@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from dagster_shared.libraries import DagsterLibraryRegistry
 
-from dagster_warm import safety, servicer, template
+from dagster_warm import safety, servicer
 from dagster_warm.servicer import Options, Warmth
 
 LOGGING: Any = None
