@@ -73,8 +73,7 @@ _ENOUGH: Mapping[str, int] = {
 """How many arguments make a function read nothing: they are the time to convert."""
 
 READING_FOR_OTHERS = frozenset(
-    {"os", "collections", "decouple", "dotenv", "dynaconf", "environs", "pydantic_settings"}
-    | {dg.EnvVar.__module__}
+    {"os", "collections", "decouple", "dotenv", "dynaconf", "environs", "pydantic_settings"} | {dg.EnvVar.__module__}
 )
 """Modules that read the environment for their caller."""
 
