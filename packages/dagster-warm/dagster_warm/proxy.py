@@ -10,12 +10,11 @@ from typing import Any
 import grpc
 
 from dagster_warm import internals
-from dagster_warm.draining import ENDING_LIMIT_S
 from dagster_warm.servicer import STOPPING
 
 _WATCH_INTERVAL_S = 1.0
-_MARGIN_S = 2 * ENDING_LIMIT_S
-"""What a server may take to stop beyond its grace period, in seconds."""
+_MARGIN_S = 30.0
+"""What a server may take to end its runs and to stop beyond its grace period, in seconds: much more than it needs."""
 
 
 class WarmProxy(internals.DagsterProxyApiServicer):
