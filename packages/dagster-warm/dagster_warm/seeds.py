@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import wraps
 from typing import Any
 
-_COMMON: random.Random = random._inst  # type: ignore[attr-defined]
+_COMMON: random.Random = random._inst
 """The generator behind the functions of `random`."""
 _unseeded = weakref.WeakSet([_COMMON])
 _drawn: set[int] = set()
@@ -42,7 +42,7 @@ def watch() -> None:
         _drawn.add(bits)
         return bits
 
-    random.Random.seed, random.Random.setstate = note_seed, note_state  # type: ignore[method-assign, assignment]
+    random.Random.seed, random.Random.setstate = note_seed, note_state  # type: ignore[method-assign]
     secrets.randbits = note_bits
     random.seed, random.setstate = _COMMON.seed, _COMMON.setstate
 
