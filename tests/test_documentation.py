@@ -1,16 +1,22 @@
-"""The documentation's links work, and its description of the results database is correct."""
+"""The documentation's links work, its snippets load, and its description of the results database is correct."""
 
+import json
 import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import dagster as dg
 import duckdb
+import jsonschema
 import pytest
 import samples
+import yaml
+from dagster._core.workspace.load import location_origins_from_yaml_paths
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -52,6 +58,44 @@ def test_every_page_in_docs_is_linked_from_the_readme() -> None:
     linked = set(_links((PROJECT / "README.md").read_text()))
     of_the_package = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["readme"]
     assert {f"docs/{page.name}" for page in (PROJECT / "docs").glob("*.md")} <= linked | {of_the_package}
+
+
+def _snippets(*languages: str) -> list[Any]:
+    """Return the fenced blocks of all pages in these languages, each as a test's parameter."""
+    return [
+        pytest.param(token.content, id=f"{page.relative_to(PROJECT)}:{(token.map or [0])[0] + 1}")
+        for page in PAGES
+        for token in _MARKDOWN.parse(page.read_text())
+        if token.type == "fence" and token.info in languages
+    ]
+
+
+class TestASnippet:
+    def test_is_in_a_language_that_is_loaded_here_or_is_a_command(self) -> None:
+        fences = (token for page in PAGES for token in _MARKDOWN.parse(page.read_text()) if token.type == "fence")
+        assert {token.info for token in fences} <= {"python", "yaml", "sql", "console", "dockerfile", ""}
+
+    @pytest.mark.parametrize("snippet", _snippets("python"))
+    def test_of_python_runs(self, snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        Store.in_directory(tmp_path / "results").save(samples.troubled_sweep())
+        monkeypatch.chdir(tmp_path)
+        exec(compile(snippet, "snippet", "exec"), {"dg": dg, "__name__": "snippet"})
+
+    @pytest.mark.parametrize("snippet", _snippets("yaml"))
+    def test_of_yaml_is_a_workspace_an_instance_or_values_of_the_chart(
+        self, snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = yaml.safe_load(snippet)
+        if "load_from" in settings:
+            (tmp_path / "workspace.yaml").write_text(snippet)
+            assert location_origins_from_yaml_paths([str(tmp_path / "workspace.yaml")])
+        elif "run_launcher" in settings:
+            monkeypatch.setattr("kubernetes.config.load_incluster_config", lambda: None)
+            (tmp_path / "dagster.yaml").write_text(f"{snippet}\ntelemetry: {{enabled: false}}\n")
+            with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+                assert type(instance.run_launcher).__name__ == settings["run_launcher"]["class"]
+        else:
+            jsonschema.validate(settings, json.loads((PROJECT / "helm" / "values.schema.json").read_text()))
 
 
 class TestTheResultsDatabase:

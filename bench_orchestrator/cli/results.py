@@ -22,11 +22,17 @@ def keep(sweep: Sweep) -> Store:
     """Save a sweep, unless the results database has it, and return that database.
 
     Raises:
-        UnusableError: the database cannot be written.
+        UnusableError: the database cannot be written, or has another sweep of this id, from another deployment.
     """
     store = open_results()
+    stored = None
     with suppress(StoreError):
-        if store.load(sweep.plan.sweep_id) == sweep:
-            return store
-    store.save(sweep)
+        stored = store.load(sweep.plan.sweep_id)
+    if stored is not None and stored.plan.created_us != sweep.plan.created_us:
+        raise StoreError(
+            f"{store.path} has another sweep {sweep.plan.sweep_id}, which is kept. Choose another results folder in "
+            f"{settings.RESULTS_DIR} for this one, and run `bench report` there."
+        )
+    if stored != sweep:
+        store.save(sweep)
     return store

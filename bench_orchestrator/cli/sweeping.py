@@ -30,6 +30,9 @@ from bench_orchestrator.webserver import Webserver
 
 HARVEST_TIMEOUT_S = 300.0
 
+_MOST_STARTS = 3
+"""How often a sweep is started whose run fails because its code server is being restarted: nothing was launched."""
+
 timeout_option = click.option(
     "--timeout",
     "timeout_s",
@@ -87,21 +90,30 @@ def _deployment(home: Path, names: Sequence[str], url: str | None, console: Cons
 
 def _carry_out(webserver: Webserver, scenario: Scenario, config: Mapping[str, Any], console: Console) -> Sweep:
     """Start the sweep, show its progress, and return it as harvested. Ctrl-C cancels the sweep."""
-    run_id = client.start_sweep(webserver, scenario.name, config, console.print)
-    console.print(f"Sweep run: {webserver.run_url(run_id)}")
-    shown: list[str] = []
-    try:
-        final = _show_progress(webserver, run_id, console, shown)
-    except KeyboardInterrupt:
-        console.print("Canceling the sweep; what was measured is kept (Ctrl-C again exits at once) ...")
-        client.cancel_sweep(webserver, run_id)
-        final = _show_progress(webserver, run_id, console, shown)
+    for attempt in range(1, _MOST_STARTS + 1):
+        run_id = client.start_sweep(webserver, scenario.name, config, console.print)
+        console.print(f"Sweep run: {webserver.run_url(run_id)}")
+        final = _follow(webserver, run_id, console)
+        if not final.was_unlaunchable or attempt == _MOST_STARTS:
+            break
+        console.print(f"The code server of {META_LOCATION} was away when the run was launched. Starting again ...")
     if final.planned is None:
         raise DeploymentError(final.failure or f"The sweep ended before its first launch ({final.status}).")
     if final.status == "FAILURE":
         console.print(final.failure, style="red")
     with console.status("Harvesting ..."):
         return client.fetch_sweep(webserver, run_id, HARVEST_TIMEOUT_S, console.print)
+
+
+def _follow(webserver: Webserver, run_id: str, console: Console) -> client.Progress:
+    """Show the sweep's progress to its end, and return the last. Ctrl-C cancels the sweep."""
+    shown: list[str] = []
+    try:
+        return _show_progress(webserver, run_id, console, shown)
+    except KeyboardInterrupt:
+        console.print("Canceling the sweep; what was measured is kept (Ctrl-C again exits at once) ...")
+        client.cancel_sweep(webserver, run_id)
+        return _show_progress(webserver, run_id, console, shown)
 
 
 def _show_progress(webserver: Webserver, run_id: str, console: Console, shown: list[str]) -> client.Progress:

@@ -13,7 +13,7 @@ from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.tables import metadata_table
 from bench_orchestrator.model.launch import Sweep
-from bench_orchestrator.report.text import table
+from bench_orchestrator.report.text import bar, table
 from bench_orchestrator.results.queries import latest_sweep
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.statistics import Estimate
@@ -84,8 +84,7 @@ def _summary(sweep: Sweep) -> str:
     cells = []
     for row in rows[:10]:
         assert row.lag_s is not None
-        bar = "█" * max(1, round(12 * row.lag_s.value / (longest_s or 1.0)))
-        cells.append((row.label, str(row.n), f"{row.lag_s.value:.1f}", bar))
+        cells.append((row.label, str(row.n), f"{row.lag_s.value:.1f}", bar(row.lag_s.value, longest_s)))
     return table(("location", "n", "lag, s", ""), cells)
 
 

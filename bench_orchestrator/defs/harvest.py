@@ -10,6 +10,7 @@ from pydantic import Field
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.sweeps import sweeps
 from bench_orchestrator.defs.tables import describe_measurements
+from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.runs import FINISHED
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, NO_RETRIES, Tag
@@ -62,12 +63,16 @@ def launch_measurements(
     """Harvest finished sweeps into the results database, each in its own transaction.
 
     A sweep whose journal cannot be read is reported, and the others are harvested.
+
+    Raises:
+        UnusableError: this instance has no run of a requested id; the others were harvested before.
     """
     run_ids = config.sweep_runs or [
         run.run_id for run in find_runs(context.instance, {Tag.KIND: "sweep"}, statuses=FINISHED)
     ]
     harvested: list[str] = []
     unreadable: list[str] = []
+    unknown: list[str] = []
     outcomes: Counter[Outcome] = Counter()
     warnings = 0
     for run_id in run_ids:
@@ -76,6 +81,9 @@ def launch_measurements(
         except JournalError as error:
             context.log.warning(str(error))
             unreadable.append(str(error))
+            continue
+        except UnusableError as error:
+            unknown.append(str(error))
             continue
         if sweep is None:
             context.log.warning(
@@ -87,6 +95,8 @@ def launch_measurements(
         harvested.append(sweep.plan.sweep_id)
         outcomes.update(trial.outcome for trial in sweep.trials)
         warnings += sum(bool(launch.warnings) for trial in sweep.trials for launch in trial.launches)
+    if unknown:
+        raise UnusableError(f"{' '.join(unknown)} Sweeps harvested: {len(harvested)}.")
     metadata: dict[str, Any] = {
         "sweeps": len(harvested),
         "launches": outcomes.total(),

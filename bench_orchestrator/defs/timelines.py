@@ -13,7 +13,7 @@ from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.model.content import Content
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
-from bench_orchestrator.report.text import prose, table
+from bench_orchestrator.report.text import bar, prose, table
 from bench_orchestrator.results.queries import latest_sweep
 from bench_orchestrator.sources.instance import get_run
 from bench_orchestrator.waterfall.layout import Sample, Waterfall, headline
@@ -66,15 +66,15 @@ def launch_timeline(
 
 def _summary(shown: Waterfall, sample: Sample | None) -> str:
     """Return the stages as bars, in under 1,000 characters, which the UI shows inline."""
-    longest_us = max(bar.duration_us for bar in shown.rows)
+    longest_us = max(row.duration_us for row in shown.rows)
     cells = [
         (
-            shown.label(bar.stage),
-            shown.process(bar.stage),
-            describe_us(bar.duration_us),
-            "█" * max(1, round(12 * bar.duration_us / max(longest_us, 1))),
+            shown.label(row.stage),
+            shown.process(row.stage),
+            describe_us(row.duration_us),
+            bar(row.duration_us, longest_us),
         )
-        for bar in shown.rows
+        for row in shown.rows
     ]
     return f"{prose(headline(shown, sample))}.\n\n{table(('stage', 'runs in', 'took', ''), cells)}"
 

@@ -41,6 +41,11 @@ def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> Markdown:
     return Markdown("\n".join(f"| {' | '.join(map(as_markdown, cells))} |" for cells in lines))
 
 
+def bar(value: float, longest: float) -> Markdown:
+    """Draw a value as a bar of 1 to 12 blocks, as a share of the longest."""
+    return Markdown("█" * max(1, round(12 * value / (longest or 1.0))))
+
+
 def as_markdown(text: str) -> Markdown:
     """Return Markdown unchanged, and escape any other text."""
     return text if isinstance(text, Markdown) else prose(text)

@@ -41,6 +41,9 @@ _PATIENCE_S = 120.0
 _CREATION_S = 10.0
 """Seconds that a webserver may take to launch a run that it has created."""
 
+_SERVER_AWAY = "Could not reach user code server"
+"""Dagster's reason for a run whose code server did not answer when the run was dequeued."""
+
 _Answer = TypeVar("_Answer")
 
 
@@ -62,6 +65,12 @@ class Progress:
     def finished(self) -> bool:
         """Whether the run has ended."""
         return self.status in FINISHED
+
+    @property
+    def was_unlaunchable(self) -> bool:
+        """Whether the run failed before it began, because the code server was away when the run was to be launched."""
+        began = self.planned is not None or self.lines
+        return self.status is RunStatus.FAILURE and not began and _SERVER_AWAY in self.failure
 
 
 def start_sweep(
@@ -193,27 +202,28 @@ def fetch_sweep(
 ) -> Sweep:
     """Return a finished sweep, derived from its runs as the harvest derives it; wait for the harvest first.
 
-    While another sweep is in progress, it waits for as long as that takes, because the harvest does.
+    While another sweep is in progress, it waits for as long as that takes, because the harvest does. A sweep that was
+    not harvested in time is derived all the same: what was measured does not depend on the deployment's results.
 
     The webserver truncates the times of events to milliseconds, and so are the rows.
 
     Args:
         timeout_s: seconds to wait for the harvest while no other sweep is in progress.
-        say: receives a line for each sweep that is waited for.
+        say: receives a line for each sweep that is waited for, and for a harvest that did not come.
 
     Raises:
-        WebserverError: it was not harvested in time, it has no plan, or no answer for two minutes.
+        WebserverError: it has no plan, or no answer for two minutes.
         JournalError: its journal cannot be read.
     """
     other: str | None = None
     while not poll(lambda: _harvests(webserver, run_id), patience_s=timeout_s, every_s=_POLL_S):
         before, other = other, sweep_in_the_way(webserver, run_id)
         if other is None and before is None:
-            raise WebserverError(
-                f"The sweep of run {run_id} was not harvested within {timeout_s:g} s. Is `{HARVEST_SENSOR}` switched "
-                "on? Its ticks on the UI's Automation page show why. Once the sweep is harvested, `bench report` shows "
-                "it."
+            say(
+                f"The sweep of run {run_id} was not harvested within {timeout_s:g} s: the deployment's results do not "
+                f"have it yet. {_why_not_harvested(webserver, run_id)} What follows is derived from its runs."
             )
+            break
         if other != before and other is not None:
             say(f"Waiting for the sweep of run {other} to end; this one is harvested after it.")
     with webserver.understanding():
@@ -291,6 +301,14 @@ def _take(progress: Progress, event: RunEvent, failure: str) -> None:
         progress.failure = failure
         if is_in_doubt(failure):
             progress.lines.append("Dagster could not reach the sweep's worker and considers it dead; it may continue.")
+
+
+def _why_not_harvested(webserver: Webserver, run_id: str) -> str:
+    """Return where to look for the reason, in a sentence."""
+    failed = _patiently(lambda: find_runs(webserver, {Tag.HARVEST_OF: run_id}, statuses=(RunStatus.FAILURE,)))
+    if failed:
+        return f"{webserver.run_url(failed[-1].run_id)} shows why its harvest failed; the sensor tries again."
+    return f"Is `{HARVEST_SENSOR}` switched on? Its ticks on the UI's Automation page show why."
 
 
 def _harvests(webserver: Webserver, run_id: str) -> list[str]:

@@ -39,10 +39,7 @@ def describe_environment(instance: DagsterInstance) -> dict[str, Any]:
 
 def kubernetes_namespace(instance: DagsterInstance) -> str | None:
     """Return the namespace of the runs' Kubernetes jobs; None if runs are not Kubernetes jobs."""
-    launcher = instance.run_launcher
-    if isinstance(launcher, WarmRunLauncher):
-        launcher = launcher.cold
-    return getattr(launcher, "job_namespace", None)
+    return getattr(instance.run_launcher, "job_namespace", None)
 
 
 def is_launched_warm(instance: DagsterInstance, location: str) -> bool:

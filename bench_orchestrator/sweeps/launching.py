@@ -7,11 +7,12 @@ create it later. Of several runs, the first is the trial's run, and counts from 
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from bench_orchestrator.model.errors import UnusableError
-from bench_orchestrator.model.instants import now_us
+from bench_orchestrator.model.instants import now_us, read_instant_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.plan import LaunchPath, Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import Run, RunLog
@@ -207,9 +208,11 @@ class LaunchOfTrial:
 
     def _is_backfill_open(self, first_us: int) -> bool:
         own: dict[str, str] = {Tag.SWEEP: self.plan.sweep_id, Tag.TRIAL: str(self.trial.number)}
-        return any(
-            int(backfill.tags[Tag.REQUESTED_AT]) >= first_us for backfill in self.site.webserver.open_backfills(own)
-        )
+        for backfill in self.site.webserver.open_backfills(own):
+            with suppress(ValueError):  # a person's backfill with copied tags
+                if read_instant_us(backfill.tags.get(Tag.REQUESTED_AT)) >= first_us:
+                    return True
+        return False
 
     def _requested(self, run: Run, trouble: str = "") -> Requested:
         assert run.requested_us is not None  # as `_runs` has seen to

@@ -16,7 +16,7 @@ from bench_orchestrator.model.instants import describe_us, now_us
 from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
 from bench_orchestrator.model.plan import PlannedTrial, Prediction, Scenario, SweepPlan, Variant
 from bench_orchestrator.model.runs import IN_PROGRESS, RunStatus
-from bench_orchestrator.model.tags import COPYING_TAGS, Tag
+from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.model.text import legible, path_segment
 from bench_orchestrator.sources.instance import find_runs, get_run, read_run_log
 from bench_orchestrator.sources.processes import UsageMeter, settle
@@ -106,11 +106,12 @@ def carry_out(scenario: Scenario, config: SweepConfig, session: Session) -> Gene
 def _refuse_second_start(session: Session) -> None:
     """Refuse a run that the same start has made again, because its first request was not answered."""
     start = session.run_tags.get(Tag.START)
-    if start is None or not COPYING_TAGS.isdisjoint(session.run_tags):  # a person executes a sweep's run again
+    made = find_runs(session.instance, {Tag.START: start}) if start else []
+    own = next((run for run in made if run.run_id == session.run_id), None)
+    if own is None or own.reexecuted:  # a person executes a sweep's run again
         return
-    made = find_runs(session.instance, {Tag.START: start})
-    first = next(run for run in made if run.run_id == session.run_id or run.status is not RunStatus.CANCELED)
-    if first.run_id != session.run_id:
+    first = next(run for run in made if run is own or run.status is not RunStatus.CANCELED)
+    if first is not own:
         raise PreflightError(f"The same start has made the run {first.run_id}, which is the sweep.")
 
 

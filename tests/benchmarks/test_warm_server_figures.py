@@ -7,6 +7,9 @@ import pytest
 
 from benchmarks.warm_server.samples import LIMITS, TABLE, Execution, Quantity, Sample
 
+PROJECT = Path(__file__).parents[2]
+COMMITTED = PROJECT / "benchmarks" / "results" / "warm_server"
+
 MACHINE = {"dagster": "1.13.27", "python": "3.11.7", "cpu_count": 2, "cpu_model": "AMD EPYC"}
 
 
@@ -51,3 +54,14 @@ def test_an_execution_is_read_as_it_was_written(tmp_path: Path) -> None:
     some.write(tmp_path / "new")
     assert Execution.read(tmp_path / "new") == some
     assert some.table() in (tmp_path / "new" / TABLE).read_text(encoding="utf-8")
+
+
+def test_the_committed_execution_keeps_its_limits_and_has_the_rows_of_the_page() -> None:
+    committed = Execution.read(COMMITTED)
+    assert committed.missed == []
+    text = (COMMITTED / TABLE).read_text(encoding="utf-8")
+    assert text == f"{committed.table()}\n\n{committed.caption()}\n\n{committed.limits()}\n"
+    page = (PROJECT / "packages" / "dagster-warm" / "README.md").read_text(encoding="utf-8")
+    told = [line for line in page.splitlines() if line.startswith("| ") and "assets, " in line]
+    assert len(told) == 4
+    assert set(told) <= set(text.replace("\\", "").splitlines())

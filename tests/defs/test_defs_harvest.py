@@ -182,11 +182,17 @@ class TestAHarvest:
         assert len(result.get_asset_materialization_events()) == 1
         assert not (home / "results").exists()
 
-    def test_of_an_unknown_run_fails_with_its_id(self, home_instance: dg.DagsterInstance) -> None:
-        config = {"ops": {"launch_measurements": {"config": {"sweep_runs": ["4f2a"]}}}}
+    @pytest.mark.usefixtures("undrawn")
+    def test_of_an_unknown_run_fails_with_its_id_and_harvests_the_others(
+        self, home: Path, home_instance: dg.DagsterInstance
+    ) -> None:
+        run_id = record_sweep(home_instance, make_plan("known"))
+        config = {"ops": {"launch_measurements": {"config": {"sweep_runs": ["4f2a", run_id]}}}}
         job = defs().resolve_job_def("harvest")
-        with pytest.raises(UnusableError, match="no run 4f2a"):
+        with pytest.raises(UnusableError, match=r"no run 4f2a.* Sweeps harvested: 1\."):
             job.execute_in_process(instance=home_instance, run_config=config)
+        (stored,) = Store.in_directory(home / "results").list_sweeps()
+        assert stored.sweep_id == make_plan("known").sweep_id
 
     @pytest.mark.usefixtures("undrawn")
     def test_keeps_what_was_measured_of_a_run_that_has_since_been_deleted(

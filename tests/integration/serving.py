@@ -1,16 +1,21 @@
 """Code servers in a real deployment, with a webserver and a daemon: launch runs and inspect them."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pods
 import psutil
+import pytest
 import yaml
 
 from bench_orchestrator.deployment import CodeLocation, Deployment
+from bench_orchestrator.deployment.processes import processes_of
 from bench_orchestrator.webserver import Webserver
 from integration.leftovers import assert_nothing_left
 from integration.sweeping import wait_for
@@ -102,6 +107,22 @@ class Server:
         return self.webserver.query(text, variables)
 
     @property
+    def process(self) -> psutil.Process:
+        """The code server."""
+        (found,) = (
+            process
+            for process in processes_of(home=self.deployment.home)
+            if process.ppid() == os.getpid() and ("--location-name", self.location) in pairwise(process.cmdline())
+        )
+        return found
+
+    @property
+    def daemon(self) -> psutil.Process:
+        """The deployment's daemon."""
+        (found,) = (one for one in processes_of(home=self.deployment.home) if "dagster._daemon" in one.cmdline())
+        return found
+
+    @property
     def temporary(self) -> Path:
         """Where its processes create temporary files."""
         return self.deployment.home / "tmp"
@@ -126,14 +147,14 @@ class Server:
 
 
 @contextmanager
-def serve(home: Path, *locations: CodeLocation) -> Iterator[dict[str, Server]]:
-    """Yield the server of each location by name, in a deployment of these locations."""
-    (home / "dagster.yaml").write_text(yaml.safe_dump(dict(DAGSTER_YAML)))
+def serve(home: Path, *locations: CodeLocation, **settings: Any) -> Iterator[dict[str, Server]]:
+    """Yield the server of each location by name, in a deployment of these locations, with these settings."""
+    (home / "dagster.yaml").write_text(yaml.safe_dump({**DAGSTER_YAML, **settings}))
     temporary = home / "tmp"
     temporary.mkdir()
     environment = {"TMPDIR": str(temporary), "GREETING": "hello"}
     served = [replace(location, environment=environment) for location in locations]
-    with Deployment(home, served, on_event=print) as deployment:
+    with _importable_pods(), Deployment(home, served, on_event=print) as deployment:
         deployment.wait_until_loaded(timeout_s=180)
         with dg.DagsterInstance.from_config(str(home)) as instance:
             webserver = Webserver(deployment.url)
@@ -142,9 +163,23 @@ def serve(home: Path, *locations: CodeLocation) -> Iterator[dict[str, Server]]:
     assert not list(temporary.glob("bench-*"))
 
 
-def behaviours(server: tuple[str, ...]) -> CodeLocation:
+def behaviours(server: tuple[str, ...], name: str = LOCATION) -> CodeLocation:
     """Return the location with a job for each behaviour, served by this command."""
-    return CodeLocation(LOCATION, LOCATION, working_directory=Path(__file__).parent, server=server)
+    return CodeLocation(name, LOCATION, working_directory=Path(__file__).parent, server=server)
+
+
+@contextmanager
+def _importable_pods() -> Iterator[None]:
+    """Let all processes that are started in this context import the launcher that stands in for Kubernetes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(pods.__file__).parent), prepend=os.pathsep)
+        yield
+
+
+def beside_pods(folder: Path, **config: Any) -> dict[str, Any]:
+    """Return the settings of the warm run launcher, with the one that stands in for Kubernetes as the cold one."""
+    cold = {"module": "pods", "class": "PodLauncher", "config": {"folder": str(folder)}}
+    return {"module": "dagster_warm.launcher", "class": "WarmRunLauncher", "config": {"cold": cold, **config}}
 
 
 def gone(process: psutil.Process) -> bool:

@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from bench_orchestrator.deployment import WARM_SERVER, CodeLocation
-from bench_orchestrator.deployment.processes import processes_of
 from integration.serving import LOCATION, Server, behaviours, gone, serve
 from integration.sweeping import wait_for
 
@@ -117,11 +116,6 @@ def template_of(server: Server, run_id: str) -> psutil.Process:
     return psutil.Process(int(warmth(server, run_id)["template_pid"]))
 
 
-def daemon_of(server: Server) -> psutil.Process:
-    (daemon,) = (one for one in processes_of(home=server.deployment.home) if "dagster._daemon" in one.cmdline())
-    return daemon
-
-
 def launch(server: Server, job: str, **tags: str) -> str:
     return server.launch(job, tags, repository="__repository__")
 
@@ -171,21 +165,21 @@ class TestATemplateThatDies:
         first = template_of(server, finish(server, "telling"))
         first.kill()
         run_id = finish(server, "telling")
-        told = warmth(server, run_id)
+        assert len(server.events(run_id, dg.DagsterEventType.RUN_START)) == 1
+        assert f"The template (pid {first.pid}) has died" in server.log
+        told = self.finish_warm(server)
         generation = int(told["template_generation"])
         assert generation > 1
-        assert len(server.events(run_id, dg.DagsterEventType.RUN_START)) == 1
-        assert f"The template (pid {first.pid}) died" in server.log
 
-        second = template_of(server, run_id)
+        second = psutil.Process(int(told["template_pid"]))
         second.suspend()
         run_id = launch(server, "telling")
         wait_for("the request", lambda: server.run(run_id).status is dg.DagsterRunStatus.STARTING)
         time.sleep(1)  # the template will never read it
         second.kill()
         assert server.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS, server.story(run_id)
-        assert int(warmth(server, run_id)["template_generation"]) == generation + 1
         assert len(server.events(run_id, dg.DagsterEventType.RUN_START)) == 1
+        assert int(self.finish_warm(server)["template_generation"]) == generation + 1
 
     def test_leaves_its_runs_alone(self, servers: dict[str, Server], code: Path) -> None:
         server = servers["killed"]
@@ -196,6 +190,10 @@ class TestATemplateThatDies:
         held.unlink()
         assert server.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS, server.story(run_id)
         assert server.saw(run_id, "tell_after")["version"] == "first"
+
+    def finish_warm(self, server: Server) -> dict[str, str]:
+        """Finish runs until one is forked; the others are launched cold while the template is being replaced."""
+        return wait_for("a forked run", lambda: warmth(server, finish(server, "telling")))
 
 
 class TestAReload:
@@ -210,7 +208,7 @@ class TestAReload:
         held = code / server.location / "waiting"
         wait_for("its first step", held.exists)
         old = template_of(server, in_flight)
-        daemon = daemon_of(server)
+        daemon = server.daemon
         daemon.suspend()
         queued = launch(server, "telling")
         write(code, server.location, version="second")

@@ -13,7 +13,7 @@ from bench_orchestrator.statistics.ranks import Floats, Ordered
 
 # Few distinct values make ties; their halves and sums are exact.
 VALUES = st.lists(st.integers(-20, 20) | st.integers(-(2**20), 2**20), min_size=2, max_size=16)
-POINTS = st.lists(st.tuples(st.integers(0, 12), st.integers(-50, 50)), min_size=2, max_size=24).filter(
+POINTS = st.lists(st.tuples(st.integers(0, 12), st.integers(-50, 50)), min_size=2, max_size=14).filter(
     lambda points: len({x for x, _ in points}) >= 2
 )
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.events import EngineEventData
+from dagster_shared.error import SerializableErrorInfo
 from recording import (
     Served,
     end_run,
@@ -54,8 +56,8 @@ def webserver(served: Served, monkeypatch: pytest.MonkeyPatch) -> Webserver:
     return Webserver(served.url)
 
 
-def harvest_run(instance: dg.DagsterInstance, sweep_run_id: str, *, ok: bool = True) -> None:
-    """Record a run that harvested a sweep, or failed to."""
+def harvest_run(instance: dg.DagsterInstance, sweep_run_id: str, *, ok: bool = True) -> str:
+    """Record a run that harvested a sweep, or failed to; return its id."""
 
     @dg.asset(name=MEASUREMENTS_ASSET)
     def measurements() -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -64,7 +66,7 @@ def harvest_run(instance: dg.DagsterInstance, sweep_run_id: str, *, ok: bool = T
         return dg.MaterializeResult(metadata={"launches": 4})
 
     tags: dict[str, str] = {Tag.KIND: "harvest", Tag.HARVEST_OF: sweep_run_id}
-    dg.materialize([measurements], instance=instance, tags=tags, raise_on_error=False)
+    return dg.materialize([measurements], instance=instance, tags=tags, raise_on_error=False).run_id
 
 
 class InMilliseconds(StoredRuns):
@@ -252,6 +254,30 @@ class TestFollowing:
         assert (last.status, last.lines) == ("FAILURE", ["trial 1: ok"])
         assert last.failure == "RuntimeError: for the test"
 
+    def test_a_code_server_that_was_away_for_its_launch_is_told_from_all_else(
+        self, served: Served, webserver: Webserver
+    ) -> None:
+        def fail(run_id: str, because: str) -> bool:
+            run = served.instance.get_run_by_id(run_id)
+            assert run is not None
+            error = SerializableErrorInfo(because, [], "DagsterUserCodeUnreachableError")
+            served.instance.report_engine_event("Not launched.", run, EngineEventData.engine_error(error))
+            served.instance.report_run_failed(run)
+            *_, last = follow(webserver, run_id)
+            return last.was_unlaunchable
+
+        away = "dagster._core.errors.DagsterUserCodeUnreachableError: Could not reach user code server"
+        assert fail(make_run(served.instance, {}), away)
+        assert not fail(make_run(served.instance, {}), "no such image")
+
+        class LaterError(RuntimeError):
+            def __str__(self) -> str:
+                return away
+
+        *_, begun = follow(webserver, run_sweep(served.instance, make_plan(), ending=LaterError))
+        assert "Could not reach" in begun.failure
+        assert not begun.was_unlaunchable
+
     def test_without_a_plan_there_is_no_number_of_trials(self, served: Served, webserver: Webserver) -> None:
         *_, last = follow(webserver, run_sweep(served.instance, None, ending=RuntimeError))
         assert last.planned is None
@@ -359,10 +385,18 @@ class TestFetching:
         assert [trial.reason for trial in fetched.trials][:2] == ["first", "second"]
         assert fetched == harvest_sweep(served.instance, second)
 
-    def test_one_that_is_not_harvested_in_time_says_where_to_look(self, served: Served, webserver: Webserver) -> None:
-        run_id = run_sweep(served.instance, make_plan("unharvested"))
-        with pytest.raises(WebserverError, match="`harvest_sensor` switched on"):
-            fetch_sweep(webserver, run_id, timeout_s=0.2)
+    def test_one_that_is_not_harvested_in_time_is_derived_and_says_where_to_look(
+        self, served: Served, webserver: Webserver
+    ) -> None:
+        run_id = record_sweep(served.instance, make_plan("unharvested"))
+        said: list[str] = []
+        expected = derive_sweep(InMilliseconds(served.instance), run_id)
+        assert fetch_sweep(webserver, run_id, 0.2, said.append) == expected
+        failed = harvest_run(served.instance, run_id, ok=False)
+        assert fetch_sweep(webserver, run_id, 0.2, said.append) == expected
+        switched_off, refused = said
+        assert "`harvest_sensor` switched on" in switched_off
+        assert f"/runs/{failed} shows why its harvest failed" in refused
 
     def test_while_another_sweep_is_under_way_it_waits_as_long_as_that_takes(
         self, served: Served, webserver: Webserver, monkeypatch: pytest.MonkeyPatch

@@ -80,8 +80,9 @@ class Absences:
             Exception: the given error, if Dagster puts the run back, or if it was never in the queue.
         """
         queue = instance.get_concurrency_config().run_queue_config
-        times = len(instance.get_records_for_run(run.run_id, of_type=DagsterEventType.RUN_ENQUEUED).records)
-        if queue is None or times <= queue.max_user_code_failure_retries or times == 0:
+        retries = queue.max_user_code_failure_retries if queue else 0
+        enqueued = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.RUN_ENQUEUED, limit=retries + 1)
+        if len(enqueued.records) <= retries:
             raise error
         absence = self._known.get(location)
         if absence is not None and run.run_id not in absence.explained:

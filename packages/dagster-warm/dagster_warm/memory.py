@@ -29,7 +29,7 @@ class Kills:
         kills = _count() - self._before
         if exit_code not in (-signal.SIGKILL, UNKNOWN_EXIT_CODE) or kills < 1:
             return ""
-        return f" Since this server began, the kernel has killed {kills} processes of its container for lack of memory."
+        return f" Kills for lack of memory by the kernel, in this container since its code server began: {kills}."
 
 
 def _count(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:

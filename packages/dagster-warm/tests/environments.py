@@ -10,6 +10,8 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent
 """The folder of dagster-warm."""
+CONTRACT = ("internals", "command", "absence", "health")
+"""The modules whose tests need only Dagster and pytest, and use Dagster's private API."""
 LOCK = PACKAGE.parents[1] / "requirements.lock"
 
 
@@ -74,7 +76,7 @@ def hold_contract(python: Path, folder: Path) -> None:
     # Ignores the project's pytest settings and fixtures, which need packages that are not installed here.
     alone: list[str | Path] = ["-c", "/dev/null", "--rootdir", TESTS, "--confcutdir", TESTS, "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [python, "-m", "pytest", *alone, TESTS / "test_warm_internals.py", TESTS / "test_warm_command.py"],
+        [python, "-m", "pytest", *alone, *(TESTS / f"test_warm_{name}.py" for name in CONTRACT)],
         cwd=folder,
         env={"PATH": "/usr/bin:/bin"},
         capture_output=True,

@@ -131,6 +131,7 @@ def serve(
     python: Path = Path(sys.executable),
     port: int | None = None,
     module: str = "dagster_warm",
+    knows_home: bool = True,
     **settings: Any,
 ) -> Iterator[LoneServer]:
     """Start a server.
@@ -141,6 +142,7 @@ def serve(
         python: the interpreter of its environment.
         port: a free one by default.
         module: what to run: `dagster` with the options `api grpc` is Dagster's own server.
+        knows_home: whether the server can open the instance by itself.
         settings: instance settings in addition to the common ones.
     """
     with socket.create_server(("127.0.0.1", port or 0)) as listener:
@@ -149,7 +151,7 @@ def serve(
     address = {"host": "127.0.0.1", "port": port, "location_name": "it"}
     (home / "workspace.yaml").write_text(json.dumps({"load_from": [{"grpc_server": address}]}))
     command = [str(python), "-m", module, *options, "--port", str(port)]
-    environ = _environment(home, python)
+    environ = {**_environment(home, python), **({} if knows_home else {"DAGSTER_HOME": ""})}
     with (
         dg.DagsterInstance.from_config(str(home)) as instance,
         (home / "server.log").open("a") as log,

@@ -17,7 +17,7 @@ from dagster._core.utils import make_new_run_id
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
-from dagster._utils.error import SerializableErrorInfo
+from dagster._utils.error import SerializableErrorInfo  # type: ignore[attr-defined]
 from lone_server import PATIENCE_S, SETTINGS, LoneServer, serve
 
 from dagster_warm import absence
@@ -25,6 +25,7 @@ from dagster_warm import absence
 pytestmark = pytest.mark.filterwarnings("ignore:Error loading repository location it")
 
 Status = dg.DagsterRunStatus
+COLD = {"module": "dagster._core.launcher.sync_in_memory_run_launcher", "class": "SyncInMemoryRunLauncher"}
 WAITS = "Waits in the queue until its code server, which is away, is back."
 MODULE = """
 import dagster as dg
@@ -147,9 +148,8 @@ def test_a_run_waits_in_the_queue_whatever_dagster_would_do(queue_of: QueueOf) -
             assert sum("re-submitting the run into the queue" in line for line in story) == retries
 
 
-def test_a_run_goes_cold_on_request(queue_of: QueueOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pods = {"module": "pods", "class": "PodLauncher", "config": {"folder": str(tmp_path)}}
-    with queue_of(cold=pods, cold_after_s=300) as queue:
+def test_a_run_goes_cold_on_request(queue_of: QueueOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    with queue_of(cold=COLD, cold_after_s=300) as queue:
         run_id = queue.submit()
         queue.dequeue()
         assert queue.status(run_id) is Status.QUEUED
@@ -158,7 +158,7 @@ def test_a_run_goes_cold_on_request(queue_of: QueueOf, tmp_path: Path, monkeypat
         queue.dequeue()
         monkeypatch.undo()
         assert queue.wait_for_end(run_id) is Status.SUCCESS
-        (reason,) = (line for line in queue.story(run_id) if line.startswith("Launched cold, by PodLauncher: "))
+        (reason,) = (line for line in queue.story(run_id) if line.startswith("Launched cold, by SyncInMemory"))
         assert "the code server of it has been away for 30" in reason
 
 

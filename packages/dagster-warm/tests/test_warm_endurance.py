@@ -6,9 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
+import grpc
 import pytest
 from dagster._core.utils import make_new_run_id
+from dagster._grpc.__generated__.dagster_api_pb2 import StartRunRequest
 from dagster._grpc.types import ExecuteExternalJobArgs
+from dagster._serdes import serialize_value
 from lone_server import PATIENCE_S, LoneServer, serve
 
 MODULE = """
@@ -55,7 +58,7 @@ def descriptors(pids: list[int]) -> int:
 
 
 def launch_nothing(server: LoneServer, count: int) -> None:
-    """Have processes forked for runs that do not exist; each opens the instance, and ends."""
+    """Have processes forked for runs that do not exist: each opens the instance, finds no run, and ends."""
     with server.workspace() as workspace:
         location = workspace.get_code_location("it")
         origin = location.get_repository("__repository__").get_full_job("quick").get_remote_origin()
@@ -63,7 +66,12 @@ def launch_nothing(server: LoneServer, count: int) -> None:
             args = ExecuteExternalJobArgs(
                 job_origin=origin, run_id=make_new_run_id(), instance_ref=server.instance.get_ref()
             )
-            assert "could not load run" in location.client.start_run(args)
+            request = StartRunRequest(serialized_execute_run_args=serialize_value(args))
+            try:
+                answer = str(location.client._get_response("StartRun", request))
+            except grpc.RpcError as error:  # Dagster's cleanup thread may forget the run before its handler does
+                answer = error.details() or ""
+            assert "could not load run" in answer or args.run_id in answer
 
 
 def reload_code(server: LoneServer) -> None:
@@ -71,45 +79,58 @@ def reload_code(server: LoneServer) -> None:
         workspace.get_code_location("it").client.reload_code(timeout=int(PATIENCE_S))
 
 
-@pytest.mark.timeout(3_600)
-@pytest.mark.parametrize(
-    ("reloads", "early", "launches"), [(3, 30, 90), pytest.param(50, 100, 2_000, marks=pytest.mark.thorough)]
-)
-def test_reloads_and_launches_leave_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reloads: int, early: int, launches: int
-) -> None:
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder for the server's temporary files."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     (tmp_path / "served.py").write_text(MODULE)
-    with serve(tmp_path, ["--python-file", "served.py"]) as server:
-        reload_code(server)
-        wait_for(lambda: len(processes_of(server)) == 3)
-        files = len(list(temporary.rglob("*")))
-        proxy = processes_of(server)[:1]
-        before_kib = memory_kib(proxy)
-        for _ in range(reloads):
-            reload_code(server)
-            run_id = server.launch("quick")
-            assert server.wait_for(run_id) is dg.DagsterRunStatus.SUCCESS, server.story(run_id)
-            assert any(line.startswith("Launched warm") for line in server.story(run_id))
-        wait_for(lambda: len(processes_of(server)) == 3)  # the proxy, the server and the template
-        assert len(list(temporary.rglob("*"))) == files
-        after_kib = memory_kib(proxy)
+    return temporary
 
+
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("reloads", [3, pytest.param(50, marks=pytest.mark.thorough)])
+def test_reloads_leave_nothing_behind(tmp_path: Path, temporary: Path, reloads: int) -> None:
+    with serve(tmp_path, ["--python-file", "served.py"]) as server:
+        reload_and_run(server)
+        wait_for(lambda: len(processes_of(server)) == 3)  # the proxy, the server and the template
+        proxy, files = processes_of(server)[:1], len(list(temporary.rglob("*")))
+        before_kib, held = memory_kib(proxy), descriptors(proxy)
+        for _ in range(reloads):
+            reload_and_run(server)
+        wait_for(lambda: len(processes_of(server)) == 3)
+        after_kib = memory_kib(proxy)
+        print(f"the proxy before and after {reloads} reloads: {before_kib}, {after_kib} KiB")
+        assert after_kib <= MOST_GROWTH * before_kib
+        wait_for(lambda: descriptors(proxy) <= held)
+        assert len(list(temporary.rglob("*"))) == files
+    wait_for(lambda: not processes_of(server))
+    assert list(temporary.rglob("*")) == []
+
+
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize(("early", "launches"), [(30, 90), pytest.param(100, 2_000, marks=pytest.mark.thorough)])
+def test_launches_leave_nothing_behind(tmp_path: Path, temporary: Path, early: int, launches: int) -> None:
+    with serve(tmp_path, ["--python-file", "served.py"]) as server:
+        reload_and_run(server)
         launch_nothing(server, early)
         wait_for(lambda: len(processes_of(server)) == 3)
-        pids = processes_of(server)
+        pids, files = processes_of(server), len(list(temporary.rglob("*")))
         early_kib, held = [memory_kib([pid]) for pid in pids], descriptors(pids)
         launch_nothing(server, launches - early)
         wait_for(lambda: processes_of(server) == pids)
         late_kib = [memory_kib([pid]) for pid in pids]
-        print(f"proxy before and after {reloads} reloads: {before_kib}, {after_kib} KiB")
         print(f"proxy, server, template at launch {early}: {early_kib}, at {launches}: {late_kib} KiB")
-        assert after_kib <= MOST_GROWTH * before_kib
-        assert sum(late_kib) <= MOST_GROWTH * sum(early_kib)
         assert all(late <= MOST_GROWTH * early for early, late in zip(early_kib, late_kib, strict=True))
         wait_for(lambda: descriptors(pids) <= held)
         assert len(list(temporary.rglob("*"))) == files
     wait_for(lambda: not processes_of(server))
     assert list(temporary.rglob("*")) == []
+
+
+def reload_and_run(server: LoneServer) -> None:
+    reload_code(server)
+    run_id = server.launch("quick")
+    assert server.wait_for(run_id) is dg.DagsterRunStatus.SUCCESS, server.story(run_id)
+    assert any(line.startswith("Launched warm") for line in server.story(run_id))

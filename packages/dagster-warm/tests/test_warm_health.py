@@ -49,7 +49,7 @@ def serving(address: str) -> Iterator[tuple[Server, int]]:
     """Yield a server at an address, and its port."""
     server = grpc.server(ThreadPoolExecutor(4))
     servicer = Server()
-    add_DagsterApiServicer_to_server(servicer, server)
+    add_DagsterApiServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
     port = server.add_insecure_port(address)
     server.start()
     try:

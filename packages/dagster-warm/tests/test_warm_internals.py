@@ -128,11 +128,13 @@ def test_steps_are_forked_only_where_their_executor_says_so(serve_module: Serve)
         assert imports(server) == 3
 
 
-def test_a_tag_has_a_run_launched_the_stock_way(serve_module: Serve) -> None:
-    with serve_module("--no-reload") as server:
+@pytest.mark.parametrize("knows_home", [True, False])
+def test_a_tag_has_a_run_launched_the_stock_way(serve_module: Serve, knows_home: bool) -> None:
+    with serve_module("--no-reload", knows_home=knows_home) as server:
+        assert server.run("by_default")["warmth"]
         told = server.run("by_default", **{"bench/cold": "true"})
         assert told["warmth"] == {}
-        assert imports(server) == 4  # by the server, the run worker and two steps
+        assert imports(server) == 4  # by the server, the cold run worker and its two steps
 
 
 def test_a_launcher_has_it_launched_by_another_one(serve_module: Serve) -> None:

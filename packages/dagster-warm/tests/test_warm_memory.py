@@ -1,15 +1,75 @@
 """A kill for lack of memory takes a run rather than the server, and is recognised."""
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import dagster as dg
 import pytest
+from lone_server import PATIENCE_S, serve
 
 from dagster_warm import memory
 from dagster_warm.memory import Kills, be_killed_first
 
 SIGKILLED = -9
+LIMIT_BYTES = 600 * 2**20
+
+MODULE = """
+import time
+from pathlib import Path
+
+import dagster as dg
+
+@dg.op
+def eat():
+    eaten = []
+    while True:
+        eaten.append(bytearray(20_000_000))
+        time.sleep(0.02)
+
+@dg.op
+def wait():
+    while not Path("stop").exists():
+        time.sleep(0.05)
+
+@dg.job
+def eating():
+    eat()
+
+@dg.job(executor_def=dg.in_process_executor)
+def eating_in_process():
+    eat()
+
+@dg.job
+def waiting():
+    wait()
+
+defs = dg.Definitions(jobs=[eating, eating_in_process, waiting])
+"""
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """Yield a control group with little memory, where this machine lets one be made."""
+    for root, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
+        group = Path(root) / f"dagster-warm-{os.getpid()}"
+        with suppress(OSError):
+            group.mkdir()
+            (group / limit).write_text(str(LIMIT_BYTES))
+            break
+        with suppress(OSError):
+            group.rmdir()
+    else:
+        pytest.skip("needs the right to make a control group with a memory limit")
+    yield group
+    deadline = time.monotonic() + PATIENCE_S
+    while group.exists():
+        assert time.monotonic() < deadline
+        with suppress(OSError):  # its last process has not ended yet
+            group.rmdir()
+        time.sleep(0.05)
 
 
 def in_a_fork(do: Callable[[], object]) -> str:
@@ -59,8 +119,8 @@ def test_kills_are_read_from_the_control_group(
     kills = Kills()
     assert kills.explain(SIGKILLED) == ""
     file.write_text(text.format(5))
-    assert "killed 3 processes" in kills.explain(SIGKILLED)
-    assert "killed 3 processes" in kills.explain(255)
+    assert "began: 3." in kills.explain(SIGKILLED)
+    assert "began: 3." in kills.explain(255)
     assert kills.explain(1) == ""
 
 
@@ -68,3 +128,21 @@ def test_nothing_is_said_where_nothing_is_known(tmp_path: Path) -> None:
     assert memory._count(tmp_path, tmp_path / "missing") == 0
     (tmp_path / "cgroup").write_text("0::/\n")
     assert memory._count(tmp_path, tmp_path / "cgroup") == 0
+
+
+@pytest.mark.thorough
+def test_a_run_that_eats_all_memory_ends_alone_and_says_so(tmp_path: Path, group: Path) -> None:
+    (tmp_path / "served.py").write_text(MODULE)
+    with serve(tmp_path, ["--no-reload", "--python-file", "served.py"]) as server:
+        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
+        for pid in (server.process.pid, *map(int, children.split())):
+            (group / "cgroup.procs").write_text(str(pid))
+        beside = server.launch("waiting")
+        for count, job in enumerate(("eating", "eating_in_process"), start=1):
+            run_id = server.launch(job)
+            assert server.wait_for(run_id) is dg.DagsterRunStatus.FAILURE
+            told = f"Kills for lack of memory by the kernel, in this container since its code server began: {count}."
+            assert any("(SIGKILL)" in line and told in line for line in server.story(run_id)), server.story(run_id)
+        (tmp_path / "stop").touch()
+        assert server.wait_for(beside) is dg.DagsterRunStatus.SUCCESS, server.story(beside)
+        assert server.process.poll() is None
