@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import click
 import dagster as dg
@@ -36,19 +36,12 @@ _API_GRPC, _CODE_SERVER_START = "DAGSTER_CLI_API_GRPC", "DAGSTER_CLI_CODE_SERVER
 """Prefixes of the variables that Dagster derives from its commands' names. Its Helm chart sets the first kind."""
 
 
-class _Duration(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2
-    """A time span, such as `90`, `90s`, `15m`, `12h` or `1d`, as a number of seconds."""
-
-    name = "duration"
-    _SECONDS: ClassVar = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?) *([smhd]?)", value, re.ASCII)
-        if match is None or not float(match[1]):
-            self.fail(f"{value!r} is not a number of seconds, nor one with s, m, h or d.", param, ctx)
-        return float(match[1]) * self._SECONDS[match[2]]
+def _duration(text: str) -> float:
+    """Parse a time span, such as `90`, `90s`, `15m`, `12h` or `1d`; return it in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([smhd]?)", text, re.ASCII)
+    if match is None or not float(match[1]):
+        raise click.BadParameter(f"{text!r} is not a number of seconds, nor one with s, m, h or d.")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}[match[2]]
 
 
 _OWN = (
@@ -96,7 +89,7 @@ _OWN = (
     ),
     click.Option(
         ["--max-age", "max_age_s"],
-        type=_Duration(),
+        type=_duration,
         metavar="DURATION",
         help="Renew the template when it is this old, in the background: seconds, or a number with s, m, h or d. The "
         "code is loaded again, and later runs get what it works out at import, such as dates and tokens.",

@@ -34,7 +34,7 @@ def watch() -> None:
     """Note the deliverers' exit handlers from now on: Python keeps them where they cannot be listed."""
     register, unregister = atexit.register, atexit.unregister
 
-    @wraps(register)  # type: ignore[arg-type]  # it is overloaded
+    @wraps(register)  # type: ignore[arg-type]
     def note(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Callable[..., Any]:
         if _delivers(function):
             _handlers.append((function, args, kwargs))

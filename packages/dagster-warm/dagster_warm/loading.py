@@ -9,7 +9,6 @@ import signal
 import sys
 import time
 import traceback
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from typing import Any, NoReturn
 
 import dagster as dg
 
-from dagster_warm import internals
+from dagster_warm import exits, internals
 from dagster_warm.findings import FAULT, Finding, collect, relative
 from dagster_warm.observation import Observation
 from dagster_warm.own_code import OwnCode
@@ -113,7 +112,7 @@ def _be_child(code: Code, writer: int, *, looking: bool) -> NoReturn:
         os.setpgid(0, 0)  # what the code leaves running is ended with it
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)  # what the code prints is no part of the report
-        _disown()
+        exits.disown()
         observation = Observation(code.own, looking=looking)
         try:
             _serve(code, observation, partial(_end, writer))
@@ -123,14 +122,6 @@ def _be_child(code: Code, writer: int, *, looking: bool) -> NoReturn:
         traceback.print_exc()
     finally:
         os._exit(1)
-
-
-def _disown() -> None:
-    """Leave the exit handlers that this process has inherited to the process that registered them."""
-    atexit._clear()
-    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        finalizer.atexit = False
-    weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
 
 
 def _serve(code: Code, observation: Observation, end: Callable[[Outcome], NoReturn]) -> None:

@@ -4,12 +4,14 @@ import errno
 import logging
 import os
 import subprocess
+from multiprocessing import popen_spawn_posix
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from dagster_shared.libraries import DagsterLibraryRegistry
+from lone_server import serve
 
 from dagster_warm import safety, servicer
 from dagster_warm.servicer import Options, Warmth
@@ -31,7 +33,7 @@ def no_descriptors(patch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    patch.setattr("dagster_warm.template.os.pipe", fail)
+    patch.setattr(os, "pipe", fail)
 
 
 def no_processes(patch: pytest.MonkeyPatch) -> None:
@@ -90,7 +92,7 @@ def test_its_runs_are_launched_the_stock_way(
 
     reasons: list[str] = []
     token = servicer._reasons.set(reasons)
-    monkeypatch.setattr("dagster_warm.servicer.popen_spawn_posix.Popen", lambda process: process)
+    monkeypatch.setattr(popen_spawn_posix, "Popen", lambda process: process)
     assert one.launch("a process") == "a process"  # type: ignore[arg-type]
     servicer._reasons.reset(token)
     assert len(reasons) == 1
@@ -120,3 +122,34 @@ def test_a_template_that_cannot_be_renewed_serves_on(
     assert one._template is present
     assert caplog.messages == ["The template cannot be renewed, and serves on: [Errno 12] Cannot allocate memory."]
     assert safety.open_descriptors() <= descriptors
+
+
+THREADED = """
+import threading
+import time
+
+import dagster as dg
+
+threading.Thread(target=time.sleep, args=(3600,), name="metrics", daemon=True).start()
+
+@dg.op
+def nothing(): ...
+
+@dg.job(executor_def=dg.in_process_executor)
+def quick():
+    nothing()
+
+defs = dg.Definitions(jobs=[quick])
+"""
+
+
+def test_a_run_and_its_location_say_why_they_are_cold(tmp_path: Path) -> None:
+    (tmp_path / "served.py").write_text(THREADED)
+    with serve(tmp_path, ["--no-reload", "--python-file", "served.py"]) as server:
+        told = server.finish(server.launch("quick"))
+        assert told["warmth"] == {}
+        assert told["cold"].startswith("Launched cold: Runs cannot be forked from this code")
+        assert "thread metrics (time:sleep)" in told["cold"]
+        with server.workspace() as workspace:
+            versions = workspace.get_code_location("it").get_dagster_library_versions()
+        assert "thread metrics (time:sleep)" in versions["dagster-warm"]

@@ -42,6 +42,18 @@ def test_its_help_says_what_it_is() -> None:
     assert "--module-name" in text
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("12 h", 43_200), ("1d", 86_400)])
+def test_a_duration_has_a_unit_or_is_in_seconds(text: str, seconds: float) -> None:
+    assert module._duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1w", "soon"])
+def test_what_is_no_duration_is_an_error_that_says_so(text: str) -> None:
+    done = CliRunner().invoke(command, ["--max-age", text, "-m", "a_module"])
+    assert done.exit_code == 2
+    assert f"{text!r} is not a number of seconds, nor one with s, m, h or d." in " ".join(done.output.split())
+
+
 def test_it_reads_the_environment_variables_that_dagsters_helm_chart_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[Mapping[str, Any]] = []
     monkeypatch.setattr(module, "_serve_once", lambda _: None)

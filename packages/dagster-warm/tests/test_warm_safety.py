@@ -109,8 +109,15 @@ def test_what_does_not_survive_is_named(code: str, names: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "code",
-    ["", FILES, OPENBLAS, NAMED_THREAD.format(name="jemalloc_bg_thd")],
-    ids=["nothing", "files and pipes", "OpenBLAS", "jemalloc"],
+    [
+        "",
+        FILES,
+        OPENBLAS,
+        NAMED_THREAD.format(name="jemalloc_bg_thd"),
+        NAMED_THREAD.format(name="polars-ooc-clea"),
+        THREAD.replace("threading.Thread", "flush.__module__ = 'opentelemetry.sdk.trace'\nthreading.Thread"),
+    ],
+    ids=["nothing", "files and pipes", "OpenBLAS", "jemalloc", "polars", "OpenTelemetry"],
 )
 def test_what_survives_is_not_reported(code: str) -> None:
     assert find(code) == []
