@@ -18,8 +18,9 @@ import dagster as dg
 
 from dagster_warm import internals
 from dagster_warm.proxy import WarmProxy
-from dagster_warm.servicer import Options, WarmApiServer, Warmth
+from dagster_warm.servicer import WarmApiServer
 from dagster_warm.template import SUCCESSION_VARIABLE, Succession
+from dagster_warm.warmth import Options, Warmth
 
 OPTIONS_VARIABLE = "DAGSTER_WARM_OPTIONS"
 """Passes the user's options from the reloading server to the servers that it starts."""

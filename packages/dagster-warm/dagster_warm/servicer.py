@@ -1,305 +1,27 @@
 """Dagster's code server, with runs forked from a template."""
 
-import gc
-import logging
 import multiprocessing
 import os
-import subprocess
 import threading
-import time
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from functools import partial
-from importlib import import_module
-from multiprocessing import popen_spawn_posix
-from multiprocessing.process import BaseProcess
+from contextlib import suppress
 from typing import Any
 
 import grpc
 
-from dagster_warm import asset_index, exits, internals, seeds, shortcuts
+from dagster_warm import exits, internals, seeds
 from dagster_warm.draining import Drain
-from dagster_warm.launcher import COLD_TAG, WARM_MESSAGE
+from dagster_warm.launcher import COLD_TAG
 from dagster_warm.logs import ServerLogging
-from dagster_warm.memory import Kills, be_killed_first
-from dagster_warm.pipes import close_all
+from dagster_warm.memory import Kills
 from dagster_warm.processes import (
     METHOD,
-    ForkFailedError,
-    Request,
-    TemplateClient,
-    TemplateGoneError,
-    TemplateSilentError,
     WarmContext,
-    WarmPopen,
 )
-from dagster_warm.safety import UnsafeToForkError, find_hazards, open_descriptors
-from dagster_warm.steps import StepLauncher
-from dagster_warm.template import (
-    SUCCESSION_VARIABLE,
-    Channel,
-    PreparationError,
-    Succession,
-    Template,
-    be_template,
-    fork_template,
-)
-
-_MOST_TEMPLATES = 5
-"""How many templates a server tries before it launches its runs the stock way."""
-
-_WATCH_INTERVAL_S = 1.0
+from dagster_warm.safety import open_descriptors
+from dagster_warm.warmth import Warmth, asked_cold, reasons_cold
 
 STOPPING = "The code server is shutting down."
 """Refuses a run; the caller takes the server for one that cannot be reached, and may ask its successor."""
-
-_cold: ContextVar[bool] = ContextVar("cold", default=False)
-_reasons: ContextVar[list[str] | None] = ContextVar("reasons", default=None)
-"""Collects why a run was not launched warm."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of a warm server, in addition to Dagster's."""
-
-    refuse_hazards: bool = False
-    """Whether code that cannot be forked is an error; otherwise its runs are launched the stock way."""
-    accepted: tuple[str, ...] = ()
-    """Name patterns of the hazards that the user accepts."""
-    after_fork: tuple[str, ...] = ()
-    """Functions, as `module:function`, to call first in every forked process."""
-    warm_steps: bool = True
-    """Whether multiprocess executors also fork their steps."""
-    grace_s: float = 20.0
-    """How long runs may go on after the server was told to stop, in seconds."""
-    max_age_s: float | None = None
-    """The age from which a template is renewed, in seconds; None never renews it."""
-
-
-@dataclass
-class Warmth:
-    """Owns the template of one server: creates it, replaces it if it dies, and launches processes from it."""
-
-    options: Options
-    command: Sequence[str]
-    """Starts a server like this one, so that a replacement loads the code in the same way."""
-    succession: Succession | None
-    """In a process started to be a later template: what it has inherited."""
-    logger: logging.Logger
-    _generation: int = 1
-    _deaths: int = 0
-    _template: Template | None = None
-    _next: Template | None = None
-    """The template that is to take over once it is prepared."""
-    _released: list[Template] = field(default_factory=list)
-    """Templates that serve their last runs, or have died."""
-    _since_s: float = field(default_factory=time.monotonic)
-    """When the template was last renewed, or renewing it last failed."""
-    _why_cold: str = ""
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def begin(
-        self,
-        loaded: internals.LoadedRepositories,
-        instance_ref: internals.InstanceRef | None,
-        harmless: frozenset[int],
-        server_logging: ServerLogging,
-    ) -> None:
-        """Fork the first template from this process, which has just loaded the code; or become a template.
-
-        Raises:
-            Exception: there can be no template, and `refuse_hazards` is set.
-        """
-        prepare = partial(self._prepare, loaded, instance_ref, harmless, server_logging)
-        if self.succession:
-            be_template(
-                self.succession.channel, prepare, self._enter_child, self.succession.prepared_w, is_importer=True
-            )
-        try:
-            self._check_for_hazards(harmless)
-            self._template = fork_template(prepare, self._enter_child)
-            internals.describe_location("warm")
-        except (UnsafeToForkError, PreparationError) as error:
-            if self.options.refuse_hazards:
-                raise
-            self._become_cold(str(error))
-        except Exception as error:  # whatever it is, the location can be served without
-            if self.options.refuse_hazards:
-                raise
-            self._become_cold(f"No template can be made: {type(error).__name__}: {error}.")
-
-    def launch(self, process: BaseProcess) -> Any:
-        """Start a process from the template; the stock way if it is cold, or if there is no template that answers."""
-        template = self._template
-        if _cold.get():
-            return _launch_cold(process, "Its tag bench/cold asks for that.")
-        if template is None:
-            return _launch_cold(process, self._why_cold)
-        if not template.is_prepared():
-            reason = "The template that replaces a dead one is not prepared yet."
-        else:
-            try:
-                return WarmPopen(process, template.client)
-            except ForkFailedError as error:
-                reason = f"{error.strerror}."
-            except TemplateGoneError:
-                reason = f"The template (pid {template.pid}) has died."
-                self._replace(template, reason)
-            except TemplateSilentError as error:
-                reason = str(error)
-                self._replace(template, reason)
-        self.logger.warning("A run is launched the stock way. %s", reason)
-        return _launch_cold(process, reason)
-
-    def watch(self, stopped: threading.Event) -> None:
-        """Replace the template whenever it dies, and renew it when it is old, until the server has stopped."""
-        while not stopped.wait(_WATCH_INTERVAL_S):
-            template = self._template
-            if template is not None and template.is_dead():
-                self._replace(template, f"The template (pid {template.pid}) has died.")
-            self._released = [template for template in self._released if not template.is_reaped()]
-            if self._next is not None:
-                self._take_over(self._next)
-            elif self.options.max_age_s is not None and time.monotonic() - self._since_s > self.options.max_age_s:
-                self._renew()
-
-    def stop(self) -> None:
-        """Stop the template; the processes that it forked continue."""
-        with self._lock:
-            for template in (self._template, self._next):
-                if template is not None:
-                    template.release()
-            self._template = self._next = None
-
-    def _become_cold(self, reason: str) -> None:
-        self._why_cold = reason
-        self.logger.warning("%s Runs are launched the stock way.", reason)
-        internals.describe_location(f"cold. {reason}")
-
-    def _replace(self, gone: Template, reason: str) -> None:
-        """Start another template, unless another thread already has."""
-        with self._lock:
-            if self._template is not gone:
-                return
-            gone.reap()
-            self._template = None
-            self._deaths += 1
-            if self._deaths >= _MOST_TEMPLATES:
-                self._become_cold(f"{reason} It was the last of {_MOST_TEMPLATES}.")
-                return
-            self.logger.warning("%s Template %d replaces it.", reason, self._generation + 1)
-            try:
-                self._template = self._start_next()
-            except OSError as error:
-                self._become_cold(f"{reason} No other can be started: {error}.")
-
-    def _renew(self) -> None:
-        """Start the next template, with the values that the code works out when it is imported now."""
-        with self._lock:
-            if self._template is None:  # there has never been one, or too many have died
-                return
-            try:
-                self._next = self._start_next()
-            except OSError as error:
-                self._since_s = time.monotonic()
-                self.logger.warning("The template cannot be renewed, and serves on: %s.", error)
-
-    def _take_over(self, renewal: Template) -> None:
-        """Let a renewal serve from now on if it is prepared; the present template serves its runs to their ends."""
-        if not renewal.is_prepared():
-            return
-        with self._lock:
-            if self._next is not renewal:  # the server has stopped
-                return
-            self._next, self._since_s = None, time.monotonic()
-            try:
-                renewal.check_prepared()
-            except PreparationError as error:
-                renewal.discard()
-                self.logger.warning("The template could not be renewed, and serves on. %s", error)
-                return
-            if self._template is not None:
-                self._template.release()
-                self._released.append(self._template)
-            self._template, self._deaths = renewal, 0
-            self.logger.info("Template %d (pid %d) replaces an older one.", self._generation, renewal.pid)
-            internals.describe_location("warm")
-
-    def _start_next(self) -> Template:
-        """Start a process that loads the code itself and becomes a template."""
-        self._generation += 1
-        with ExitStack() as opened:
-            channel, lifeline = Channel.open()
-            opened.callback(os.close, lifeline)
-            opened.callback(channel.close)
-            prepared_r, prepared_w = os.pipe()
-            opened.callback(close_all, prepared_r, prepared_w)
-            fds = (*channel.descriptors, prepared_w)
-            value = ",".join(map(str, (*fds, self._generation)))
-            process = subprocess.Popen(self.command, env={**os.environ, SUCCESSION_VARIABLE: value}, pass_fds=fds)
-            opened.pop_all()
-        channel.leave_to_template()
-        os.close(prepared_w)
-        process.returncode = 0  # reaped by pid, like a forked template
-        return Template(process.pid, channel.client, lifeline, prepared_r)
-
-    def _check_for_hazards(self, harmless: frozenset[int]) -> None:
-        hazards = find_hazards(harmless, self.options.accepted)
-        if hazards:  # perhaps of objects that nothing refers to any more
-            gc.collect()
-            hazards = find_hazards(harmless, self.options.accepted)
-        if hazards:
-            raise UnsafeToForkError(hazards)
-
-    def _prepare(
-        self,
-        loaded: internals.LoadedRepositories,
-        instance_ref: internals.InstanceRef | None,
-        harmless: frozenset[int],
-        server_logging: ServerLogging,
-        client: TemplateClient,
-    ) -> None:
-        self._born_at_s = time.time()
-        server_logging.undo()
-        harmless |= open_descriptors()  # the template's own
-        internals.hold(loaded)
-        shortcuts.keep_migrations()
-        shortcuts.keep_engines()
-        shortcuts.let_tail_watch()
-        asset_index.select_by_index(loaded)
-        internals.rehearse(loaded, instance_ref)
-        self._check_for_hazards(harmless)
-        internals.announce(self._describe)
-        if self.options.warm_steps:
-            internals.start_all_steps_by(METHOD)
-        self._generation, self._pid = self.succession.generation if self.succession else 1, os.getpid()
-        WarmContext.launch = staticmethod(StepLauncher(client).launch)
-        self._hooks = [_find(name) for name in self.options.after_fork]
-        self._assets = internals.count_assets(loaded)
-
-    def _enter_child(self, request: Request) -> None:
-        be_killed_first()
-        self._asked_at_s = request.asked_at_s
-        self._forked_at_s = time.time()
-        for hook in self._hooks:
-            hook()
-
-    def _describe(self) -> tuple[str, dict[str, Any]]:
-        fork_ms = 1000 * (self._forked_at_s - self._asked_at_s)
-        age_s = self._asked_at_s - self._born_at_s
-        return (
-            f"{WARM_MESSAGE}: forked within {fork_ms:.0f} ms from template {self._generation} (pid {self._pid}), "
-            f"{age_s:.0f} s old, which holds {self._assets:,} assets.",
-            {
-                "bench/fork_ms": round(fork_ms, 3),
-                "bench/template_pid": self._pid,
-                "bench/template_generation": self._generation,
-                "bench/template_age_s": round(age_s, 3),
-                "bench/template_assets": self._assets,
-            },
-        )
 
 
 class WarmApiServer(internals.DagsterApiServer):
@@ -336,12 +58,12 @@ class WarmApiServer(internals.DagsterApiServer):
         if internals.is_stopping(self):
             return context.abort(grpc.StatusCode.UNAVAILABLE, STOPPING)
         reasons: list[str] = []
-        tokens = _cold.set(self._is_to_be_cold(request)), _reasons.set(reasons)
+        tokens = asked_cold.set(self._is_to_be_cold(request)), reasons_cold.set(reasons)
         try:
             reply = super().StartRun(request, context)
         finally:
-            _cold.reset(tokens[0])
-            _reasons.reset(tokens[1])
+            asked_cold.reset(tokens[0])
+            reasons_cold.reset(tokens[1])
         for reason in reasons:
             self._tell(request, f"Launched cold: {reason}")
         return reply
@@ -380,14 +102,3 @@ class WarmApiServer(internals.DagsterApiServer):
             if self._opened is None or self._opened[0] != instance_ref:
                 self._opened = instance_ref, internals.open_for(self, instance_ref)
             return self._opened[1]
-
-
-def _launch_cold(process: BaseProcess, reason: str) -> Any:
-    if (reasons := _reasons.get()) is not None:
-        reasons.append(reason)
-    return popen_spawn_posix.Popen(process)
-
-
-def _find(name: str) -> Any:
-    module, _, function = name.partition(":")
-    return getattr(import_module(module), function)

@@ -13,8 +13,8 @@ import pytest
 from dagster_shared.libraries import DagsterLibraryRegistry
 from lone_server import serve
 
-from dagster_warm import safety, servicer
-from dagster_warm.servicer import Options, Warmth
+from dagster_warm import safety
+from dagster_warm.warmth import Options, Warmth, reasons_cold
 
 LOGGING: Any = None
 """Only a template takes it down."""
@@ -91,10 +91,10 @@ def test_its_runs_are_launched_the_stock_way(
     assert reason in DagsterLibraryRegistry.get()["dagster-warm"]
 
     reasons: list[str] = []
-    token = servicer._reasons.set(reasons)
+    token = reasons_cold.set(reasons)
     monkeypatch.setattr(popen_spawn_posix, "Popen", lambda process: process)
     assert one.launch("a process") == "a process"  # type: ignore[arg-type]
-    servicer._reasons.reset(token)
+    reasons_cold.reset(token)
     assert len(reasons) == 1
     assert reason in reasons[0]
 

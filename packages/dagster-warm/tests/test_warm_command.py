@@ -18,7 +18,7 @@ from lone_server import serve
 
 from dagster_warm import command as module
 from dagster_warm.command import command
-from dagster_warm.servicer import Options
+from dagster_warm.warmth import Options
 
 
 def flags(one: click.Command) -> set[str]:
