@@ -113,7 +113,9 @@ def test_reloads_leave_nothing_behind(tmp_path: Path, temporary: Path, reloads: 
 
 
 @pytest.mark.timeout(3_600)
-@pytest.mark.parametrize(("early", "launches"), [(30, 90), pytest.param(100, 2_000, marks=[pytest.mark.thorough, GROWING])])
+@pytest.mark.parametrize(
+    ("early", "launches"), [(30, 90), pytest.param(100, 2_000, marks=[pytest.mark.thorough, GROWING])]
+)
 def test_launches_leave_nothing_behind(tmp_path: Path, temporary: Path, early: int, launches: int) -> None:
     with serve(tmp_path, ["--python-file", "served.py"]) as server:
         reload_and_run(server)
