@@ -29,7 +29,7 @@ defs = dg.Definitions(jobs=[quick])
 
 MOST_GROWTH = 1.05
 GROWING = pytest.mark.xfail(
-    reason="Seen: the proxy grows by 1 %, the template by 3 %, the server by 17 % (6 KiB a launch), for unknown reasons."
+    reason="Seen: the proxy grows by 1 %, the template by 3 %, the server by 17 % (6 KiB a launch): not known why."
 )
 
 
