@@ -15,6 +15,7 @@ from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES, Stage
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios.experiments.experiment import MEBIBYTE
 from synthetic_locations.shape import Shape
 
 FITTED_SIZES = (250, 500, 2_000, 5_000, 10_000)
@@ -116,6 +117,40 @@ def sized_sweep(
         created_us=CREATED_US + day * 86_400 * MICROSECONDS,
     )
     return Sweep(plan, "complete", trials)
+
+
+RUN_MIB: Mapping[bool, tuple[float, float]] = {False: (180, 0.02), True: (100, 0.006)}
+SERVER_MIB: Mapping[bool, tuple[float, float]] = {False: (100, 0.02), True: (130, 0.025)}
+LAUNCH_CPU_S: Mapping[bool, tuple[float, float]] = {False: (4, 0.0016), True: (0.3, 0)}
+"""By whether the server is warm: without assets, and per asset."""
+
+
+def used_sweep(*, spread: float = 0.0, quick: bool = False) -> Sweep:
+    """Return a sweep of `definitions-cache` with the usage of `RUN_MIB`, `SERVER_MIB` and `LAUNCH_CPU_S`.
+
+    Args:
+        spread: largest deviation of a launch's CPU and code server, as a fraction. All but every third launch miss
+            up to as much of the run's peak.
+    """
+    sweep = experiment_sweep("definitions-cache", quick=quick)
+    warm = {variant.name: variant.warm for variant in sweep.plan.variants}
+    rng = random.Random(1)
+
+    def used(trial: Trial) -> Trial:
+        run_mib, server_mib, cpu_s = (
+            level[warm[trial.variant]][0] + level[warm[trial.variant]][1] * trial.asset_count
+            for level in (RUN_MIB, SERVER_MIB, LAUNCH_CPU_S)
+        )
+        usage = {
+            "run_peak_rss_bytes": 3 * run_mib * MEBIBYTE,
+            "run_peak_pss_bytes": run_mib * MEBIBYTE * (1 - spread * rng.random() * (trial.block % 3 != 0)),
+            "code_server_bytes": server_mib * MEBIBYTE * (1 + spread * rng.uniform(-1, 1)),
+            "run_cpu_s": 0.9 * cpu_s * (1 + spread * rng.uniform(-1, 1)),
+            "code_server_cpu_s": 0.1 * cpu_s,
+        }
+        return replace(trial, usage=usage)
+
+    return replace(sweep, trials=tuple(map(used, sweep.trials)))
 
 
 def fitted(*sweeps: Sweep) -> LagModel:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench_orchestrator.analysis.advice import Advice, advise, describe_saving, stays_within
+from bench_orchestrator.analysis.capacity import Capacity, predict_capacity
 from bench_orchestrator.analysis.claims import judge_claims
 from bench_orchestrator.analysis.lag_model import LagModel
 from bench_orchestrator.analysis.remedies import RankedRemedy
@@ -23,9 +24,10 @@ from bench_orchestrator.charts.remedies import remedies_chart
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.cli.values import Duration
-from bench_orchestrator.model.bounds import MOST_ASSETS, MOST_STEPS
+from bench_orchestrator.model.bounds import MOST_ASSETS, MOST_RUNS, MOST_STEPS
 from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.report import write_claims, write_remedies
+from bench_orchestrator.report.advice import capacity_lines
 from bench_orchestrator.results.queries import gather
 from bench_orchestrator.statistics import Estimate
 
@@ -41,6 +43,11 @@ _ANSWERS = {True: "yes", False: "no", None: "perhaps"}
     show_default=True,
     help="Steps of a run that start one after the other.",
 )
+@click.option(
+    "--concurrent",
+    type=click.IntRange(1, MOST_RUNS),
+    help="Runs at once in the pod of the code server: prints the memory and CPU that they need.",
+)
 @click.option("--max-lag", "max_lag_s", type=Duration(), help="Launch lag to stay under, such as 8s.")
 @click.option(
     "--output",
@@ -48,20 +55,25 @@ _ANSWERS = {True: "yes", False: "no", None: "perhaps"}
     help="Write the remedies and the verdicts on the study's claims to this folder.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")
-def command(assets: int, steps: int, max_lag_s: float | None, output: Path | None, as_json: bool) -> None:
+def command(
+    assets: int, steps: int, concurrent: int | None, max_lag_s: float | None, output: Path | None, as_json: bool
+) -> None:
     """Predict the launch lag at a size and rank the remedies.
 
     The prediction is fitted to this machine's own sweeps. Its interval is for the median of a further sweep, with the
     spread between the sweeps so far; after one sweep it is a within-sweep interval, and says so. A single launch also
     varies by noise and by its queue wait, up to half the daemon's interval either way. With --max-lag, shows which
-    remedies would be enough alone. With --output, writes the remedies with their chart as Markdown, and the verdicts
-    on the claims of the study ("Analysis of Dagster Performance with respect to assets", in the repository
+    remedies would be enough alone. With --concurrent, shows the memory and CPU of that many runs at once, with
+    Dagster's code server and with the warm one, from the experiment definitions-cache: how many runs a pod holds. What
+    the steps themselves compute is not included. With --output, writes all of that with a chart as Markdown, and the
+    verdicts on the claims of the study ("Analysis of Dagster Performance with respect to assets", in the repository
     dagster-k8s-deployment by HesamKorki).
 
     \b
     Examples:
       bench advise --assets 10000
       bench advise --assets 4000 --steps 6 --max-lag 8s
+      bench advise --assets 2000 --concurrent 20
       bench advise --assets 10000 --output docs/results/remedies
     """
     evidence = gather(open_results())
@@ -70,17 +82,20 @@ def command(assets: int, steps: int, max_lag_s: float | None, output: Path | Non
         raise UnusableError(
             "No sweep here has measured the launch lag at three sizes or more yet. Run one: bench run assets-scaling"
         )
+    capacity = None if concurrent is None else predict_capacity(evidence, assets, concurrent)
     console = open_console(as_json=as_json)
     _print_prediction(advice, advice.model, max_lag_s, console)
     if advice.measured:
         console.print(_table(advice, max_lag_s))
     _print_conclusion(advice, max_lag_s, console)
+    if capacity:
+        _print_capacity(capacity, console)
     if output:
         chart = save(remedies_chart(advice), output, "remedies")
         write_claims(judge_claims(evidence), output)
-        console.print(f"Report: {write_remedies(evidence, advice, output, chart.svg.name)}")
+        console.print(f"Report: {write_remedies(evidence, advice, output, chart.svg.name, capacity)}")
     if as_json:
-        click.echo(json.dumps(_as_data(advice, advice.model, max_lag_s)))
+        click.echo(json.dumps(_as_data(advice, advice.model, max_lag_s, capacity)))
 
 
 def _print_prediction(advice: Advice, model: LagModel, max_lag_s: float | None, console: Console) -> None:
@@ -159,8 +174,23 @@ def _print_conclusion(advice: Advice, max_lag_s: float | None, console: Console)
         console.print(f"\n{names}: {reason}")
 
 
-def _as_data(advice: Advice, model: LagModel, max_lag_s: float | None) -> dict[str, Any]:
-    """Return the same as JSON data: durations in seconds."""
+def _print_capacity(capacity: Capacity, console: Console) -> None:
+    """Print the footprints in a table, one column for each code server, and what they rest on."""
+    console.print(f"\nMemory and CPU of the code server's pod, {capacity.assets:,} assets:")
+    lines = capacity_lines(capacity)
+    if lines:
+        table = Table(box=box.SIMPLE)
+        for number, heading in enumerate(lines[0]):
+            table.add_column(heading, justify="right" if number else "left", no_wrap=number > 0)
+        for line in lines:
+            table.add_row(*map(Text, line.values()))
+        console.print(table)
+    for sentence in capacity.sentences:
+        console.print(f"{sentence}.")
+
+
+def _as_data(advice: Advice, model: LagModel, max_lag_s: float | None, capacity: Capacity | None) -> dict[str, Any]:
+    """Return the same as JSON data: durations in seconds, memory in MiB."""
     interval_s = model.dequeue_interval_s
     stages = model.predict_stages(advice.assets, dequeue_interval_s=interval_s)
     largest = None if max_lag_s is None else model.largest(max_lag_s, dequeue_interval_s=interval_s)
@@ -177,4 +207,5 @@ def _as_data(advice: Advice, model: LagModel, max_lag_s: float | None) -> dict[s
             asdict(ranked) | {"within": stays_within(ranked.lag_s, max_lag_s) if ranked.lag_s and max_lag_s else None}
             for ranked in advice.remedies
         ],
+        "capacity": asdict(capacity) | {"missing": capacity.missing} if capacity else None,
     }

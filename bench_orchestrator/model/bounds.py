@@ -14,3 +14,6 @@ MOST_ASSETS = 10_000_000
 
 MOST_STEPS = 100_000
 """Of a run whose start is predicted."""
+
+MOST_RUNS = 100_000
+"""At once, in a pod whose memory and CPU are predicted."""

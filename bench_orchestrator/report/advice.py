@@ -3,21 +3,25 @@
 from collections.abc import Sequence
 
 from bench_orchestrator.analysis.advice import Advice, describe_saving, headline
+from bench_orchestrator.analysis.capacity import Capacity
 from bench_orchestrator.analysis.claims import JudgedClaim, Judgement
 from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.report.rendering import render
 from bench_orchestrator.report.text import Markdown, escape
+from bench_orchestrator.statistics import Estimate
 
 
-def render_remedies(advice: Advice, picture: str, errors: Sequence[str]) -> str:
+def render_remedies(advice: Advice, picture: str, errors: Sequence[str], capacity: Capacity | None = None) -> str:
     """Render all remedies: a table, best first, then each with its costs and how to apply it.
 
     Args:
         picture: the path of the chart, relative to the text.
         errors: sentences about inaccurate predictions (`explain_errors`).
+        capacity: what runs at once need; None to leave that out.
     """
     from_outside = {"remedy", "against", "measured with"}
     lines = remedy_lines(advice)
+    footprints = capacity_lines(capacity) if capacity else []
     return render(
         "remedies.md.j2",
         advice=advice,
@@ -26,6 +30,9 @@ def render_remedies(advice: Advice, picture: str, errors: Sequence[str]) -> str:
         heads=list(lines[0]),
         rows=[[escape(cell) if head in from_outside else cell for head, cell in line.items()] for line in lines],
         errors=errors,
+        capacity=capacity,
+        footprint_heads=list(footprints[0]) if footprints else [],
+        footprint_rows=[list(line.values()) for line in footprints],
     )
 
 
@@ -42,6 +49,25 @@ def remedy_lines(advice: Advice) -> list[dict[str, str]]:
             "measured with": ranked.measured_at if ranked.saved_s is not None else "",
         }
         for ranked in advice.remedies
+    ]
+
+
+def capacity_lines(capacity: Capacity) -> list[dict[str, str]]:
+    """Return one row per quantity, keyed by column heading; the heading of the first is the number of runs at once."""
+    found = capacity.footprints
+    runs = f"{capacity.concurrent:,} runs at once" if capacity.concurrent > 1 else "1 run"
+    rows: dict[str, dict[str, Estimate | None]] = {
+        "memory in all, MiB": {name: each.memory_mib for name, each in found.items()},
+        "memory of a run, MiB": {name: each.run_mib for name, each in found.items()},
+        "memory of the code server, MiB": {name: each.code_server_mib for name, each in found.items()},
+        "CPU of their launches, s": {name: each.launches_cpu_s for name, each in found.items()},
+        "CPU of a launch, s": {name: each.launch_cpu_s for name, each in found.items()},
+        "launches a minute on one CPU": {name: each.launches_per_cpu_minute for name, each in found.items()},
+    }
+    return [
+        {runs: label} | {name: describe_estimate(value, "", digits=None) for name, value in values.items()}
+        for label, values in rows.items()
+        if values
     ]
 
 

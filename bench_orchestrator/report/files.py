@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench_orchestrator.analysis.advice import Advice, FirstStep, explain_errors, first_steps_after
+from bench_orchestrator.analysis.capacity import Capacity
 from bench_orchestrator.analysis.claims import JudgedClaim
 from bench_orchestrator.analysis.evaluation import is_experiment
 from bench_orchestrator.analysis.evidence import Evidence
@@ -79,13 +80,18 @@ def write_sweep(sweep: Sweep, store: Store, directory: Path | None = None) -> Re
     return write_report(sweep, directory or own, first_steps_after(sweep, evidence))
 
 
-def write_remedies(evidence: Evidence, advice: Advice, directory: Path, picture: str) -> Path:
-    """Write the remedies from all sweeps to `remedies.md`; the picture's path is relative to it.
+def write_remedies(
+    evidence: Evidence, advice: Advice, directory: Path, picture: str, capacity: Capacity | None = None
+) -> Path:
+    """Write the remedies from all sweeps, and what runs at once need, to `remedies.md`.
+
+    The picture's path is relative to it.
 
     Raises:
         OSError: the file cannot be written.
     """
-    return _write(directory / "remedies.md", render_remedies(advice, picture, list(explain_errors(evidence))))
+    text = render_remedies(advice, picture, list(explain_errors(evidence)), capacity)
+    return _write(directory / "remedies.md", text)
 
 
 def write_claims(judged: Sequence[JudgedClaim], directory: Path) -> Path:

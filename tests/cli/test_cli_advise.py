@@ -1,9 +1,10 @@
 """`bench advise` for users and scripts: a prediction, the remedies, and an honest answer to a limit."""
 
+import re
 from pathlib import Path
 
 import pytest
-from advice_samples import sample_experiment, sized_sweep
+from advice_samples import sample_experiment, sized_sweep, used_sweep
 from test_cli_commands import bench, printed_json
 
 from bench_orchestrator.results.store import Store
@@ -69,6 +70,33 @@ class TestAdvise:
         assert "](remedies.svg)" in (folder / "remedies.md").read_text()
         assert "# The study's nine claims, judged here" in (folder / "study_claims.md").read_text()
 
+    @pytest.mark.usefixtures("undrawn")
+    def test_runs_at_once_have_their_memory_and_cpu(self, measured: Path, tmp_path: Path) -> None:
+        Store.in_directory(measured).save(used_sweep(spread=0.05))
+        arguments = ("advise", "--assets", "2000", "--concurrent", "20", "--output", str(tmp_path / "conclusions"))
+        result = bench(*arguments)
+        assert result.exit_code == 0
+        assert re.search(r"20 runs at once +stock +warm", result.stdout)
+        assert "Stock and warm: measured at 10, 250, 2,000 and 10,000 assets;" in result.stdout.replace("\n", " ")
+        numbers = printed_json(bench(*arguments, "--json"))["capacity"]
+        assert (numbers["assets"], numbers["concurrent"], numbers["missing"]) == (2_000, 20, "")
+        for server, memory_mib in (("stock", 20 * 220 + 140), ("warm", 20 * 112 + 180)):
+            needed = numbers["footprints"][server]["memory_mib"]
+            assert needed["value"] == pytest.approx(memory_mib, rel=0.05)
+            assert re.search(rf"memory in all, MiB .*\b{needed['value']:.0f} \[", result.stdout)
+            assert numbers["footprints"][server]["extrapolated"] is False
+        text = (tmp_path / "conclusions" / "remedies.md").read_text()
+        assert "| 20 runs at once | stock | warm |" in text
+
+    def test_runs_at_once_without_a_sweep_of_them_say_what_to_run(self) -> None:
+        result = bench("advise", "--assets", "2000", "--concurrent", "20")
+        assert result.exit_code == 0
+        assert "runs at once  " not in result.stdout
+        assert "bench run definitions-cache." in result.stdout
+        numbers = printed_json(bench("advise", "--assets", "2000", "--concurrent", "20", "--json"))["capacity"]
+        assert numbers["footprints"] == {}
+        assert "bench run definitions-cache" in numbers["missing"]
+
     def test_as_json_every_number_is_there(self) -> None:
         numbers = printed_json(bench("advise", "--assets", "10000", "--max-lag", "15", "--json"))
         assert numbers["lag_s"]["low"] < numbers["lag_s"]["value"] < numbers["lag_s"]["high"]
@@ -81,9 +109,19 @@ class TestAdvise:
         assert isinstance(first["within"], bool)
         assert last["saved_s"] is None
         assert last["missing"]
+        assert numbers["capacity"] is None
 
 
-@pytest.mark.parametrize("arguments", [(), ("--assets", "0"), ("--assets", "9", "--max-lag", "0"), ("--assets", "x")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--assets", "0"),
+        ("--assets", "9", "--max-lag", "0"),
+        ("--assets", "9", "--concurrent", "0"),
+        ("--assets", "x"),
+    ],
+)
 def test_bad_usage_exits_with_2(home: Path, arguments: tuple[str, ...]) -> None:
     assert home.is_dir()
     assert bench("advise", *arguments).exit_code == 2

@@ -7,6 +7,9 @@ import pytest
 from committed import PROJECT, RESULTS, differing, folders, print_tables, read_sweep, write_all
 from prediction_coverage import beforehand, leave_one_out
 
+from bench_orchestrator.analysis.capacity import predict_capacity
+from bench_orchestrator.analysis.evaluation import evaluate
+from bench_orchestrator.analysis.evidence import Evidence
 from bench_orchestrator.charts import ChartFiles
 
 
@@ -33,6 +36,22 @@ def test_predictions_hold_in_the_next_sweep_about_as_often_as_they_claim() -> No
         medians = len(checks)
         assert sum(check.holds for check in checks) >= 0.85 * medians
         assert sum(check.holds_within for check in checks) < 0.5 * medians
+
+
+def test_the_memory_and_cpu_of_runs_at_once_follow_from_the_committed_rows() -> None:
+    measured = Evidence(evaluations=(evaluate(read_sweep(RESULTS / "definitions-cache")),))
+    found = predict_capacity(measured, 10_000, 20)
+    assert found.missing == ""
+    stock, warm = found.footprints["stock"], found.footprints["warm"]
+    assert stock.run_mib.value == pytest.approx(382, rel=0.05)
+    assert stock.code_server_mib.value == pytest.approx(309, rel=0.05)
+    assert stock.launch_cpu_s.value == pytest.approx(20.9, rel=0.05)
+    assert warm.run_mib.value == pytest.approx(163, rel=0.05)
+    assert warm.code_server_mib.value == pytest.approx(392, rel=0.1)
+    assert warm.launch_cpu_s.value == pytest.approx(0.47, rel=0.15)
+    assert warm.memory_mib.high is not None
+    assert stock.memory_mib.low is not None
+    assert warm.memory_mib.high < stock.memory_mib.low
 
 
 def test_the_tables_in_the_documentation_are_what_the_committed_rows_print() -> None:

@@ -104,6 +104,8 @@ def _peak_bytes(trial: Trial) -> float | None:
     return None if value is None else value / MEBIBYTE
 
 
+RUN_PEAK = Measure("run_peak_bytes", "peak memory of the run's processes", "MiB", _peak_bytes)
+
 CODE_SERVER = usage_measure("code_server_bytes", "memory of the code server", "MiB", MEBIBYTE)
 """Memory of the code server of the launched location; a side with several locations has several servers."""
 
@@ -114,7 +116,7 @@ COMMON_MEASURES: tuple[Measure, ...] = (
     WORK,
     Measure("processes", "processes of the run", "", lambda trial: float(trial.launch.processes)),
     usage_measure("run_cpu_s", "CPU of the run's processes"),
-    Measure("run_peak_bytes", "peak memory of the run's processes", "MiB", _peak_bytes),
+    RUN_PEAK,
     CODE_SERVER,
 )
 """The measures that every experiment records for each launch."""
