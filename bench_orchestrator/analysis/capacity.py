@@ -18,8 +18,8 @@ SERVERS: Mapping[str, bool] = {"stock": False, "warm": True}
 
 _COUNTED = (
     "All runs at their peak, each with one step process that does nothing: add what your steps take. Warm runs at once "
-    "share more memory than the one that was measured, so they need less. A launch's CPU is that of the run's processes "
-    "until they end, and of the code server"
+    "share more memory than the one that was measured, so they need less. A launch's CPU is that of the run's "
+    "processes until they end, and of the code server"
 )
 
 
@@ -109,17 +109,17 @@ def predict_capacity(evidence: Evidence, assets: int, concurrent: int) -> Capaci
 def _footprint(sweep: Sweep, warm: bool, assets: int, concurrent: int) -> Footprint | None:
     """Predict from the launches with this server; None if they have too few sizes."""
     servers = {variant.name: variant.warm for variant in sweep.plan.variants}
-    trials = [trial for trial in sweep.trials if servers.get(trial.variant) is warm and _is_known(trial)]
-    sizes = tuple(sorted({trial.asset_count for trial in trials}))
+    used = [found for trial in sweep.trials if servers.get(trial.variant) is warm and (found := _usage(trial))]
+    sizes = sorted({one.assets for one in used})
     if len(sizes) < MIN_SIZES or sizes[-1] - sizes[0] < MIN_SPAN:
         return None
-    peaks_mib = [max(_run_mib(trial) for trial in trials if trial.asset_count == size) for size in sizes]
-    launched = [trial.asset_count for trial in trials]
+    peaks_mib = [max(one.run_mib for one in used if one.assets == size) for size in sizes]
+    launched = [one.assets for one in used]
     run_mib = _predict(assets, sizes, peaks_mib)
-    code_server_mib = _predict(assets, launched, list(map(_code_server_mib, trials)))
-    launch_cpu_s = _predict(assets, launched, list(map(_launch_cpu_s, trials)))
+    code_server_mib = _predict(assets, launched, [one.code_server_mib for one in used])
+    launch_cpu_s = _predict(assets, launched, [one.cpu_s for one in used])
     return Footprint(
-        sizes=sizes,
+        sizes=tuple(sizes),
         extrapolated=not sizes[0] <= assets <= sizes[-1],
         run_mib=run_mib,
         code_server_mib=code_server_mib,
@@ -135,22 +135,23 @@ def _predict(assets: int, sizes: Sequence[int], values: Sequence[float]) -> Esti
     return _mapped(fit_line(sizes, values).predict(assets), lambda value: max(0.0, value))
 
 
-def _is_known(trial: Trial) -> bool:
-    """Return whether a trial counts, and all of its usage that is needed was measured."""
-    measured = RUN_PEAK.of(trial), CODE_SERVER.of(trial), trial.usage.get("run_cpu_s")
-    return trial.measured and None not in measured and "code_server_cpu_s" in trial.usage
+@dataclass(frozen=True)
+class _Usage:
+    """What one launch took."""
+
+    assets: int
+    run_mib: float
+    code_server_mib: float
+    cpu_s: float
 
 
-def _run_mib(trial: Trial) -> float:
-    return RUN_PEAK.of(trial) or 0.0
-
-
-def _code_server_mib(trial: Trial) -> float:
-    return CODE_SERVER.of(trial) or 0.0
-
-
-def _launch_cpu_s(trial: Trial) -> float:
-    return trial.usage["run_cpu_s"] + trial.usage["code_server_cpu_s"]
+def _usage(trial: Trial) -> _Usage | None:
+    """Return what a launch took; None if it does not count, or if any of it was not measured."""
+    run_mib, code_server_mib = RUN_PEAK.of(trial), CODE_SERVER.of(trial)
+    run_s, server_s = trial.usage.get("run_cpu_s"), trial.usage.get("code_server_cpu_s")
+    if not trial.measured or run_mib is None or code_server_mib is None or run_s is None or server_s is None:
+        return None
+    return _Usage(trial.asset_count, run_mib, code_server_mib, run_s + server_s)
 
 
 def _mapped(estimate: Estimate, rising: Callable[[float], float]) -> Estimate:
