@@ -4,11 +4,11 @@ import functools
 import gc
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from dagster._core.run_coordinator import DefaultRunCoordinator, QueuedRunCoordi
 from dagster._grpc.client import DagsterGrpcClient
 from pydantic import BaseModel, ConfigDict
 
+from bench_orchestrator.deployment.ports import HeldPort
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
 
 REMEDIES = {remedy.variant: remedy for experiment in EXPERIMENTS.values() for remedy in experiment.remedies}
@@ -231,14 +232,15 @@ def test_steps_run_where_it_says_and_load_nothing_again(
 def test_the_server_that_it_names_serves_the_code(tmp_path: Path) -> None:
     (tmp_path / "my_project").mkdir()
     (tmp_path / "my_project" / "definitions.py").write_text("import dagster as dg\n\ndefs = dg.Definitions()\n")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = str(listener.getsockname()[1])
     python, *arguments, shown_port = yaml.safe_load(REMEDIES["warm, a10k"].apply)["command"]
     assert (python, shown_port) == ("python", "4000")
-    with subprocess.Popen([sys.executable, *arguments, port], cwd=tmp_path) as server:
+    with (
+        closing(HeldPort()) as port,
+        subprocess.Popen([sys.executable, *arguments, str(port.number)], cwd=tmp_path) as server,
+    ):
         try:
             deadline = time.monotonic() + 120
-            client = DagsterGrpcClient(port=int(port))
+            client = DagsterGrpcClient(port=port.number)
             while client.health_check_query() != "SERVING":  # type: ignore[no-untyped-call]
                 assert server.poll() is None
                 assert time.monotonic() < deadline

@@ -33,6 +33,7 @@ from launched import container_context, launched_job, run_launcher
 from test_chart_objects import assert_hardened, ids_of
 from variants import COLD, VARIANTS, container, environment, pods, rendered
 
+from bench_orchestrator.deployment.ports import HeldPort
 from bench_orchestrator.model.tags import META_LOCATION
 from dagster_warm.launcher import WarmRunLauncher
 
@@ -276,8 +277,8 @@ def test_a_code_server_starts_as_rendered_and_informs_the_launcher_about_its_run
     objects = rendered(variant)
     template = objects["Deployment", f"{RELEASE}-{server}"]["spec"]["template"]
     probe = container(template)["readinessProbe"]["grpc"]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    held = HeldPort()
+    port = held.number
     here = {"--host=0.0.0.0": "--host=127.0.0.1", "--port=4000": f"--port={port}"}
     command = [here.get(word, word) for word in container(template)["command"]]
     # Find the command in this environment's folder, as in the image's.
@@ -296,6 +297,7 @@ def test_a_code_server_starts_as_rendered_and_informs_the_launcher_about_its_run
     finally:
         process.terminate()
         process.wait(timeout=60)
+        held.close()
     assert health.status == HealthCheckResponse.SERVING
     assert listed.container_image == container(template)["image"]
     assert listed.container_context == container_context(objects, server)

@@ -145,14 +145,17 @@ def serve(
         knows_home: whether the server can open the instance by itself.
         settings: instance settings in addition to the common ones.
     """
-    with socket.create_server(("127.0.0.1", port or 0)) as listener:
-        port = listener.getsockname()[1]
+    held = socket.socket()  # so that nobody else is given the port before the server listens
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", port or 0))
+    port = held.getsockname()[1]
     (home / "dagster.yaml").write_text(json.dumps({**SETTINGS, **settings}))
     address = {"host": "127.0.0.1", "port": port, "location_name": "it"}
     (home / "workspace.yaml").write_text(json.dumps({"load_from": [{"grpc_server": address}]}))
     command = [str(python), "-m", module, *options, "--port", str(port)]
     environ = {**_environment(home, python), **({} if knows_home else {"DAGSTER_HOME": ""})}
     with (
+        held,
         dg.DagsterInstance.from_config(str(home)) as instance,
         (home / "server.log").open("a") as log,
         subprocess.Popen(command, cwd=folder or home, env=environ, stdout=log, stderr=log) as process,
