@@ -133,7 +133,7 @@ def used_sweep(*, spread: float = 0.0, quick: bool = False) -> Sweep:
             up to as much of the run's peak.
     """
     sweep = experiment_sweep("definitions-cache", quick=quick)
-    warm = {variant.name: variant.warm for variant in sweep.plan.variants}
+    warm = {variant.name: bool(variant.warm) for variant in sweep.plan.variants}
     rng = random.Random(1)
 
     def used(trial: Trial) -> Trial:
