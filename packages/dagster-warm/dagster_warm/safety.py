@@ -104,7 +104,7 @@ def _threads() -> Iterator[Hazard]:
 
 def _native_threads() -> Iterator[Hazard]:
     """Yield the threads that no Python code started, except those that their library stops for a fork (OpenBLAS)."""
-    if not _find_native_threads():
+    if not hasattr(os, "fork") or not _find_native_threads():
         return
     if (pid := os.fork()) == 0:
         os._exit(0)

@@ -23,6 +23,7 @@ LOADED: Any = SimpleNamespace(definitions_by_name={}, code_pointers_by_repo_name
 
 def no_fork(patch: pytest.MonkeyPatch) -> None:
     patch.delattr(os, "fork")
+    patch.setattr(safety, "_find_native_threads", lambda: {"4711": "a library's"})
 
 
 def no_proc(patch: pytest.MonkeyPatch) -> None:
