@@ -29,8 +29,8 @@ defs = dg.Definitions(jobs=[quick])
 
 MOST_GROWTH = 1.05
 GROWING = pytest.mark.xfail(
-    reason="Seen: the proxy grows by 1 %, the template by 3 %, the server by 17 %. Dagster's server opens an instance for "
-    "each run that ends, and that leaves objects behind: 600 times in a process without a server took 11 MiB."
+    reason="Seen: the proxy grows by 1 %, the template by 3 %, the server by 17 %. Dagster's server opens an instance "
+    "for each run that ends, and that leaves objects behind: 600 times in a process without a server took 11 MiB."
 )
 
 
