@@ -89,7 +89,8 @@ def let_tail_watch() -> None:
             yield tail.pid, None
         finally:
             time.sleep(float(os.getenv("DAGSTER_COMPUTE_LOG_TAIL_WAIT_AFTER_FINISH", "0")))
-            compute_logs._clean_up_subprocess(tail)  # type: ignore[no-untyped-call]
+            tail.kill()  # it may have inherited that SIGTERM is ignored
+            tail.wait()
 
     compute_logs.execute_posix_tail = execute_tail
 

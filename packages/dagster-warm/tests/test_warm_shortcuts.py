@@ -143,7 +143,8 @@ def test_an_instance_that_keeps_a_connection_is_not_held(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_tail_that_watches_mirrors_everything_and_ends_with_its_process(tmp_path: Path, killed: bool) -> None:
     code = f"""
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 from dagster._core.execution import compute_logs
 from dagster_warm import shortcuts
 shortcuts.let_tail_watch()
