@@ -11,8 +11,8 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import NoReturn, Self
@@ -159,6 +159,39 @@ class Template:
         return True
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What a template and the process that creates it open for each other."""
+
+    channel: Channel
+    lifeline_w: int
+    prepared_r: int
+    prepared_w: int
+
+    @classmethod
+    @contextmanager
+    def open(cls) -> Iterator[Self]:
+        """Open all of it, and close it again if the block fails to create the template."""
+        with ExitStack() as opened:
+            channel, lifeline_w = Channel.open()
+            opened.callback(os.close, lifeline_w)
+            opened.callback(channel.close)
+            prepared_r, prepared_w = os.pipe()
+            opened.callback(close_all, prepared_r, prepared_w)
+            yield cls(channel, lifeline_w, prepared_r, prepared_w)
+            opened.pop_all()
+
+    def leave_to_creator(self) -> None:
+        """Close in the template what only its creator may hold."""
+        close_all(self.lifeline_w, self.prepared_r)
+
+    def template(self, pid: int) -> Template:
+        """Return the template that this process has created; close what only the template may hold."""
+        self.channel.leave_to_template()
+        os.close(self.prepared_w)
+        return Template(pid, self.channel.client, self.lifeline_w, self.prepared_r)
+
+
 def fork_template(prepare: Callable[[TemplateClient], None], enter_child: Callable[[Request], None]) -> Template:
     """Fork a template from this process; only the parent returns.
 
@@ -172,23 +205,14 @@ def fork_template(prepare: Callable[[TemplateClient], None], enter_child: Callab
     """
     if not hasattr(os, "fork"):
         raise PreparationError("This system cannot fork processes.")
-    with ExitStack() as opened:
-        channel, lifeline_w = Channel.open()
-        opened.callback(os.close, lifeline_w)
-        opened.callback(channel.close)
-        prepared_r, prepared_w = os.pipe()
-        opened.callback(close_all, prepared_r, prepared_w)
+    with Opening.open() as opening:
         _freeze()
         pid = os.fork()
-        opened.pop_all()
     if pid == 0:
-        os.close(lifeline_w)
-        os.close(prepared_r)
-        return be_template(channel, prepare, enter_child, prepared_w)
+        opening.leave_to_creator()
+        return be_template(opening.channel, prepare, enter_child, opening.prepared_w)
     # Objects stay frozen in the parent too: each collection would write to pages that the two processes share.
-    channel.leave_to_template()
-    os.close(prepared_w)
-    template = Template(pid, channel.client, lifeline_w, prepared_r)
+    template = opening.template(pid)
     try:
         template.check_prepared()
     except PreparationError:

@@ -7,7 +7,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +19,6 @@ from dagster_warm import asset_index, internals, shortcuts
 from dagster_warm.launcher import WARM_MESSAGE
 from dagster_warm.logs import ServerLogging
 from dagster_warm.memory import be_killed_first
-from dagster_warm.pipes import close_all
 from dagster_warm.processes import (
     METHOD,
     ForkFailedError,
@@ -35,7 +33,7 @@ from dagster_warm.safety import UnsafeToForkError, find_hazards, open_descriptor
 from dagster_warm.steps import StepLauncher
 from dagster_warm.template import (
     SUCCESSION_VARIABLE,
-    Channel,
+    Opening,
     PreparationError,
     Succession,
     Template,
@@ -223,20 +221,12 @@ class Warmth:
     def _start_next(self) -> Template:
         """Start a process that loads the code itself and becomes a template."""
         self._generation += 1
-        with ExitStack() as opened:
-            channel, lifeline = Channel.open()
-            opened.callback(os.close, lifeline)
-            opened.callback(channel.close)
-            prepared_r, prepared_w = os.pipe()
-            opened.callback(close_all, prepared_r, prepared_w)
-            fds = (*channel.descriptors, prepared_w)
+        with Opening.open() as opening:
+            fds = (*opening.channel.descriptors, opening.prepared_w)
             value = ",".join(map(str, (*fds, self._generation)))
             process = subprocess.Popen(self.command, env={**os.environ, SUCCESSION_VARIABLE: value}, pass_fds=fds)
-            opened.pop_all()
-        channel.leave_to_template()
-        os.close(prepared_w)
         process.returncode = 0  # reaped by pid, like a forked template
-        return Template(process.pid, channel.client, lifeline, prepared_r)
+        return opening.template(process.pid)
 
     def _check_for_hazards(self, harmless: frozenset[int]) -> None:
         hazards = find_hazards(harmless, self.options.accepted)
