@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from dagster._core.utils import make_new_run_id
 from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
-from lone_server import PATIENCE_S, LoneServer, serve
+from lone_server import PATIENCE_S, LoneServer, serve, wait_until
 
 STARTED, SUCCESS, FAILURE = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
 REASON = "The code server was told to stop, as a deploy does"
@@ -69,13 +69,6 @@ defs = dg.Definitions(jobs=[waiting, waiting_in_process, refusing, quick])
 def mode(request: pytest.FixtureRequest) -> str:
     """Return whether a proxy stands before the server."""
     return str(request.param)
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def is_alive(pid: int) -> bool:

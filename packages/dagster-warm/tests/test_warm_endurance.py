@@ -1,7 +1,5 @@
 """Many reloads and launches in one server leave nothing behind: no memory, descriptor, process or file."""
 
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from dagster._core.utils import make_new_run_id
 from dagster._grpc.__generated__.dagster_api_pb2 import StartRunRequest
 from dagster._grpc.types import ExecuteExternalJobArgs
 from dagster._serdes import serialize_value
-from lone_server import PATIENCE_S, LoneServer, serve
+from lone_server import PATIENCE_S, LoneServer, serve, wait_until
 
 MODULE = """
 import dagster as dg
@@ -32,13 +30,6 @@ GROWING = pytest.mark.xfail(
     reason="Seen: the proxy grows by 1 %, the template by 3 %, the server by 17 %. Dagster's server opens an instance "
     "for each run that ends, and that leaves objects behind: 600 times in a process without a server took 11 MiB."
 )
-
-
-def wait_for(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def processes_of(server: LoneServer) -> list[int]:
@@ -98,18 +89,18 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_reloads_leave_nothing_behind(tmp_path: Path, temporary: Path, reloads: int) -> None:
     with serve(tmp_path, ["--python-file", "served.py"]) as server:
         reload_and_run(server)
-        wait_for(lambda: len(processes_of(server)) == 3)  # the proxy, the server and the template
+        wait_until(lambda: len(processes_of(server)) == 3)  # the proxy, the server and the template
         proxy, files = processes_of(server)[:1], len(list(temporary.rglob("*")))
         before_kib, held = memory_kib(proxy), descriptors(proxy)
         for _ in range(reloads):
             reload_and_run(server)
-        wait_for(lambda: len(processes_of(server)) == 3)
+        wait_until(lambda: len(processes_of(server)) == 3)
         after_kib = memory_kib(proxy)
         print(f"the proxy before and after {reloads} reloads: {before_kib}, {after_kib} KiB")
         assert after_kib <= MOST_GROWTH * before_kib
-        wait_for(lambda: descriptors(proxy) <= held)
+        wait_until(lambda: descriptors(proxy) <= held)
         assert len(list(temporary.rglob("*"))) == files
-    wait_for(lambda: not processes_of(server))
+    wait_until(lambda: not processes_of(server))
     assert list(temporary.rglob("*")) == []
 
 
@@ -121,17 +112,17 @@ def test_launches_leave_nothing_behind(tmp_path: Path, temporary: Path, early: i
     with serve(tmp_path, ["--python-file", "served.py"]) as server:
         reload_and_run(server)
         launch_nothing(server, early)
-        wait_for(lambda: len(processes_of(server)) == 3)
+        wait_until(lambda: len(processes_of(server)) == 3)
         pids, files = processes_of(server), len(list(temporary.rglob("*")))
         early_kib, held = [memory_kib([pid]) for pid in pids], descriptors(pids)
         launch_nothing(server, launches - early)
-        wait_for(lambda: processes_of(server) == pids)
+        wait_until(lambda: processes_of(server) == pids)
         late_kib = [memory_kib([pid]) for pid in pids]
         print(f"proxy, server, template at launch {early}: {early_kib}, at {launches}: {late_kib} KiB")
         assert all(late <= MOST_GROWTH * early for early, late in zip(early_kib, late_kib, strict=True))
-        wait_for(lambda: descriptors(pids) <= held)
+        wait_until(lambda: descriptors(pids) <= held)
         assert len(list(temporary.rglob("*"))) == files
-    wait_for(lambda: not processes_of(server))
+    wait_until(lambda: not processes_of(server))
     assert list(temporary.rglob("*")) == []
 
 

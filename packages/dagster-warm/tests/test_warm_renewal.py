@@ -1,12 +1,11 @@
 """`--max-age` renews the template: later runs get what the code works out now, runs in flight keep theirs."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from lone_server import PATIENCE_S, LoneServer, serve
+from lone_server import LoneServer, serve, wait_until
 
 MODULE = """
 import atexit
@@ -56,13 +55,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneServer]:
     (home / "served.py").write_text(MODULE)
     with serve(home, ["--no-reload", "--max-age", "3s", "--python-file", "served.py"]) as server:
         yield server
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def generation(server: LoneServer) -> int:
