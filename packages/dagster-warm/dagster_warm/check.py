@@ -138,7 +138,7 @@ command = click.Command(
             help="How long the code may take to load.",
         ),
     ],
-    context_settings={"auto_envvar_prefix": "DAGSTER_CLI_API_GRPC"},
+    context_settings={"auto_envvar_prefix": internals.GRPC_VARIABLES},
     help=f"""Load a code location once and report what does not fit a fork.
 
     A fault makes the location cold: a thread, a connection, a GPU or an event loop that is left after the code is

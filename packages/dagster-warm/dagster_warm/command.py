@@ -33,8 +33,8 @@ _FORWARDED = {
 
 _PORT_VARIABLES = ("PORT", "SOCKET", "HOST", "MAX_WORKERS")
 
-_API_GRPC, _CODE_SERVER_START = "DAGSTER_CLI_API_GRPC", "DAGSTER_CLI_CODE_SERVER_START"
-"""Prefixes of the variables that Dagster derives from its commands' names. Its Helm chart sets the first kind."""
+_CODE_SERVER_VARIABLES = "DAGSTER_CLI_CODE_SERVER_START"
+"""Prefix of the variables that Dagster derives from `dagster code-server start`."""
 
 
 def _duration(text: str) -> float:
@@ -190,7 +190,7 @@ command = click.Command(
     "dagster-warm",
     callback=_serve,
     params=[*_OWN, *_union()],
-    context_settings={"auto_envvar_prefix": _API_GRPC},
+    context_settings={"auto_envvar_prefix": internals.GRPC_VARIABLES},
     help="""Serve a code location and fork its runs.
 
     Forks runs and steps from a process that holds the definitions. Replaces `dagster api grpc` and
@@ -226,7 +226,7 @@ def main() -> None:
             command.main(
                 args=["--reload", *arguments],
                 prog_name="dagster code-server start",
-                auto_envvar_prefix=_CODE_SERVER_START,
+                auto_envvar_prefix=_CODE_SERVER_VARIABLES,
             )
         case ["dagster", *arguments]:
             os.execv(sys.executable, [sys.executable, "-m", "dagster", *arguments])

@@ -132,7 +132,7 @@ def _connect(client: DagsterGrpcClient) -> OSError | None:
 
 
 def _is_here(client: DagsterGrpcClient) -> bool:
-    """Return whether a server runs on this machine: nothing lies between, and nobody else has its address."""
+    """Return whether a server listens on a Unix socket or on loopback, where no network or service is in between."""
     if client.socket:
         return True
     try:

@@ -49,6 +49,9 @@ __all__ = [
     "start_command",
 ]
 
+GRPC_VARIABLES = "DAGSTER_CLI_API_GRPC"
+"""Prefix of the variables that Dagster derives from `dagster api grpc`. Its Helm chart sets them."""
+
 TESTED = ("1.12.0", "1.12.22", "1.13.0", "1.13.29")
 """Releases that the contract tests run against, ascending. The first and the last bound the supported range."""
 

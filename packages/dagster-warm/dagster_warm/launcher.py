@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 COLD_TAG = "bench/cold"
 """Run tag that requests a stock launch (`true`), or a warm one in spite of tags about containers (`false`)."""
 CONTAINER_TAGS = ("dagster-k8s/", "ecs/")
-"""Prefixes of the run tags with which a run asks for a container of its own."""
+"""Prefixes of run tags that configure a separate container for the run."""
 
 LAUNCH_TAG = f"{HIDDEN_TAG_PREFIX}warm_launch"
 """Hidden run tag that says which launcher has the run: `cold`, or `warm` where the tag would otherwise be wrong."""

@@ -1,12 +1,10 @@
 """Loads a code location as the server does, in a forked process and under observation."""
 
-import atexit
 import gc
 import json
 import os
 import select
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -161,9 +159,7 @@ def _end(writer: int, outcome: Outcome) -> NoReturn:
     """Send the outcome and end this process as the interpreter does at the end of a program."""
     with suppress(BrokenPipeError), os.fdopen(writer, "w") as pipe:
         pipe.write(json.dumps(asdict(outcome)) + "\n")
-    with suppress(BaseException):
-        atexit._run_exitfuncs()
-    sys.stderr.flush()
+    exits.finish()
     os._exit(0)
 
 
