@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NoReturn
@@ -113,7 +114,8 @@ def _be_child(code: Code, writer: int, *, looking: bool) -> NoReturn:
         exits.disown()
         observation = Observation(code.own, looking=looking)
         try:
-            _serve(code, observation, partial(_end, writer))
+            # Dagster leaves the storage of an instance in its thread's context, also when the instance is gone.
+            Context().run(_serve, code, observation, partial(_end, writer))
         except BaseException as error:
             _end(writer, Outcome(error=_describe_error(error, observation), is_complete=looking))
     except BaseException:  # a fork must never return into its parent's code

@@ -1,5 +1,6 @@
 """`dagster-warm check` as a command: whose code it observes, its report and exit codes, and that the server agrees."""
 
+import gc
 import importlib
 import json
 import re
@@ -12,9 +13,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from textwrap import dedent
 
+import dagster as dg
 import pytest
 from checking import DEFINITIONS, find, install, invoke, run, write
 from checking import folder as folder
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from dagster_warm import check, reads
 from dagster_warm.findings import FAULT, HAZARDS, Finding
@@ -186,6 +189,13 @@ class TestTheCommand:
         assert "hello" in done.stderr
         assert "there" in done.stderr
         assert "Traceback" not in done.stderr
+
+    def test_the_code_is_loaded_in_a_context_of_its_own(self, tmp_path: Path) -> None:
+        storage = dg.DagsterInstance.local_temp(str(tmp_path)).defs_state_storage
+        gc.collect()
+        write("served.py", DEFINITIONS)
+        with set_defs_state_storage(storage):
+            assert not run("-f", "served.py")["error"]
 
     def test_it_leaves_nothing_behind(self) -> None:
         code = """\
