@@ -85,7 +85,7 @@ def name_event_type() -> None:
     """
     # Dagster uses no other part of the module there.
     untouched = object.__new__(synchronize.Event)
-    dagster._utils.multiprocessing = SimpleNamespace(Event=lambda: untouched)  # type: ignore[assignment]
+    dagster._utils.multiprocessing = SimpleNamespace(Event=lambda: untouched)  # type: ignore[assignment,attr-defined]
 
 
 def let_tail_watch() -> None:
