@@ -24,6 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     project.mkdir()
     monkeypatch.chdir(project)
     monkeypatch.setattr(sys, "path", [*sys.path, str(site)])
+    monkeypatch.delitem(sys.modules, "served", raising=False)  # another test may have launched its own in this process
     return project
 
 
