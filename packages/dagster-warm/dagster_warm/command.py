@@ -33,6 +33,12 @@ _FORWARDED = {
 
 _PORT_VARIABLES = ("PORT", "SOCKET", "HOST", "MAX_WORKERS")
 
+_LOAD_LIMIT_S = 900
+_LOAD_LIMIT_HELP = (
+    "How long the code may take to load or reload before timing out, and a later template to be prepared, in seconds. "
+    f"Defaults to {_LOAD_LIMIT_S}; 0 is no timeout."
+)
+
 _CODE_SERVER_VARIABLES = "DAGSTER_CLI_CODE_SERVER_START"
 """Prefix of the variables that Dagster derives from `dagster code-server start`."""
 
@@ -113,7 +119,8 @@ def _serve(
     **dagster_options: Any,
 ) -> None:
     _check_version(strict=strict)
-    options = Options(on_hazard == "refuse", accept, after_fork, warm_steps, grace_s, max_age_s)
+    load_limit_s = dagster_options["startup_timeout"] or None
+    options = Options(on_hazard == "refuse", accept, after_fork, warm_steps, grace_s, max_age_s, load_limit_s)
     if reload and SUCCESSION_VARIABLE not in os.environ:
         _serve_reloading(options, dagster_options)
     else:
@@ -179,6 +186,8 @@ def _union() -> list[click.Parameter]:
             parameter = copy(parameter)
             parameter.envvar = [*_variables(parameter), *_variables(other)]
         options[parameter.name] = parameter
+    limit = options["startup_timeout"] = copy(options["startup_timeout"])
+    limit.default, limit.help = _LOAD_LIMIT_S, _LOAD_LIMIT_HELP
     return list(options.values())
 
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial, wraps
 from multiprocessing.process import BaseProcess
@@ -82,30 +82,44 @@ def proxy_to(entry_point: Callable[[str], Sequence[str]], proxy: Callable[..., D
 
 
 @contextmanager
-def when_loaded(callback: Callable[[LoadedRepositories], None]) -> Iterator[None]:
-    """Call back once a servicer created in this context has loaded the code, before it starts any thread."""
+def when_loaded(
+    callback: Callable[[LoadedRepositories], None], loading: AbstractContextManager[None] | None = None
+) -> Iterator[None]:
+    """Call back once a servicer created in this context has loaded the code, before it starts any thread.
+
+    Args:
+        loading: entered while the code is loaded.
+    """
 
     class Loaded(LoadedRepositories):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
+            with loading or nullcontext():
+                super().__init__(*args, **kwargs)
             callback(self)
 
     with mock.patch.object(server, "LoadedRepositories", Loaded):
         yield
 
 
-def hold(loaded: LoadedRepositories) -> None:
+def hold(loaded: LoadedRepositories, load_data: Mapping[str, Any]) -> None:
     """Make Dagster reuse the loaded definitions in this process instead of loading them again.
 
     It still reloads them if it asks for a different `repository_load_data` than they were loaded with.
+
+    Args:
+        load_data: that of the repositories whose definitions do not know it themselves.
     """
-    held = {pointer: loaded.definitions_by_name[name] for name, pointer in loaded.code_pointers_by_repo_name.items()}
+    repositories = loaded.definitions_by_name
+    held = {
+        pointer: (repositories[name], load_data.get(name, repositories[name].repository_load_data))
+        for name, pointer in loaded.code_pointers_by_repo_name.items()
+    }
     load = reconstruct.reconstruct_repository_def_from_pointer
 
     @wraps(load)
     def find(pointer: Any, repository_load_data: Any = None) -> dg.RepositoryDefinition:
-        found = held.get(pointer)
-        if found is not None and repository_load_data in (None, found.repository_load_data):
+        found, loaded_with = held.get(pointer, (None, None))
+        if found is not None and repository_load_data in (None, loaded_with):
             return found
         return load(pointer, repository_load_data)
 

@@ -54,12 +54,22 @@ class LoneServer:
 
     def launch(self, job: str, repository: str = "__repository__", **tags: str) -> str:
         """Launch a job from this process; return the run's id."""
+        run_id = self.plan(job, repository, **tags)
+        self.launch_planned(run_id)
+        return run_id
+
+    def plan(self, job: str, repository: str = "__repository__", **tags: str) -> str:
+        """Create a run as the server's present definitions have it; return its id."""
         with self.workspace() as workspace:
             location = workspace.get_code_location("it")
             found = location.get_repository(repository)
             run = _create_run(self.instance, location, found, found.get_full_job(job), {}, tags, None, None)
-            self.instance.launch_run(run.run_id, workspace)
         return str(run.run_id)
+
+    def launch_planned(self, run_id: str) -> None:
+        """Launch a run that was created before."""
+        with self.workspace() as workspace:
+            self.instance.launch_run(run_id, workspace)
 
     @contextmanager
     def workspace(self) -> Iterator[Any]:
