@@ -16,7 +16,7 @@ from typing import Any
 import click
 import dagster as dg
 
-from dagster_warm import internals
+from dagster_warm import exits, internals
 from dagster_warm.proxy import WarmProxy
 from dagster_warm.servicer import WarmApiServer
 from dagster_warm.template import SUCCESSION_VARIABLE, Succession
@@ -32,12 +32,6 @@ _FORWARDED = {
 """Options of `dagster api grpc` only, with the environment variables that `dagster code-server start` passes on."""
 
 _PORT_VARIABLES = ("PORT", "SOCKET", "HOST", "MAX_WORKERS")
-
-_LOAD_LIMIT_S = 900
-_LOAD_LIMIT_HELP = (
-    "How long the code may take to load or reload before timing out, and a later template to be prepared, in seconds. "
-    f"Defaults to {_LOAD_LIMIT_S}; 0 is no timeout."
-)
 
 _CODE_SERVER_VARIABLES = "DAGSTER_CLI_CODE_SERVER_START"
 """Prefix of the variables that Dagster derives from `dagster code-server start`."""
@@ -106,6 +100,17 @@ _OWN = (
 for _option in _OWN:
     _option.envvar = "DAGSTER_WARM_" + _option.opts[0].removeprefix("--").replace("-", "_").upper()
 
+_LOAD_LIMIT = click.Option(
+    ["--startup-timeout"],
+    type=click.IntRange(min=0),
+    default=int(Options.load_limit_s or 0),
+    show_default=True,
+    envvar="DAGSTER_CODE_SERVER_STARTUP_TIMEOUT",
+    metavar="SECONDS",
+    help="How long the code may take to load or reload, and a template to be prepared; 0 does not limit it.",
+)
+"""In place of the option of `dagster code-server start`, which by default waits without limit."""
+
 
 def _serve(
     reload: bool,
@@ -164,7 +169,8 @@ def _call(dagster_command: click.Command, options: Mapping[str, Any]) -> None:
     """Call a Dagster command with the options that it supports."""
     assert dagster_command.callback is not None
     names = {parameter.name for parameter in dagster_command.params}
-    dagster_command.callback(**{name: value for name, value in options.items() if name in names})
+    with exits.in_time():
+        dagster_command.callback(**{name: value for name, value in options.items() if name in names})
 
 
 def _check_version(*, strict: bool) -> None:
@@ -186,8 +192,7 @@ def _union() -> list[click.Parameter]:
             parameter = copy(parameter)
             parameter.envvar = [*_variables(parameter), *_variables(other)]
         options[parameter.name] = parameter
-    limit = options["startup_timeout"] = copy(options["startup_timeout"])
-    limit.default, limit.help = _LOAD_LIMIT_S, _LOAD_LIMIT_HELP
+    options["startup_timeout"] = _LOAD_LIMIT
     return list(options.values())
 
 
@@ -226,7 +231,8 @@ def main() -> None:
             check.main(args=arguments, prog_name="dagster-warm check")
         case ["api", "grpc", *arguments]:  # from a reloading server
             _serve_once(Options(**json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))))
-            internals.grpc_command.main(args=arguments, prog_name="dagster api grpc")
+            with exits.in_time():
+                internals.grpc_command.main(args=arguments, prog_name="dagster api grpc")
         case ["dagster", "api", "grpc", *arguments]:
             command.main(args=["--no-reload", *arguments], prog_name="dagster api grpc")
         case ["dagster", "code-server", "start", *arguments]:

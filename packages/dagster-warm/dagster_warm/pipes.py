@@ -1,4 +1,4 @@
-"""What processes tell each other through pipes: the queue and the event of warm ones, which need neither semaphores nor threads."""
+"""Pipes between processes: the queue and the event of warm ones need neither semaphores nor threads."""
 
 import multiprocessing.context
 import multiprocessing.util

@@ -56,7 +56,11 @@ class State:
             return
         context = DefinitionsLoadContext(DefinitionsLoadType.RECONSTRUCTION, self._of_all_repositories())
         use = DefinitionsLoadContext.set
-        with mock.patch.object(DefinitionsLoadContext, "set", lambda _: use(context)):
+
+        def use_this(_: DefinitionsLoadContext) -> None:
+            use(context)
+
+        with mock.patch.object(DefinitionsLoadContext, "set", use_this):
             yield
 
     def _of_all_repositories(self) -> RepositoryLoadData:
@@ -88,7 +92,8 @@ def _has_state(data: RepositoryLoadData | None) -> bool:
 
 
 def _files_of(repository: dg.RepositoryDefinition) -> Iterator[Path]:
-    data, tree = repository.repository_load_data, repository.get_component_tree()
+    data = repository.repository_load_data
+    tree = repository.get_component_tree()  # type: ignore[no-untyped-call]
     if data is None or data.defs_state_info is None or tree is None:
         return
     for key, info in data.defs_state_info.info_mapping.items():

@@ -81,7 +81,7 @@ class Options:
     """How long runs may go on after the server was told to stop, in seconds."""
     max_age_s: float | None = None
     """The age from which a template is renewed, in seconds; None never renews it."""
-    load_limit_s: float | None = None
+    load_limit_s: float | None = 900.0
     """How long a template may take to load the code and to prepare itself, in seconds; None does not limit it."""
 
 

@@ -185,6 +185,23 @@ def serve(
             process.terminate()
 
 
+def is_alive(pid: int) -> bool:
+    """Return whether a process has not ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def processes_of(server: LoneServer) -> set[int]:
+    """Return the living processes of the server's folder, apart from this one."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"DAGSTER_HOME={server.home}".encode() in path.read_bytes().split(b"\0"):
+                found.add(int(path.parent.name))
+    return {pid for pid in found if is_alive(pid) and pid != os.getpid()}
+
+
 def _wait_for_answer(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
     deadline = time.monotonic() + PATIENCE_S
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
