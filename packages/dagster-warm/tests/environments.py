@@ -75,6 +75,7 @@ def hold_contract(python: Path, folder: Path) -> None:
     """
     # Ignores the project's pytest settings and fixtures, which need packages that are not installed here.
     alone: list[str | Path] = ["-c", "/dev/null", "--rootdir", TESTS, "--confcutdir", TESTS, "-p", "no:cacheprovider"]
+    alone += ["-m", "not thorough"]  # Dagster's own server is the reference in one release
     done = subprocess.run(
         [python, "-m", "pytest", *alone, *(TESTS / f"test_warm_{name}.py" for name in CONTRACT)],
         cwd=folder,
