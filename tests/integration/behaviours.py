@@ -166,6 +166,12 @@ def success() -> None:
     add(look())
 
 
+@dg.job(executor_def=dg.multiprocess_executor.configured({"start_method": {"forkserver": {}}}), resource_defs=RESOURCES)
+def success_by_forkserver() -> None:
+    """The same, with steps that Dagster forks by itself."""
+    add(look())
+
+
 @dg.job(executor_def=dg.in_process_executor, resource_defs=RESOURCES)
 def success_in_process() -> None:
     """Two steps in the run worker's process."""
@@ -272,6 +278,7 @@ def main() -> list[Any]:
     """Almost all of the definitions."""
     jobs = [
         success,
+        success_by_forkserver,
         success_in_process,
         failure,
         recovery,

@@ -11,7 +11,7 @@ Dagster's own server is the reference. It changes only with Dagster's release, w
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from bench_orchestrator.deployment import STOCK_SERVER, WARM_SERVER
+from bench_orchestrator.webserver import LocationAwayError
 from dagster_warm.launcher import WarmRunLauncher
 from integration.serving import LOCATION, Server, behaviours, beside_pods, gone, serve
 from integration.sweeping import wait_for
@@ -41,12 +42,13 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 class TestARun:
-    def test_has_its_own_processes_and_passes_values_on(self, server: Server) -> None:
-        run_id = server.finish("success")
+    @pytest.mark.parametrize("job", ["success", "success_by_forkserver"])
+    def test_has_its_own_processes_and_passes_values_on(self, server: Server, job: str) -> None:
+        run_id = server.finish(job)
         look, add = server.saw(run_id, "look"), server.saw(run_id, "add")
         assert look["pid"] != add["pid"]
         assert server.steps(run_id) == ["add", "look"]
-        other = server.saw(server.finish("success"), "look")
+        other = server.saw(server.finish(job), "look")
         assert other["pid"] != look["pid"]
         assert other["random"] != look["random"]
         assert other["temporary"] != look["temporary"]
@@ -172,6 +174,41 @@ class TestAKilledProcess:
         wait_for("its end", lambda: gone(worker))
         server.deployment.wait_until_loaded(timeout_s=60)
         server.finish("success")
+
+
+class TestADeploy:
+    def test_lets_a_run_in_flight_finish_and_later_runs_go_to_the_server_that_follows(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "here"
+        run_id = server.launch("lasting", wait_for_file=path)
+        server.process_in(path)
+        code_server = server.process
+        code_server.terminate()
+        time.sleep(2)
+        assert server.run(run_id).status is dg.DagsterRunStatus.STARTED, server.story(run_id)
+        path.unlink()
+        assert server.wait_for_end(run_id) is dg.DagsterRunStatus.SUCCESS, server.story(run_id)
+        code_server.wait(60)
+        later = wait_for("the server that follows", lambda: self.launch(server))
+        assert server.wait_for_end(later) is dg.DagsterRunStatus.SUCCESS, server.story(later)
+
+    def launch(self, server: Server) -> str:
+        """Launch a run; return nothing if the webserver still looks for the server that has left."""
+        with suppress(LocationAwayError):
+            return server.launch("success_in_process")
+        return ""
+
+
+class TestATimeLimit:
+    def test_ends_a_run_and_its_process(self, server: Server, tmp_path: Path) -> None:
+        path = tmp_path / "here"
+        run_id = server.launch("endless_in_process", {"dagster/max_runtime": "1"}, wait=path)
+        process = server.process_in(path)
+        # The run worker and the daemon both report its end; either may be the last to do so.
+        assert server.wait_for_end(run_id) in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+        assert "Canceling due to exceeding maximum runtime of 1 seconds." in server.story(run_id)
+        wait_for("its end", lambda: gone(process))
 
 
 class TestACancelledRun:

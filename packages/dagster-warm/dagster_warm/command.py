@@ -16,7 +16,7 @@ from typing import Any
 import click
 import dagster as dg
 
-from dagster_warm import internals
+from dagster_warm import exits, internals
 from dagster_warm.proxy import WarmProxy
 from dagster_warm.servicer import WarmApiServer
 from dagster_warm.template import SUCCESSION_VARIABLE, Succession
@@ -100,6 +100,17 @@ _OWN = (
 for _option in _OWN:
     _option.envvar = "DAGSTER_WARM_" + _option.opts[0].removeprefix("--").replace("-", "_").upper()
 
+_LOAD_LIMIT = click.Option(
+    ["--startup-timeout"],
+    type=click.IntRange(min=0),
+    default=int(Options.load_limit_s or 0),
+    show_default=True,
+    envvar="DAGSTER_CODE_SERVER_STARTUP_TIMEOUT",
+    metavar="SECONDS",
+    help="How long the code may take to load or reload, and a template to be prepared; 0 does not limit it.",
+)
+"""In place of the option of `dagster code-server start`, which by default waits without limit."""
+
 
 def _serve(
     reload: bool,
@@ -113,7 +124,8 @@ def _serve(
     **dagster_options: Any,
 ) -> None:
     _check_version(strict=strict)
-    options = Options(on_hazard == "refuse", accept, after_fork, warm_steps, grace_s, max_age_s)
+    load_limit_s = dagster_options["startup_timeout"] or None
+    options = Options(on_hazard == "refuse", accept, after_fork, warm_steps, grace_s, max_age_s, load_limit_s)
     if reload and SUCCESSION_VARIABLE not in os.environ:
         _serve_reloading(options, dagster_options)
     else:
@@ -157,7 +169,8 @@ def _call(dagster_command: click.Command, options: Mapping[str, Any]) -> None:
     """Call a Dagster command with the options that it supports."""
     assert dagster_command.callback is not None
     names = {parameter.name for parameter in dagster_command.params}
-    dagster_command.callback(**{name: value for name, value in options.items() if name in names})
+    with exits.in_time():
+        dagster_command.callback(**{name: value for name, value in options.items() if name in names})
 
 
 def _check_version(*, strict: bool) -> None:
@@ -179,6 +192,7 @@ def _union() -> list[click.Parameter]:
             parameter = copy(parameter)
             parameter.envvar = [*_variables(parameter), *_variables(other)]
         options[parameter.name] = parameter
+    options["startup_timeout"] = _LOAD_LIMIT
     return list(options.values())
 
 
@@ -217,7 +231,8 @@ def main() -> None:
             check.main(args=arguments, prog_name="dagster-warm check")
         case ["api", "grpc", *arguments]:  # from a reloading server
             _serve_once(Options(**json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))))
-            internals.grpc_command.main(args=arguments, prog_name="dagster api grpc")
+            with exits.in_time():
+                internals.grpc_command.main(args=arguments, prog_name="dagster api grpc")
         case ["dagster", "api", "grpc", *arguments]:
             command.main(args=["--no-reload", *arguments], prog_name="dagster api grpc")
         case ["dagster", "code-server", "start", *arguments]:

@@ -9,19 +9,24 @@ import atexit
 import gc
 import inspect
 import logging
+import os
 import sys
 import threading
+import time
 import traceback
 import weakref
 from _io import _IOBase
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial, wraps
 from types import FunctionType
 from typing import Any
 
 _DELIVERERS = ("concurrent.futures", "ddtrace", "opentelemetry", "sentry_sdk")
 """Packages whose exit handlers concern the process that runs them, and are known to be fit for forked ones."""
+
+_THREADS_LIMIT_S = 3.0
+"""How long threads that an import has left may take to end when their process does, in seconds."""
 
 _handlers: list[tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]] = []
 """The deliverers' exit handlers, in the order of their registration."""
@@ -100,6 +105,26 @@ def finish() -> None:
             file.close()
     for stream in (sys.stdout, sys.stderr):
         _flush(stream)
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """End this process soon after the block, even if an import has left threads that the interpreter waits for."""
+    code: Any = 1
+    try:
+        yield
+        code = 0
+    except SystemExit as error:
+        code = error.code or 0
+        raise
+    finally:
+        threading.Thread(target=_end, args=(code,), name="end", daemon=True).start()
+
+
+def _end(code: Any) -> None:
+    time.sleep(_THREADS_LIMIT_S)
+    finish()
+    os._exit(code if isinstance(code, int) else 1)
 
 
 def _delivers(function: Any) -> bool:

@@ -1,7 +1,7 @@
 """Dagster's private API, as far as the warm server uses it.
 
 Contract tests pin it with the oldest and the newest supported release. Apart from this module, only `shortcuts`,
-`asset_index` and the run launcher (`launcher`, `absence`, `health`) import private modules.
+`asset_index`, `state` and the run launcher (`launcher`, `absence`, `health`) import private modules.
 """
 
 import multiprocessing
@@ -10,8 +10,9 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial, wraps
 from multiprocessing.process import BaseProcess
@@ -22,6 +23,7 @@ import dagster as dg
 from dagster._cli.api import grpc_command
 from dagster._cli.code_server import start_command
 from dagster._core.definitions import reconstruct
+from dagster._core.definitions.assets.job.asset_job import is_reserved_asset_job_name
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import create_execution_plan
 from dagster._core.executor import multiprocess
@@ -56,6 +58,10 @@ TESTED = ("1.12.0", "1.12.22", "1.13.0", "1.13.29")
 """Releases that the contract tests run against, ascending. The first and the last bound the supported range."""
 
 
+_PLANNING_LIMIT_S = 1.0
+"""How long a rehearsal makes plans of a repository, in seconds: there may be hundreds, which need much the same."""
+
+
 def is_supported(release: str) -> bool:
     """Return whether a Dagster release lies within the tested range."""
     oldest, this, newest = (_numbers(one) for one in (TESTED[0], release, TESTED[-1]))
@@ -82,30 +88,44 @@ def proxy_to(entry_point: Callable[[str], Sequence[str]], proxy: Callable[..., D
 
 
 @contextmanager
-def when_loaded(callback: Callable[[LoadedRepositories], None]) -> Iterator[None]:
-    """Call back once a servicer created in this context has loaded the code, before it starts any thread."""
+def when_loaded(
+    callback: Callable[[LoadedRepositories], None], loading: AbstractContextManager[None] | None = None
+) -> Iterator[None]:
+    """Call back once a servicer created in this context has loaded the code, before it starts any thread.
+
+    Args:
+        loading: entered while the code is loaded.
+    """
 
     class Loaded(LoadedRepositories):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
+            with loading or nullcontext():
+                super().__init__(*args, **kwargs)
             callback(self)
 
     with mock.patch.object(server, "LoadedRepositories", Loaded):
         yield
 
 
-def hold(loaded: LoadedRepositories) -> None:
+def hold(loaded: LoadedRepositories, load_data: Mapping[str, Any]) -> None:
     """Make Dagster reuse the loaded definitions in this process instead of loading them again.
 
     It still reloads them if it asks for a different `repository_load_data` than they were loaded with.
+
+    Args:
+        load_data: that of the repositories whose definitions do not know it themselves.
     """
-    held = {pointer: loaded.definitions_by_name[name] for name, pointer in loaded.code_pointers_by_repo_name.items()}
+    repositories = loaded.definitions_by_name
+    held = {
+        pointer: (repositories[name], load_data.get(name, repositories[name].repository_load_data))
+        for name, pointer in loaded.code_pointers_by_repo_name.items()
+    }
     load = reconstruct.reconstruct_repository_def_from_pointer
 
     @wraps(load)
     def find(pointer: Any, repository_load_data: Any = None) -> dg.RepositoryDefinition:
-        found = held.get(pointer)
-        if found is not None and repository_load_data in (None, found.repository_load_data):
+        found, loaded_with = held.get(pointer, (None, None))
+        if found is not None and repository_load_data in (None, loaded_with):
             return found
         return load(pointer, repository_load_data)
 
@@ -118,8 +138,11 @@ def rehearse(loaded: LoadedRepositories, instance_ref: InstanceRef | None) -> No
         shortcuts.hold_instance(instance_ref)
     for name, repository in loaded.definitions_by_name.items():
         repository.load_all_definitions()
-        for job_name in repository.job_names:
+        deadline_s = time.monotonic() + _PLANNING_LIMIT_S
+        for job_name in sorted(repository.job_names, key=is_reserved_asset_job_name, reverse=True):
             job = repository.get_job(job_name)
+            if time.monotonic() > deadline_s:
+                continue
             recon_job = loaded.reconstructables_by_name[name].get_reconstructable_job(job_name)
             keys = sorted(job.asset_layer.selected_asset_keys)[:1]
             try:

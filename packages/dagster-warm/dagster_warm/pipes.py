@@ -1,4 +1,4 @@
-"""The queue and the event of warm processes: pipes, which need neither semaphores nor threads."""
+"""Pipes between processes: the queue and the event of warm ones need neither semaphores nor threads."""
 
 import multiprocessing.context
 import multiprocessing.util
@@ -6,7 +6,8 @@ import os
 import queue
 import select
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import connection, reduction, synchronize
 from typing import Any
 
@@ -104,3 +105,19 @@ def close_all(*fds: int) -> None:
     """Close descriptors."""
     for fd in fds:
         os.close(fd)
+
+
+@contextmanager
+def handed_over(data: bytes) -> Iterator[int]:
+    """Yield a descriptor, from which a process that is started in the block reads the data to their end."""
+    reader, writer = os.pipe()
+
+    def write() -> None:  # a pipe holds less than a large state
+        with suppress(BrokenPipeError), os.fdopen(writer, "wb") as pipe:
+            pipe.write(data)
+
+    threading.Thread(target=write, name="hand-over", daemon=True).start()
+    try:
+        yield reader
+    finally:
+        os.close(reader)

@@ -18,7 +18,8 @@ from dagster_warm.processes import (
     WarmContext,
 )
 from dagster_warm.safety import open_descriptors
-from dagster_warm.warmth import Warmth, asked_cold, reasons_cold
+from dagster_warm.state import planned_with
+from dagster_warm.warmth import Warmth, Wish, reasons_cold, wish
 
 STOPPING = "The code server is shutting down."
 """Refuses a run; the caller takes the server for one that cannot be reached, and may ask its successor."""
@@ -42,7 +43,7 @@ class WarmApiServer(internals.DagsterApiServer):
             warmth.begin(loaded, instance.get_ref() if instance else None, harmless, server_logging)
 
         try:
-            with internals.when_loaded(begin):
+            with internals.when_loaded(begin, warmth.inherited.reconstructed()):
                 super().__init__(**kwargs)
         finally:
             if warmth.succession is not None:  # it has not become a template
@@ -58,11 +59,11 @@ class WarmApiServer(internals.DagsterApiServer):
         if internals.is_stopping(self):
             return context.abort(grpc.StatusCode.UNAVAILABLE, STOPPING)
         reasons: list[str] = []
-        tokens = asked_cold.set(self._is_to_be_cold(request)), reasons_cold.set(reasons)
+        tokens = wish.set(self._wish_of(request)), reasons_cold.set(reasons)
         try:
             reply = super().StartRun(request, context)
         finally:
-            asked_cold.reset(tokens[0])
+            wish.reset(tokens[0])
             reasons_cold.reset(tokens[1])
         for reason in reasons:
             self._tell(request, f"Launched cold: {reason}")
@@ -88,10 +89,17 @@ class WarmApiServer(internals.DagsterApiServer):
             assert run is not None
             instance.report_engine_event(message, run)
 
-    def _is_to_be_cold(self, request: Any) -> bool:
+    def _wish_of(self, request: Any) -> Wish:
         run_id, instance_ref = internals.run_of(request)
-        run = self._instance_for(instance_ref).get_run_by_id(run_id)
-        return run is not None and run.tags.get(COLD_TAG) == "true"
+        instance = self._instance_for(instance_ref)
+        run = instance.get_run_by_id(run_id)
+        if run is None:
+            return Wish()
+        is_cold = run.tags.get(COLD_TAG) == "true"
+        if is_cold or not self._warmth.has_state or run.remote_job_origin is None:
+            return Wish(is_cold)
+        repository = run.remote_job_origin.repository_origin.repository_name
+        return Wish(is_cold, repository, planned_with(instance, run))
 
     def _instance_for(self, instance_ref: internals.InstanceRef) -> internals.DagsterInstance:
         """Return the server's instance; if it has none, as with Dagster's chart, that of its runs, kept open."""

@@ -10,12 +10,13 @@ import selectors
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import connection
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 from dagster_warm import exits, seeds
 from dagster_warm.pipes import close_all
@@ -87,12 +88,15 @@ class Succession:
     prepared_w: int
     """The descriptor on which it reports that it is prepared."""
     generation: int
+    state: bytes
+    """What it needs to make the definitions that its server has."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Take over the descriptors that the value of `SUCCESSION_VARIABLE` names."""
-        asking, requests, lifeline, prepared_w, generation = map(int, text.split(","))
-        return cls(Channel.inherit(asking, requests, lifeline), prepared_w, generation)
+        asking, requests, lifeline, prepared_w, state_r, generation = map(int, text.split(","))
+        with os.fdopen(state_r, "rb") as state:
+            return cls(Channel.inherit(asking, requests, lifeline), prepared_w, generation, state.read())
 
     def fail(self) -> NoReturn:
         """Exit, because the code cannot be loaded."""
@@ -109,20 +113,30 @@ class Template:
     client: TemplateClient
     lifeline: int
     """The writing end of the lifeline."""
-    preparation: int | None = None
-    """The reading end of the pipe on which it reports that it is prepared; None if it has."""
+    preparation: int
+    """The reading end of the pipe on which it reports that it is prepared."""
+    state: Any = None
+    """What its definitions are made from, beside code."""
+    since_s: float = field(default_factory=time.monotonic)
+    """When it was created."""
 
     def is_prepared(self) -> bool:
         """Return whether it forks on request now; True as well if it failed to prepare itself, and is dead."""
-        return self.preparation is None or bool(connection.wait([self.preparation], 0))
+        return bool(connection.wait([self.preparation], 0))
 
-    def check_prepared(self) -> None:
+    def is_overdue(self, limit_s: float | None) -> bool:
+        """Return whether it has prepared itself for longer than this, in seconds; without a limit, it may."""
+        return limit_s is not None and time.monotonic() - self.since_s > limit_s and not self.is_prepared()
+
+    def check_prepared(self, limit_s: float | None = None) -> None:
         """Wait until it is prepared.
 
         Raises:
-            PreparationError: it failed, or died during it.
+            PreparationError: it failed, died during it, or takes longer than `limit_s` seconds since its creation.
         """
-        assert self.preparation is not None
+        left_s = None if limit_s is None else max(0, self.since_s + limit_s - time.monotonic())
+        if not connection.wait([self.preparation], left_s):
+            raise PreparationError(f"It was not prepared within {limit_s:g} s.")
         with os.fdopen(os.dup(self.preparation)) as preparation:
             answer = preparation.read()
         if answer != _PREPARED:
@@ -148,9 +162,7 @@ class Template:
 
     def release(self) -> None:
         """Let the template exit once all its children have exited."""
-        os.close(self.lifeline)
-        if self.preparation is not None:
-            os.close(self.preparation)
+        close_all(self.lifeline, self.preparation)
 
     def is_reaped(self) -> bool:
         """Reap it if it has exited; return whether it has."""
@@ -185,22 +197,29 @@ class Opening:
         """Close in the template what only its creator may hold."""
         close_all(self.lifeline_w, self.prepared_r)
 
-    def template(self, pid: int) -> Template:
+    def template(self, pid: int, state: Any) -> Template:
         """Return the template that this process has created; close what only the template may hold."""
         self.channel.leave_to_template()
         os.close(self.prepared_w)
-        return Template(pid, self.channel.client, self.lifeline_w, self.prepared_r)
+        return Template(pid, self.channel.client, self.lifeline_w, self.prepared_r, state)
 
 
-def fork_template(prepare: Callable[[TemplateClient], None], enter_child: Callable[[Request], None]) -> Template:
+def fork_template(
+    prepare: Callable[[TemplateClient], None],
+    enter_child: Callable[[Request], None],
+    state: Any = None,
+    limit_s: float | None = None,
+) -> Template:
     """Fork a template from this process; only the parent returns.
 
     Args:
         prepare: called in the template before it serves, to load what its children will need.
         enter_child: called first in every child of the template.
+        state: what the definitions in this process are made from, beside code.
+        limit_s: how long `prepare` may take, in seconds.
 
     Raises:
-        PreparationError: `prepare` failed, the template died during it, or this system has no forks.
+        PreparationError: `prepare` failed or took too long, the template died during it, or this system has no forks.
         OSError: the system grants no process or no descriptors.
     """
     if not hasattr(os, "fork"):
@@ -212,9 +231,9 @@ def fork_template(prepare: Callable[[TemplateClient], None], enter_child: Callab
         opening.leave_to_creator()
         return be_template(opening.channel, prepare, enter_child, opening.prepared_w)
     # Objects stay frozen in the parent too: each collection would write to pages that the two processes share.
-    template = opening.template(pid)
+    template = opening.template(pid, state)
     try:
-        template.check_prepared()
+        template.check_prepared(limit_s)
     except PreparationError:
         template.discard()
         raise

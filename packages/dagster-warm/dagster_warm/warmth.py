@@ -19,6 +19,7 @@ from dagster_warm import asset_index, internals, shortcuts
 from dagster_warm.launcher import WARM_MESSAGE
 from dagster_warm.logs import ServerLogging
 from dagster_warm.memory import be_killed_first
+from dagster_warm.pipes import handed_over
 from dagster_warm.processes import (
     METHOD,
     ForkFailedError,
@@ -30,6 +31,7 @@ from dagster_warm.processes import (
     WarmPopen,
 )
 from dagster_warm.safety import UnsafeToForkError, find_hazards, open_descriptors
+from dagster_warm.state import State
 from dagster_warm.steps import StepLauncher
 from dagster_warm.template import (
     SUCCESSION_VARIABLE,
@@ -46,7 +48,19 @@ _MOST_TEMPLATES = 5
 
 _WATCH_INTERVAL_S = 1.0
 
-asked_cold: ContextVar[bool] = ContextVar("asked_cold", default=False)
+
+@dataclass(frozen=True)
+class Wish:
+    """What a run needs of the process that it is forked from."""
+
+    is_cold: bool = False
+    """Whether the run is not to be forked."""
+    repository: str = ""
+    load_data: Any = None
+    """The state of its repository that it was planned with; None if that does not matter."""
+
+
+wish: ContextVar[Wish] = ContextVar("wish", default=Wish())  # noqa: B039 - frozen
 reasons_cold: ContextVar[list[str] | None] = ContextVar("reasons_cold", default=None)
 """Collects why a run was not launched warm."""
 
@@ -67,6 +81,8 @@ class Options:
     """How long runs may go on after the server was told to stop, in seconds."""
     max_age_s: float | None = None
     """The age from which a template is renewed, in seconds; None never renews it."""
+    load_limit_s: float | None = 900.0
+    """How long a template may take to load the code and to prepare itself, in seconds; None does not limit it."""
 
 
 @dataclass
@@ -79,6 +95,8 @@ class Warmth:
     succession: Succession | None
     """In a process started to be a later template: what it has inherited."""
     logger: logging.Logger
+    inherited: State = field(init=False)
+    """In a process started to be a later template: the state of its server."""
     _generation: int = 1
     _deaths: int = 0
     _template: Template | None = None
@@ -88,8 +106,15 @@ class Warmth:
     """Templates that serve their last runs, or have died."""
     _since_s: float = field(default_factory=time.monotonic)
     """When the template was last renewed, or renewing it last failed."""
+    _loaded: internals.LoadedRepositories | None = None
+    """What the server serves now."""
+    _tried: State | None = None
+    """The state of the server when a template was last started."""
     _why_cold: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.inherited = State.deserialize(self.succession.state) if self.succession else State()
 
     def begin(
         self,
@@ -103,6 +128,7 @@ class Warmth:
         Raises:
             Exception: there can be no template, and `refuse_hazards` is set.
         """
+        self._loaded = loaded
         prepare = partial(self._prepare, loaded, instance_ref, harmless, server_logging)
         if self.succession:
             be_template(
@@ -110,7 +136,8 @@ class Warmth:
             )
         try:
             self._check_for_hazards(harmless)
-            self._template = fork_template(prepare, self._enter_child)
+            self._tried = State.of(loaded)
+            self._template = fork_template(prepare, self._enter_child, self._tried, self.options.load_limit_s)
             internals.describe_location("warm")
         except (UnsafeToForkError, PreparationError) as error:
             if self.options.refuse_hazards:
@@ -123,13 +150,17 @@ class Warmth:
 
     def launch(self, process: BaseProcess) -> Any:
         """Start a process from the template; the stock way if it is cold, or if there is no template that answers."""
-        template = self._template
-        if asked_cold.get():
+        template, asked = self._template, wish.get()
+        if asked.is_cold:
             return _launch_cold(process, "Its tag bench/cold asks for that.")
         if template is None:
             return _launch_cold(process, self._why_cold)
         if not template.is_prepared():
             reason = "The template that replaces a dead one is not prepared yet."
+        elif not self._is_current(template):
+            reason = "The state of the code was refreshed, and the template that has it is not prepared yet."
+        elif asked.load_data is not None and asked.load_data != template.state.load_data.get(asked.repository):
+            reason = "It was planned with another state of the code than the present one."
         else:
             try:
                 return WarmPopen(process, template.client)
@@ -146,14 +177,17 @@ class Warmth:
 
     def watch(self, stopped: threading.Event) -> None:
         """Replace the template whenever it dies, and renew it when it is old, until the server has stopped."""
+        limit_s = self.options.load_limit_s
         while not stopped.wait(_WATCH_INTERVAL_S):
             template = self._template
             if template is not None and template.is_dead():
                 self._replace(template, f"The template (pid {template.pid}) has died.")
+            elif template is not None and template.is_overdue(limit_s):
+                self._replace(template, f"The template (pid {template.pid}) was not prepared in time.")
             self._released = [template for template in self._released if not template.is_reaped()]
             if self._next is not None:
                 self._take_over(self._next)
-            elif self.options.max_age_s is not None and time.monotonic() - self._since_s > self.options.max_age_s:
+            elif template is not None and self._is_due(template):
                 self._renew()
 
     def stop(self) -> None:
@@ -163,6 +197,26 @@ class Warmth:
                 if template is not None:
                     template.release()
             self._template = self._next = None
+
+    @property
+    def has_state(self) -> bool:
+        """Whether definitions are made from more than code, so that a run may have been planned with other ones."""
+        return self._template is not None and bool(self._template.state.load_data)
+
+    def _state(self) -> State:
+        """Return the state of the server's definitions."""
+        assert self._loaded is not None
+        return State.of(self._loaded)
+
+    def _is_current(self, template: Template) -> bool:
+        """Return whether a template has the definitions that the server has."""
+        return bool(template.state == self._state())
+
+    def _is_due(self, template: Template) -> bool:
+        """Return whether the template is to be renewed: it is too old, or the code's state was refreshed since."""
+        if self.options.max_age_s is not None and time.monotonic() - self._since_s > self.options.max_age_s:
+            return True
+        return not self._is_current(template) and self._tried != self._state()
 
     def _become_cold(self, reason: str) -> None:
         self._why_cold = reason
@@ -179,6 +233,10 @@ class Warmth:
             self._deaths += 1
             if self._deaths >= _MOST_TEMPLATES:
                 self._become_cold(f"{reason} It was the last of {_MOST_TEMPLATES}.")
+                return
+            if self._next is not None:
+                self.logger.warning("%s Its renewal replaces it.", reason)
+                self._template, self._next = self._next, None
                 return
             self.logger.warning("%s Template %d replaces it.", reason, self._generation + 1)
             try:
@@ -199,14 +257,15 @@ class Warmth:
 
     def _take_over(self, renewal: Template) -> None:
         """Let a renewal serve from now on if it is prepared; the present template serves its runs to their ends."""
-        if not renewal.is_prepared():
+        limit_s = self.options.load_limit_s
+        if not renewal.is_prepared() and not renewal.is_overdue(limit_s):
             return
         with self._lock:
-            if self._next is not renewal:  # the server has stopped
+            if self._next is not renewal:  # the server has stopped, or it has replaced a template that died
                 return
             self._next, self._since_s = None, time.monotonic()
             try:
-                renewal.check_prepared()
+                renewal.check_prepared(limit_s)
             except PreparationError as error:
                 renewal.discard()
                 self.logger.warning("The template could not be renewed, and serves on. %s", error)
@@ -219,14 +278,15 @@ class Warmth:
             internals.describe_location("warm")
 
     def _start_next(self) -> Template:
-        """Start a process that loads the code itself and becomes a template."""
+        """Start a process that loads the code itself, makes the server's definitions, and becomes a template."""
         self._generation += 1
-        with Opening.open() as opening:
-            fds = (*opening.channel.descriptors, opening.prepared_w)
+        self._tried = state = self._state()
+        with Opening.open() as opening, handed_over(state.serialize()) as state_r:
+            fds = (*opening.channel.descriptors, opening.prepared_w, state_r)
             value = ",".join(map(str, (*fds, self._generation)))
             process = subprocess.Popen(self.command, env={**os.environ, SUCCESSION_VARIABLE: value}, pass_fds=fds)
         process.returncode = 0  # reaped by pid, like a forked template
-        return opening.template(process.pid)
+        return opening.template(process.pid, state)
 
     def _check_for_hazards(self, harmless: frozenset[int]) -> None:
         hazards = find_hazards(harmless, self.options.accepted)
@@ -247,7 +307,7 @@ class Warmth:
         self._born_at_s = time.time()
         server_logging.undo()
         harmless |= open_descriptors()  # the template's own
-        internals.hold(loaded)
+        internals.hold(loaded, self.inherited.load_data)
         shortcuts.keep_migrations()
         shortcuts.keep_engines()
         shortcuts.name_event_type()

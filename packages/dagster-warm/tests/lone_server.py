@@ -54,12 +54,22 @@ class LoneServer:
 
     def launch(self, job: str, repository: str = "__repository__", **tags: str) -> str:
         """Launch a job from this process; return the run's id."""
+        run_id = self.plan(job, repository, **tags)
+        self.launch_planned(run_id)
+        return run_id
+
+    def plan(self, job: str, repository: str = "__repository__", **tags: str) -> str:
+        """Create a run as the server's present definitions have it; return its id."""
         with self.workspace() as workspace:
             location = workspace.get_code_location("it")
             found = location.get_repository(repository)
             run = _create_run(self.instance, location, found, found.get_full_job(job), {}, tags, None, None)
-            self.instance.launch_run(run.run_id, workspace)
         return str(run.run_id)
+
+    def launch_planned(self, run_id: str) -> None:
+        """Launch a run that was created before."""
+        with self.workspace() as workspace:
+            self.instance.launch_run(run_id, workspace)
 
     @contextmanager
     def workspace(self) -> Iterator[Any]:
@@ -173,6 +183,23 @@ def serve(
             yield LoneServer(home, python, instance, process)
         finally:
             process.terminate()
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process has not ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def processes_of(server: LoneServer) -> set[int]:
+    """Return the living processes of the server's folder, apart from this one."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"DAGSTER_HOME={server.home}".encode() in path.read_bytes().split(b"\0"):
+                found.add(int(path.parent.name))
+    return {pid for pid in found if is_alive(pid) and pid != os.getpid()}
 
 
 def _wait_for_answer(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:

@@ -4,6 +4,8 @@ import errno
 import logging
 import os
 import subprocess
+import sys
+import threading
 from multiprocessing import popen_spawn_posix
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 from dagster_shared.libraries import DagsterLibraryRegistry
-from lone_server import serve
+from lone_server import PATIENCE_S, is_alive, processes_of, serve, wait_until
 
 from dagster_warm import safety
 from dagster_warm.warmth import Options, Warmth, reasons_cold
@@ -116,13 +118,49 @@ def test_a_template_that_cannot_be_renewed_serves_on(
 
     one = warmth(max_age_s=0)
     present: Any = object()
-    one._template = present
+    one._template, one._loaded = present, LOADED
     descriptors = safety.open_descriptors()
     monkeypatch.setattr(subprocess, "Popen", fail)
     one._renew()
     assert one._template is present
     assert caplog.messages == ["The template cannot be renewed, and serves on: [Errno 12] Cannot allocate memory."]
-    assert safety.open_descriptors() <= descriptors
+    wait_until(lambda: safety.open_descriptors() <= descriptors)
+
+
+def test_a_renewal_that_hangs_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    one = Warmth(Options(max_age_s=0, load_limit_s=0.5), ["sleep", "600"], None, logging.getLogger("warmth"))
+    present: Any = object()
+    one._template, one._loaded = present, LOADED
+    one._renew()
+    renewal: Any = one._next
+
+    def is_over() -> bool:
+        one._take_over(renewal)
+        return one._next is None
+
+    wait_until(is_over)
+    assert one._template is present
+    assert caplog.messages == ["The template could not be renewed, and serves on. It was not prepared within 0.5 s."]
+    assert not is_alive(renewal.pid)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # a launch may still use a dead template's socket
+def test_templates_that_hang_are_replaced_and_in_the_end_the_location_is_cold(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    one = Warmth(Options(load_limit_s=0.5), ["sleep", "600"], None, logging.getLogger("warmth"))
+    one._loaded = LOADED
+    one._template = one._start_next()
+    stopped = threading.Event()
+    watch = threading.Thread(target=one.watch, args=(stopped,))
+    watch.start()
+    try:
+        wait_until(lambda: one._template is None)
+    finally:
+        stopped.set()
+        watch.join()
+        one.stop()
+    assert "was not prepared in time. It was the last of 5." in caplog.messages[-1]
 
 
 THREADED = """
@@ -154,3 +192,24 @@ def test_a_run_and_its_location_say_why_they_are_cold(tmp_path: Path) -> None:
         with server.workspace() as workspace:
             versions = workspace.get_code_location("it").get_dagster_library_versions()
         assert "thread metrics (time:sleep)" in versions["dagster-warm"]
+
+
+LASTING = THREADED.replace("daemon=True", "daemon=False")
+"""The interpreter waits for such a thread at its end, as Dagster's server does."""
+
+
+@pytest.mark.parametrize("options", [["--no-reload"], ["--reload"], ["--reload", "--on-hazard", "refuse"]], ids=str)
+def test_a_thread_of_an_import_does_not_keep_a_server_from_its_end(tmp_path: Path, options: list[str]) -> None:
+    (tmp_path / "served.py").write_text(LASTING)
+    with serve(tmp_path, [*options, "--python-file", "served.py"]) as server:
+        server.process.terminate()
+        assert server.process.wait(PATIENCE_S) == 0
+    wait_until(lambda: not processes_of(server))
+
+
+def test_code_that_is_refused_ends_the_server_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "served.py").write_text(LASTING)
+    command = [sys.executable, "-m", "dagster_warm", "--no-reload", "--on-hazard", "refuse", "-f", "served.py"]
+    done = subprocess.run([*command, "-p", "1"], cwd=tmp_path, capture_output=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 1
+    assert b"thread metrics (time:sleep)" in done.stderr

@@ -15,7 +15,7 @@ from dagster._core.utils import make_new_run_id
 from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
-from lone_server import PATIENCE_S, LoneServer, serve, wait_until
+from lone_server import PATIENCE_S, LoneServer, is_alive, processes_of, serve, wait_until
 
 STARTED, SUCCESS, FAILURE = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
 REASON = "The code server was told to stop, as a deploy does"
@@ -69,22 +69,6 @@ defs = dg.Definitions(jobs=[waiting, waiting_in_process, refusing, quick])
 def mode(request: pytest.FixtureRequest) -> str:
     """Return whether a proxy stands before the server."""
     return str(request.param)
-
-
-def is_alive(pid: int) -> bool:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    return False
-
-
-def processes_of(server: LoneServer) -> set[int]:
-    """Return the living processes of the server's folder, apart from this one."""
-    found = set()
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if f"DAGSTER_HOME={server.home}".encode() in path.read_bytes().split(b"\0"):
-                found.add(int(path.parent.name))
-    return {pid for pid in found if is_alive(pid) and pid != os.getpid()}
 
 
 def parent_of(pid: int) -> int:
@@ -217,6 +201,21 @@ class TestSigkill:
             assert server.wait_for(run_id) is FAILURE
             assert any("terminated by signal 9" in line for line in server.story(run_id))
             wait_until(lambda: not is_alive(step))
+
+
+def test_a_reload_that_hangs_is_given_up(tmp_path: Path) -> None:
+    with deployed(tmp_path, "--reload", "--startup-timeout", "10") as server:
+        run_id, _ = begin(server, "waiting")
+        with server.workspace() as workspace:
+            client = workspace.get_code_location("it").client
+        (tmp_path / "served.py").write_text("import time\ntime.sleep(600)\n")
+        client.reload_code(timeout=int(PATIENCE_S))
+        assert "Timed out" in client.list_repositories()
+        (tmp_path / "served.py").write_text(MODULE)
+        client.reload_code(timeout=int(PATIENCE_S))
+        (tmp_path / "waiting").unlink()
+        assert server.wait_for(run_id) is SUCCESS, server.story(run_id)
+        assert server.wait_for(server.launch("quick")) is SUCCESS
 
 
 def test_a_run_that_began_before_a_reload_is_known_to_its_server(tmp_path: Path) -> None:
