@@ -1,6 +1,5 @@
 """The template of a code server over time: made, replaced if it dies, renewed when it is old."""
 
-import gc
 import logging
 import os
 import subprocess
@@ -229,11 +228,7 @@ class Warmth:
         return opening.template(process.pid)
 
     def _check_for_hazards(self, harmless: frozenset[int]) -> None:
-        hazards = find_hazards(harmless, self.options.accepted)
-        if hazards:  # perhaps of objects that nothing refers to any more
-            gc.collect()
-            hazards = find_hazards(harmless, self.options.accepted)
-        if hazards:
+        if hazards := find_hazards(harmless, self.options.accepted):
             raise UnsafeToForkError(hazards)
 
     def _prepare(
