@@ -243,7 +243,6 @@ class Warmth:
         server_logging.undo()
         harmless |= open_descriptors()  # the template's own
         internals.hold(loaded)
-        shortcuts.keep_migrations()
         shortcuts.keep_engines()
         shortcuts.let_tail_watch()
         asset_index.select_by_index(loaded)
