@@ -4,6 +4,7 @@ A forked child has a single thread and a copy of every descriptor. The parent's 
 and the locks that they held stay locked. A connection would be used by several processes at once.
 """
 
+import gc
 import os
 import socket
 import threading
@@ -79,12 +80,20 @@ def _is_open(fd: int) -> bool:
 
 
 def find_hazards(harmless: frozenset[int] = frozenset(), accepted: Sequence[str] = ()) -> list[Hazard]:
-    """Find the hazards in this process.
+    """Find the hazards in this process, without those that go with the garbage.
 
     Args:
         harmless: descriptors that were open before the user's code ran.
         accepted: name patterns of the hazards that the user accepts.
     """
+    found = _look(harmless, accepted)
+    if found:
+        gc.collect()
+        found = _look(harmless, accepted)
+    return found
+
+
+def _look(harmless: frozenset[int], accepted: Sequence[str]) -> list[Hazard]:
     found = [*_threads(), *_native_threads(), *_descriptors(harmless)]
     if not _SELF.exists():
         found.append(_UNSEEN)

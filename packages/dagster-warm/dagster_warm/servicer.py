@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from dagster_warm import exits, internals, seeds
+from dagster_warm import exits, internals, seeds, shortcuts
 from dagster_warm.draining import Drain
 from dagster_warm.launcher import COLD_TAG
 from dagster_warm.logs import ServerLogging
@@ -32,6 +32,7 @@ class WarmApiServer(internals.DagsterApiServer):
         harmless = open_descriptors()
         exits.watch()
         seeds.watch()
+        shortcuts.keep_migrations()
         self._warmth = warmth
         self._opening = threading.Lock()
         self._opened: tuple[internals.InstanceRef, internals.DagsterInstance] | None = None

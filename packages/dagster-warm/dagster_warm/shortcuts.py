@@ -1,4 +1,4 @@
-"""What Dagster does again in each process, and a template does once for those that it forks.
+"""What Dagster does again each time, and a server or its template does once.
 
 Like `internals`, it uses Dagster's private API, which contract tests pin.
 """
@@ -119,7 +119,10 @@ def _tail_can_watch() -> bool:
 
 
 def keep_migrations() -> None:
-    """Cache Dagster's migration scripts, which every storage otherwise reads again to check its schema."""
+    """Cache Dagster's migration scripts, which every storage otherwise reads again to check its schema.
+
+    Alembic registers an exit handler at each reading, so a server would grow with each instance that it opens.
+    """
     read = ScriptDirectory.from_config
     kept: dict[str, ScriptDirectory] = {}
 

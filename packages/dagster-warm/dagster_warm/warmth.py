@@ -1,6 +1,5 @@
 """The template of a code server over time: made, replaced if it dies, renewed when it is old."""
 
-import gc
 import logging
 import os
 import subprocess
@@ -289,11 +288,7 @@ class Warmth:
         return opening.template(process.pid, state)
 
     def _check_for_hazards(self, harmless: frozenset[int]) -> None:
-        hazards = find_hazards(harmless, self.options.accepted)
-        if hazards:  # perhaps of objects that nothing refers to any more
-            gc.collect()
-            hazards = find_hazards(harmless, self.options.accepted)
-        if hazards:
+        if hazards := find_hazards(harmless, self.options.accepted):
             raise UnsafeToForkError(hazards)
 
     def _prepare(
@@ -308,7 +303,6 @@ class Warmth:
         server_logging.undo()
         harmless |= open_descriptors()  # the template's own
         internals.hold(loaded, self.inherited.load_data)
-        shortcuts.keep_migrations()
         shortcuts.keep_engines()
         shortcuts.name_event_type()
         shortcuts.let_tail_watch()

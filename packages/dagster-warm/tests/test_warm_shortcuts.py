@@ -3,6 +3,7 @@
 Needs only Dagster and pytest: `test_warm_releases` runs it against other releases.
 """
 
+import atexit
 import socket
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from dagster_warm import shortcuts
 def test_migrations_are_read_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     reads: list[str] = []
     read = ScriptDirectory.from_config
+    exit_handlers = atexit._ncallbacks()
 
     def count(config: Any) -> ScriptDirectory:
         reads.append(config.get_main_option("script_location"))
@@ -42,6 +44,7 @@ def test_migrations_are_read_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
             assert instance.get_runs() == []
             assert instance.schedule_storage
     assert len(reads) == 1
+    assert atexit._ncallbacks() - exit_handlers <= 1  # none by an older Alembic
 
     others = Config()
     others.set_main_option("script_location", str(tmp_path / "theirs"))
