@@ -201,8 +201,8 @@ class TestDeploys:
     def test_all_runs_end_well_or_with_a_reason_that_names_the_deploy(self, warm: Warm, location: str) -> None:
         short = warm.launch(location, seconds=GRACE_S - 5)
         long = [warm.launch(location, seconds=LONG_S) for _ in range(2)]
-        warm.started(short, *long)
         queued = [warm.launch(location, seconds=1) for _ in range(5)]
+        warm.started(short, *long)
         assert {warm.log(run).status for run in queued} == {"QUEUED"}
         warm.release.kubectl("rollout", "restart", f"deploy/{RELEASE}-{location}")
         for run in (short, *queued):
