@@ -8,20 +8,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+_GIVEN_NAME = re.compile("[a-z0-9.-]{1,53}-[bcdfghjklmnpqrstvwxz2-9]{5}")
+"""A name that a Deployment gives a pod. Kubernetes cuts longer ones to make a host name of 63 characters at most."""
 _ANSWER_LIMIT_S = 5
 _OUT_OF_MEMORY = "OOMKilled"
 
 
 def own_pod(resolver: Path = Path("/etc/resolv.conf")) -> str:
-    """Return the pod of this process as `namespace/name`; empty outside of Kubernetes, and where that is unknown.
+    """Return the pod of this process as `namespace/name`; empty outside of Kubernetes, and where that is not sure.
 
-    The namespace is in the pod's search domains, unless its `dnsPolicy` was changed. A token that tells it is rare.
+    The namespace is in the pod's search domains, unless its `dnsPolicy` was changed. Few have a token that tells it.
     """
-    if "KUBERNETES_SERVICE_HOST" in os.environ:
+    name = socket.gethostname()
+    if "KUBERNETES_SERVICE_HOST" in os.environ and _GIVEN_NAME.fullmatch(name):
         with suppress(OSError):
             found = re.search(r"^search\s+(\S+)\.svc\.", resolver.read_text(), re.MULTILINE)
             if found:
-                return f"{found[1]}/{socket.gethostname()}"
+                return f"{found[1]}/{name}"
     return ""
 
 

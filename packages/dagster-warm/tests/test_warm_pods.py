@@ -79,15 +79,23 @@ def test_a_cluster_that_refuses_tells_nothing(monkeypatch: pytest.MonkeyPatch) -
     assert end_of("dagster/sales-7", FORKED_S) == ""
 
 
+@pytest.mark.parametrize(
+    ("host", "domains", "expected"),
+    [
+        ("sales-5454649786-r8n6r", "data.svc.cluster.local svc.cluster.local", "data/sales-5454649786-r8n6r"),
+        ("sales-5454649786-r8n6r", "example.com", ""),
+        ("ip-10-0-1-23", "data.svc.cluster.local", ""),  # a node's, with hostNetwork
+        (f"{'sales-' * 8}5454649786-r8n6r", "data.svc.cluster.local", ""),  # perhaps the beginning of a longer name
+    ],
+)
 def test_the_pod_of_a_process_is_its_host_in_the_namespace_of_its_search_domains(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, domains: str, expected: str
 ) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: host)
     resolver = tmp_path / "resolv.conf"
-    resolver.write_text("nameserver 10.0.0.1\nsearch data.svc.cluster.local svc.cluster.local cluster.local\n")
+    resolver.write_text(f"nameserver 10.0.0.1\nsearch {domains}\n")
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     assert own_pod(resolver) == ""
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    assert own_pod(resolver) == f"data/{socket.gethostname()}"
+    assert own_pod(resolver) == expected
     assert own_pod(tmp_path / "none") == ""
-    resolver.write_text("search example.com\n")
-    assert own_pod(resolver) == ""
