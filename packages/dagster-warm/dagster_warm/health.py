@@ -14,7 +14,8 @@ from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
 
-from dagster_warm.launcher import LEAVING_TAG, WARM_MESSAGE
+from dagster_warm.launcher import LEAVING_TAG, POD_METADATA, WARM_MESSAGE
+from dagster_warm.pods import end_of
 
 _ANSWER_LIMIT_S = 5
 _CONNECT_LIMIT_S = 2.0
@@ -29,12 +30,21 @@ class _Finding(NamedTuple):
     is_sure: bool = True
 
 
+class _Fork(NamedTuple):
+    """A run's start in its code server."""
+
+    at_s: float
+    """A POSIX timestamp by the clock of the server."""
+    pod: str
+    """The server's pod; empty if it is in none."""
+
+
 class RunHealth:
     """Checks whether runs still have their processes.
 
     A server on this machine that is gone, or has no such run, has lost it for sure. Elsewhere there may be a network,
     a service that has no endpoint for a moment, or another pod at the same address, while the run goes on. So the
-    server is asked for a while.
+    server is asked for a while, unless Kubernetes knows that its pod has ended.
     """
 
     def __init__(self, lost_after_s: float) -> None:
@@ -56,7 +66,14 @@ class RunHealth:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         while True:
             finding = self._look(client, instance, run)
-            if not finding.loss or _may_be_unknown(instance, run):
+            now = instance.get_run_by_id(run.run_id) if finding.loss else None
+            if now is None or now.status is not DagsterRunStatus.STARTED:  # it is there, or has ended meanwhile
+                return CheckRunHealthResult(WorkerStatus.RUNNING)
+            fork = _fork_of(instance, run)
+            end = end_of(fork.pod, fork.at_s) if fork and fork.pod else ""
+            if end:
+                return CheckRunHealthResult(WorkerStatus.FAILED, f"{finding.loss} {end}")
+            if float(now.tags.get(LEAVING_TAG, 0)) > time.time():  # its server has left its address
                 return CheckRunHealthResult(WorkerStatus.RUNNING)
             if finding.is_sure or self._doubt_s(_address(client), finding.loss) >= self._lost_after_s:
                 return CheckRunHealthResult(WorkerStatus.FAILED, finding.loss)
@@ -75,7 +92,7 @@ class RunHealth:
                 return _Finding(f"{server} is gone.", is_refused and _is_here(client))
             return _Finding()  # it is there, and slow
         # After a reload, Dagster's own server no longer knows the runs that it launched before.
-        if not _was_forked(instance, run):
+        if _fork_of(instance, run) is None:
             return _Finding()
         return _Finding(f"{server} was replaced, and does not know it.", _is_here(client))
 
@@ -99,18 +116,15 @@ def has_run(client: DagsterGrpcClient, run_id: str) -> bool:
     return deserialize_value(answer, CanCancelExecutionResult).can_cancel
 
 
-def _may_be_unknown(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Return whether a run has ended meanwhile, or is in a server that has left its address."""
-    now = instance.get_run_by_id(run.run_id)
-    if now is None or now.status is not DagsterRunStatus.STARTED:
-        return True
-    return float(now.tags.get(LEAVING_TAG, 0)) > time.time()
-
-
-def _was_forked(instance: DagsterInstance, run: DagsterRun) -> bool:
+def _fork_of(instance: DagsterInstance, run: DagsterRun) -> _Fork | None:
+    """Return where and when a run was forked; None if it was not."""
     records = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ENGINE_EVENT).records
-    events = (record.event_log_entry.dagster_event for record in records)
-    return any(event and (event.message or "").startswith(WARM_MESSAGE) for event in events)
+    for record in records:
+        event = record.event_log_entry.dagster_event
+        if event and (event.message or "").startswith(WARM_MESSAGE):
+            pod = event.engine_event_data.metadata.get(POD_METADATA)
+            return _Fork(record.timestamp, str(pod.value) if pod else "")
+    return None
 
 
 def _address(client: DagsterGrpcClient) -> str:

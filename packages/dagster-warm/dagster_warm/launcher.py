@@ -38,6 +38,8 @@ LEAVING_TAG = f"{HIDDEN_TAG_PREFIX}warm_leaving"
 """Hidden tag of a run whose server is leaving its address: until when the run may go on, as a POSIX timestamp."""
 WARM_MESSAGE = "Launched warm"
 """The beginning of a forked run's engine event."""
+POD_METADATA = "bench/pod"
+"""That event's metadata that names the code server's pod."""
 
 _LOST_AFTER_S = 20
 

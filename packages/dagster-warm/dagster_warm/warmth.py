@@ -15,10 +15,11 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from dagster_warm import asset_index, internals, shortcuts
-from dagster_warm.launcher import WARM_MESSAGE
+from dagster_warm.launcher import POD_METADATA, WARM_MESSAGE
 from dagster_warm.logs import ServerLogging
 from dagster_warm.memory import be_killed_first
 from dagster_warm.pipes import handed_over
+from dagster_warm.pods import own_pod
 from dagster_warm.processes import (
     METHOD,
     ForkFailedError,
@@ -300,6 +301,7 @@ class Warmth:
         client: TemplateClient,
     ) -> None:
         self._born_at_s = time.time()
+        self._pod = own_pod()
         server_logging.undo()
         harmless |= open_descriptors()  # the template's own
         internals.hold(loaded, self.inherited.load_data)
@@ -336,6 +338,7 @@ class Warmth:
                 "bench/template_generation": self._generation,
                 "bench/template_age_s": round(age_s, 3),
                 "bench/template_assets": self._assets,
+                **({POD_METADATA: self._pod} if self._pod else {}),
             },
         )
 

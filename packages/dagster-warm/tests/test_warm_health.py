@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import grpc
 import pytest
+from dagster._core.events import EngineEventData
 from dagster._core.launcher import WorkerStatus
 from dagster._grpc.__generated__ import dagster_api_pb2
 from dagster._grpc.__generated__.dagster_api_pb2_grpc import DagsterApiServicer, add_DagsterApiServicer_to_server
@@ -20,7 +21,7 @@ from dagster._serdes import deserialize_value, serialize_value
 
 from dagster_warm import health
 from dagster_warm.health import RunHealth
-from dagster_warm.launcher import LEAVING_TAG, WARM_MESSAGE
+from dagster_warm.launcher import LEAVING_TAG, POD_METADATA, WARM_MESSAGE
 
 LOST_AFTER_S = 1.0
 
@@ -190,6 +191,23 @@ class TestOnAnotherMachine:
         assert check(instance, run, port=free_port()) == HEALTHY
         instance.add_run_tags(run.run_id, {LEAVING_TAG: str(time.time() - 1)})
         assert check(instance, run, port=server[1])[0] is WorkerStatus.FAILED
+
+    def test_a_run_is_lost_at_once_if_kubernetes_knows_the_end_of_its_pod(
+        self, instance: dg.DagsterInstance, server: tuple[Server, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = instance.add_run(dg.DagsterRun("job", status=dg.DagsterRunStatus.STARTED))
+        forked = EngineEventData(metadata={POD_METADATA: dg.MetadataValue.text("dagster/sales-7")})
+        instance.report_engine_event(f"{WARM_MESSAGE}: forked", run, forked)
+        instance.add_run_tags(run.run_id, {LEAVING_TAG: str(time.time() + 600)})
+        ends = {"dagster/sales-7": ""}
+        monkeypatch.setattr(health, "end_of", lambda pod, _: ends[pod])
+        assert check(instance, run, port=server[1]) == HEALTHY
+        ends["dagster/sales-7"] = "Its pod sales-7 was deleted."
+        status, message = check(instance, run, port=server[1])
+        assert (status, server[0].asked) == (WorkerStatus.FAILED, 2)
+        assert message.endswith("does not know it. Its pod sales-7 was deleted.")
+        server[0].runs.add(run.run_id)
+        assert check(instance, run, port=server[1]) == HEALTHY
 
     def test_a_doubt_of_long_ago_does_not_count(
         self, instance: dg.DagsterInstance, run: dg.DagsterRun, monkeypatch: pytest.MonkeyPatch

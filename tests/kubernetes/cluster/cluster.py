@@ -260,6 +260,7 @@ class Cluster(ExistingCluster):
             [*_NEW_NAMESPACES, "catatonit", "-P"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # a pipe of the caller's would stay open
             start_new_session=True,
             cwd="/",
         )
