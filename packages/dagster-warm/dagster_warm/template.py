@@ -286,6 +286,7 @@ def _freeze() -> None:
     seeds.note_before_fork(objects)
     del objects
     gc.freeze()
+    gc.collect()  # counts what is left, which is little: Python puts off a full collection by what it last counted
 
 
 class _Server:
