@@ -56,28 +56,23 @@ class StorageChanges(Protocol):
 
 @contextmanager
 def changes_of(instance: dg.DagsterInstance, logger: logging.Logger) -> Iterator[StorageChanges | None]:
-    """Yield the changes of an instance's storage; None, and a warning, if the storage does not tell them."""
-    with ExitStack() as stack:
-        changes = _open(instance, stack, logger)
-        if changes is None:
-            logger.warning(
-                "This instance's storage does not tell its changes: as with Dagster's QueuedRunCoordinator,"
-                " the run queue is looked at every `dequeue_interval_seconds`."
-            )
-        yield changes
+    """Yield the changes of an instance's storage; None if it does not tell them.
 
-
-def _open(instance: dg.DagsterInstance, stack: ExitStack, logger: logging.Logger) -> StorageChanges | None:
+    Args:
+        logger: is told of lost connections.
+    """
     runs, events = instance.run_storage, instance.event_log_storage
-    if isinstance(runs, SqliteRunStorage):
-        path = sqlalchemy.make_url(runs._conn_string).database
-        assert path is not None
-        shard = events.path_for_shard("index") if isinstance(events, SqliteEventLogStorage) else None
-        return SqliteChanges(_Counter(stack, path), _Counter(stack, shard) if shard else None)
-    if isinstance(events, SqlEventLogStorage) and (channel := _channel_of(events)):
-        notifications = PostgresChanges(events, channel, stack, logger)
-        return notifications if notifications.arrive() else None
-    return None
+    with ExitStack() as stack:
+        if isinstance(runs, SqliteRunStorage):
+            path = sqlalchemy.make_url(runs._conn_string).database
+            assert path is not None
+            shard = events.path_for_shard("index") if isinstance(events, SqliteEventLogStorage) else None
+            yield SqliteChanges(_Counter(stack, path), _Counter(stack, shard) if shard else None)
+        elif isinstance(events, SqlEventLogStorage) and (channel := _channel_of(events)):
+            notifications = PostgresChanges(events, channel, stack, logger)
+            yield notifications if notifications.arrive() else None
+        else:
+            yield None
 
 
 def _channel_of(storage: SqlEventLogStorage) -> str | None:
@@ -167,6 +162,7 @@ class PostgresChanges:
             return self._wait(shutdown_event, timeout_s, with_pools)
         except self._errors as error:
             self._logger.warning("The connection that tells the run queue's changes is opened again: %s", error)
+            self._connection.invalidate()
             self._connect()
             return True
 

@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.run_coordinator import QueuedRunCoordinator
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.schema import ConcurrencySlotsTable, PendingStepsTable
-from dagster._core.workspace.context import IWorkspaceProcessContext
 from dagster._daemon import controller
 from dagster._daemon.daemon import DaemonIterator, SpanMarker
 from dagster._daemon.run_coordinator import queued_run_coordinator_daemon as stock
@@ -25,10 +23,21 @@ from sqlalchemy import select
 from dagster_warm.changes import StorageChanges, changes_of
 from dagster_warm.queue import PromptRunCoordinator
 
+if TYPE_CHECKING:
+    from dagster._core.workspace.context import IWorkspaceProcessContext  # generic in newer releases
+
+ACTIVE_STATUSES = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+"""The runs that Dagster's limits count."""
+
 _SLICE_S = 0.5
 """How long to wait before Dagster's loop may send a heartbeat, as it does itself."""
 _REST_PER_CPU = 2
 """How many seconds to rest for each second of CPU that the last look took: looks take a third of a CPU at most."""
+
+_NO_CHANGES = (
+    "The storage of this instance does not tell its changes. As with Dagster's QueuedRunCoordinator, the run queue is"
+    " looked at every `dequeue_interval_seconds`."
+)
 
 
 def install() -> None:
@@ -53,7 +62,7 @@ class QueueState:
         queued = instance.get_run_ids(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
         if not queued:
             return cls()
-        active = instance.get_run_ids(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES))
+        active = instance.get_run_ids(dg.RunsFilter(statuses=ACTIVE_STATUSES))
         return cls(frozenset(queued), frozenset(active), *(_read_pools(instance) if with_pools else ()))
 
     def lets_more_run_than(self, before: "QueueState") -> bool:
@@ -83,7 +92,7 @@ class QueuedRunCoordinatorDaemon(stock.QueuedRunCoordinatorDaemon):
     """
 
     _interval_s = 0.0
-    _has_changes = False
+    _has_changes = True
     """Whether the storage tells its changes; otherwise the interval decides, as with Dagster."""
     _state = QueueState()
     """The state when the queue was last looked at, or a later one that lets no more run."""
@@ -92,7 +101,7 @@ class QueuedRunCoordinatorDaemon(stock.QueuedRunCoordinatorDaemon):
     _rest_s = 0.0
 
     def core_loop(
-        self, workspace_process_context: IWorkspaceProcessContext[Any], shutdown_event: Event
+        self, workspace_process_context: "IWorkspaceProcessContext[Any]", shutdown_event: Event
     ) -> DaemonIterator:
         """Do as Dagster does, with another way to wait between two looks."""
         instance = workspace_process_context.instance
@@ -102,6 +111,8 @@ class QueuedRunCoordinatorDaemon(stock.QueuedRunCoordinatorDaemon):
         self._state, self._due_s = QueueState(), 0.0
         is_prompt = isinstance(coordinator, PromptRunCoordinator)
         with changes_of(instance, self._logger) if is_prompt else nullcontext() as changes:
+            if is_prompt and changes is None and self._has_changes:
+                self._logger.warning(_NO_CHANGES)
             self._has_changes = changes is not None
             if changes is not None:
                 self.interval_seconds = 0
@@ -120,7 +131,7 @@ class QueuedRunCoordinatorDaemon(stock.QueuedRunCoordinatorDaemon):
             yield None
 
     def run_iteration(
-        self, workspace_process_context: IWorkspaceProcessContext[Any], fixed_iteration_time: float | None = None
+        self, workspace_process_context: "IWorkspaceProcessContext[Any]", fixed_iteration_time: float | None = None
     ) -> DaemonIterator:
         """Look at the queue as Dagster does, unless nothing waits, or no more can run than at the last look."""
         started_s = time.thread_time()
@@ -129,12 +140,12 @@ class QueuedRunCoordinatorDaemon(stock.QueuedRunCoordinatorDaemon):
         self._rest_s = min(_REST_PER_CPU * (time.thread_time() - started_s), self._interval_s)
 
     def _calls_for_a_look(self, instance: dg.DagsterInstance) -> bool:
-        now_s, before = time.monotonic(), self._state
-        self._state = QueueState.read(instance, self._is_blocked_by_pools)
-        if now_s < self._due_s and not self._state.lets_more_run_than(before):
-            return False
-        self._due_s = now_s + self._interval_s
-        return bool(self._state.queued)
+        now_s = time.monotonic()
+        is_due = now_s >= self._due_s
+        if is_due:
+            self._due_s = now_s + self._interval_s  # also if the storage fails now
+        before, self._state = self._state, QueueState.read(instance, self._is_blocked_by_pools)
+        return bool(self._state.queued) and (is_due or self._state.lets_more_run_than(before))
 
     @property
     def _is_blocked_by_pools(self) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent
 """The folder of dagster-warm."""
-CONTRACT = ("internals", "shortcuts", "command", "absence", "health")
+CONTRACT = ("internals", "shortcuts", "command", "absence", "health", "queue")
 """The modules whose tests need only Dagster and pytest, and use Dagster's private API."""
 LOCK = PACKAGE.parents[1] / "requirements.lock"
 
