@@ -8,7 +8,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -106,7 +106,7 @@ class Queue:
             target=daemon.run_daemon_loop, args=(self.context, "id", shutdown, heartbeat_interval_s, 300)
         )
         handler = logging.Handler()
-        handler.emit = self.logged.append  # type: ignore[method-assign]
+        handler.emit = self.logged.append  # type: ignore[method-assign, assignment]
         daemon._logger.addHandler(handler)
         daemon._logger.setLevel(logging.INFO)
         with daemon:
@@ -143,7 +143,7 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
 
 
 class TestTheCoordinator:
-    CONFIG = (
+    CONFIG: tuple[dict[str, Any], ...] = (
         {},
         {"max_concurrent_runs": 3, "dequeue_use_threads": True, "dequeue_num_workers": 2},
         {"tag_concurrency_limits": [{"key": "a", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}]},
@@ -241,9 +241,8 @@ class TestARun:
             first = queue.submit()
             queue.wait_for_launches(first)
             for count in range(3):
-                seen = len(states)
-                queue.instance.run_storage.set_cursor_values({"written": str(count)})
-                wait_until(lambda seen=seen: len(states) > seen)
+                with _more(lambda: len(states)):
+                    queue.instance.run_storage.set_cursor_values({"written": str(count)})
             assert queue.launcher.launched == [first]
             assert daemon._errors == type(daemon._errors)([], 5)
 
@@ -254,9 +253,9 @@ class TestARun:
             changes.SqliteChanges, "wait", lambda _self, shutdown, timeout_s, _: shutdown.wait(timeout_s)
         )
         with queue_in(tmp_path, config={"dequeue_interval_seconds": 1}) as queue, queue.daemon():
-            for count in range(1, 4):
-                queue.submit()
-                wait_until(lambda count=count: len(queue.launcher.launched) == count)
+            for _ in range(3):
+                with _more(lambda: len(queue.launcher.launched)):
+                    queue.submit()
 
 
 class TestTheDaemon:
@@ -293,8 +292,8 @@ class TestTheDaemon:
         kind = DagstersDaemon.daemon_type()
         with queue.daemon(heartbeat_interval_s=0.1):
             for _ in range(3):
-                before = beat()
-                wait_until(lambda before=before: beat() > before)
+                with _more(beat):
+                    pass
 
     def test_goes_on_after_an_error_and_reports_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*_: Any) -> None:
@@ -360,6 +359,14 @@ class TestTheDaemon:
 )
 def test_what_lets_more_run(before: QueueState, now: QueueState, lets_more_run: bool) -> None:
     assert now.lets_more_run_than(before) is lets_more_run
+
+
+@contextmanager
+def _more(count: Callable[[], float]) -> Iterator[None]:
+    """Wait at the end of the context until something counts more than at its beginning."""
+    before = count()
+    yield
+    wait_until(lambda: count() > before)
 
 
 def _record_states(monkeypatch: pytest.MonkeyPatch) -> list[QueueState]:
