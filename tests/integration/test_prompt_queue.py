@@ -3,6 +3,9 @@
 No test waits for the interval of the daemon: it is longer than their patience.
 """
 
+import logging
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -13,11 +16,14 @@ from typing import Any
 import dagster as dg
 import psutil
 import pytest
+import sqlalchemy
 from postgresql import execute, new_database
 
 from bench_orchestrator.deployment import WARM_SERVER
+from dagster_warm import changes
+from dagster_warm.changes import PostgresChanges, changes_of
 from integration.serving import LOCATION, Server, behaviours, gone, serve
-from integration.sweeping import wait_for
+from integration.sweeping import PATIENCE_S, wait_for
 
 Kind = dg.DagsterEventType
 Status = dg.DagsterRunStatus
@@ -110,6 +116,39 @@ def test_a_connection_that_is_cut_is_opened_again(server: Server, database: str 
         execute(database, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE client_port IN ({ports})")
         server.finish("success_in_process")
         assert log.read_text().count("is opened again") == count
+
+
+def test_only_what_changes_the_queue_is_told(server: Server, database: str | None) -> None:
+    run = server.run(server.finish("success_in_process"))
+    if database is None:
+        pytest.skip("SQLite tells of any change")
+    with changes_of(server.instance, logging.getLogger(__name__)) as found:
+        assert found is not None
+        server.instance.report_engine_event("of no interest", run)
+        until_s = time.monotonic() + 2
+        while (left_s := until_s - time.monotonic()) > 0:
+            assert not found.wait(threading.Event(), left_s, with_pools=True)
+        server.instance.report_dagster_event(dg.DagsterEvent(Kind.RUN_CANCELED.value, run.job_name), run.run_id)
+        assert found.wait(threading.Event(), PATIENCE_S, with_pools=False)
+
+
+def test_notifications_that_do_not_arrive_are_missed(
+    server: Server, database: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database is None:
+        pytest.skip("SQLite sends none")
+    connect = PostgresChanges._connect
+
+    def connect_as_through_a_pooler(changes: PostgresChanges) -> None:
+        connect(changes)
+        changes._connection.execute(sqlalchemy.text("UNLISTEN *"))
+
+    monkeypatch.setattr(changes, "_PROBE_S", 0.5)
+    with changes_of(server.instance, logging.getLogger(__name__)) as found:
+        assert found is not None
+    monkeypatch.setattr(PostgresChanges, "_connect", connect_as_through_a_pooler)
+    with changes_of(server.instance, logging.getLogger(__name__)) as found:
+        assert found is None
 
 
 def _wait_for_success(server: Server, *run_ids: str) -> None:
