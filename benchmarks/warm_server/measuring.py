@@ -23,6 +23,7 @@ from bench_orchestrator.sweeps.environment import describe_environment
 from bench_orchestrator.timeline.stages import Timeline
 from benchmarks.warm_server.samples import Quantity, Sample
 from benchmarks.warm_server.sides import EIGHT, NO_QUEUE, QUIET, SERVERS, WARM, Side, open_sides
+from synthetic_locations.shape import parse_shape
 
 _Arm = TypeVar("_Arm")
 
@@ -37,14 +38,15 @@ class Size:
     small: str
     large: str
     chains: str
+    light: str
     busy: str
     busy_runs: int
     waiting: str
     waiting_runs: int
 
 
-FULL = Size("a10", "a10k", "a2004_chains6_sleep0ms", "a2k_sleep0ms", 8, "a10k_sleep600000ms", 4)
-TINY = Size("a10", "a250", "a12_chains6_sleep0ms", "a20_sleep0ms", 2, "a20_sleep600000ms", 2)
+FULL = Size("a10", "a10k", "a2004_chains6_sleep0ms", "a40_chain_sleep0ms", "a2k_sleep0ms", 8, "a10k_sleep600000ms", 8)
+TINY = Size("a10", "a250", "a12_chains6_sleep0ms", "a3_chain_sleep0ms", "a20_sleep0ms", 2, "a20_sleep600000ms", 2)
 """To see whether the benchmark works; its figures mean nothing."""
 
 
@@ -76,18 +78,26 @@ class Measuring:
                         yield Sample(Quantity.TIME_TO_CODE, count, side.name, block, to_code_s)
 
     def steps(self) -> Iterator[Sample]:
+        """Measure a few serial steps, of a chain among many."""
+        yield from self._serial(Quantity.STEPS, self.size.chains, CHAIN)
+
+    def light(self) -> Iterator[Sample]:
+        """Measure many serial steps, of the only chain."""
+        chain = self.size.light
+        yield from self._serial(Quantity.LIGHT_STEPS, chain, parse_shape(chain).assets)
+
+    def _serial(self, quantity: Quantity, chains: str, length: int) -> Iterator[Sample]:
         """Measure serial steps, after a warm-up of one step."""
-        chains = self.size.chains
         with open_sides([chains], NO_QUEUE, NO_QUEUE) as sides:
             for side in sides:
                 side.launch(chains, [0])
             for block in range(1, self.blocks + 1):
                 for side in self._shuffled(sides):
-                    first = CHAIN * self.rng.randrange(side.count(chains) // CHAIN)
-                    times = side.launch(chains, range(first, first + CHAIN))
+                    first = length * self.rng.randrange(side.count(chains) // length)
+                    times = side.launch(chains, range(first, first + length))
                     assert times.ended_us is not None
                     took_s = (times.ended_us - (times.at_us[Boundary.STARTING] or 0)) / MICROSECONDS
-                    yield Sample(Quantity.STEPS, side.count(chains), side.name, block, took_s)
+                    yield Sample(quantity, side.count(chains), side.name, block, took_s)
 
     def throughput(self) -> Iterator[Sample]:
         """Measure concurrent runs, after a warm-up of one."""
@@ -134,6 +144,7 @@ class Measuring:
 FIGURES: Mapping[str, Callable[[Measuring], Iterator[Sample]]] = {
     "launch": Measuring.launch,
     "steps": Measuring.steps,
+    "light": Measuring.light,
     "throughput": Measuring.throughput,
     "memory": Measuring.memory,
     "load": Measuring.load,

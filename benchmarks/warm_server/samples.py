@@ -25,6 +25,7 @@ class Quantity(StrEnum):
     SMALL_STARTUP = "small_startup_s"
     TIME_TO_CODE = "time_to_code_s"
     STEPS = "steps_s"
+    LIGHT_STEPS = "light_steps_s"
     AT_ONCE = "at_once_s"
     MEMORY = "memory_mib"
     LOAD = "load_s"
@@ -45,8 +46,9 @@ _LABELS: Mapping[Quantity, str] = {
     Quantity.SMALL_STARTUP: "the same",
     Quantity.TIME_TO_CODE: "from the click to your code (Dagster's defaults; no queue)",
     Quantity.STEPS: "six steps one after the other, the whole run",
+    Quantity.LIGHT_STEPS: "forty steps one after the other, the whole run",
     Quantity.AT_ONCE: "eight runs at once, until all have ended",
-    Quantity.MEMORY: "memory of each of four runs",
+    Quantity.MEMORY: "memory of each of eight runs",
     Quantity.LOAD: "from the server's start until it answers",
 }
 
@@ -96,6 +98,7 @@ LIMITS = (
     ),
     Limit("click to code, stock ÷ warm", (STOCK, Quantity.TIME_TO_CODE), (WARM, Quantity.TIME_TO_CODE), 10, True),
     Limit("six serial steps, stock ÷ warm", (STOCK, Quantity.STEPS), (WARM, Quantity.STEPS), 10, True),
+    Limit("forty serial steps, stock ÷ warm", (STOCK, Quantity.LIGHT_STEPS), (WARM, Quantity.LIGHT_STEPS), 10, True),
     Limit("runs at once, stock ÷ warm", (STOCK, Quantity.AT_ONCE), (WARM, Quantity.AT_ONCE), 5, True),
     Limit("memory of a run, stock ÷ warm", (STOCK, Quantity.MEMORY), (WARM, Quantity.MEMORY), 3, True),
     Limit("server ready, warm ÷ stock", (WARM, Quantity.LOAD), (STOCK, Quantity.LOAD), 1.5, False),

@@ -27,6 +27,11 @@ QUIET: Mapping[str, Any] = {"telemetry": {"enabled": False}, "freshness": {"enab
 NO_QUEUE: Mapping[str, Any] = {
     "run_coordinator": {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"}
 }
+LAUNCHERS: Mapping[str, Mapping[str, Any]] = {
+    STOCK: {},
+    WARM: {"run_launcher": {"module": "dagster_warm.launcher", "class": "WarmRunLauncher"}},
+}
+"""What dagster-warm replaces beside the code server."""
 AT_ONCE = 8
 EIGHT: Mapping[str, Any] = {
     "concurrency": {"runs": {"max_concurrent_runs": AT_ONCE}},
@@ -109,7 +114,7 @@ def open_side(name: str, locations: Sequence[str], settings: Mapping[str, Any]) 
     """Yield a deployment that serves these locations with that server."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        (home / "dagster.yaml").write_text(yaml.safe_dump({**QUIET, **settings}))
+        (home / "dagster.yaml").write_text(yaml.safe_dump({**QUIET, **LAUNCHERS[name], **settings}))
         served = [shape_location(location, server=SERVERS[name]) for location in locations]
         with Deployment(home, served) as deployment:
             deployment.wait_until_loaded()

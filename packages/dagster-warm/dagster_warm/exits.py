@@ -7,6 +7,7 @@ as spans, run in every process. A file's buffer is written once, by the process 
 
 import atexit
 import gc
+import inspect
 import logging
 import sys
 import threading
@@ -15,7 +16,7 @@ import weakref
 from _io import _IOBase
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from types import FunctionType
 from typing import Any
 
@@ -67,7 +68,7 @@ def disown() -> None:
     atexit._clear()
     for function, args, kwargs in tuple(_handlers):
         atexit.register(function, *args, **kwargs)
-    threading._threading_atexits[:] = [call for call in threading._threading_atexits if _delivers(call.func)]  # type: ignore[attr-defined]
+    threading._threading_atexits[:] = [call for call in threading._threading_atexits if _delivers(_registered(call))]  # type: ignore[attr-defined]
     for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
         finalizer.atexit = False
     weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
@@ -104,6 +105,11 @@ def finish() -> None:
 def _delivers(function: Any) -> bool:
     module = getattr(function, "__module__", None) or ""
     return any(module == package or module.startswith(f"{package}.") for package in _DELIVERERS)
+
+
+def _registered(call: Any) -> Any:
+    """Return the function that `threading` calls at exit: a partial object or, in Python 3.13, a closure."""
+    return call.func if isinstance(call, partial) else inspect.getclosurevars(call).nonlocals.get("func")
 
 
 def _files_among(objects: Iterable[object]) -> list[Any]:

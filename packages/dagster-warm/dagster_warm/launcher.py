@@ -271,7 +271,10 @@ class WarmRunLauncher(RunLauncher, ConfigurableClass):
 
             if has_run(found.client, context.dagster_run.run_id):
                 return
-        self._warm.launch_run(LaunchRunContext(context.dagster_run, workspace))
+        from dagster_warm.starting import start_run  # deferred: it needs gRPC
+
+        start_run(self._instance, context.dagster_run, found.client)
+        self._warm._run_ids.add(context.dagster_run.run_id)
 
     @cached_property
     def _health(self) -> "RunHealth":

@@ -9,9 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import wraps
+from importlib import import_module
+from multiprocessing import synchronize
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
+import dagster._utils
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from dagster._core.execution import compute_logs
@@ -33,6 +37,7 @@ def hold_instance(instance_ref: InstanceRef) -> None:
     Its storages are constructed and have checked their schema. An instance that keeps a connection or a thread is
     disposed of: those do not survive a fork.
     """
+    import_module(instance_ref.compute_logs_data.module_name)  # each step imports it
     known = set(find_hazards())
     instance = dg.DagsterInstance.from_ref(instance_ref)
     instance.get_runs(limit=1)
@@ -70,6 +75,17 @@ def keep_engines() -> None:
 
     for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
         module.create_engine = find  # type: ignore[attr-defined]
+
+
+def name_event_type() -> None:
+    """Have Dagster learn the type of a `multiprocessing` event without making one.
+
+    Each run worker and each step process makes one for that, and with it starts Python's resource tracker, an
+    interpreter of its own.
+    """
+    # Dagster uses no other part of the module there.
+    untouched = object.__new__(synchronize.Event)
+    dagster._utils.multiprocessing = SimpleNamespace(Event=lambda: untouched)  # type: ignore[assignment,attr-defined]
 
 
 def let_tail_watch() -> None:

@@ -250,6 +250,7 @@ class Warmth:
         internals.hold(loaded)
         shortcuts.keep_migrations()
         shortcuts.keep_engines()
+        shortcuts.name_event_type()
         shortcuts.let_tail_watch()
         asset_index.select_by_index(loaded)
         internals.rehearse(loaded, instance_ref)

@@ -3,30 +3,32 @@
 import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Sequence
 from pathlib import Path
 
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent
 """The folder of dagster-warm."""
-CONTRACT = ("internals", "shortcuts", "command", "absence", "health", "queue")
-"""The modules whose tests need only Dagster and pytest, and use Dagster's private API."""
+CONTRACT = ("exits", "internals", "shortcuts", "command", "absence", "health", "queue")
+"""The modules whose tests need only Dagster and pytest, and use private API of Dagster or Python."""
 LOCK = PACKAGE.parents[1] / "requirements.lock"
 
 
-def create_environment(folder: Path, *requirements: str, free: str | None = None) -> Path:
+def create_environment(
+    folder: Path, *requirements: str, free: str | None = None, interpreter: str = sys.executable
+) -> Path:
     """Install dagster-warm and these packages with pip, in the lock file's versions where it pins them.
 
     Args:
         free: name prefix of packages that the lock file does not constrain.
+        interpreter: the Python of which it is an environment.
 
     Returns:
         The environment's interpreter.
     """
     constraints = folder / "constraints.txt"
     constraints.write_text("\n".join(pin for pin in _pins() if free is None or not pin.startswith(free)))
-    venv.create(folder / "venv", with_pip=True)
+    subprocess.run([interpreter, "-m", "venv", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
     pip: list[str | Path] = [
         python,

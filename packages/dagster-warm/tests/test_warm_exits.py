@@ -44,10 +44,11 @@ def end(folder: Path, imported: str = "", run: str = "pass") -> str:
     [
         "atexit.register(print, 'inherited')",
         "threading._register_atexit(print, 'inherited')",
+        "threading._threading_atexits.append((lambda func: lambda: func('inherited'))(print))",
         "class Thing: pass\nthing = Thing()\nweakref.finalize(thing, print, 'inherited')",
         "atexit.register(threading.Event().wait)",
     ],
-    ids=["atexit", "threading", "finalize", "a handler that would wait for ever"],
+    ids=["atexit", "threading", "threading of Python 3.13", "finalize", "a handler that would wait for ever"],
 )
 def test_inherited_handlers_do_not_run(tmp_path: Path, register: str) -> None:
     assert end(tmp_path, register, "print('ran')\nthreading._shutdown()") == "ran\n"

@@ -26,6 +26,7 @@ from dagster_warm import asset_index, internals
 
 MODULE = """
 import os
+from multiprocessing import resource_tracker
 
 import dagster as dg
 
@@ -36,7 +37,8 @@ with open("imports", "a") as imports:
 
 @dg.op
 def first(context: dg.OpExecutionContext) -> int:
-    context.add_output_metadata({"pid": os.getpid(), "parent": os.getppid()})
+    has_tracker = resource_tracker._resource_tracker._pid is not None
+    context.add_output_metadata({"pid": os.getpid(), "parent": os.getppid(), "has_tracker": has_tracker})
     return 1
 
 @dg.op
@@ -103,6 +105,7 @@ def test_runs_and_steps_are_forked_and_load_nothing_again(serve_module: Serve, w
         template = told["warmth"]["template_pid"]
         assert told["first"]["parent"] == told["second"]["parent"] == template
         assert len({template, told["first"]["pid"], told["second"]["pid"]}) == 3
+        assert told["first"]["has_tracker"] is False  # an interpreter for each process, if Dagster has its way
         assert told["warmth"]["template_assets"] == 2
         assert imports(server) == 1
 
@@ -135,8 +138,12 @@ def test_a_tag_has_a_run_launched_the_stock_way(serve_module: Serve, knows_home:
         assert imports(server) == 4  # by the server, the cold run worker and its two steps
 
 
-def test_a_launcher_has_it_launched_by_another_one(serve_module: Serve) -> None:
+def test_a_launcher_has_it_launched_by_another_one(serve_module: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve_module("--no-reload", run_launcher=LAUNCHER) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(dg.DagsterInstance, "from_ref", pytest.fail)  # the launching process has one open
+            run_id = server.launch("by_default")
+        assert server.wait_for(run_id) is dg.DagsterRunStatus.SUCCESS
         assert server.run("by_default")["warmth"]["template_generation"] == 1
         told = server.run("by_default", **{"bench/cold": "true"})
         assert told["warmth"] == {}

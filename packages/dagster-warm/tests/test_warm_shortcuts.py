@@ -139,6 +139,30 @@ def test_an_instance_that_keeps_a_connection_is_not_held(monkeypatch: pytest.Mon
     assert factory.create_instance_from_ref is create
 
 
+def test_events_are_recognized_without_making_one() -> None:
+    code = """
+import multiprocessing, threading
+from multiprocessing import resource_tracker
+from dagster._check import CheckError
+from dagster._utils import start_termination_thread
+from dagster_warm import shortcuts
+from dagster_warm.pipes import PipeEvent
+multiprocessing.set_start_method("spawn")  # as Dagster does
+shortcuts.name_event_type()
+stop, done = PipeEvent(), threading.Event()
+start_termination_thread(stop, done)
+assert resource_tracker._resource_tracker._pid is None
+start_termination_thread(multiprocessing.Event(), done)
+assert resource_tracker._resource_tracker._pid is not None
+try:
+    start_termination_thread(threading.Event(), done)
+except CheckError:
+    print("told apart")
+done.set()
+"""
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "told apart\n"
+
+
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_tail_that_watches_mirrors_everything_and_ends_with_its_process(tmp_path: Path, killed: bool) -> None:
