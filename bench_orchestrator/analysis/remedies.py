@@ -219,7 +219,9 @@ def _is_about_the_queue(side: Side, baseline: Side) -> bool:
 
 
 def _how_often(interval_s: float | None) -> str:
-    return "without a queue" if interval_s is None else f"every {interval_s:g} s"
+    if interval_s is None:
+        return "without a queue"
+    return f"every {interval_s:g} s" if interval_s else "at once"
 
 
 def _compare(side: _Samples, baseline: _Samples, noise: _Samples | None) -> Comparison | None:

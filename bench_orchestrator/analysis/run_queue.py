@@ -230,7 +230,7 @@ def _turn(queue: RunQueue, limits: RunLimits, starting: Sequence[QueuedRun]) -> 
             *_ranks(queue.run, starting),
             remedy=f"Raise max_concurrent_runs under {limits.section} in dagster.yaml, or the run's {PRIORITY_TAG}.",
         )
-    every = "" if queue.interval_s is None else f", every {queue.interval_s:g} s"
+    every = f", every {queue.interval_s:g} s" if queue.interval_s else ""
     return Hold("turn", f"no limit holds it: it starts when the daemon next looks at the queue{every}")
 
 

@@ -147,7 +147,7 @@ class RunQueue:
     retry_s: int = 0
     """Seconds between two tries."""
     interval_s: float | None = None
-    """Seconds between two looks of the daemon at the queue."""
+    """Seconds between two looks of the daemon at the queue; 0 if it looks at each change."""
 
 
 @dataclass(frozen=True)

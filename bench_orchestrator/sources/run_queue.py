@@ -26,6 +26,7 @@ from bench_orchestrator.model.run_queue import (
 from bench_orchestrator.model.runs import IN_PROGRESS, RunStatus
 from bench_orchestrator.sources.instance import get_run, last_sign_us, run_event, to_us
 from bench_orchestrator.sources.storage import patient
+from dagster_warm.queue import PromptRunCoordinator
 
 _DAEMON = "QUEUED_RUN_COORDINATOR"
 _LIMITS = frozenset({"max_concurrent_runs", "tag_concurrency_limits"})
@@ -55,6 +56,14 @@ def read_limits(instance: DagsterInstance) -> RunLimits | None:
     )
 
 
+def dequeue_interval_s(instance: DagsterInstance) -> float | None:
+    """Return how often the daemon looks at the queue, in seconds; 0 if at each change, None without a queue."""
+    coordinator = instance.run_coordinator
+    if isinstance(coordinator, PromptRunCoordinator):
+        return 0.0
+    return getattr(coordinator, "dequeue_interval_seconds", None)
+
+
 @patient
 def read_queue(instance: DagsterInstance, run_id: str, now_us: int) -> RunQueue | None:
     """Return the queue as it is for a run; None if the run is not queued."""
@@ -70,7 +79,7 @@ def read_queue(instance: DagsterInstance, run_id: str, now_us: int) -> RunQueue 
     active = RunsFilter(statuses=[DagsterRunStatus(status) for status in IN_PROGRESS])
     pools = {name for one in (run, *ahead) for name in one.pools}
     queue = instance.get_concurrency_config().run_queue_config
-    interval_s = getattr(instance.run_coordinator, "dequeue_interval_seconds", None)
+    interval_s = dequeue_interval_s(instance)
     heartbeat = instance.get_daemon_heartbeats().get(_DAEMON)
     errors = heartbeat.errors if heartbeat else None
     retry_s = queue.user_code_failure_retry_delay if queue and queue.max_user_code_failure_retries else 0

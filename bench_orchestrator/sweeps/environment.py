@@ -13,7 +13,7 @@ from typing import Any
 from dagster import DagsterInstance
 
 from bench_orchestrator.analysis.run_queue import exceeded
-from bench_orchestrator.sources.run_queue import read_limits
+from bench_orchestrator.sources.run_queue import dequeue_interval_s, read_limits
 from dagster_warm.launcher import WarmRunLauncher
 
 
@@ -32,7 +32,7 @@ def describe_environment(instance: DagsterInstance) -> dict[str, Any]:
         "storage": type(instance.event_log_storage).__name__,
         "max_concurrent_runs": queue.max_concurrent_runs if queue else None,
         "tag_concurrency_limits": list(queue.tag_concurrency_limits) if queue else [],
-        "dequeue_interval_s": getattr(instance.run_coordinator, "dequeue_interval_seconds", None),
+        "dequeue_interval_s": dequeue_interval_s(instance),
         "run_monitoring": instance.run_monitoring_enabled,
     }
 

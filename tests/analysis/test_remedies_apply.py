@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench_orchestrator.deployment.ports import HeldPort
 from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from dagster_warm.queue import PromptRunCoordinator
 
 REMEDIES = {remedy.variant: remedy for experiment in EXPERIMENTS.values() for remedy in experiment.remedies}
 
@@ -180,7 +181,7 @@ def test_it_does_what_it_says(variant: str) -> None:
 
 
 @pytest.mark.parametrize("limits", ["", "concurrency:\n  runs:\n    max_concurrent_runs: 10\n"])
-@pytest.mark.parametrize("variant", ["every 1 s", "no queue"])
+@pytest.mark.parametrize("variant", ["every 1 s", "at once", "no queue"])
 def test_dagster_takes_the_queues_configuration(tmp_path: Path, variant: str, limits: str) -> None:
     (tmp_path / "dagster.yaml").write_text(f"{limits}{REMEDIES[variant].apply}\n")
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
@@ -188,6 +189,8 @@ def test_dagster_takes_the_queues_configuration(tmp_path: Path, variant: str, li
         if variant == "every 1 s":
             assert isinstance(coordinator, QueuedRunCoordinator)
             assert coordinator.dequeue_interval_seconds == 1
+        elif variant == "at once":
+            assert isinstance(coordinator, PromptRunCoordinator)
         else:
             assert isinstance(coordinator, DefaultRunCoordinator)
 
@@ -251,4 +254,4 @@ def test_the_server_that_it_names_serves_the_code(tmp_path: Path) -> None:
 
 def test_every_remedy_is_proven() -> None:
     executors = {remedy.variant for remedy in EXPERIMENTS["executors"].remedies}
-    assert {*IN_THIS_PROCESS, *executors, "every 1 s", "no queue", "warm, a10k"} == set(REMEDIES)
+    assert {*IN_THIS_PROCESS, *executors, "every 1 s", "at once", "no queue", "warm, a10k"} == set(REMEDIES)

@@ -160,6 +160,10 @@ class TestWhatIsSaid:
                 {"heartbeat_us": ago(60)},
                 "No limit holds it: it starts when the daemon next looks at the queue, every 5 s.",
             ),
+            (
+                {"heartbeat_us": ago(60), "interval_s": 0},
+                "No limit holds it: it starts when the daemon next looks at the queue.",
+            ),
             ({"heartbeat_us": None, "has_heartbeats": False}, "No limit holds it"),
             (
                 {"daemon_error": "no such table"},

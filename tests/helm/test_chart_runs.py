@@ -36,6 +36,7 @@ from variants import COLD, VARIANTS, container, environment, pods, rendered
 from bench_orchestrator.deployment.ports import HeldPort
 from bench_orchestrator.model.tags import META_LOCATION
 from dagster_warm.launcher import WarmRunLauncher
+from dagster_warm.queue import PromptRunCoordinator
 
 
 def dagster_yaml(objects: Objects) -> dict[str, Any]:
@@ -87,11 +88,13 @@ class TestTheInstance:
             result = dg.materialize([dg.asset(name="one")(lambda: None)], instance=made)
         assert result.success
 
-    def test_what_can_be_set_about_the_queue_is_taken(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("at_once", [False, True])
+    def test_what_can_be_set_about_the_queue_is_taken(self, tmp_path: Path, at_once: bool) -> None:
         limit = {"key": "team", "value": "data", "limit": 2}
         queue = {
             "maxConcurrentRuns": -1,
             "tagConcurrencyLimits": [limit],
+            "atOnce": at_once,
             "dequeueIntervalSeconds": 1,
             "dequeueUseThreads": True,
             "dequeueNumWorkers": 4,
@@ -102,6 +105,7 @@ class TestTheInstance:
             assert config is not None
             assert (config.max_concurrent_runs, list(config.tag_concurrency_limits)) == (-1, [limit])
             coordinator: Any = made.run_coordinator
+            assert isinstance(coordinator, PromptRunCoordinator) is at_once
             assert coordinator.dequeue_interval_seconds == 1
             assert (coordinator.dequeue_use_threads, coordinator.dequeue_num_workers) == (True, 4)
             assert not made.run_monitoring_enabled

@@ -106,15 +106,19 @@ class TestTheEnvironment:
         assert environment["tag_concurrency_limits"] == limits
         assert environment["run_monitoring"] is True
 
-    def test_the_dequeue_interval_is_in_it(self, home: Path) -> None:
-        coordinator = {
-            "module": "dagster.core.run_coordinator",
-            "class": "QueuedRunCoordinator",
-            "config": {"dequeue_interval_seconds": 1, "max_concurrent_runs": 4},
-        }
+    @pytest.mark.parametrize(
+        ("module", "name", "interval_s"),
+        [
+            ("dagster.core.run_coordinator", "QueuedRunCoordinator", 1),
+            ("dagster_warm.queue", "PromptRunCoordinator", 0),
+        ],
+    )
+    def test_the_dequeue_interval_is_in_it(self, home: Path, module: str, name: str, interval_s: float) -> None:
+        config = {"dequeue_interval_seconds": 1, "max_concurrent_runs": 4}
+        coordinator = {"module": module, "class": name, "config": config}
         with instance_with(home, {"run_coordinator": coordinator}) as instance:
             environment = describe_environment(instance)
-        assert (environment["dequeue_interval_s"], environment["max_concurrent_runs"]) == (1, 4)
+        assert (environment["dequeue_interval_s"], environment["max_concurrent_runs"]) == (interval_s, 4)
 
     def test_without_a_queue_its_settings_are_none(self, home: Path) -> None:
         coordinator = {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"}

@@ -1,4 +1,4 @@
-"""How the daemon dequeues runs: at an interval, with threads, or without a queue."""
+"""How the daemon dequeues runs: at an interval, with threads, at once, or without a queue."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.scenarios.experiments.experiment import LAG, Experiment, Measure, Remedy, stage_measure
 
+_MODULE = "dagster.core.run_coordinator"
 
-def _queued(**config: Any) -> dict[str, Any]:
-    coordinator = {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator", "config": config}
-    return {"run_coordinator": coordinator}
+
+def _queued(module: str = _MODULE, name: str = "QueuedRunCoordinator", **config: Any) -> dict[str, Any]:
+    return {"run_coordinator": {"module": module, "class": name, "config": config}}
 
 
 def _unqueued() -> dict[str, Any]:
-    coordinator = {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"}
-    return {"run_coordinator": coordinator, "concurrency": None}
+    return {"run_coordinator": {"module": _MODULE, "class": "DefaultRunCoordinator"}, "concurrency": None}
 
 
 def _daemon_share(trial: Trial) -> float | None:
@@ -35,6 +35,7 @@ def _sides() -> tuple[Variant, ...]:
             work=1,
             instance=_queued(dequeue_interval_seconds=5, dequeue_use_threads=True, dequeue_num_workers=4),
         ),
+        Variant("at once", location, work=1, instance=_queued("dagster_warm.queue", "PromptRunCoordinator")),
         Variant("no queue", location, work=1, instance=_unqueued()),
     )
 
@@ -61,6 +62,16 @@ EXPERIMENT = Experiment(
             "The daemon queries the run storage five times as often.",
             "run_queue:  # in dagster.yaml; if it has a run_coordinator, in the config of that instead\n"
             "  dequeue_interval_seconds: 1",
+            "yaml",
+        ),
+        Remedy(
+            "Have the queue answer at once",
+            "at once",
+            "The package dagster-warm wherever the instance is opened: webserver, daemon, code locations, run pods. On "
+            "PostgreSQL, one more connection.",
+            "run_coordinator:  # in dagster.yaml, with the config of Dagster's QueuedRunCoordinator\n"
+            "  module: dagster_warm.queue\n"
+            "  class: PromptRunCoordinator",
             "yaml",
         ),
         Remedy(
