@@ -21,11 +21,11 @@ import sqlalchemy
 from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable, SqliteEventLogStorage
 from dagster._core.storage.runs import SqliteRunStorage
 
-_POLL_S = 0.04
-"""How often SQLite's count is read, which takes 10 µs and opens nothing."""
+_POLL_S = 0.03
+"""How often SQLite's count is read, which opens nothing."""
 _GATHER_S = 0.02
 """For how long notifications are gathered before their events are looked up, so that a flood of them costs little."""
-_SETTLE_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+_SETTLE_S = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0)
 """When to look again after an event: Dagster changes the run, or frees the slot, after it has stored the event."""
 _PROBE_S = 5.0
 """How long a first notification may take."""
