@@ -93,11 +93,12 @@ class TestASnippet:
         if "load_from" in settings:
             (tmp_path / "workspace.yaml").write_text(snippet)
             assert location_origins_from_yaml_paths([str(tmp_path / "workspace.yaml")])
-        elif "run_launcher" in settings:
+        elif configured := settings.keys() & {"run_launcher", "run_coordinator"}:
             monkeypatch.setattr("kubernetes.config.load_incluster_config", lambda: None)
             (tmp_path / "dagster.yaml").write_text(f"{snippet}\ntelemetry: {{enabled: false}}\n")
             with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
-                assert type(instance.run_launcher).__name__ == settings["run_launcher"]["class"]
+                for name in configured:
+                    assert type(getattr(instance, name)).__name__ == settings[name]["class"]
         elif not settings.keys() <= OF_DAGSTERS_CHART:  # tests/helm/test_official_chart.py holds those
             jsonschema.validate(settings, json.loads((PROJECT / "helm" / "values.schema.json").read_text()))
 

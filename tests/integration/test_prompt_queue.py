@@ -36,6 +36,9 @@ COORDINATOR = {
 }
 
 
+on_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
     """Yield the URL of a database; None: files in the home."""
@@ -107,9 +110,8 @@ def test_a_daemon_that_is_killed_loses_and_doubles_no_run(server: Server, busy: 
             assert len(server.events(run_id, kind)) == 1
 
 
-def test_a_connection_that_is_cut_is_opened_again(server: Server, database: str | None) -> None:
-    if database is None:
-        pytest.skip("SQLite needs no connection")
+@on_postgresql
+def test_a_connection_that_is_cut_is_opened_again(server: Server, database: str) -> None:
     log = server.deployment.home / ".bench" / "logs" / "daemon.log"
     for count in range(1, 3):
         ports = ", ".join(str(one.laddr.port) for one in server.daemon.net_connections("tcp"))
@@ -118,10 +120,9 @@ def test_a_connection_that_is_cut_is_opened_again(server: Server, database: str 
         assert log.read_text().count("is opened again") == count
 
 
-def test_only_what_changes_the_queue_is_told(server: Server, database: str | None) -> None:
+@on_postgresql
+def test_only_what_changes_the_queue_is_told(server: Server) -> None:
     run = server.run(server.finish("success_in_process"))
-    if database is None:
-        pytest.skip("SQLite tells of any change")
     with changes_of(server.instance, logging.getLogger(__name__)) as found:
         assert found is not None
         server.instance.report_engine_event("of no interest", run)
@@ -132,20 +133,17 @@ def test_only_what_changes_the_queue_is_told(server: Server, database: str | Non
         assert found.wait(threading.Event(), PATIENCE_S, with_pools=False)
 
 
-def test_notifications_that_do_not_arrive_are_missed(
-    server: Server, database: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if database is None:
-        pytest.skip("SQLite sends none")
+@on_postgresql
+def test_notifications_that_do_not_arrive_are_missed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     connect = PostgresChanges._connect
 
     def connect_as_through_a_pooler(changes: PostgresChanges) -> None:
         connect(changes)
         changes._connection.execute(sqlalchemy.text("UNLISTEN *"))
 
-    monkeypatch.setattr(changes, "_PROBE_S", 0.5)
     with changes_of(server.instance, logging.getLogger(__name__)) as found:
         assert found is not None
+    monkeypatch.setattr(changes, "_PROBE_S", 0.5)
     monkeypatch.setattr(PostgresChanges, "_connect", connect_as_through_a_pooler)
     with changes_of(server.instance, logging.getLogger(__name__)) as found:
         assert found is None

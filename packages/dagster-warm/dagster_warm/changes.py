@@ -22,14 +22,14 @@ from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStora
 from dagster._core.storage.runs import SqliteRunStorage
 
 _POLL_S = 0.04
-"""How often SQLite's count is read, which takes 10 µs and opens nothing."""
+"""How often SQLite's count is read, which opens nothing."""
 _GATHER_S = 0.02
 """For how long notifications are gathered before their events are looked up, so that a flood of them costs little."""
-_SETTLE_S = (0.05, 0.2, 1.0)
+_SETTLE_S = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0)
 """When to look again after an event: Dagster changes the run, or frees the slot, after it has stored the event."""
 _PROBE_S = 5.0
 """How long a first notification may take."""
-_KEEPALIVE_S = {"TCP_KEEPIDLE": 30, "TCP_KEEPALIVE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPALIVE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """The socket options by which a silent connection is kept, or known to be lost, on Linux and macOS."""
 
 _RUN_EVENTS = [
@@ -116,8 +116,9 @@ class SqliteChanges:
             if any(counter.has_grown() for counter in counters):
                 return True
             left_s = deadline_s - time.monotonic()
-            if left_s <= 0 or shutdown_event.wait(min(left_s, _POLL_S)):
+            if left_s <= 0 or shutdown_event.is_set():
                 return False
+            time.sleep(min(left_s, _POLL_S))  # takes less CPU than to wait for the event
 
 
 class PostgresChanges:
@@ -212,6 +213,6 @@ def _keep_alive(descriptor: int) -> None:
         if connection.family == socket.AF_UNIX:
             return
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in _KEEPALIVE_S.items():
+        for name, value in _KEEPALIVE.items():
             if hasattr(socket, name):
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

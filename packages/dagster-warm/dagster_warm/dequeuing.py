@@ -32,9 +32,7 @@ ACTIVE_STATUSES = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg
 _SLICE_S = 0.5
 """How long to wait before Dagster's loop may send a heartbeat, as it does itself."""
 _REST_S = 0.05
-"""How long to rest at least after a look, or after a change that called for none."""
-_REST_PER_CPU = 2
-"""How many seconds to rest for each second of CPU that this took, so that it takes a third of a CPU at most."""
+"""How long to rest at least after a look, or after a change that called for none; otherwise, the CPU time of that."""
 
 _NO_CHANGES = (
     "The storage of this instance does not tell its changes. As with Dagster's QueuedRunCoordinator, the run queue is"
@@ -139,7 +137,7 @@ class QueuedRunCoordinatorDaemon(stock.QueuedRunCoordinatorDaemon):
         started_s = time.thread_time()
         if not self._has_changes or self._calls_for_a_look(workspace_process_context.instance):
             yield from super().run_iteration(workspace_process_context, fixed_iteration_time)
-        self._rest_s = min(max(_REST_S, _REST_PER_CPU * (time.thread_time() - started_s)), self._interval_s)
+        self._rest_s = min(max(_REST_S, time.thread_time() - started_s), self._interval_s)
 
     def _calls_for_a_look(self, instance: dg.DagsterInstance) -> bool:
         now_s = time.monotonic()

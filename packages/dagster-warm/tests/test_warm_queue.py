@@ -265,7 +265,7 @@ class TestTheDaemon:
             wait_until(lambda: len(states) > 3)
         assert looks == []
 
-    def test_rests_for_longer_than_its_looks_took(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_rests_for_as_long_as_its_looks_took(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
         look = DagstersDaemon._get_runs_to_dequeue
 
         def compute(*args: Any, **options: Any) -> Any:
@@ -282,7 +282,7 @@ class TestTheDaemon:
                 time.sleep(0.05)
             wait_until(lambda: len(queue.launcher.launched) == 10)
         pauses_s = [later - earlier for earlier, later in pairwise(looks)]
-        assert all(pause_s >= 0.3 for pause_s in pauses_s), pauses_s
+        assert all(pause_s >= 0.2 for pause_s in pauses_s), pauses_s
 
     def test_sends_heartbeats_while_it_waits(self, queue: Queue) -> None:
         def beat() -> float:
