@@ -83,7 +83,7 @@ def read_queue(instance: DagsterInstance, run_id: str, now_us: int) -> RunQueue 
     heartbeat = instance.get_daemon_heartbeats().get(_DAEMON)
     errors = heartbeat.errors if heartbeat else None
     retry_s = queue.user_code_failure_retry_delay if queue and queue.max_user_code_failure_retries else 0
-    paused_us = (retry_s + 2 * (interval_s or 0)) * MICROSECONDS
+    paused_us = round((retry_s + 2 * (interval_s or 0)) * MICROSECONDS)
     return RunQueue(
         run=run,
         limits=limits,
