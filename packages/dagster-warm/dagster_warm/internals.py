@@ -1,8 +1,8 @@
 """Dagster's private API, as far as the warm server uses it.
 
 Contract tests pin it with the oldest and the newest supported release. Apart from this module, only `shortcuts`,
-`asset_index`, `state`, the run launcher (`launcher`, `absence`, `health`) and the run queue (`queue`, `dequeuing`,
-`changes`) import private modules.
+`asset_index`, `state`, the run launcher (`launcher`, `starting`, `absence`, `health`) and the run queue (`queue`,
+`dequeuing`, `changes`) import private modules.
 """
 
 import multiprocessing

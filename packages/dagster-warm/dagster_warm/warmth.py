@@ -154,7 +154,7 @@ class Warmth:
         if asked.is_cold:
             return _launch_cold(process, "Its tag bench/cold asks for that.")
         if template is None:
-            return _launch_cold(process, self._why_cold)
+            return _launch_cold(process, self._why_cold or "The template is being replaced.")
         if not template.is_prepared():
             reason = "The template that replaces a dead one is not prepared yet."
         elif not self._is_current(template):

@@ -155,11 +155,12 @@ def test_templates_that_hang_are_replaced_and_in_the_end_the_location_is_cold(
     watch = threading.Thread(target=one.watch, args=(stopped,))
     watch.start()
     try:
-        wait_until(lambda: one._template is None)
+        wait_until(lambda: bool(one._why_cold))
     finally:
         stopped.set()
         watch.join()
         one.stop()
+    assert one._template is None
     assert "was not prepared in time. It was the last of 5." in caplog.messages[-1]
 
 
