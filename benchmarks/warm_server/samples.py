@@ -137,9 +137,11 @@ class Execution:
     def caption(self) -> str:
         """Return the sentence that says what the table's numbers are and where they were measured."""
         blocks = span_of([len(values) for values in self._arms.values()])
+        covered = span_of([round(100 * median(list(values.values())).coverage) for values in self._arms.values()])
         machine = self.machine
         return (
-            f"Medians with 95 % intervals, n = {blocks} blocks, each with one sample of both servers in random order; "
+            f"Medians with intervals that cover {covered} %, n = {blocks} blocks, each with one sample of both servers "
+            "in random order; "
             f"on {machine['cpu_count']} CPUs ({machine['cpu_model']}), Python {machine['python']}, Dagster "
             f"{machine['dagster']}."
         )
