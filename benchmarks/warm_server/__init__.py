@@ -3,11 +3,10 @@
     python -m benchmarks.warm_server --output docs/results/warm-server    # 20 minutes at most on 2 idle CPUs
 
 Both servers run at the same time in separate deployments. Every figure is measured in blocks: each block measures both
-servers once, in random order, and gives one sample of each.
+servers once, in random order, and gives one sample of each. The warm side always has dagster-warm's run launcher.
 
 - `launch`: RUN_STARTING to STEP_START, and request to STEP_START, of one asset with the multiprocess executor, at
-  10,000 assets and at 10. Stock has Dagster's own settings, warm no queue, and the run launcher of dagster-warm, here
-  and below. The warm sample is the median of four
+  10,000 assets and at 10. Stock has Dagster's own settings, warm no queue. The warm sample is the median of four
   launches in the block: they are so short that background load matters more.
 - `steps`: RUN_STARTING to the end of the run, of six serial steps that do nothing, at 2,004 assets; no queue.
 - `light`: the same, of 40 serial steps that do nothing, at 40 assets.

@@ -28,7 +28,6 @@ from synthetic_locations.shape import parse_shape
 _Arm = TypeVar("_Arm")
 
 WARM_LAUNCHES = 4
-CHAIN = 6
 
 
 @dataclass(frozen=True)
@@ -79,15 +78,16 @@ class Measuring:
 
     def steps(self) -> Iterator[Sample]:
         """Measure a few serial steps, of a chain among many."""
-        yield from self._serial(Quantity.STEPS, self.size.chains, CHAIN)
+        yield from self._serial(Quantity.STEPS, self.size.chains)
 
     def light(self) -> Iterator[Sample]:
         """Measure many serial steps, of the only chain."""
-        chain = self.size.light
-        yield from self._serial(Quantity.LIGHT_STEPS, chain, parse_shape(chain).assets)
+        yield from self._serial(Quantity.LIGHT_STEPS, self.size.light)
 
-    def _serial(self, quantity: Quantity, chains: str, length: int) -> Iterator[Sample]:
-        """Measure serial steps, after a warm-up of one step."""
+    def _serial(self, quantity: Quantity, chains: str) -> Iterator[Sample]:
+        """Measure the serial steps of a chain, after a warm-up of one step."""
+        shape = parse_shape(chains)
+        length = shape.span or shape.assets
         with open_sides([chains], NO_QUEUE, NO_QUEUE) as sides:
             for side in sides:
                 side.launch(chains, [0])
