@@ -41,7 +41,7 @@ from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, Tag
 from bench_orchestrator.results.schema import describe_contents
 from bench_orchestrator.results.store import Store
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from bench_orchestrator.statistics import Estimate, median
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.planning import with_baselines_again

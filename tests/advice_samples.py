@@ -14,8 +14,8 @@ from bench_orchestrator.analysis.lag_model import LagModel, fit_lags
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES, Stage
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
-from bench_orchestrator.scenarios.experiments.experiment import MEBIBYTE
+from bench_orchestrator.scenarios.experiment import MEBIBYTE
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from synthetic_locations.shape import Shape
 
 FITTED_SIZES = (250, 500, 2_000, 5_000, 10_000)

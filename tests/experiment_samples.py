@@ -15,7 +15,7 @@ from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import Prediction, ServerState, Variant
 from bench_orchestrator.model.runs import StepSpan
 from bench_orchestrator.model.stages import Stage, StepWorker
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from bench_orchestrator.sweeps.planning import with_baselines_again
 
 _SERVER_S = {ServerState.AS_IT_IS: 0.0, ServerState.REPLACED: 0.4, ServerState.FROM_ZERO: 5.0}

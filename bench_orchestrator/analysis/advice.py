@@ -12,7 +12,7 @@ from bench_orchestrator.analysis.summary import STARTUP_STAGES
 from bench_orchestrator.analysis.wording import describe_estimate, quote
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import Prediction
-from bench_orchestrator.scenarios.experiments import WORK
+from bench_orchestrator.scenarios.experiment import WORK
 
 TOLERATED = 0.15
 """The relative error of a prediction, as a fraction of the measured startup time, above which it is explained."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from bench_orchestrator.analysis.evidence import Evidence
 from bench_orchestrator.analysis.lag_model import MIN_SIZES, MIN_SPAN
 from bench_orchestrator.model.launch import Sweep, Trial
+from bench_orchestrator.scenarios.experiment import CODE_SERVER, RUN_PEAK
 from bench_orchestrator.scenarios.experiments.definitions_cache import EXPERIMENT
-from bench_orchestrator.scenarios.experiments.experiment import CODE_SERVER, RUN_PEAK
 from bench_orchestrator.statistics import Estimate, fit_line
 
 SERVERS: Mapping[str, bool] = {"stock": False, "warm": True}

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments.experiment import LAG, STARTUP, stage_measure
+from bench_orchestrator.scenarios.experiment import LAG, STARTUP, stage_measure
 from bench_orchestrator.statistics import Comparison, Estimate, compare_unpaired, median
 
 _MEASURES = (LAG, STARTUP, *map(stage_measure, Stage))

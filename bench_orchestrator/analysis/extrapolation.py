@@ -14,7 +14,7 @@ from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.plan import Variant
 from bench_orchestrator.model.stages import INIT_STAGES, Stage
-from bench_orchestrator.scenarios.experiments import Experiment
+from bench_orchestrator.scenarios.experiment import Experiment
 from synthetic_locations.kinds import Executor
 
 SMALLEST = 200

@@ -13,8 +13,8 @@ from bench_orchestrator.analysis.extrapolation import CarriedSweep, Scale
 from bench_orchestrator.analysis.lag_model import LagModel, is_plain
 from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.model.plan import Prediction, again
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS, LAG, WORK, Remedy
-from bench_orchestrator.scenarios.experiments.experiment import MEBIBYTE
+from bench_orchestrator.scenarios.experiment import LAG, MEBIBYTE, WORK, Remedy
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from bench_orchestrator.statistics import Comparison, Estimate, Verdict, compare
 
 _COST_MEASURES = ("run_peak_bytes", "code_server_bytes", "run_cpu_s", "daemon_cpu_percent", "processes")

@@ -18,8 +18,7 @@ from bench_orchestrator.charts.drawing import CHARTS, Chart
 from bench_orchestrator.model.content import Content
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import again
-from bench_orchestrator.scenarios.experiments import LAG, STARTUP, WORK
-from bench_orchestrator.scenarios.experiments.experiment import TIME_TO_CODE, UNQUEUED_TIME_TO_CODE
+from bench_orchestrator.scenarios.experiment import LAG, STARTUP, TIME_TO_CODE, UNQUEUED_TIME_TO_CODE, WORK
 from bench_orchestrator.statistics import Estimate, Verdict
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.results.store import UnknownSweepError
-from bench_orchestrator.scenarios.experiments import LAG, STARTUP
+from bench_orchestrator.scenarios.experiment import LAG, STARTUP
 from bench_orchestrator.statistics import Verdict
 
 _STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red"}

@@ -22,7 +22,8 @@ from bench_orchestrator.report.experiment import compare_side, cost_lines, measu
 from bench_orchestrator.report.text import escape, prose, table
 from bench_orchestrator.results.queries import experiment_sweeps
 from bench_orchestrator.results.store import Store
-from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENTS, Experiment
+from bench_orchestrator.scenarios.experiment import COMMON_MEASURES, Experiment
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 
 WORK_CHECK = "every_side_did_its_work"
 

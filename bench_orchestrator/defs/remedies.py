@@ -23,7 +23,7 @@ from bench_orchestrator.report import write_claims, write_remedies
 from bench_orchestrator.report.advice import claim_lines, remedy_lines
 from bench_orchestrator.report.text import Markdown, prose, table
 from bench_orchestrator.results.queries import gather
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 
 
 class ConclusionsConfig(dg.Config):

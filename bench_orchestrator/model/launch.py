@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from bench_orchestrator.model.plan import LaunchPath, SweepPlan
@@ -35,6 +36,18 @@ REPEATED = (Outcome.LOST, Outcome.CANCELED)
 
 
 @dataclass(frozen=True)
+class RunNote:
+    """What the sweep knows about one run of a workload, whose deployment is gone once the sweep is over."""
+
+    run_id: str
+    role: str
+    status: RunStatus
+    requested_us: int | None
+    created_us: int
+    log: RunLog
+
+
+@dataclass(frozen=True)
 class TrialNote:
     """What only the sweep knows about a trial: the run's own log does not have it."""
 
@@ -53,6 +66,10 @@ class TrialNote:
     """The run worker's pod, if the run worker is a Kubernetes job."""
     warnings: tuple[str, ...] = ()
     """What may have disturbed its measurement: requests without an answer, other runs beside it."""
+    runs: tuple[RunNote, ...] = ()
+    """The runs of its workload in the order of their creation; empty if the trial is one launch."""
+    acts_us: tuple[int, ...] = ()
+    """When each action of its workload began, as far as it came."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +112,8 @@ class Launch:
     pod: Pod | None = None
     origin: Origin = Origin.REQUEST
     """What asked for the run. Not stored, because a sweep records its trials' requests."""
+    role: str = ""
+    """What the run is in a trial with several; empty in a trial with one."""
     run_worker: RunWorker | None = field(default=None, compare=False)
     """What ran it; None if its launcher does not say so. Not stored, because it is the sweep's launcher for all."""
 
@@ -145,10 +164,18 @@ class Trial:
     usage: Mapping[str, float] = field(default_factory=dict)
     """The combined resource usage of its runs, by `processes.MEASURES`."""
 
-    @property
+    @cached_property
     def launch(self) -> Launch:
-        """The trial's launch; the first if there are several."""
-        return self.launches[0]
+        """The trial's launch; of several, the one with the median lag, or the first if none has a lag."""
+        with_lag = [launch for launch in self.launches if launch.lag_us is not None]
+        if len(self.launches) == 1 or not with_lag:
+            return self.launches[0]
+        return sorted(with_lag, key=lambda launch: (launch.lag_us or 0, launch.run_id or ""))[(len(with_lag) - 1) // 2]
+
+    @property
+    def work(self) -> int:
+        """Units of work materialized by all its launches."""
+        return sum(launch.work for launch in self.launches)
 
     @property
     def outcome(self) -> Outcome:
@@ -167,7 +194,7 @@ class Trial:
 
     @property
     def _telling(self) -> Launch:
-        return next((launch for launch in self.launches if launch.outcome is not Outcome.OK), self.launch)
+        return next((launch for launch in self.launches if launch.outcome is not Outcome.OK), self.launches[0])
 
 
 @dataclass(frozen=True)

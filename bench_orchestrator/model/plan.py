@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from bench_orchestrator.model.workload import Workload
+
 
 def again(baseline: str) -> str:
     """Return the variant name of a baseline's second copy: the A/A arm, whose difference is the noise."""
@@ -71,6 +73,9 @@ class Variant:
     """The variant that it is compared with; a baseline names itself. Empty: the experiment's first."""
     in_turn: bool = False
     """Whether to launch it only once in each of its locations, in order, after all blocks; it is not compared."""
+    workload: Workload | None = None
+    """What each of its trials does, with many runs; None: the trial is one launch. Needs a separate deployment, which
+    it shares with the sides of the same dagster.yaml."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,8 @@ class Scenario:
     locations: tuple[str, ...] = ()
     repeats: int = 5
     warmups: int = 1
+    timeout_s: float = 300
+    """Seconds until a trial is terminated and counted as timed out."""
     variants: tuple[Variant, ...] = ()
     quick_variants: tuple[Variant, ...] = ()
     """The same experiment at a size for laptops and tests."""
@@ -110,7 +117,7 @@ class Location:
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """One launch of the plan: exactly one run, unless something fails."""
+    """One launch of the plan, exactly one run unless something fails; or its variant's workload."""
 
     number: int
     """1 for the first launch of the sweep; unique in it."""
@@ -166,6 +173,10 @@ class SweepPlan:
         used = {trial.deployment for trial in self.trials}
         intervals = {self.environment_of(deployment).get("dequeue_interval_s") for deployment in used}
         return intervals.pop() if len(intervals) == 1 else None
+
+    def workload_of(self, trial: PlannedTrial) -> Workload | None:
+        """Return what a trial with several runs does; None if it is one launch."""
+        return next((variant.workload for variant in self.variants if variant.name == trial.variant), None)
 
     def environment_of(self, deployment: str) -> Mapping[str, Any]:
         """Return the environment of one of its deployments, or of the deployment of the sweep itself."""

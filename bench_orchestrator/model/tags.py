@@ -17,6 +17,8 @@ class Tag(StrEnum):
     SWEEP = "bench/sweep"
     VARIANT = "bench/variant"
     TRIAL = "bench/trial"
+    ROLE = "bench/role"
+    """What a run is in a trial with several runs."""
     WARMUP = "bench/warmup"
     REQUESTED_AT = "bench/requested_at_us"
     START = "bench/start"

@@ -8,7 +8,7 @@ from bench_orchestrator.analysis.evaluation import Evaluation, Side
 from bench_orchestrator.analysis.evaluation.verdicts import describe_change, describe_ratio
 from bench_orchestrator.model.plan import LaunchPath, Prediction, ServerState, Variant
 from bench_orchestrator.report.text import escape
-from bench_orchestrator.scenarios.experiments import Measure
+from bench_orchestrator.scenarios.experiment import Measure
 from bench_orchestrator.statistics import Estimate, Verdict
 
 _LESS_OR_MORE = {Verdict.FASTER: ", less", Verdict.SLOWER: ", more"}

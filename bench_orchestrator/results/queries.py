@@ -7,8 +7,7 @@ from bench_orchestrator.analysis.evidence import LOCATION_SCENARIOS, Evidence
 from bench_orchestrator.model.content import Content
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.results.store import Store
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
-from bench_orchestrator.scenarios.registry import MONITOR
+from bench_orchestrator.scenarios.registry import EXPERIMENTS, MONITOR
 
 _LATEST = 10
 """Sweeps considered per scenario in `LOCATION_SCENARIOS`, which bounds the cost of a long history."""

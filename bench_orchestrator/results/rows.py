@@ -140,6 +140,7 @@ COLUMNS: Sequence[Column] = (
     _launch("template", "The process that a warm run was forked from"),
     _launch("boot", "The pieces of worker boot on Kubernetes, in microseconds", "boot_us"),
     _launch("pod", "Kubernetes' status of the run worker's pod"),
+    _launch("role", "What the run is in a trial with several runs"),
 )
 """All columns in order. Instants (`_at_us`) and durations (`_us`) are integer microseconds, so sums are exact."""
 

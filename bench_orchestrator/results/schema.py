@@ -12,8 +12,9 @@ import duckdb
 
 from bench_orchestrator.results.rows import COLUMNS, Column
 
-VERSION = 2
-"""1: the first version, in files without a version. 2: a trial may have several launches, each with a row."""
+VERSION = 3
+"""1: the first version, in files without a version. 2: a trial may have several launches, each with a row. 3: they
+have roles."""
 
 _PLANS_AT_ONCE = 100
 

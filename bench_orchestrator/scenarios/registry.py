@@ -4,13 +4,19 @@ To add a scenario without variants, add an entry here; its job and its command a
 """
 
 from bench_orchestrator.model.plan import Scenario
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios import experiments, queueing
+from bench_orchestrator.scenarios.experiment import Experiment
 
 MONITOR = "monitor"
 """The scenario of the monitoring schedule."""
 
 GATE = "gate"
 """The scenario that `bench gate` judges."""
+
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.name: experiment for experiment in (*experiments.EXPERIMENTS, *queueing.EXPERIMENTS)
+}
+"""By name. An experiment's job, command, evaluation asset and remedies are derived from its entry."""
 
 STUDY_LOCATIONS = ("a250", "a500", "a2k", "a5k", "a10k", "a1p2k", "a10p10k")
 

@@ -26,7 +26,6 @@ class SweepConfig(dg.Config):
         description="Determines the order of trials and the assets. None: a new seed for each sweep.",
     )
     timeout_s: float = Field(
-        default=300,
         gt=0,
         le=LONGEST_S,
         description="Seconds until a trial is terminated and counted as timed out.",
@@ -96,7 +95,11 @@ class ExperimentConfig(SweepConfig):
 def scenario_config(scenario: Scenario) -> type[Any]:
     """Return the configuration class with a scenario's defaults, so that its job runs without configuration."""
     base: type[SweepConfig] = ExperimentConfig if scenario.variants else LocationSweepConfig
-    defaults: dict[str, Any] = {"repeats": scenario.repeats, "warmups": scenario.warmups}
+    defaults: dict[str, Any] = {
+        "repeats": scenario.repeats,
+        "warmups": scenario.warmups,
+        "timeout_s": scenario.timeout_s,
+    }
     if scenario.locations:
         defaults["locations"] = list(scenario.locations)
     fields: dict[str, Any] = {}

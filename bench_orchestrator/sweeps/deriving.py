@@ -13,6 +13,7 @@ from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import Run, RunLog, RunStatus
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sweeps.entries import Journal
+from bench_orchestrator.sweeps.judging import launches_of_workload
 from bench_orchestrator.timeline.launches import launch_of
 
 
@@ -77,9 +78,13 @@ def derive_sweep(source: Source, sweep_run_id: str) -> Sweep | None:
     logs = source.read_run_logs([trace.run_id for trace in traces if trace and trace.log is None])
     trials = []
     for planned, trace in zip(plan.trials, traces, strict=True):
-        log = (trace.log or logs[trace.run_id]) if trace else RunLog()
-        location = places[planned.deployment, planned.location]
-        trials.append(_trial(plan, planned, location, trace, log, notes.get(planned.number), sweep_run))
+        note, workload = notes.get(planned.number), plan.workload_of(planned)
+        if workload is not None and note is not None and note.runs:
+            launches = launches_of_workload(plan.scenario, workload, note, planned.work)
+        else:
+            log = (trace.log or logs[trace.run_id]) if trace else RunLog()
+            launches = (_launch(planned, trace, log, note, sweep_run),)
+        trials.append(_trial(plan, planned, places[planned.deployment, planned.location], launches, note))
     return Sweep(plan, _STATUS.get(sweep_run.status, "failed"), tuple(trials))
 
 
@@ -139,15 +144,7 @@ def _trace(plan: SweepPlan, note: TrialNote | None, runs: Sequence[Run], resolut
     )
 
 
-def _trial(
-    plan: SweepPlan,
-    planned: PlannedTrial,
-    location: Location,
-    trace: _Trace | None,
-    log: RunLog,
-    note: TrialNote | None,
-    sweep_run: Run,
-) -> Trial:
+def _launch(planned: PlannedTrial, trace: _Trace | None, log: RunLog, note: TrialNote | None, sweep_run: Run) -> Launch:
     launch = launch_of(
         trace.run_id if trace else None,
         log,
@@ -156,6 +153,12 @@ def _trial(
         created_us=trace.created_us if trace else None,
         pod=note.pod if note else None,
     )
+    return _judged(launch, trace, planned, note, sweep_run)
+
+
+def _trial(
+    plan: SweepPlan, planned: PlannedTrial, location: Location, launches: tuple[Launch, ...], note: TrialNote | None
+) -> Trial:
     return Trial(
         sweep_id=plan.sweep_id,
         number=planned.number,
@@ -168,7 +171,7 @@ def _trial(
         warmup=planned.warmup,
         asset_key=planned.asset_keys[0],
         partition_key=planned.partition_key,
-        launches=(_judged(launch, trace, planned, note, sweep_run),),
+        launches=launches,
         deployment=planned.deployment,
         path=planned.path,
         assets=len(planned.asset_keys),

@@ -17,6 +17,7 @@ from bench_orchestrator.sources.instance import get_run
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.ending import Strays, await_end, terminate
 from bench_orchestrator.sweeps.launching import LaunchOfTrial, NotLaunchedError, Requested, withdraw_requests
+from bench_orchestrator.sweeps.workloads import WorkloadOfTrial
 from bench_orchestrator.webserver import WebserverUnreachableError
 
 _logger = logging.getLogger(__name__)
@@ -70,8 +71,13 @@ def run_trials(
         for trial in plan.trials if trials is None else trials:
             rest_s = pace.pause_s + rng.uniform(0, pace.jitter_s)
             place = places[trial.deployment, trial.location]
-            launch = LaunchOfTrial(plan, trial, place, sites[trial.deployment], strays, sleep)
-            yield from _carry_out(launch, pace, rest_s)
+            site, workload = sites[trial.deployment], plan.workload_of(trial)
+            if workload is None:
+                launch = LaunchOfTrial(plan, trial, place, site, strays, sleep)
+                yield from _carry_out(launch, pace, rest_s)
+            else:
+                runs = WorkloadOfTrial(plan, trial, workload, place, site, sleep)
+                yield from _carry_out_workload(runs, strays, pace, rest_s)
         strays.end_late()
     except SweepAbortedError:
         raise
@@ -126,3 +132,21 @@ def _follow(launch: LaunchOfTrial, requested: Requested, pace: Pace, deadline: f
     else:
         usage = site.meter.end(sleep=launch.sleep)
         yield launch.note(outcome, requested, usage=usage, beside=strays.end(keep=run_id))
+
+
+def _carry_out_workload(runs: WorkloadOfTrial, strays: Strays, pace: Pace, rest_s: float) -> Iterator[TrialNote]:
+    """Carry out the workload of one trial; yield its note, and end what is left of it."""
+    runs.sleep(rest_s)
+    strays.end()
+    runs.site.meter.begin(runs.trial.location)
+    try:
+        runs.carry_out(time.monotonic() + pace.timeout_s)
+    except UnusableError as error:
+        yield runs.note(Outcome.REJECTED, str(error))
+        if isinstance(error, WebserverUnreachableError):
+            raise SweepAbortedError(str(error)) from error
+    except NotLaunchedError as error:
+        yield runs.note(Outcome.TIMED_OUT, f"not over after {pace.timeout_s:g} s: {error}")
+    else:
+        yield runs.note(Outcome.OK, usage=runs.site.meter.end(sleep=runs.sleep))
+    strays.end()

@@ -13,7 +13,7 @@ from bench_orchestrator.analysis.comparison import IncomparableError, compare_sw
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments import LAG, STARTUP
+from bench_orchestrator.scenarios.experiment import LAG, STARTUP
 from bench_orchestrator.statistics import Verdict
 
 LOCATIONS = ("a250", "a2k")

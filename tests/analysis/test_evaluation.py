@@ -17,7 +17,8 @@ from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import again
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENTS, LAG, STARTUP, WORK
+from bench_orchestrator.scenarios.experiment import COMMON_MEASURES, LAG, STARTUP, WORK
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from bench_orchestrator.statistics import Verdict, compare, median
 
 each_experiment = pytest.mark.parametrize("name", EXPERIMENTS)

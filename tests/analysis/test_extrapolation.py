@@ -13,7 +13,7 @@ from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.plan import Variant
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 
 
 @pytest.fixture(scope="module")

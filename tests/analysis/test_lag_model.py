@@ -24,7 +24,7 @@ from bench_orchestrator.analysis.summary import LAG_STAGES
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 
 
 class TestPredict:

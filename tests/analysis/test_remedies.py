@@ -12,7 +12,7 @@ from bench_orchestrator.analysis.lag_model import LagModel
 from bench_orchestrator.analysis.remedies import RankedRemedy, rank_remedies
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from bench_orchestrator.statistics import Verdict
 
 ALL = {remedy.name for experiment in EXPERIMENTS.values() for remedy in experiment.remedies}

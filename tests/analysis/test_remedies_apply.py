@@ -20,7 +20,7 @@ from dagster._grpc.client import DagsterGrpcClient
 from pydantic import BaseModel, ConfigDict
 
 from bench_orchestrator.deployment.ports import HeldPort
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from dagster_warm.queue import PromptRunCoordinator
 
 REMEDIES = {remedy.variant: remedy for experiment in EXPERIMENTS.values() for remedy in experiment.remedies}

@@ -37,7 +37,7 @@ from bench_orchestrator.charts import (
 from bench_orchestrator.charts.comparing import NOISE, VERDICT_COLOURS
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from bench_orchestrator.statistics import Verdict
 
 DRAWN = ("split-definitions", "definitions-cache", "selection-size")

@@ -17,7 +17,7 @@ from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.results.store import Store
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 
 SPLIT = evaluation_name("split-definitions")
 

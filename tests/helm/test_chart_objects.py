@@ -15,7 +15,7 @@ from launched import launched_job
 from variants import COLD, VARIANTS, container, environment, pods, rendered
 
 from bench_orchestrator.model.plan import Variant
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from bench_orchestrator.sources import kubernetes as pod_access
 from bench_orchestrator.sweeps.deployments import served_name
 

@@ -4,9 +4,8 @@ import dagster as dg
 
 from bench_orchestrator.deployment.cpu_limits import why_no_cpu_limits
 from bench_orchestrator.model.plan import LaunchPath, Scenario, ServerState, Variant
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
-from bench_orchestrator.scenarios.experiments.experiment import TIME_TO_CODE, Experiment
-from bench_orchestrator.scenarios.registry import SCENARIOS
+from bench_orchestrator.scenarios.experiment import TIME_TO_CODE, Experiment
+from bench_orchestrator.scenarios.registry import EXPERIMENTS, SCENARIOS
 
 NAME = "mechanisms"
 

@@ -32,7 +32,7 @@ from bench_orchestrator.model.runs import Run, RunStatus
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES
 from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, META_LOCATION, Tag
 from bench_orchestrator.results.store import Store
-from bench_orchestrator.scenarios.experiments.experiment import MEBIBYTE
+from bench_orchestrator.scenarios.experiment import MEBIBYTE
 from bench_orchestrator.sources.instance import find_runs, find_trial_runs, get_run
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.sweeps.harvest import harvest_sweep

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench_orchestrator.deployment import STOCK_SERVER
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from integration.sweeping import LONGEST_EXPERIMENT_S, SERVED_EXPERIMENTS, Bench, bench_in, carry_out, project_locations
 
 pytestmark = [pytest.mark.thorough, pytest.mark.timeout(LONGEST_EXPERIMENT_S + 200)]

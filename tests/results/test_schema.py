@@ -51,12 +51,11 @@ def version_of(path: Path) -> int:
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Return every launch as the first version stores it."""
-    names = ", ".join(column.name for column in COLUMNS)
-    return [
-        dict(zip([column.name for column in COLUMNS], row, strict=True))
-        for row in read(path, f"SELECT {names} FROM launches ORDER BY sweep_id, trial")
-    ]
+    """Return every launch with the columns of this version; those of a file of the first version have no role."""
+    with duckdb.connect(path, read_only=True) as connection:
+        stored = connection.sql("FROM launches ORDER BY sweep_id, trial")
+        rows = [{"role": "", **dict(zip(stored.columns, row, strict=True))} for row in stored.fetchall()]
+    return [{column.name: row[column.name] for column in COLUMNS} for row in rows]
 
 
 def test_a_migrated_file_has_the_tables_of_a_new_one(store: Store, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import dagster as dg
 import pytest
 
 from bench_orchestrator.model.plan import PlannedTrial, Variant
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios import experiments
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from bench_orchestrator.sources.instance import read_run_log
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.launching import trial_tags
@@ -71,7 +72,7 @@ def _definitions(name: str) -> dg.Definitions:
     return made
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", [experiment.name for experiment in experiments.EXPERIMENTS])
 def test_every_side_does_its_work(instance: dg.DagsterInstance, name: str) -> None:
     scenario = EXPERIMENTS[name].scenario
     variants: tuple[Variant, ...] = scenario.quick_variants

@@ -18,7 +18,7 @@ from bench_orchestrator.deployment.status import DeploymentStatus, LocationStatu
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import ServerState, Variant
-from bench_orchestrator.scenarios.experiments import EXPERIMENTS
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from bench_orchestrator.sources.kubernetes import KubernetesServers
 from bench_orchestrator.sources.processes import UsageMeter
 from bench_orchestrator.sweeps import deployments

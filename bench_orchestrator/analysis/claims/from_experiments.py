@@ -22,7 +22,7 @@ from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments import LAG, WORK
+from bench_orchestrator.scenarios.experiment import LAG, WORK
 from bench_orchestrator.statistics import Comparison, Estimate, Verdict, compare, fit_line, median
 
 MOST_PERCENT = 50.0

@@ -18,8 +18,7 @@ from bench_orchestrator.analysis.lag_model import stages_s
 from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments import LAG
-from bench_orchestrator.scenarios.experiments.experiment import seconds
+from bench_orchestrator.scenarios.experiment import LAG, seconds
 from bench_orchestrator.statistics import Comparison, Estimate, compare, median
 
 NEAR_LINEAR = 1.5

@@ -16,8 +16,8 @@ from bench_orchestrator.analysis.evaluation.verdicts import Verdicts, state_path
 from bench_orchestrator.analysis.summary import sweep_rows
 from bench_orchestrator.analysis.wording import quote
 from bench_orchestrator.model.launch import Sweep
-from bench_orchestrator.scenarios.experiments import COMMON_MEASURES, EXPERIMENTS, STARTUP, Experiment, Measure
-from bench_orchestrator.scenarios.experiments.experiment import CODE_SERVER, MEBIBYTE
+from bench_orchestrator.scenarios.experiment import CODE_SERVER, COMMON_MEASURES, MEBIBYTE, STARTUP, Experiment, Measure
+from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from bench_orchestrator.statistics import Comparison, Estimate, Verdict
 
 

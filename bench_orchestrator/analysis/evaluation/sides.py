@@ -11,8 +11,7 @@ from bench_orchestrator.analysis.summary import Row, sweep_rows
 from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import Prediction, Variant, again
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments import LAG, STARTUP, Measure
-from bench_orchestrator.scenarios.experiments.experiment import CODE_SERVER, seconds
+from bench_orchestrator.scenarios.experiment import CODE_SERVER, LAG, STARTUP, Measure, seconds
 from bench_orchestrator.statistics import Comparison, Estimate, compare, median
 
 
@@ -134,7 +133,7 @@ def _side(sweep: Sweep, variant: Variant, baseline: str, row: Row, measures: Seq
         trials=row.trials,
         outcomes=row.outcomes,
         undone=sum(_lacks_work(trial, variant.work) for trial in trials),
-        work=tuple(sorted({trial.launch.work for trial in measured})),
+        work=tuple(sorted({trial.work for trial in measured})),
         lag_s=lag_s,
         measures=medians,
         samples=samples,
@@ -157,7 +156,7 @@ def _samples(trials: Iterable[Trial], measure: Measure) -> dict[int, float]:
 
 
 def _lacks_work(trial: Trial, planned: int | None) -> bool:
-    return trial.outcome is Outcome.FAILED and planned is not None and trial.launch.work != planned
+    return trial.outcome is Outcome.FAILED and planned is not None and trial.work != planned
 
 
 def _places(sweep: Sweep, variant: Variant) -> list[tuple[str, str]]:

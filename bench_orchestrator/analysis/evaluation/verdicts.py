@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bench_orchestrator.analysis.evaluation.sides import PathTime, Side
 from bench_orchestrator.analysis.wording import describe_estimate, quote
 from bench_orchestrator.model.plan import Prediction, again
-from bench_orchestrator.scenarios.experiments import STARTUP, WORK, Experiment, Measure
+from bench_orchestrator.scenarios.experiment import STARTUP, WORK, Experiment, Measure
 from bench_orchestrator.statistics import Comparison, Estimate, Verdict, compare
 
 NOTHING_COMPARED = "There are no measurements to compare"

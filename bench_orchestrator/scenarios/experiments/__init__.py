@@ -1,8 +1,6 @@
-"""The experiments: comparisons of sides that differ in one respect. Each has its own file and an entry here.
+"""Experiments on one launch at a time: sides that differ in one respect. Each has its own file and an entry here."""
 
-An experiment's job, command, evaluation asset and remedies are derived from its entry.
-"""
-
+from bench_orchestrator.scenarios.experiment import Experiment
 from bench_orchestrator.scenarios.experiments import (
     checks,
     cold_start,
@@ -19,18 +17,9 @@ from bench_orchestrator.scenarios.experiments import (
     selection_size,
     split_definitions,
 )
-from bench_orchestrator.scenarios.experiments.experiment import (
-    COMMON_MEASURES,
-    LAG,
-    STARTUP,
-    WORK,
-    Experiment,
-    Measure,
-    Remedy,
-)
 
-EXPERIMENTS: dict[str, Experiment] = {
-    module.EXPERIMENT.name: module.EXPERIMENT
+EXPERIMENTS: tuple[Experiment, ...] = tuple(
+    module.EXPERIMENT
     for module in (
         split_definitions,
         definitions_cache,
@@ -47,7 +36,5 @@ EXPERIMENTS: dict[str, Experiment] = {
         dependencies,
         checks,
     )
-}
-"""The experiments by name, most relevant first."""
-
-__all__ = ["COMMON_MEASURES", "EXPERIMENTS", "LAG", "STARTUP", "WORK", "Experiment", "Measure", "Remedy"]
+)
+"""Most relevant first."""

@@ -2,7 +2,7 @@
 
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments.experiment import Experiment, stage_measure
+from bench_orchestrator.scenarios.experiment import Experiment, stage_measure
 
 
 def _sides(size: str) -> tuple[Variant, ...]:

@@ -1,7 +1,7 @@
 """A CPU quota on the code location, as in a container."""
 
 from bench_orchestrator.model.plan import Scenario, Variant
-from bench_orchestrator.scenarios.experiments.experiment import Experiment, Remedy, usage_measure
+from bench_orchestrator.scenarios.experiment import Experiment, Remedy, usage_measure
 
 
 def _sides(location: str, limits: tuple[float, ...]) -> tuple[Variant, ...]:

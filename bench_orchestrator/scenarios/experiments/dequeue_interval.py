@@ -5,7 +5,7 @@ from typing import Any
 from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments.experiment import LAG, Experiment, Measure, Remedy, stage_measure
+from bench_orchestrator.scenarios.experiment import LAG, Experiment, Measure, Remedy, stage_measure
 
 _MODULE = "dagster.core.run_coordinator"
 

@@ -3,7 +3,7 @@
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.plan import Scenario, Variant
-from bench_orchestrator.scenarios.experiments.experiment import Experiment, Measure, Remedy
+from bench_orchestrator.scenarios.experiment import Experiment, Measure, Remedy
 
 _KINDS = (
     ("spawn", ""),

@@ -1,7 +1,7 @@
 """Fewer, larger definitions: a graph asset, a multi-asset or one function in place of a group of assets."""
 
 from bench_orchestrator.model.plan import Scenario, Variant
-from bench_orchestrator.scenarios.experiments.experiment import Experiment, Remedy
+from bench_orchestrator.scenarios.experiment import Experiment, Remedy
 
 
 def _sides(groups: str, assets: str, pieces: int) -> tuple[Variant, ...]:

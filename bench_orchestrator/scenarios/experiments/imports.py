@@ -2,7 +2,7 @@
 
 from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.plan import Scenario, Variant
-from bench_orchestrator.scenarios.experiments.experiment import Experiment, Measure, Remedy
+from bench_orchestrator.scenarios.experiment import Experiment, Measure, Remedy
 
 
 def _import_s(trial: Trial) -> float | None:

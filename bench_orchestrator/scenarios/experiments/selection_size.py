@@ -2,7 +2,7 @@
 
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiments.experiment import UNQUEUED_TIME_TO_CODE, Experiment, stage_measure
+from bench_orchestrator.scenarios.experiment import UNQUEUED_TIME_TO_CODE, Experiment, stage_measure
 
 
 def _sides(assets: str, selections: tuple[int, ...], partitions: str, ranges: tuple[int, ...]) -> tuple[Variant, ...]:

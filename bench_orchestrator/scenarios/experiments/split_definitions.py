@@ -1,7 +1,7 @@
 """Several small code locations instead of one large one, the study's main proposal."""
 
 from bench_orchestrator.model.plan import Scenario, Variant
-from bench_orchestrator.scenarios.experiments.experiment import Experiment, Remedy
+from bench_orchestrator.scenarios.experiment import Experiment, Remedy
 
 _WORDS = {1: "one", 3: "three", 9: "nine"}
 

@@ -3,14 +3,15 @@
 Plain data and pure functions; no Dagster, no matplotlib.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Trial
+from bench_orchestrator.model.launch import Launch, Trial
 from bench_orchestrator.model.plan import Scenario
 from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.timeline.occupancy import Breach
 
 MEBIBYTE = 1 << 20
 
@@ -74,6 +75,8 @@ class Experiment:
     headline: Measure = STARTUP
     """The measure that answers the question. It leaves the queue wait out, unless the wait is what is asked about: the
     wait is random, and with few launches it would decide the answer."""
+    gate: Callable[[Sequence[Launch]], Iterator[Breach]] | None = None
+    """Yields what was not kept in a trial with several runs, besides the limits of its workload."""
     flat: bool = False
     """Whether the differences between its sides are independent of the location's size."""
 

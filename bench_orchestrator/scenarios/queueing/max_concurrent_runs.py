@@ -1,0 +1,96 @@
+"""How many runs may be in progress at once: many short runs requested together under different limits."""
+
+from collections.abc import Callable
+
+from bench_orchestrator.model.launch import Trial
+from bench_orchestrator.model.plan import Scenario, Variant
+from bench_orchestrator.model.workload import Limit, Submit, Workload
+from bench_orchestrator.scenarios.experiment import Experiment, Measure, Remedy
+from bench_orchestrator.scenarios.queueing.runs import (
+    IN_PROGRESS_AT_ONCE,
+    MAKESPAN,
+    held_percent,
+    makespan_s,
+    queue_settings,
+    side_of,
+    used_percent,
+    wait_measure,
+)
+
+_NAME = "max_concurrent_runs"
+
+
+def _sides(location: str, runs: int, limits: tuple[int, ...]) -> tuple[Variant, ...]:
+    def side(limit: int, name: str, *, prompt: bool = False) -> Variant:
+        return Variant(
+            name,
+            (location,),
+            work=runs,
+            instance=queue_settings(limit, prompt=prompt),
+            warm=True,
+            workload=Workload((Submit("run", runs),), (Limit(_NAME, limit),)),
+        )
+
+    plain = [side(limit, f"limit {limit}") for limit in limits]
+    return (*plain, side(limits[0], f"limit {limits[0]}, at once", prompt=True))
+
+
+_FULL = _sides("a10_sleep2000ms_inprocess", 60, (4, 1, 2, 8, 15))
+_QUICK = _sides("a10_sleep200ms_inprocess", 6, (2, 1))
+_SIDES = {side.name: side for side in (*_FULL, *_QUICK)}
+_STEP_S = 2.0
+
+
+def _of_limit(compute: Callable[[Trial, Limit], float | None]) -> Callable[[Trial], float | None]:
+    def of(trial: Trial) -> float | None:
+        side = side_of(_SIDES, trial)
+        return compute(trial, side.workload.limits[0]) if side is not None and side.workload else None
+
+    return of
+
+
+def _over_ideal(trial: Trial, limit: Limit) -> float | None:
+    """Return the makespan over the time that the steps alone take in that many slots."""
+    whole_s = makespan_s(trial)
+    steps_s = sum(
+        (step.ended_us - step.started_us) / 1_000_000
+        for launch in trial.launches
+        for step in launch.steps
+        if step.started_us is not None and step.ended_us is not None
+    )
+    return whole_s / (steps_s / limit.slots) if whole_s and steps_s else None
+
+
+EXPERIMENT = Experiment(
+    Scenario(
+        "max-concurrent-runs",
+        "How long do many runs take under a limit on concurrent runs, and how well are its slots used?",
+        variants=_FULL,
+        quick_variants=_QUICK,
+        repeats=3,
+        warmups=0,
+        timeout_s=900,
+        holds_equal="the code location, its warm server (so that two CPUs suffice), one step of the same length in "
+        "each run, all runs requested together.",
+    ),
+    flat=True,
+    headline=MAKESPAN,
+    measures=(
+        MAKESPAN,
+        Measure("over_ideal", "makespan over the steps' own time in these slots", "", _of_limit(_over_ideal)),
+        wait_measure(),
+        wait_measure(share=1.0),
+        Measure("slots_held_percent", "slots held by a run", "%", _of_limit(held_percent)),
+        Measure("slots_used_percent", "slots in which a step runs", "%", _of_limit(used_percent)),
+        IN_PROGRESS_AT_ONCE,
+    ),
+    remedies=(
+        Remedy(
+            "Let more runs be in progress at once",
+            "limit 8",
+            "CPU and memory for each further run; beyond what the machine has, all become slower.",
+            "concurrency:  # in dagster.yaml\n  runs:\n    max_concurrent_runs: 8",
+            "yaml",
+        ),
+    ),
+)

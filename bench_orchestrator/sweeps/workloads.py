@@ -1,0 +1,116 @@
+"""Carries out a trial's workload: many runs, limits that change meanwhile, runs that are ended."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench_orchestrator.model.instants import now_us
+from bench_orchestrator.model.launch import Outcome, RunNote, TrialNote
+from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
+from bench_orchestrator.model.runs import IN_PROGRESS, UNFINISHED, RunStatus
+from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.model.workload import Action, Await, Backfill, End, Rest, SetPool, Submit, Way, Workload
+from bench_orchestrator.sources.instance import count_trial_runs, find_trial_runs, read_run_logs
+from bench_orchestrator.sweeps.deployments import Site
+from bench_orchestrator.sweeps.ending import POLL_S
+from bench_orchestrator.sweeps.launching import NotLaunchedError, trial_tags
+from bench_orchestrator.waiting import poll
+
+_USAGE_EVERY_S = 3.0
+"""Seconds between two readings of the memory of all runs, which costs milliseconds per process."""
+
+
+@dataclass
+class WorkloadOfTrial:
+    """The workload of one trial: does its actions, waits for its runs, and takes down what became of them."""
+
+    plan: SweepPlan
+    trial: PlannedTrial
+    workload: Workload
+    location: Location
+    site: Site
+    sleep: Callable[[float], None]
+    acts_us: list[int] = field(default_factory=list)
+    """When each action began, as far as it has come."""
+    _read_at_s: float = 0.0
+
+    def carry_out(self, deadline: float) -> None:
+        """Do all actions in order, and wait until every run is over.
+
+        Raises:
+            WebserverError: a request was refused, or not answered.
+            NotLaunchedError: what an action waits for, or the end of the runs, did not come by the deadline.
+        """
+        for action in self.workload.actions:
+            self.acts_us.append(now_us())
+            self._do(action, deadline)
+        expected = sum(self.workload.expected().values())
+        self._await(lambda: self._count() >= expected and not self._count(UNFINISHED), deadline, "the end of its runs")
+
+    def note(self, outcome: Outcome, reason: str = "", usage: Mapping[str, float] | None = None) -> TrialNote:
+        """Return the note on the trial, with the logs of all its runs."""
+        runs = find_trial_runs(self.site.instance, self.plan.sweep_id, self.trial.number)
+        logs = read_run_logs(self.site.instance, [run.run_id for run in runs])
+        notes = (
+            RunNote(
+                run.run_id, run.tags.get(Tag.ROLE, ""), run.status, run.requested_us, run.created_us, logs[run.run_id]
+            )
+            for run in runs
+        )
+        return TrialNote(
+            self.trial.number, outcome, reason, usage=usage or {}, runs=tuple(notes), acts_us=tuple(self.acts_us)
+        )
+
+    def _do(self, action: Action, deadline: float) -> None:
+        match action:
+            case Submit():
+                for _ in range(action.count):
+                    self._submit(action)
+            case Backfill():
+                self._backfill(action)
+            case SetPool():
+                self.site.instance.event_log_storage.set_concurrency_slots(action.pool, action.slots)
+            case Await():
+                what = f"{action.count} runs of {action.role!r} that are {' or '.join(action.statuses)}"
+                self._await(lambda: self._count(action.statuses, action.role) >= action.count, deadline, what)
+            case End():
+                self._end(action)
+            case Rest():
+                self.sleep(action.seconds)
+
+    def _submit(self, action: Submit) -> None:
+        self.site.webserver.submit(
+            location=self.location.name,
+            repository=self.location.repository,
+            job=action.job or self.location.job,
+            asset_keys=() if action.job else self.trial.asset_keys[action.asset : action.asset + 1],
+            tags=self._tags(action),
+        )
+
+    def _backfill(self, action: Backfill) -> None:
+        key = self.trial.asset_keys[action.asset]
+        partitions = self.site.webserver.list_partitions(key)[-action.partitions :]
+        self.site.webserver.submit_backfill(asset_keys=[key], partitions=partitions, tags=self._tags(action))
+
+    def _tags(self, action: Submit | Backfill) -> dict[str, str]:
+        return {**trial_tags(self.plan, self.trial, now_us()), str(Tag.ROLE): action.role, **action.tags}
+
+    def _end(self, action: End) -> None:
+        for run in find_trial_runs(self.site.instance, self.plan.sweep_id, self.trial.number, statuses=IN_PROGRESS):
+            if run.tags.get(Tag.ROLE) == action.role:
+                match action.way:
+                    case Way.CANCEL:
+                        self.site.webserver.terminate(run.run_id)
+
+    def _count(self, statuses: Sequence[RunStatus] = (), role: str = "") -> int:
+        return count_trial_runs(self.site.instance, self.plan.sweep_id, self.trial.number, role=role, statuses=statuses)
+
+    def _await(self, until: Callable[[], bool], deadline: float, what: str) -> None:
+        def look() -> bool:
+            if time.monotonic() >= self._read_at_s + _USAGE_EVERY_S:
+                self.site.meter.look()
+                self._read_at_s = time.monotonic()
+            return until()
+
+        if not poll(look, patience_s=deadline - time.monotonic(), every_s=POLL_S, sleep=self.sleep):
+            raise NotLaunchedError(f"it waited in vain for {what}")
