@@ -97,7 +97,7 @@ class _Judge:
             return _not_measured(remedy, self._experiment)
         if missing := self._other_queue(side, baseline):
             return RankedRemedy(remedy, self._experiment, missing)
-        of_work = (baseline.variant.work or 0) > 1
+        of_work = baseline.variant.has_units
         # The queue has no part in the starts of further steps.
         steps = 1 if _is_about_the_queue(side, baseline) else self.steps
         count = self._asset_count(baseline)

@@ -77,6 +77,11 @@ class Variant:
     """What each of its trials does, with many runs; None: the trial is one launch. Needs a separate deployment, which
     it shares with the sides of the same dagster.yaml."""
 
+    @property
+    def has_units(self) -> bool:
+        """Whether a launch has several units of work, so that the time until all are done is a result, too."""
+        return self.workload is None and (self.work or 0) > 1
+
 
 @dataclass(frozen=True)
 class Scenario:

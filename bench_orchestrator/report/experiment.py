@@ -1,12 +1,13 @@
 """The sections specific to an experiment's report: sides and their differences, costs, paths, predictions."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench_orchestrator.analysis import wording
 from bench_orchestrator.analysis.evaluation import Evaluation, Side
 from bench_orchestrator.analysis.evaluation.verdicts import describe_change, describe_ratio
 from bench_orchestrator.model.plan import LaunchPath, Prediction, ServerState, Variant
+from bench_orchestrator.model.workload import Action, Await, Backfill, End, Rest, SetPool, Submit, Workload
 from bench_orchestrator.report.text import escape
 from bench_orchestrator.scenarios.experiment import Measure
 from bench_orchestrator.statistics import Estimate, Verdict
@@ -89,6 +90,8 @@ def _compared(evaluation: Evaluation) -> list[str]:
 
 def describe_launch(variant: Variant) -> str:
     """Describe what a trial of this side launches."""
+    if variant.workload is not None:
+        return describe_workload(variant.workload)
     parts = [f"{variant.assets:,} asset{'' if variant.assets == 1 else 's'}"]
     if variant.partitions > 1:
         parts.append(f"{variant.partitions:,} partitions")
@@ -99,6 +102,34 @@ def describe_launch(variant: Variant) -> str:
     if variant.server is not ServerState.AS_IT_IS:
         parts.append(f"code server {variant.server}")
     return ", ".join(parts)
+
+
+def describe_workload(workload: Workload) -> str:
+    """Describe what a trial with several runs does, and the limits that it has to keep."""
+    acts = ", then ".join(_describe_action(action) for action in workload.actions)
+    limits = ", ".join(dict.fromkeys(f"{limit.name} of {limit.slots:,}" for limit in workload.limits))
+    return f"{acts}; limits: {limits}" if limits else acts
+
+
+def _describe_action(action: Action) -> str:
+    match action:
+        case Submit():
+            what = f"{action.count:,} run{'' if action.count == 1 else 's'} of {action.role}"
+            return f"{what} with {_describe_tags(action.tags)}" if action.tags else what
+        case Backfill():
+            return f"a backfill of {action.partitions:,} partitions"
+        case SetPool():
+            return f"the pool {action.pool} gets {action.slots:,} slots"
+        case Await():
+            return f"{action.count:,} of {action.role} {'is' if action.count == 1 else 'are'} {action.statuses[0]}"
+        case End():
+            return f"{action.role} is ended ({action.way})"
+        case Rest():
+            return f"{action.seconds:g} s of rest"
+
+
+def _describe_tags(tags: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in tags.items())
 
 
 def describe_needs(variant: Variant) -> str:

@@ -72,6 +72,7 @@ def render_markdown(sweep: Sweep, pictures: Sequence[Picture], advice: Sequence[
         began=datetime.fromtimestamp(plan.created_us / MICROSECONDS, UTC),
         blocks=len({trial.block for trial in plan.trials if trial.variant not in in_turn}),
         in_turn=in_turn,
+        workloads=any(variant.workload for variant in plan.variants),
         command=_command(plan),
     )
 

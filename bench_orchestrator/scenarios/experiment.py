@@ -65,6 +65,16 @@ class Remedy:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """Something that has to be kept in every trial with several runs. Where it is not, the trial has failed."""
+
+    what: str
+    """What is kept, in words: `the run of high priority takes the next free slot`."""
+    breaches: Callable[[Sequence[Launch]], Iterator[Breach]]
+    """Yields what was not kept among the launches of a trial."""
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A named comparison."""
 
@@ -75,8 +85,8 @@ class Experiment:
     headline: Measure = STARTUP
     """The measure that answers the question. It leaves the queue wait out, unless the wait is what is asked about: the
     wait is random, and with few launches it would decide the answer."""
-    gate: Callable[[Sequence[Launch]], Iterator[Breach]] | None = None
-    """Yields what was not kept in a trial with several runs, besides the limits of its workload."""
+    gate: Gate | None = None
+    """What else has to be kept in a trial with several runs, besides the limits of its workload."""
     flat: bool = False
     """Whether the differences between its sides are independent of the location's size."""
 

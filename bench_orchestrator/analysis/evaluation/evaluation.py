@@ -93,7 +93,7 @@ class Evaluation:
     @property
     def caveats(self) -> tuple[str, ...]:
         """Sentences about the limits of the sweep's validity."""
-        quick = "Measured at the reduced size of --quick: a large code location gains a different amount."
+        quick = "Measured at the reduced size of --quick: at full size, the differences are others."
         early = f"The sweep did not finish ({self.sweep.status})."
         settings, complete = self.sweep.plan.settings, self.sweep.status == "complete"
         return (*([quick] if settings.get("quick") else []), *([] if complete else [early]))
@@ -133,6 +133,16 @@ class Evaluation:
         return Verdicts(self.experiment, self.sides, self.comparisons).lead(measure)
 
 
+def _kept(experiment: Experiment, sweep: Sweep) -> str:
+    """State what was kept in every measured trial with several runs: elsewhere a trial has failed."""
+    limits = [limit for variant in sweep.plan.variants if variant.workload for limit in variant.workload.limits]
+    kept = [*dict.fromkeys(limit.name for limit in limits), *([experiment.gate.what] if experiment.gate else [])]
+    measured = sum(trial.measured for trial in sweep.trials)
+    if not kept or not measured:
+        return ""
+    return f"Kept at every instant of the event log, in each of {measured} measured trials: {', '.join(kept)}"
+
+
 def _total(value: float) -> Estimate:
     """Wrap a sum of medians, which has no interval."""
     return Estimate(value, None, None, coverage=0.0, n=1)
@@ -167,6 +177,7 @@ def evaluate(sweep: Sweep) -> Evaluation:
         *verdicts.predictions(),
         state_paths(paths),
         work,
+        _kept(experiment, sweep),
         wording.tally(sweep_rows(sweep)),
     )
     return Evaluation(

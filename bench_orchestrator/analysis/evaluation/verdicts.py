@@ -109,7 +109,7 @@ class Verdicts:
     def _judged(self, baseline: str | None) -> Iterator[Measure]:
         """Yield the measures that the sides with this baseline are judged by."""
         yield self.experiment.headline
-        if any(side.name == baseline and (side.variant.work or 0) > 1 for side in self.sides):
+        if any(side.name == baseline and side.variant.has_units for side in self.sides):
             yield WORK
 
     def _effects(self, baseline: str | None, measure: Measure) -> list[Effect]:

@@ -87,7 +87,7 @@ def used_percent(trial: Trial, limit: Limit) -> float | None:
     return 100 * in_progress_s(steps) / (limit.slots * whole_s) if whole_s else None
 
 
-MAKESPAN = Measure("makespan_s", "until all runs were over", "s", makespan_s)
+MAKESPAN = Measure("makespan_s", "makespan", "s", makespan_s)
 IN_PROGRESS_AT_ONCE = Measure(
     "runs_at_once",
     "most runs in progress",
