@@ -48,6 +48,7 @@ class FakeWebserverWithRealRuns(Webserver):
         self.slept_s = 0.0
         self.later: list[tuple[float, Callable[[], object]]] = []
         self.backfills: dict[str, dict[str, str]] = {}
+        self.backfilled: list[list[str]] = []
         self.canceled_backfills: list[str] = []
         self.tick_times: list[dict[str, float] | WebserverError] = []
 
@@ -81,8 +82,12 @@ class FakeWebserverWithRealRuns(Webserver):
 
     def submit_backfill(self, *, asset_keys: Sequence[str], partitions: Sequence[str], tags: Mapping[str, str]) -> None:
         assert asset_keys
-        assert not partitions
+        self.backfilled.append(list(partitions))
         self._act(tags)
+
+    def list_partitions(self, asset_key: str) -> list[str]:
+        assert asset_key == "a10/asset_0"
+        return ["monday", "tuesday", "wednesday"]
 
     def _act(self, tags: Mapping[str, str]) -> str:
         self.requests.append(dict(tags))

@@ -4,6 +4,7 @@ import dagster as dg
 
 from bench_orchestrator.deployment.cpu_limits import why_no_cpu_limits
 from bench_orchestrator.model.plan import LaunchPath, Scenario, ServerState, Variant
+from bench_orchestrator.model.workload import Limit, Submit, Workload
 from bench_orchestrator.scenarios.experiment import TIME_TO_CODE, Experiment
 from bench_orchestrator.scenarios.registry import EXPERIMENTS, SCENARIOS
 
@@ -22,6 +23,15 @@ UNQUEUED = {
     "run_coordinator": {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"},
     "concurrency": None,
 }
+CARELESS = {
+    "run_coordinator": {
+        "module": "integration.careless",
+        "class": "CarelessRunCoordinator",
+        "config": {"max_concurrent_runs": 1, "dequeue_interval_seconds": 1},
+    },
+    "concurrency": None,
+}
+"""A queue that does not keep its limit of one run at a time."""
 LIMITED = not why_no_cpu_limits()
 
 SIDES = (
@@ -33,9 +43,19 @@ SIDES = (
     Variant("from zero", PARTS, work=1, server=ServerState.FROM_ZERO),
     Variant("path", PARTS, assets=2, stride=2, work=2, in_turn=True),
     Variant("chain", (CHAIN,), assets=2, work=2),
+    *(
+        Variant(
+            name,
+            (SERVED,),
+            work=runs,
+            instance=CARELESS,
+            workload=Workload((Submit("run", runs),), (Limit("max_concurrent_runs", 1),)),
+        )
+        for name, runs in (("alone", 1), ("crowd", 3))
+    ),
     Variant("particular", (CHAIN,), work=1, instance=UNQUEUED, cpus=0.5 if LIMITED else None, warm=True),
 )
-"""The first two launch in the sweep's own deployment, the last in a separate one, the rest in another."""
+"""The first two launch in the sweep's own deployment, the last two groups in separate ones, the rest in another."""
 
 EXPERIMENT = Experiment(
     Scenario(
