@@ -11,10 +11,11 @@ from dataclasses import replace
 from samples import CREATED_US, ENVIRONMENT, make_sweep, make_trial, relaunched, unmeasured
 
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Outcome, Sweep, Trial
+from bench_orchestrator.model.launch import Launch, Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import Prediction, ServerState, Variant
 from bench_orchestrator.model.runs import StepSpan
-from bench_orchestrator.model.stages import Stage, StepWorker
+from bench_orchestrator.model.stages import Boundary, Stage, StepWorker
+from bench_orchestrator.model.workload import Workload
 from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from bench_orchestrator.sweeps.planning import with_baselines_again
 
@@ -25,13 +26,17 @@ SUFFIX = "4f2a91c3"
 """The date in the sweeps' ids."""
 
 
+_BEFORE_QUEUE = (Boundary.REQUESTED, Boundary.CREATED, Boundary.ENQUEUED)
+
+
 def experiment_sweep(
     name: str = "split-definitions", *, repeats: int = 8, quick: bool = False, predicted: bool = False, seed: int = 1
 ) -> Sweep:
     """Return a sweep of an experiment without failures: one warm-up block, then the others."""
     rng = random.Random(seed)
     scenario = EXPERIMENTS[name].scenario
-    variants = with_baselines_again(scenario.quick_variants if quick else scenario.variants)
+    small = quick or bool(scenario.variants[0].workload)  # a handful of runs, which make the same kind of trial
+    variants = with_baselines_again(scenario.quick_variants if small else scenario.variants)
     shuffled = [variant for variant in variants if not variant.in_turn]
     planned = [
         (block, variant, rng.choice(variant.locations))
@@ -72,6 +77,8 @@ def make_side_launch(
     warmup: bool = False,
 ) -> Trial:
     """Return a launch that did its work."""
+    if variant.workload is not None:
+        return _workload(variant, variant.workload, location, number, block, rng, scenario=scenario, warmup=warmup)
     assets, work = asset_count(location), variant.work or 1
     in_process = "_inprocess" in location
     steps = 1 if "_multi" in location or "_fused" in location else work
@@ -134,6 +141,53 @@ def make_side_launch(
                 requested_us + code_us + step * each_us + 100_000,
             )
             for step in range(steps)
+        ),
+    )
+
+
+def _workload(
+    variant: Variant,
+    workload: Workload,
+    location: str,
+    number: int,
+    block: int,
+    rng: random.Random,
+    *,
+    scenario: str,
+    warmup: bool,
+) -> Trial:
+    """Return a trial whose runs start one after the other."""
+    roles = [role for role, count in workload.expected().items() for _ in range(count)]
+    one = replace(variant, workload=None, work=1)
+    trial = make_side_launch(one, location, number, block, rng, scenario=scenario, warmup=warmup)
+    launches = (
+        replace(delayed(trial.launch, run), run_id=f"{number:08x}-{run:04}-4000-8000-000000000000", role=role)
+        for run, role in enumerate(roles)
+    )
+    return replace(trial, launches=tuple(launches))
+
+
+def delayed(launch: Launch, seconds: int) -> Launch:
+    """Return the launch with so much more time in the queue."""
+    more_us = seconds * MICROSECONDS
+
+    def later(us: int | None) -> int | None:
+        return None if us is None else us + more_us
+
+    waits_us = {Stage.QUEUE_WAIT: (launch.stages_us[Stage.QUEUE_WAIT] or 0) + more_us}
+    return replace(
+        launch,
+        at_us={at: us if at in _BEFORE_QUEUE else later(us) for at, us in launch.at_us.items()},
+        stages_us={**launch.stages_us, **waits_us},
+        ended_us=later(launch.ended_us),
+        materialized_us=later(launch.materialized_us),
+        queue_us=later(launch.queue_us),
+        lag_us=later(launch.lag_us),
+        time_to_code_us=later(launch.time_to_code_us),
+        work_us=later(launch.work_us),
+        steps=tuple(
+            StepSpan(step.key, later(step.launched_us), later(step.started_us), later(step.ended_us))
+            for step in launch.steps
         ),
     )
 

@@ -13,6 +13,7 @@ from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.plan import Variant
 from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.scenarios import queueing
 from bench_orchestrator.scenarios.registry import EXPERIMENTS
 
 
@@ -87,4 +88,8 @@ def test_small_locations_and_what_does_not_grow_are_not_carried_over(
     model: LagModel, baseline: int, experiment: str
 ) -> None:
     assert Scale.to(10_000, baseline, EXPERIMENTS[experiment], model).times == 1
-    assert {one.name for one in EXPERIMENTS.values() if one.flat} == {"imports", "dequeue-interval"}
+    assert {one.name for one in EXPERIMENTS.values() if one.flat} == {
+        "imports",
+        "dequeue-interval",
+        *(experiment.name for experiment in queueing.EXPERIMENTS),
+    }

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.instance.config import ConcurrencyConfig
 from dagster._core.run_coordinator import DefaultRunCoordinator, QueuedRunCoordinator
 from dagster._grpc.client import DagsterGrpcClient
 from pydantic import BaseModel, ConfigDict
@@ -163,6 +164,12 @@ def prove_cpu_limit() -> None:
     assert cpus(resources.requests["cpu"]) < cpus(resources.limits["cpu"]) == 2
 
 
+def prove_run_limit() -> None:
+    limits = ConcurrencyConfig.from_concurrency_settings(yaml.safe_load(REMEDIES["limit 8"].apply)["concurrency"], None)
+    assert limits.run_queue_config is not None
+    assert limits.run_queue_config.max_concurrent_runs == 8
+
+
 IN_THIS_PROCESS: dict[str, Callable[[], None]] = {
     "nine locations": prove_split,
     "multi-asset, multiprocess": prove_multi_asset,
@@ -172,6 +179,7 @@ IN_THIS_PROCESS: dict[str, Callable[[], None]] = {
     "a memoised function": prove_memoised,
     "memoised, no garbage collection": prove_no_garbage_collection,
     "2 CPUs": prove_cpu_limit,
+    "limit 8": prove_run_limit,
 }
 
 

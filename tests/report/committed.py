@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -50,7 +52,7 @@ PRINTED = {"README.md": "all-locations", "docs/pypi.md": "all-locations", "docs/
 _ANOTHER_DEPLOYMENT = "kubernetes"
 """The folder whose launches say nothing about the machine of the others."""
 
-_LATER_COLUMNS: Mapping[str, str | None] = {"template": "{}", "boot": "{}", "pod": None}
+_LATER_COLUMNS: Mapping[str, str | None] = {"template": "{}", "boot": "{}", "pod": None, "role": ""}
 """Values that rows of earlier releases lack, and that mean nothing is known."""
 
 
@@ -123,12 +125,14 @@ def _with_table(page: Path, folder: Path) -> str:
 
 def _trials(folder: Path) -> Iterator[Trial]:
     with duckdb.connect() as connection:
-        read = connection.execute("FROM read_parquet(?) ORDER BY trial", [str(folder / "launches.parquet")])
+        read = connection.execute("FROM read_parquet(?)", [str(folder / "launches.parquet")])
         columns = [column[0] for column in read.description or ()]
-        for values in read.fetchall():
-            record = {**_LATER_COLUMNS, **dict(zip(columns, values, strict=True))}
-            assert record.keys() == {column.name for column in COLUMNS}
-            yield read_trial([record])
+        records = [{**_LATER_COLUMNS, **dict(zip(columns, values, strict=True))} for values in read.fetchall()]
+    # The launches of a trial stand in their order.
+    for _, launches in groupby(sorted(records, key=itemgetter("trial")), key=itemgetter("trial")):
+        of_trial = list(launches)
+        assert of_trial[0].keys() == {column.name for column in COLUMNS}
+        yield read_trial(of_trial)
 
 
 def _locations(trials: tuple[Trial, ...], load_s: Mapping[tuple[str, str], float]) -> Iterator[Location]:
