@@ -60,7 +60,7 @@ def _options(shape: Shape) -> str:
     return ", ".join(filter(None, parts))
 
 
-_ETL = "jobs that load {batches:,} batches of {rows:,} rows in {stages} stages"
+_ETL = "jobs that load {rows:,} rows in {batches:,} batches of {stages} stages"
 _STRUCTURES = {
     Structure.PLAIN: "",
     Structure.GRAPH: "graphs of {} ops",

@@ -175,7 +175,7 @@ class TestShapes:
         assert (shape["assets"], shape["partitions"], shape["checks"]) == (100, 30, 2)
 
     def test_an_etl_job_is_explained(self) -> None:
-        assert "60 batches of 3,000 rows in 5 stages" in " ".join(bench("shapes", "a1_etl60x5_at4").stdout.split())
+        assert "3,000 rows in 60 batches of 5 stages" in " ".join(bench("shapes", "a1_etl60x5_at4").stdout.split())
         (shape,) = printed_json(bench("shapes", "a1_etl60x5_at4", "--json"))
         assert (shape["etl"], shape["at"]) == ({"batches": 60, "stages": 5, "rows": 3_000}, 4)
 

@@ -73,8 +73,10 @@ def test_with_priorities_a_batch_is_loaded_before_another_begins(
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(("location", "steps"), [("a1_etl1x2_sleep0ms", 2), ("a1_etl5x4of7_sleep0ms", 20)])
-def test_the_smallest_job_and_batches_of_different_sizes(
+@pytest.mark.parametrize(
+    ("location", "steps"), [("a1_etl1x2_sleep0ms", 2), ("a1_etl5x4of7_sleep0ms", 20), ("a1p2_etl2x2_sleep0ms", 4)]
+)
+def test_jobs_of_other_sizes_and_beside_partitioned_assets(
     instance: dg.DagsterInstance, form: str, location: str, steps: int
 ) -> None:
     result = execute(instance, form, location)
