@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 
+from synthetic_locations.etl import build_etl_jobs, loaded_key
 from synthetic_locations.executors import executor_of
 from synthetic_locations.imports import import_heavy
 from synthetic_locations.kinds import Dependencies, Imports, Part, Partitioning
@@ -70,7 +71,8 @@ def build_definitions(shape: Shape, location_name: str | None = None) -> dg.Defi
     work = Work(shape)
     design = Design(shape, location, keys, upstream_keys, _partitions(shape, location), work)
     definitions = dg.Definitions(
-        assets=[*build_assets(design), *([beyond] if beyond else [])],
+        assets=[*build_assets(design), *([beyond] if beyond else []), *_loaded(shape, location)],
+        jobs=build_etl_jobs(shape.etl, location, work) if shape.etl else [],
         schedules=[launch_on_schedule(location)] if shape.triggers else [],
         sensors=[
             *([_key_sensor(location, shape.partitions)] if shape.partitioning is Partitioning.DYNAMIC else []),
@@ -116,6 +118,13 @@ def _spine_end_before(shape: Shape, keys: Sequence[dg.AssetKey]) -> dg.AssetSpec
         description=f"Made in {before.name}; {shape.name} depends on it.",
         partitions_def=_partitions(before, before.name),
     )
+
+
+def _loaded(shape: Shape, location: str) -> list[dg.AssetSpec]:
+    """Return what batches are loaded into, as an external asset: jobs materialize it."""
+    if shape.etl is None:
+        return []
+    return [dg.AssetSpec(loaded_key(location), description=f"Batches loaded by the jobs of {location}.")]
 
 
 def _partitions(shape: Shape, location: str) -> dg.PartitionsDefinition[Any] | None:

@@ -12,18 +12,20 @@ from synthetic_locations.shape import Shape
 
 def executor_of(shape: Shape, location: str) -> dg.ExecutorDefinition | None:
     """Return the executor of a location, or None for Dagster's default."""
+    limit = {"max_concurrent": shape.at} if shape.at else {}
     match shape.executor:
         case Executor.MULTIPROCESS:
-            return None
+            return dg.multiprocess_executor.configured(limit) if limit else None
         case Executor.IN_PROCESS:
             return dg.in_process_executor
         case Executor.FORKSERVER | Executor.PRELOADED:
             modules = [preload_module(shape, location)]
-            return dg.multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": modules}}})
+            method = {"forkserver": {"preload_modules": modules}}
+            return dg.multiprocess_executor.configured({"start_method": method, **limit})
         case Executor.PODS:
             from dagster_k8s import k8s_job_executor  # deferred: it would add a second to all other launches
 
-            return k8s_job_executor
+            return k8s_job_executor.configured(limit) if limit else k8s_job_executor
 
 
 def preload_module(shape: Shape, location: str) -> str:

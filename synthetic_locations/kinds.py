@@ -73,3 +73,14 @@ class Part:
     number: int
     """Counted from 1."""
     of: int
+
+
+@dataclass(frozen=True)
+class Etl:
+    """Size of a location's extract–transform–load job."""
+
+    batches: int
+    stages: int
+    """Steps of a batch: the first extracts, the last loads, those between transform."""
+    rows: int = 3_000
+    """Rows of all batches together."""

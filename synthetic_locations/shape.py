@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from synthetic_locations.kinds import Dependencies, Executor, Imports, Part, Partitioning, Structure
+from synthetic_locations.kinds import Dependencies, Etl, Executor, Imports, Part, Partitioning, Structure
 
 GRAMMAR = """\
-a<assets>[p<partitions>][_<partitioning>][_<structure>][_<dependencies>][_part<k>of<n>][_checks<n>]
-    [_sleep<n>ms][_<imports>][_rebuilt][_nogc][_triggers][_<executor>]
+a<assets>[p<partitions>][_<partitioning>][_<structure>][_<dependencies>][_part<k>of<n>]
+    [_etl<batches>x<stages>[of<rows>]][_checks<n>][_sleep<n>ms][_<imports>][_rebuilt][_nogc][_triggers][_at<k>]
+    [_<executor>]
   assets, partitions   1 to 100k; whole thousands are written with k, here and below: 10k, not 10000
   partitioning         daily, hourly, multi or dynamic; static if left out
   structure            one @dg.asset for each asset, a unit of work, if left out; otherwise, with n from 2 to 1k,
@@ -27,24 +28,32 @@ a<assets>[p<partitions>][_<partitioning>][_<structure>][_<dependencies>][_part<k
       layered          each asset on several of the layer before it
       spine<n>         every nth asset on the one n before it
   part<k>of<n>         the kth of n locations that a spine runs through, 2 to 1000; their names differ in k only
+  etl                  an extract–transform–load job in three forms: etl_static, etl_dynamic and etl_prioritised;
+                       1 to 1k batches of 2 to 20 stages, of up to 100k rows in all, 3k if left out; not with pods
   checks<n>            asset checks per asset, 1 to 100; none if left out
-  sleep<n>ms           how long a unit of work takes, 0 to 3600000 ms; 100 ms if left out
+  sleep<n>ms           how long a unit of work or a stage takes, 0 to 3600000 ms; 100 ms if left out
   imports              importtop, heavy libraries when the definitions are built, or importlate, when an asset
                        computes; none if left out
   rebuilt              definitions are built each time Dagster asks, not once per process; not with forks
   nogc                 no garbage collection until an asset computes
   triggers             a schedule and a sensor that launch on request, and backfills in a single run
+  at<k>                how many steps of a run are executed at once, 1 to 1k; if left out, what the executor
+                       does by default; not with inprocess
   executor             inprocess, forkserver (steps are forks of a process that has imported the location's
                        module), preloaded (and has built its asset job), or pods (on Kubernetes, a pod for each
                        step); multiprocess if left out
 Examples: a250, a1p2k, a10p10k, a500_chain, a100p30_daily_checks2_sleep500ms_inprocess, a200_graph10,
-a3k_spine1k_part2of3, a2k_preloaded"""
+a3k_spine1k_part2of3, a2k_preloaded, a1_etl60x5_sleep500ms_at4"""
 
 MAX_ASSETS = 100_000
 MAX_PARTITIONS = 100_000
 """Per asset; Dagster recommends not to exceed it."""
 MAX_PIECES = 1_000
 MAX_PARTS = 1_000
+MAX_BATCHES = 1_000
+MAX_STAGES = 20
+MAX_ROWS = 100_000
+MAX_AT = 1_000
 MAX_CHECKS = 100
 MAX_COMPUTE_MS = 3_600_000
 
@@ -69,10 +78,12 @@ class Shape:
     """Assets per chain, or the distance between spine assets; 0 for other dependencies."""
     part: Part | None = None
     """None for a complete location. The first asset of a later part depends on the previous part's last spine asset."""
+    etl: Etl | None = None
+    """None for a location without an extract–transform–load job."""
     checks: int = 0
     """Asset checks per asset."""
     compute_ms: int = 100
-    """How long a unit of work sleeps."""
+    """How long a unit of work sleeps, and each stage of a batch."""
     imports: Imports = Imports.NONE
     rebuilt: bool = False
     """Whether the definitions are built each time Dagster asks for them, rather than once per process."""
@@ -80,6 +91,8 @@ class Shape:
     """Whether garbage collection is off from the loading until an asset computes."""
     triggers: bool = False
     """Whether a schedule and a sensor launch on request, and backfills are single runs."""
+    at: int = 0
+    """How many steps of a run are executed at once; 0 for the executor's default."""
     executor: Executor = Executor.MULTIPROCESS
 
     def __post_init__(self) -> None:
@@ -92,6 +105,10 @@ class Shape:
         self._check_structure()
         self._check_dependencies()
         self._check_part()
+        self._check_etl()
+        _require_range("steps at once", self.at, 0, MAX_AT)
+        if self.at and self.executor is Executor.IN_PROCESS:
+            raise ValueError("the in-process executor executes one step at a time")
         if self.rebuilt and self.executor in (Executor.FORKSERVER, Executor.PRELOADED):
             raise ValueError(f"rebuilt definitions are not kept, so {self.executor} would preload them in vain")
 
@@ -106,12 +123,14 @@ class Shape:
             ("" if self.structure is Structure.PLAIN else f"{self.structure}{_print_count(self.pieces)}"),
             ("" if self.dependencies is Dependencies.NONE else self.dependencies + self._printed_span),
             (f"part{self.part.number}of{self.part.of}" if self.part else ""),
+            self._printed_etl,
             (f"checks{self.checks}" if self.checks else ""),
             ("" if self.compute_ms == Shape.compute_ms else f"sleep{self.compute_ms}ms"),
             ("" if self.imports is Imports.NONE else self.imports),
             ("rebuilt" if self.rebuilt else ""),
             ("nogc" if self.nogc else ""),
             ("triggers" if self.triggers else ""),
+            (f"at{_print_count(self.at)}" if self.at else ""),
             ("" if self.executor is Executor.MULTIPROCESS else self.executor),
         )
         return "_".join((size, *filter(None, options)))
@@ -127,6 +146,13 @@ class Shape:
     @property
     def _printed_span(self) -> str:
         return _print_count(self.span) if self.span else ""
+
+    @property
+    def _printed_etl(self) -> str:
+        if self.etl is None:
+            return ""
+        of = "" if self.etl.rows == Etl.rows else f"of{_print_count(self.etl.rows)}"
+        return f"etl{_print_count(self.etl.batches)}x{self.etl.stages}{of}"
 
     def _check_structure(self) -> None:
         if self.structure is Structure.PLAIN:
@@ -170,6 +196,15 @@ class Shape:
         if self.dependencies is not Dependencies.SPINE:
             raise ValueError("parts are connected by a spine: spine<n>_part<k>of<n>")
 
+    def _check_etl(self) -> None:
+        if self.etl is None:
+            return
+        _require_range("batches", self.etl.batches, 1, MAX_BATCHES)
+        _require_range("stages", self.etl.stages, 2, MAX_STAGES)
+        _require_range("rows", self.etl.rows, self.etl.batches, MAX_ROWS)
+        if self.executor is Executor.PODS:
+            raise ValueError("the stages of a batch pass on their values in files, which pods do not share")
+
 
 def parse_shape(name: str) -> Shape:
     """Return the shape with this name.
@@ -209,12 +244,19 @@ _OPTIONS: Mapping[str, tuple[str, Callable[..., Mapping[str, Any]]]] = {
         lambda word, count: {"dependencies": Dependencies(word), "span": _read_count(count) if count else 0},
     ),
     "part": (f"part({_NUMBER})of({_NUMBER})", lambda number, of: {"part": Part(int(number), int(of))}),
+    "etl": (
+        f"etl({_COUNT})x({_NUMBER})(?:of({_COUNT}))?",
+        lambda batches, stages, rows: {
+            "etl": Etl(_read_count(batches), int(stages), _read_count(rows) if rows else Etl.rows)
+        },
+    ),
     "checks": (f"checks({_NUMBER})", lambda count: {"checks": int(count)}),
     "sleep": (f"sleep({_NUMBER})ms", lambda count: {"compute_ms": int(count)}),
     "imports": (_words(Imports), lambda word: {"imports": Imports(word)}),
     "rebuilt": ("rebuilt", lambda: {"rebuilt": True}),
     "nogc": ("nogc", lambda: {"nogc": True}),
     "triggers": ("triggers", lambda: {"triggers": True}),
+    "at": (f"at({_COUNT})", lambda steps: {"at": _read_count(steps)}),
     "executor": (_words(Executor), lambda word: {"executor": Executor(word)}),
 }
 """Each kind of option: its pattern, and the shape's fields that its groups set."""

@@ -48,17 +48,19 @@ def _options(shape: Shape) -> str:
         _STRUCTURES[shape.structure].format(shape.pieces),
         _DEPENDENCIES[shape.dependencies].format(shape.span),
         f"part {shape.part.number} of {shape.part.of}" if shape.part else "",
+        _ETL.format(**asdict(shape.etl)) if shape.etl else "",
         f"{shape.checks} checks per asset" if shape.checks else "",
         f"{shape.compute_ms} ms of work" + (f" × {shape.work_per_asset}" if shape.work_per_asset > 1 else ""),
         _IMPORTS[shape.imports],
         "definitions rebuilt each time" if shape.rebuilt else "",
         "no garbage collection while loading" if shape.nogc else "",
         "schedule and sensor" if shape.triggers else "",
-        f"{shape.executor} executor",
+        f"{shape.executor} executor" + (f", {shape.at} steps at once" if shape.at else ""),
     ]
     return ", ".join(filter(None, parts))
 
 
+_ETL = "jobs that load {rows:,} rows in {batches:,} batches of {stages} stages"
 _STRUCTURES = {
     Structure.PLAIN: "",
     Structure.GRAPH: "graphs of {} ops",

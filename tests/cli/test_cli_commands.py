@@ -174,6 +174,11 @@ class TestShapes:
         (shape,) = printed_json(bench("shapes", "a100p30_daily_checks2", "--json"))
         assert (shape["assets"], shape["partitions"], shape["checks"]) == (100, 30, 2)
 
+    def test_an_etl_job_is_explained(self) -> None:
+        assert "3,000 rows in 60 batches of 5 stages" in " ".join(bench("shapes", "a1_etl60x5_at4").stdout.split())
+        (shape,) = printed_json(bench("shapes", "a1_etl60x5_at4", "--json"))
+        assert (shape["etl"], shape["at"]) == ({"batches": 60, "stages": 5, "rows": 3_000}, 4)
+
 
 class TestSweeps:
     def test_before_the_first_one_it_says_how_to_get_one(self, home: Path) -> None:

@@ -18,6 +18,15 @@ def test_the_executor_is_what_the_name_says() -> None:
     assert executor("a1_pods") is k8s_job_executor
 
 
+@pytest.mark.parametrize("name", ["a1_at3", "a1_at3_forkserver", "a1_at3_preloaded", "a1_at3_pods"])
+def test_as_many_steps_are_executed_at_once_as_the_name_says(name: str) -> None:
+    executor = executor_of(parse_shape(name), "location")
+    assert executor is not None
+    config = executor.apply_config_mapping({"config": {}}).value
+    assert config is not None
+    assert config["config"]["max_concurrent"] == 3
+
+
 @pytest.mark.parametrize(
     ("location", "module"), [("a5_forkserver", "a5_forkserver"), ("my-blue", "a5_forkserver-my-blue")]
 )

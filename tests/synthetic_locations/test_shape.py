@@ -7,15 +7,19 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from synthetic_locations.kinds import Dependencies, Executor, Imports, Part, Partitioning, Structure
+from synthetic_locations.kinds import Dependencies, Etl, Executor, Imports, Part, Partitioning, Structure
 from synthetic_locations.shape import (
     GRAMMAR,
     MAX_ASSETS,
+    MAX_AT,
+    MAX_BATCHES,
     MAX_CHECKS,
     MAX_COMPUTE_MS,
     MAX_PARTITIONS,
     MAX_PARTS,
     MAX_PIECES,
+    MAX_ROWS,
+    MAX_STAGES,
     Shape,
     parse_shape,
 )
@@ -29,6 +33,13 @@ def counts(lowest: int, highest: int) -> st.SearchStrategy[int]:
     """Draw numbers of a range, whole thousands about as often as others."""
     thousands = st.integers(0, highest // 1000).map(lambda thousand: thousand * 1000)
     return st.one_of(st.integers(lowest, highest), thousands.filter(lambda count: lowest <= count))
+
+
+@st.composite
+def etls(draw: st.DrawFn) -> Etl:
+    batches = draw(counts(1, MAX_BATCHES))
+    rows = draw(st.one_of(st.just(Etl.rows), counts(batches, MAX_ROWS)))
+    return Etl(batches, draw(st.integers(2, MAX_STAGES)), rows)
 
 
 @st.composite
@@ -49,7 +60,13 @@ def shapes(draw: st.DrawFn) -> Shape:
         wide = assets > 2
         dependencies = draw(st.sampled_from([kind for kind in Dependencies if wide or kind not in NUMBERED]))
     rebuilt = draw(st.booleans())
-    impossible = (*(FORKS if rebuilt else ()), *([Executor.PODS] if is_graph else ()))
+    etl = draw(st.one_of(st.none(), etls()))
+    at = draw(st.one_of(st.just(0), counts(1, MAX_AT)))
+    impossible = (
+        *(FORKS if rebuilt else ()),
+        *([Executor.PODS] if is_graph or etl else ()),
+        *([Executor.IN_PROCESS] if at else ()),
+    )
     return Shape(
         assets=assets,
         partitions=partitions,
@@ -59,12 +76,14 @@ def shapes(draw: st.DrawFn) -> Shape:
         dependencies=dependencies,
         span=draw(counts(2, MAX_ASSETS if part else assets - 1)) if dependencies in NUMBERED else 0,
         part=part,
+        etl=etl,
         checks=0 if is_graph else draw(counts(0, MAX_CHECKS)),
         compute_ms=draw(st.one_of(st.just(Shape.compute_ms), counts(0, MAX_COMPUTE_MS))),
         imports=draw(st.sampled_from(Imports)),
         rebuilt=rebuilt,
         nogc=draw(st.booleans()),
         triggers=draw(st.booleans()),
+        at=at,
         executor=draw(st.sampled_from([kind for kind in Executor if kind not in impossible])),
     )
 
@@ -78,7 +97,8 @@ near_names = st.builds(
             st.sampled_from([*Partitioning, *Structure, *Dependencies, *Imports, *Executor, *FLAGS, "", "spawn"]),
             st.from_regex(r"checks[0-9]{0,4}|sleep[0-9]{0,4}(ms|s)?", fullmatch=True),
             st.from_regex(r"(graph|multi|fused|chain|chains|spine)[0-9]{0,4}k?", fullmatch=True),
-            st.from_regex(r"part[0-9]{0,4}of[0-9]{0,4}", fullmatch=True),
+            st.from_regex(r"part[0-9]{0,4}of[0-9]{0,4}|at[0-9]{0,4}k?", fullmatch=True),
+            st.from_regex(r"etl[0-9]{0,4}k?x[0-9]{0,2}(of[0-9]{1,5}k?)?", fullmatch=True),
         ),
         max_size=4,
     ),
@@ -150,6 +170,9 @@ def test_different_shapes_have_different_names(one: Shape, other: Shape) -> None
         ("a3k_spine1k_part2of3", Shape(3_000, dependencies=Dependencies.SPINE, span=1_000, part=Part(2, 3))),
         ("a10_spine10_part9of9", Shape(10, dependencies=Dependencies.SPINE, span=10, part=Part(9, 9))),
         ("a2k_rebuilt_nogc", Shape(2_000, rebuilt=True, nogc=True)),
+        ("a1_etl60x5", Shape(1, etl=Etl(60, 5))),
+        ("a1_etl1kx20of12k_sleep0ms_at4", Shape(1, etl=Etl(1_000, 20, 12_000), compute_ms=0, at=4)),
+        ("a10_at1k_forkserver", Shape(10, at=1_000, executor=Executor.FORKSERVER)),
         ("a250p30_daily_triggers", Shape(250, 30, Partitioning.DAILY, triggers=True)),
     ],
 )
@@ -178,6 +201,11 @@ def test_known_names(name: str, shape: Shape) -> None:
         ("a30_part1of3_spine10", "a30_spine10_part1of3"),
         ("a30_spine10_part01of3", "a30_spine10_part1of3"),
         ("a10_nogc_rebuilt", "a10_rebuilt_nogc"),
+        ("a1_etl60x5of3k", "a1_etl60x5"),
+        ("a1_etl060x05of3500", "a1_etl60x5of3500"),
+        ("a1_etl1000x5", "a1_etl1kx5"),
+        ("a1_at4_etl60x5", "a1_etl60x5_at4"),
+        ("a1_at0", "a1"),
         ("a10_preloaded_triggers", "a10_triggers_preloaded"),
     ],
 )
@@ -225,6 +253,17 @@ def test_a_second_way_to_write_a_shape_is_answered_with_the_first(name: str, ins
         ("a10_spine5_part1of1", "1 parts, but the range is 2 to 1000"),
         ("a10_spine5_part3of2", "there is no part 3 of 2"),
         ("a10_spine5_part0of2", "there is no part 0 of 2"),
+        ("a1_etl60", "there is no option 'etl60'"),
+        ("a1_etl0x5", "0 batches, but the range is 1 to 1000"),
+        ("a1_etl2kx5", "2000 batches, but the range is 1 to 1000"),
+        ("a1_etl3x1", "1 stages, but the range is 2 to 20"),
+        ("a1_etl3x21", "21 stages, but the range is 2 to 20"),
+        ("a1_etl3x3of2", "2 rows, but the range is 3 to 100000"),
+        ("a1_etl3x3of101k", "101000 rows, but the range is 3 to 100000"),
+        ("a1_etl3x3_pods", "the stages of a batch pass on their values in files, which pods do not share"),
+        ("a1_etl3x3_etl3x4", "'etl3x4' is a second etl option"),
+        ("a1_at2k", "2000 steps at once, but the range is 0 to 1000"),
+        ("a1_at4_inprocess", "the in-process executor executes one step at a time"),
         ("a10_rebuilt_forkserver", "forkserver would preload them in vain"),
         ("a10_rebuilt_preloaded", "preloaded would preload them in vain"),
     ],
@@ -258,8 +297,10 @@ def test_the_grammar_names_every_option_there_is() -> None:
         *Executor,
         *FLAGS,
         "part<k>of<n>",
+        "etl<batches>x<stages>[of<rows>]",
         "checks<n>",
         "sleep<n>ms",
+        "at<k>",
     ]
     assert not [option for option in options if option not in GRAMMAR]
-    assert len(fields(Shape)) == 15
+    assert len(fields(Shape)) == 17
