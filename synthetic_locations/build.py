@@ -20,7 +20,7 @@ from synthetic_locations.pools import pool_names
 from synthetic_locations.process import Elapsed
 from synthetic_locations.shape import Shape
 from synthetic_locations.structures import Design, build_assets
-from synthetic_locations.triggers import launch_on_schedule, launch_on_sensor
+from synthetic_locations.triggers import launch_in_single_flight, launch_on_schedule, launch_on_sensor
 from synthetic_locations.work import Work
 
 LAST_PARTITION_END = datetime(2025, 1, 1)
@@ -73,7 +73,10 @@ def build_definitions(shape: Shape, location_name: str | None = None) -> dg.Defi
     assets = build_assets(Design(shape, location, keys, upstream_keys, partitions, pools, work))
     definitions = dg.Definitions(
         assets=[*assets, *([beyond] if beyond else [])],
-        schedules=[launch_on_schedule(location)] if shape.triggers else [],
+        schedules=[
+            *([launch_on_schedule(location)] if shape.triggers else []),
+            *([launch_in_single_flight(location, assets[0])] if shape.singleflight else []),
+        ],
         sensors=[
             *([_key_sensor(location, shape.partitions)] if shape.partitioning is Partitioning.DYNAMIC else []),
             *([launch_on_sensor(location)] if shape.triggers else []),

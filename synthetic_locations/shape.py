@@ -15,7 +15,7 @@ from synthetic_locations.kinds import Dependencies, Executor, Imports, Part, Par
 
 GRAMMAR = """\
 a<assets>[p<partitions>][_<partitioning>][_<structure>][_<dependencies>][_part<k>of<n>][_checks<n>]
-    [_pools<n>][_sleep<n>ms][_<imports>][_rebuilt][_nogc][_triggers][_<executor>]
+    [_pools<n>][_sleep<n>ms][_<imports>][_rebuilt][_nogc][_triggers][_singleflight][_<executor>]
   assets, partitions   1 to 100k; whole thousands are written with k, here and below: 10k, not 10000
   partitioning         daily, hourly, multi or dynamic; static if left out
   structure            one @dg.asset for each asset, a unit of work, if left out; otherwise, with n from 2 to 1k,
@@ -36,6 +36,8 @@ a<assets>[p<partitions>][_<partitioning>][_<structure>][_<dependencies>][_part<k
   rebuilt              definitions are built each time Dagster asks, not once per process; not with forks
   nogc                 no garbage collection until an asset computes
   triggers             a schedule and a sensor that launch on request, and backfills in a single run
+  singleflight         a schedule, off at first, that launches the first asset each minute on request, unless its last
+                       run is in progress
   executor             inprocess, forkserver (steps are forks of a process that has imported the location's
                        module), preloaded (and has built its asset job), or pods (on Kubernetes, a pod for each
                        step); multiprocess if left out
@@ -85,6 +87,8 @@ class Shape:
     """Whether garbage collection is off from the loading until an asset computes."""
     triggers: bool = False
     """Whether a schedule and a sensor launch on request, and backfills are single runs."""
+    singleflight: bool = False
+    """Whether a schedule launches the first asset each minute on request, unless its last run is in progress."""
     executor: Executor = Executor.MULTIPROCESS
 
     def __post_init__(self) -> None:
@@ -122,6 +126,7 @@ class Shape:
             ("rebuilt" if self.rebuilt else ""),
             ("nogc" if self.nogc else ""),
             ("triggers" if self.triggers else ""),
+            ("singleflight" if self.singleflight else ""),
             ("" if self.executor is Executor.MULTIPROCESS else self.executor),
         )
         return "_".join((size, *filter(None, options)))
@@ -231,6 +236,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[..., Mapping[str, Any]]]] = {
     "rebuilt": ("rebuilt", lambda: {"rebuilt": True}),
     "nogc": ("nogc", lambda: {"nogc": True}),
     "triggers": ("triggers", lambda: {"triggers": True}),
+    "singleflight": ("singleflight", lambda: {"singleflight": True}),
     "executor": (_words(Executor), lambda word: {"executor": Executor(word)}),
 }
 """Each kind of option: its pattern, and the shape's fields that its groups set."""

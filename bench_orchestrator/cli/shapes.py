@@ -55,6 +55,7 @@ def _options(shape: Shape) -> str:
         "definitions rebuilt each time" if shape.rebuilt else "",
         "no garbage collection while loading" if shape.nogc else "",
         "schedule and sensor" if shape.triggers else "",
+        "single-flight schedule" if shape.singleflight else "",
         f"{shape.executor} executor",
     ]
     return ", ".join(filter(None, parts))

@@ -24,7 +24,7 @@ from synthetic_locations.shape import (
 
 NUMBERED = (Dependencies.CHAINS, Dependencies.SPINE)
 FORKS = (Executor.FORKSERVER, Executor.PRELOADED)
-FLAGS = ("rebuilt", "nogc", "triggers")
+FLAGS = ("rebuilt", "nogc", "triggers", "singleflight")
 
 
 def counts(lowest: int, highest: int) -> st.SearchStrategy[int]:
@@ -70,6 +70,7 @@ def shapes(draw: st.DrawFn) -> Shape:
         rebuilt=rebuilt,
         nogc=draw(st.booleans()),
         triggers=draw(st.booleans()),
+        singleflight=draw(st.booleans()),
         executor=draw(st.sampled_from([kind for kind in Executor if kind not in impossible])),
     )
 
@@ -160,6 +161,7 @@ def test_different_shapes_have_different_names(one: Shape, other: Shape) -> None
         ("a10_pools3", Shape(10, pools=3)),
         ("a2k_pools1k", Shape(2_000, pools=1_000)),
         ("a25_multi10_pools3", Shape(25, structure=Structure.MULTI, pieces=10, pools=3)),
+        ("a10_triggers_singleflight", Shape(10, triggers=True, singleflight=True)),
     ],
 )
 def test_known_names(name: str, shape: Shape) -> None:
@@ -191,6 +193,7 @@ def test_known_names(name: str, shape: Shape) -> None:
         ("a10_pools0", "a10"),
         ("a2k_pools1000", "a2k_pools1k"),
         ("a10_pools2_checks2", "a10_checks2_pools2"),
+        ("a10_singleflight_triggers", "a10_triggers_singleflight"),
     ],
 )
 def test_a_second_way_to_write_a_shape_is_answered_with_the_first(name: str, instead: str) -> None:
@@ -280,4 +283,4 @@ def test_the_grammar_names_every_option_there_is() -> None:
         "sleep<n>ms",
     ]
     assert not [option for option in options if option not in GRAMMAR]
-    assert len(fields(Shape)) == 16
+    assert len(fields(Shape)) == 17
