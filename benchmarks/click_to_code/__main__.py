@@ -10,7 +10,6 @@ import click
 from rich.console import Console
 
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.stages import Stage
 from benchmarks.click_to_code import __doc__ as about
 from benchmarks.click_to_code.arms import USER_TAG, open_arms
 from benchmarks.click_to_code.clicks import Click, Execution
@@ -56,20 +55,25 @@ def measure(assets: int, blocks: int, rng: random.Random) -> Iterator[Click]:
         for block in range(blocks + 1):
             for side in rng.sample(sides, len(sides)):
                 time.sleep(REST_S + rng.uniform(0, INTERVAL_S))
-                to_code_s, queue_wait_s = _launch(side, location)
+                stages_s = _launch(side, location)
                 if block:
-                    yield Click(side.name, block, assets, to_code_s, queue_wait_s)
+                    yield Click(side.name, block, assets, stages_s)
 
 
-def _launch(side: Side, location: str) -> tuple[float, float]:
-    """Launch the asset; return the seconds until its code, and those in the queue."""
+def _launch(side: Side, location: str) -> dict[str, float]:
+    """Launch the asset; return the seconds of all stages until its code.
+
+    Raises:
+        RuntimeError: the run did not succeed, or its log lacks a stage.
+    """
     run_id = side.submit_assets(location, [CLICKED], {USER_TAG: "somebody"})
     side.wait(run_id)
     times = side.times(run_id)
-    to_code_us, queue_wait_us = times.time_to_code_us, times.stages_us[Stage.QUEUE_WAIT]
-    assert to_code_us is not None
-    assert queue_wait_us is not None
-    return to_code_us / MICROSECONDS, queue_wait_us / MICROSECONDS
+    if times.time_to_code_us is None:
+        raise RuntimeError(f"{side.name}: run {run_id} is not complete: {times.warnings}")
+    return {
+        stage: duration_us / MICROSECONDS for stage, duration_us in times.stages_us.items() if duration_us is not None
+    }
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_orchestrator.analysis.wording import describe_estimate, span_of
+from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.report.text import table
 from bench_orchestrator.statistics import Estimate, median, paired_ratio
 from benchmarks.click_to_code.arms import ARMS, DEFAULT, PROMPT
@@ -27,9 +28,18 @@ class Click:
     arm: str
     block: int
     assets: int
-    to_code_s: float
-    """From the request to STEP_START."""
-    queue_wait_s: float
+    stages_s: Mapping[str, float]
+    """All stages from the request to STEP_START, by name."""
+
+    @property
+    def to_code_s(self) -> float:
+        """From the request to STEP_START."""
+        return sum(self.stages_s.values())
+
+    @property
+    def queue_wait_s(self) -> float:
+        """How long the run waited in the queue."""
+        return self.stages_s[Stage.QUEUE_WAIT]
 
 
 LIMITS_S: Mapping[str, tuple[Figure, float]] = {

@@ -89,8 +89,9 @@ class Side:
     def times(self, run_id: str) -> Timeline:
         """Return the run's timeline."""
         run = get_run(self.instance, run_id)
+        assert run is not None
         events = read_run_log(self.instance, run_id).events
-        return timeline(events, requested_us=run.requested_us if run else None, created_us=None)
+        return timeline(events, requested_us=run.requested_us, created_us=run.created_us)
 
     def launch(self, location: str, numbers: Sequence[int]) -> Timeline:
         """Launch, wait, and return the timeline."""

@@ -23,7 +23,7 @@ def execution(prompt_s: float, blocks: int = 12) -> Execution:
     return Execution(
         MACHINE,
         tuple(
-            Click(name, block, 10_000, value * (1 + block / 100), 0.05)
+            Click(name, block, 10_000, {"queue_wait": 0.05, "worker_load": value * (1 + block / 100) - 0.05})
             for block in range(1, blocks + 1)
             for name, value in seconds.items()
         ),
