@@ -76,7 +76,7 @@ class Execution:
     def table(self) -> str:
         """Return a Markdown table: both medians of each arm, and its ratio to Dagster as it comes."""
         assets = span_of([click.assets for click in self.clicks])
-        head = [f"{int(assets):,} assets", "from the click to your code", "of that in the queue", "ratio"]
+        head = ["from the click to your code", f"{int(assets):,} assets", "of that in the queue", "ratio"]
         return table(head, map(self._row, ARMS))
 
     def caption(self) -> str:

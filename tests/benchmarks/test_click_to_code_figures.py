@@ -32,7 +32,7 @@ def execution(prompt_s: float, blocks: int = 12) -> Execution:
 
 def test_ratios_are_taken_within_blocks() -> None:
     table = execution(0.2).table()
-    assert table.startswith("| 10,000 assets | from the click to your code |")
+    assert table.startswith("| from the click to your code | 10,000 assets |")
     assert f"| {ARMS[DEFAULT].label} | 10.65 s [10.30, 11.00] | 0.05 s [0.05, 0.05] |  |" in table
     assert f"| {ARMS[PROMPT].label} | 0.21 s [0.21, 0.22] | 0.05 s [0.05, 0.05] | 0.02 × [0.02, 0.02] |" in table
 
