@@ -9,7 +9,8 @@ from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Launch, Outcome
 from bench_orchestrator.model.runs import StepSpan
 from bench_orchestrator.model.stages import Boundary
-from bench_orchestrator.waterfall.gantt import ChartedRun, Gantt, Unit, step_panel
+from bench_orchestrator.waterfall.gantt import ChartedRun, Gantt, Unit
+from bench_orchestrator.waterfall.gantt_layout import step_panel
 
 STAGES = ("extract", "transform", "load")
 

@@ -20,7 +20,7 @@ from bench_orchestrator.model.text import path_segment
 from bench_orchestrator.results.queries import latest_sweep
 from bench_orchestrator.results.store import Store, UnknownSweepError
 from bench_orchestrator.sources.instance import open_instance
-from bench_orchestrator.waterfall.gantt import gantt_of
+from bench_orchestrator.waterfall.gantt_layout import gantt_of
 from bench_orchestrator.waterfall.gantt_text import render_gantt, summarize_gantt
 from bench_orchestrator.waterfall.layout import UnknownLaunchError
 from bench_orchestrator.waterfall.lookup import Opening, find_launch, find_launches, find_median, find_runs_of

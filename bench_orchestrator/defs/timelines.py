@@ -16,8 +16,9 @@ from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.report.text import bar, prose, table
 from bench_orchestrator.results.queries import latest_sweep
 from bench_orchestrator.sources.instance import get_run
-from bench_orchestrator.waterfall.gantt import MOST_PANELS, Gantt, gantt_of
+from bench_orchestrator.waterfall.gantt import Gantt
 from bench_orchestrator.waterfall.gantt import headline as gantt_headline
+from bench_orchestrator.waterfall.gantt_layout import MOST_PANELS, gantt_of
 from bench_orchestrator.waterfall.layout import Sample, Waterfall, headline
 from bench_orchestrator.waterfall.lookup import find_launch, find_launches, find_median, find_runs_of
 

@@ -20,7 +20,8 @@ from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import find_request, find_run_ids, get_run, read_run_log, read_run_logs
 from bench_orchestrator.timeline.launches import launch_of
 from bench_orchestrator.timeline.worker_boot import step_boot_stages
-from bench_orchestrator.waterfall.gantt import ChartedRun, run_panel
+from bench_orchestrator.waterfall.gantt import ChartedRun
+from bench_orchestrator.waterfall.gantt_layout import run_panel
 from bench_orchestrator.waterfall.layout import (
     Sample,
     UnknownLaunchError,

@@ -22,7 +22,8 @@ from bench_orchestrator.charts import gantt, save
 from bench_orchestrator.charts.gantt import _MOST_ROWS, _OTHERS, _PALETTE
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.runs import StepSpan
-from bench_orchestrator.waterfall.gantt import ChartedRun, Gantt, gantt_of, headline, remarks
+from bench_orchestrator.waterfall.gantt import ChartedRun, Gantt, headline, remarks
+from bench_orchestrator.waterfall.gantt_layout import gantt_of
 
 CHARTS = {
     "steps": gantt_of([run_of_batches(13, 4, by_batch)]),

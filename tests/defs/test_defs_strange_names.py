@@ -11,7 +11,8 @@ from bench_orchestrator.analysis.evaluation import evaluate
 from bench_orchestrator.defs import charts, timelines
 from bench_orchestrator.defs.evaluations import summarize_inline
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.waterfall.gantt import ChartedRun, gantt_of
+from bench_orchestrator.waterfall.gantt import ChartedRun
+from bench_orchestrator.waterfall.gantt_layout import gantt_of
 from bench_orchestrator.waterfall.layout import of_trial
 
 NAMES = ("a![x](https://example.com/x.png)", "a|b", "`c`", "<img src=x>", "two\nlines", "[link](https://example.com)")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.waterfall.gantt import ChartedRun, Curve, Gantt, Unit, gantt_of, headline, remarks
+from bench_orchestrator.waterfall.gantt import ChartedRun, Curve, Gantt, Unit, headline, remarks
+from bench_orchestrator.waterfall.gantt_layout import gantt_of
 from bench_orchestrator.waterfall.gantt_text import _DrawnCurve, render_gantt, summarize_gantt
 
 CHARTS = {

@@ -20,7 +20,7 @@ from bench_orchestrator.model.stages import Boundary, Stage
 from bench_orchestrator.model.tags import SCHEDULED_TIME_TAG
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import open_instance
-from bench_orchestrator.waterfall.gantt import run_panel, step_panel
+from bench_orchestrator.waterfall.gantt_layout import run_panel, step_panel
 from bench_orchestrator.waterfall.layout import UnknownLaunchError
 from bench_orchestrator.waterfall.lookup import Opening, find_launch, find_launches, find_median, find_runs_of
 
