@@ -5,9 +5,10 @@ Pure, in O(n log n) of the number of spans. All times are in microseconds.
 
 import heapq
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from operator import attrgetter
 
 from bench_orchestrator.model.launch import Launch
@@ -78,23 +79,25 @@ def breaches(limit: Limit, launches: Iterable[Launch], raised: Sequence[tuple[in
 
 def most_at_once(spans: Iterable[Span]) -> int:
     """Return how many spans there are at most at one instant. One that ends when another starts is over."""
-    count = most = 0
-    for _, change in _changes(spans):
-        count += change
-        most = max(most, count)
-    return most
+    counts = count_over_time((span.start_us, span.end_us) for span in spans)
+    return max((number for _, number in counts), default=0)
+
+
+def count_over_time(spans: Iterable[tuple[int, int | None]]) -> list[tuple[int, int]]:
+    """Return each instant at which the number of spans changes, in order, with the number from then on.
+
+    Args:
+        spans: the start of each, and its end, at which it is over; None if it has not ended.
+    """
+    by_us: Counter[int] = Counter()
+    for start_us, end_us in spans:
+        by_us[start_us] += 1
+        if end_us is not None:
+            by_us[end_us] -= 1
+    instants = sorted(us for us, change in by_us.items() if change)
+    return list(zip(instants, accumulate(by_us[us] for us in instants), strict=True))
 
 
 def in_progress_s(spans: Sequence[Span]) -> float:
     """Return the total time of all spans that have ended, in seconds."""
     return sum(span.end_us - span.start_us for span in spans if span.end_us is not None) / 1_000_000
-
-
-def _changes(spans: Iterable[Span]) -> list[tuple[float, int]]:
-    """Return by how much the count changes at which instant, ends first."""
-    changes: list[tuple[float, int]] = []
-    for span in spans:
-        changes.append((span.start_us, 1))
-        if span.end_us is not None:
-            changes.append((span.end_us, -1))
-    return sorted(changes)

@@ -14,6 +14,7 @@ from bench_orchestrator.model.launch import OUTCOMES, Launch, Outcome
 from bench_orchestrator.model.runs import StepSpan
 from bench_orchestrator.model.stages import Boundary
 from bench_orchestrator.model.text import legible
+from bench_orchestrator.timeline.occupancy import count_over_time
 from bench_orchestrator.waterfall.gantt import ID_LETTERS, ChartedRun, Curve, Gantt, Panel, Phase, Row, Segment, Unit
 from bench_orchestrator.waterfall.layout import UnknownLaunchError
 
@@ -220,13 +221,6 @@ def _count_in_flight(batches: Collection[Sequence[Row]]) -> Curve | None:
 
 
 def _curve(spans: Iterable[tuple[int, int | None]]) -> Curve:
-    """Return the number of spans at each instant, each with its start and without its end, which may be None."""
-    by_us: Counter[int] = Counter({0: 0})
-    for start_us, end_us in spans:
-        by_us[start_us] += 1
-        if end_us is not None:
-            by_us[end_us] -= 1
-    instants = sorted(by_us)
-    numbers = accumulate(by_us[us] for us in instants)
-    changes = [(us, number) for us, number in zip(instants, numbers, strict=True) if by_us[us] or us == 0]
-    return Curve(tuple(changes))
+    changes = count_over_time(spans)
+    before = [] if changes and changes[0][0] == 0 else [(0, 0)]
+    return Curve((*before, *changes))

@@ -119,7 +119,7 @@ def _runs_of(sweep: Sweep, trials: Iterable[Trial]) -> list[ChartedRun]:
 
 
 def _stored_run(sweep: Sweep, trial: Trial, launch: Launch) -> ChartedRun:
-    group = trial.variant if sweep.plan.variants else trial.location
+    group = launch.role or (trial.variant if sweep.plan.variants else trial.location)
     return ChartedRun(launch, group, subject_of(trial), sweep.plan.environment_of(trial.deployment))
 
 
