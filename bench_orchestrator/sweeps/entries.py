@@ -133,11 +133,13 @@ def _contradiction(plan: SweepPlan) -> str:
 
 def _contradiction_in_note(note: TrialNote) -> str:
     """Return why no result could be stored by this note; empty if it can."""
-    log, pod = note.log or RunLog(), note.pod or Pod()
+    logs, pod = [note.log or RunLog(), *(run.log for run in note.runs)], note.pod or Pod()
     instants_us = [
-        *(note.requested_us, note.created_us, log.materialized_us),
-        *(event.time_us for event in log.events),
-        *(us for step in log.steps for us in (step.launched_us, step.started_us, step.ended_us)),
+        *(note.requested_us, note.created_us, *note.acts_us),
+        *(us for run in note.runs for us in (run.requested_us, run.created_us)),
+        *(log.materialized_us for log in logs),
+        *(event.time_us for log in logs for event in log.events),
+        *(us for log in logs for step in log.steps for us in (step.launched_us, step.started_us, step.ended_us)),
         *(pod.created_us, pod.scheduled_us, pod.pulled_us, pod.started_us),
     ]
     try:
@@ -148,6 +150,6 @@ def _contradiction_in_note(note: TrialNote) -> str:
         return f"trial {note.number}: {error}"
     return (
         ""
-        if 0 <= log.work < _UNCOUNTABLE
+        if all(0 <= log.work < _UNCOUNTABLE for log in logs)
         else f"trial {note.number} has a count of units of work that is negative or exceeds 62 bits"
     )
