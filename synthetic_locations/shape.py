@@ -5,6 +5,7 @@ and parsing is the exact inverse of printing. Names are Python identifiers, beca
 `synthetic_locations.catalog`. Does not depend on Dagster.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from synthetic_locations.kinds import Dependencies, Etl, Executor, Imports, Part
 
 GRAMMAR = """\
 a<assets>[p<partitions>][_<partitioning>][_<structure>][_<dependencies>][_part<k>of<n>]
-    [_etl<batches>x<stages>[of<rows>]][_checks<n>][_sleep<n>ms][_<imports>][_rebuilt][_nogc][_triggers][_at<k>]
-    [_<executor>]
+    [_etl<batches>x<stages>[of<rows>]][_checks<n>][_pools<n>][_sleep<n>ms][_<imports>][_rebuilt][_nogc][_triggers]
+    [_singleflight][_at<k>][_<executor>]
   assets, partitions   1 to 100k; whole thousands are written with k, here and below: 10k, not 10000
   partitioning         daily, hourly, multi or dynamic; static if left out
   structure            one @dg.asset for each asset, a unit of work, if left out; otherwise, with n from 2 to 1k,
@@ -31,12 +32,15 @@ a<assets>[p<partitions>][_<partitioning>][_<structure>][_<dependencies>][_part<k
   etl                  an extract–transform–load job in three forms: etl_static, etl_dynamic and etl_prioritised;
                        1 to 1k batches of 2 to 20 stages, of up to 100k rows in all, 3k if left out; not with pods
   checks<n>            asset checks per asset, 1 to 100; none if left out
+  pools<n>             each asset, multi-asset or graph in one of n pools by turns, 1 to 1k; none if left out
   sleep<n>ms           how long a unit of work or a stage takes, 0 to 3600000 ms; 100 ms if left out
   imports              importtop, heavy libraries when the definitions are built, or importlate, when an asset
                        computes; none if left out
   rebuilt              definitions are built each time Dagster asks, not once per process; not with forks
   nogc                 no garbage collection until an asset computes
   triggers             a schedule and a sensor that launch on request, and backfills in a single run
+  singleflight         a schedule, off at first, that launches the first asset each minute on request, unless its last
+                       run is in progress
   at<k>                how many steps of a run are executed at once, 1 to 1k; if left out, what the executor
                        does by default; not with inprocess
   executor             inprocess, forkserver (steps are forks of a process that has imported the location's
@@ -55,6 +59,7 @@ MAX_STAGES = 20
 MAX_ROWS = 100_000
 MAX_AT = 1_000
 MAX_CHECKS = 100
+MAX_POOLS = 1_000
 MAX_COMPUTE_MS = 3_600_000
 
 
@@ -82,6 +87,8 @@ class Shape:
     """None for a location without an extract–transform–load job."""
     checks: int = 0
     """Asset checks per asset."""
+    pools: int = 0
+    """How many pools the assets are in, by turns; 0 means that they are in none."""
     compute_ms: int = 100
     """How long a unit of work sleeps, and each stage of a batch."""
     imports: Imports = Imports.NONE
@@ -91,6 +98,8 @@ class Shape:
     """Whether garbage collection is off from the loading until an asset computes."""
     triggers: bool = False
     """Whether a schedule and a sensor launch on request, and backfills are single runs."""
+    singleflight: bool = False
+    """Whether a schedule launches the first asset each minute on request, unless its last run is in progress."""
     at: int = 0
     """How many steps of a run are executed at once; 0 for the executor's default."""
     executor: Executor = Executor.MULTIPROCESS
@@ -99,12 +108,16 @@ class Shape:
         _require_range("assets", self.assets, 1, MAX_ASSETS)
         _require_range("partitions", self.partitions, 0, MAX_PARTITIONS)
         _require_range("checks per asset", self.checks, 0, MAX_CHECKS)
+        _require_range("pools", self.pools, 0, MAX_POOLS)
         _require_range("milliseconds of sleep", self.compute_ms, 0, MAX_COMPUTE_MS)
         if self.partitioning is not Partitioning.STATIC and not self.partitions:
             raise ValueError(f"{self.partitioning} partitions need a number: a{self.assets}p<partitions>_…")
         self._check_structure()
         self._check_dependencies()
         self._check_part()
+        if self.pools > self.functions:
+            functions = "multi-assets" if self.structure is Structure.MULTI else "assets"
+            raise ValueError(f"pools{_print_count(self.pools)} needs at least as many {functions}")
         self._check_etl()
         _require_range("steps at once", self.at, 0, MAX_AT)
         if self.at and self.executor is Executor.IN_PROCESS:
@@ -125,15 +138,22 @@ class Shape:
             (f"part{self.part.number}of{self.part.of}" if self.part else ""),
             self._printed_etl,
             (f"checks{self.checks}" if self.checks else ""),
+            (f"pools{_print_count(self.pools)}" if self.pools else ""),
             ("" if self.compute_ms == Shape.compute_ms else f"sleep{self.compute_ms}ms"),
             ("" if self.imports is Imports.NONE else self.imports),
             ("rebuilt" if self.rebuilt else ""),
             ("nogc" if self.nogc else ""),
             ("triggers" if self.triggers else ""),
+            ("singleflight" if self.singleflight else ""),
             (f"at{_print_count(self.at)}" if self.at else ""),
             ("" if self.executor is Executor.MULTIPROCESS else self.executor),
         )
         return "_".join((size, *filter(None, options)))
+
+    @property
+    def functions(self) -> int:
+        """How many functions or graphs make the assets."""
+        return math.ceil(self.assets / self.pieces) if self.structure is Structure.MULTI else self.assets
 
     @property
     def work_per_asset(self) -> int:
@@ -251,11 +271,13 @@ _OPTIONS: Mapping[str, tuple[str, Callable[..., Mapping[str, Any]]]] = {
         },
     ),
     "checks": (f"checks({_NUMBER})", lambda count: {"checks": int(count)}),
+    "pools": (f"pools({_COUNT})", lambda count: {"pools": _read_count(count)}),
     "sleep": (f"sleep({_NUMBER})ms", lambda count: {"compute_ms": int(count)}),
     "imports": (_words(Imports), lambda word: {"imports": Imports(word)}),
     "rebuilt": ("rebuilt", lambda: {"rebuilt": True}),
     "nogc": ("nogc", lambda: {"nogc": True}),
     "triggers": ("triggers", lambda: {"triggers": True}),
+    "singleflight": ("singleflight", lambda: {"singleflight": True}),
     "at": (f"at({_COUNT})", lambda steps: {"at": _read_count(steps)}),
     "executor": (_words(Executor), lambda word: {"executor": Executor(word)}),
 }

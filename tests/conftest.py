@@ -3,8 +3,6 @@
 import io
 import os
 import shutil
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,14 +10,13 @@ import dagster as dg
 import hypothesis
 import pytest
 import recording
-import uvicorn
 from cluster import Cluster, ExistingCluster, build, why_not
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
-from dagster_webserver.app import create_app_from_workspace_process_context
 from PIL import Image
 from postgresql import running_server
 from recording import Served
+from webservers import running_webserver
 
 from bench_orchestrator import settings
 from bench_orchestrator.charts import output
@@ -135,15 +132,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             str(tmp_path_factory.mktemp("served")), overrides={"telemetry": {"enabled": False}}
         ) as instance,
         WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as workspace,
-        socket.create_server(("127.0.0.1", 0)) as listener,
+        running_webserver(workspace) as url,
     ):
-        app = create_app_from_workspace_process_context(workspace)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", instance)
-        server.should_exit = True
-        thread.join(timeout=30)
+        yield Served(url, instance)
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def test_every_page_in_docs_is_linked_from_the_readme() -> None:
     assert {f"docs/{page.name}" for page in (PROJECT / "docs").glob("*.md")} <= linked | {of_the_package}
 
 
-OF_DAGSTERS_CHART = {"dagsterWebserver", "runLauncher"}
+OF_DAGSTERS_CHART = {"dagsterDaemon", "dagsterWebserver", "runLauncher"}
 """Values of Dagster's own chart that pages show. This project's chart has a `runLauncher` as well, and shows none."""
 
 

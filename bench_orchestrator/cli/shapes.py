@@ -50,11 +50,13 @@ def _options(shape: Shape) -> str:
         f"part {shape.part.number} of {shape.part.of}" if shape.part else "",
         _ETL.format(**asdict(shape.etl)) if shape.etl else "",
         f"{shape.checks} checks per asset" if shape.checks else "",
+        f"in {shape.pools} pools" if shape.pools else "",
         f"{shape.compute_ms} ms of work" + (f" × {shape.work_per_asset}" if shape.work_per_asset > 1 else ""),
         _IMPORTS[shape.imports],
         "definitions rebuilt each time" if shape.rebuilt else "",
         "no garbage collection while loading" if shape.nogc else "",
         "schedule and sensor" if shape.triggers else "",
+        "single-flight schedule" if shape.singleflight else "",
         f"{shape.executor} executor" + (f", {shape.at} steps at once" if shape.at else ""),
     ]
     return ", ".join(filter(None, parts))

@@ -36,7 +36,7 @@ def main(blocks: int, names: tuple[str, ...], seed: int, tiny: bool, output: Pat
         if output:
             Execution(machine, tuple(samples)).write(output)
     execution = Execution(machine, tuple(samples))
-    click.echo(f"{execution.table()}\n\n{execution.caption()}\n\n{execution.limits()}")
+    click.echo(execution)
     for claim in execution.missed:
         click.echo(f"missed: {claim}", err=True)
     sys.exit(1 if execution.missed else 0)

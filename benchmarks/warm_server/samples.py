@@ -1,6 +1,5 @@
 """The samples of an execution, kept in a file, and the tables that follow from them."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bench_orchestrator.analysis.wording import describe_estimate, span_of
-from bench_orchestrator.atomic import replacing
 from bench_orchestrator.report.text import table
 from bench_orchestrator.statistics import Estimate, median, paired_ratio
+from benchmarks.rows import read_rows, write_rows
 from benchmarks.warm_server.sides import STOCK, WARM
-
-ROWS, TABLE = "rows.json", "table.md"
-"""The names of the files in the folder of an execution."""
 
 
 class Quantity(StrEnum):
@@ -115,20 +111,15 @@ class Execution:
     @classmethod
     def read(cls, directory: Path) -> "Execution":
         """Read an execution's rows."""
-        content = json.loads((directory / ROWS).read_text(encoding="utf-8"))
-        rows = (Sample(**{**row, "quantity": Quantity(row["quantity"])}) for row in content["samples"])
-        return cls(content["machine"], tuple(rows))
+        machine, rows = read_rows(directory)
+        return cls(machine, tuple(Sample(**{**row, "quantity": Quantity(row["quantity"])}) for row in rows))
 
     def write(self, directory: Path) -> None:
         """Write its rows and its table."""
-        directory.mkdir(parents=True, exist_ok=True)
-        rows = ",\n  ".join(json.dumps(asdict(sample)) for sample in self.samples)
-        for name, text in (
-            (ROWS, f'{{"machine": {json.dumps(self.machine)},\n "samples": [\n  {rows}\n ]}}\n'),
-            (TABLE, f"{self.table()}\n\n{self.caption()}\n\n{self.limits()}\n"),
-        ):
-            with replacing(directory / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+        write_rows(directory, self.machine, map(asdict, self.samples), str(self))
+
+    def __str__(self) -> str:
+        return f"{self.table()}\n\n{self.caption()}\n\n{self.limits()}"
 
     def table(self) -> str:
         """Return a Markdown table: both servers' medians, and the ratio of the two within blocks."""

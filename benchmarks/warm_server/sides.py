@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import yaml
 
-from bench_orchestrator.deployment import STOCK_SERVER, WARM_SERVER, Deployment, shape_location
+from bench_orchestrator.deployment import STOCK_SERVER, WARM_SERVER, CodeLocation, Deployment, shape_location
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.tags import Tag
@@ -63,13 +63,16 @@ class Side:
 
     def submit(self, location: str, numbers: Sequence[int]) -> str:
         """Launch these assets of a location; return the run's id."""
-        keys = [self._assets(location)[number] for number in numbers]
+        return self.submit_assets(location, [self._assets(location)[number] for number in numbers], {})
+
+    def submit_assets(self, location: str, keys: Sequence[str], tags: Mapping[str, str]) -> str:
+        """Launch the assets with these keys, as the UI does; return the run's id."""
         return self.webserver.submit(
             location=location,
             repository=self._repositories[location],
             job=ASSET_JOB,
             asset_keys=keys,
-            tags={Tag.REQUESTED_AT: str(now_us())},
+            tags={Tag.REQUESTED_AT: str(now_us()), **tags},
         )
 
     def wait(self, run_id: str) -> None:
@@ -86,8 +89,9 @@ class Side:
     def times(self, run_id: str) -> Timeline:
         """Return the run's timeline."""
         run = get_run(self.instance, run_id)
+        assert run is not None
         events = read_run_log(self.instance, run_id).events
-        return timeline(events, requested_us=run.requested_us if run else None, created_us=None)
+        return timeline(events, requested_us=run.requested_us, created_us=run.created_us)
 
     def launch(self, location: str, numbers: Sequence[int]) -> Timeline:
         """Launch, wait, and return the timeline."""
@@ -110,13 +114,12 @@ _ASSETS: dict[str, list[str]] = {}
 
 
 @contextmanager
-def open_side(name: str, locations: Sequence[str], settings: Mapping[str, Any]) -> Iterator[Side]:
-    """Yield a deployment that serves these locations with that server."""
+def open_side(name: str, locations: Sequence[CodeLocation], settings: Mapping[str, Any]) -> Iterator[Side]:
+    """Yield a deployment of these locations with these settings, under a name."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        (home / "dagster.yaml").write_text(yaml.safe_dump({**QUIET, **LAUNCHERS[name], **settings}))
-        served = [shape_location(location, server=SERVERS[name]) for location in locations]
-        with Deployment(home, served) as deployment:
+        (home / "dagster.yaml").write_text(yaml.safe_dump({**QUIET, **settings}))
+        with Deployment(home, locations) as deployment:
             deployment.wait_until_loaded()
             with dg.DagsterInstance.from_config(folder) as instance:
                 yield Side(name, deployment, instance)
@@ -128,7 +131,9 @@ def open_sides(
 ) -> Iterator[tuple[Side, Side]]:
     """Yield both servers, side by side."""
     with ExitStack() as stack:
-        yield (
-            stack.enter_context(open_side(STOCK, locations, stock)),
-            stack.enter_context(open_side(WARM, locations, warm)),
-        )
+
+        def enter(name: str, settings: Mapping[str, Any]) -> Side:
+            served = [shape_location(location, server=SERVERS[name]) for location in locations]
+            return stack.enter_context(open_side(name, served, {**LAUNCHERS[name], **settings}))
+
+        yield enter(STOCK, stock), enter(WARM, warm)

@@ -165,7 +165,9 @@ def prove_cpu_limit() -> None:
 
 
 def prove_run_limit() -> None:
-    limits = ConcurrencyConfig.from_concurrency_settings(yaml.safe_load(REMEDIES["limit 8"].apply)["concurrency"], None)
+    settings = yaml.safe_load(REMEDIES["limit 8"].apply)["concurrency"]
+    queue = QueuedRunCoordinator().get_run_queue_config()
+    limits = ConcurrencyConfig.from_concurrency_settings(settings, queue)
     assert limits.run_queue_config is not None
     assert limits.run_queue_config.max_concurrent_runs == 8
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.warm_server.samples import LIMITS, TABLE, Execution, Quantity, Sample
+from benchmarks.rows import TABLE
+from benchmarks.warm_server.samples import LIMITS, Execution, Quantity, Sample
 
 PROJECT = Path(__file__).parents[2]
 COMMITTED = PROJECT / "benchmarks" / "results" / "warm_server"
@@ -60,7 +61,7 @@ def test_the_committed_execution_keeps_its_limits_and_has_the_rows_of_the_page()
     committed = Execution.read(COMMITTED)
     assert committed.missed == []
     text = (COMMITTED / TABLE).read_text(encoding="utf-8")
-    assert text == f"{committed.table()}\n\n{committed.caption()}\n\n{committed.limits()}\n"
+    assert text == f"{committed}\n"
     page = (PROJECT / "packages" / "dagster-warm" / "README.md").read_text(encoding="utf-8")
     told = [line for line in page.splitlines() if line.startswith("| ") and "assets, " in line]
     assert len(told) == len(Quantity)

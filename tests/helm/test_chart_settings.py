@@ -82,7 +82,13 @@ class TestTheDatabasesPassword:
 
     @pytest.mark.parametrize(
         ("shape", "needs_it"),
-        [("a10", False), ("a10_triggers", True), ("a2p3_dynamic", True), ("a1_etl3x3of9_at2", False)],
+        [
+            ("a10", False),
+            ("a10_triggers", True),
+            ("a10_singleflight", True),
+            ("a2p3_dynamic", True),
+            ("a1_etl3x3of9_at2", False),
+        ],
     )
     def test_a_synthetic_location_has_it_if_its_sensors_read_the_instance(self, shape: str, needs_it: bool) -> None:
         objects = render({"locations": [shape]})

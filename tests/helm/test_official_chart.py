@@ -26,6 +26,7 @@ from variants import container, environment, rendered
 
 from bench_orchestrator.model.tags import META_LOCATION
 from dagster_warm.launcher import WarmRunLauncher
+from dagster_warm.queue import PromptRunCoordinator
 
 _PROBE = {"type": "object", "required": ["enabled"], "properties": {"enabled": {"type": "boolean"}}}
 _LIST = {"type": "array", "items": {"type": "object"}}
@@ -254,6 +255,16 @@ def test_the_warm_launcher_of_the_readme_has_the_chart_s_own_as_the_cold_one(
     assert not launcher.is_warm("a10")
     assert isinstance(launcher.cold, K8sRunLauncher)
     assert custom["config"]["cold"]["config"] == chart_s_launcher()
+
+
+def test_the_queue_of_the_readme_is_the_one_that_answers_at_once(in_the_readme: list[dict[str, Any]]) -> None:
+    configured = in_the_readme[2]["dagsterDaemon"]["runCoordinator"]
+    assert configured["type"] == "CustomRunCoordinator"
+    custom = configured["config"]["customRunCoordinator"]
+    data = ConfigurableClassData(custom["module"], custom["class"], yaml.safe_dump(custom["config"]))
+    limits = data.rehydrate(PromptRunCoordinator).get_run_queue_config()
+    assert limits is not None
+    assert (limits.max_concurrent_runs, len(limits.tag_concurrency_limits)) == (10, 1)
 
 
 def test_the_readme_names_what_is_there() -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -17,10 +18,13 @@ import dagster as dg
 import psutil
 import pytest
 import sqlalchemy
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
 from postgresql import execute, new_database
+from webservers import running_webserver
 
 from bench_orchestrator.deployment import WARM_SERVER
-from dagster_warm import changes
+from bench_orchestrator.webserver import Webserver
 from dagster_warm.changes import PostgresChanges, changes_of
 from integration.serving import LOCATION, Server, behaviours, gone, serve
 from integration.sweeping import PATIENCE_S, wait_for
@@ -73,6 +77,19 @@ def busy(server: Server, tmp_path: Path) -> Iterator[list[Path]]:
         path.unlink(missing_ok=True)
 
 
+@pytest.fixture
+def another(server: Server) -> Iterator[Server]:
+    """Yield the same server behind a second webserver of the instance."""
+    command = server.daemon.cmdline()
+    target = WorkspaceFileTarget([command[command.index("-w") + 1]])
+    with (
+        dg.DagsterInstance.from_config(str(server.deployment.home)) as instance,
+        WorkspaceProcessContext(instance, target) as workspace,
+        running_webserver(workspace) as url,
+    ):
+        yield replace(server, webserver=Webserver(url))
+
+
 def test_the_next_run_gets_the_next_slot(server: Server, busy: list[Path]) -> None:
     waiting = [server.launch("success_in_process") for _ in range(4)]
     urgent = server.launch("success_in_process", {"dagster/priority": "1"})
@@ -94,17 +111,20 @@ def test_a_run_waits_for_its_pool(server: Server) -> None:
     _wait_for_success(server, *runs)
 
 
-def test_a_daemon_that_is_killed_loses_and_doubles_no_run(server: Server, busy: list[Path]) -> None:
+def test_a_daemon_that_is_killed_loses_and_doubles_no_run_of_several_webservers(
+    server: Server, another: Server, busy: list[Path]
+) -> None:
     waiting = []
-    for _ in range(2):
+    for before, after in ((server, another), (another, server)):
         daemon = wait_for("a daemon", lambda: _daemon(server))
-        waiting.append(server.launch("success_in_process"))
+        waiting.append(before.launch("success_in_process"))
         daemon.kill()
-        waiting.append(server.launch("success_in_process"))
+        waiting.append(after.launch("success_in_process"))
         wait_for("its end", partial(gone, daemon))
     for path in busy:
         path.unlink()
     _wait_for_success(server, *waiting)
+    waiting += [one.finish("success_in_process") for one in (server, another)]
     for run_id in waiting:
         for kind in (Kind.RUN_ENQUEUED, Kind.RUN_STARTING, Kind.RUN_START):
             assert len(server.events(run_id, kind)) == 1
@@ -135,18 +155,15 @@ def test_only_what_changes_the_queue_is_told(server: Server) -> None:
 
 @on_postgresql
 def test_notifications_that_do_not_arrive_are_missed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = PostgresChanges._connect
-
-    def connect_as_through_a_pooler(changes: PostgresChanges) -> None:
-        connect(changes)
-        changes._connection.execute(sqlalchemy.text("UNLISTEN *"))
-
-    with changes_of(server.instance, logging.getLogger(__name__)) as found:
-        assert found is not None
-    monkeypatch.setattr(changes, "_PROBE_S", 0.5)
-    monkeypatch.setattr(PostgresChanges, "_connect", connect_as_through_a_pooler)
+    """A pooler with PgBouncer's transaction mode swallows them, and keeps the session that listens."""
+    sessions: list[sqlalchemy.Connection] = []
+    monkeypatch.setattr(PostgresChanges, "_hears", lambda one, _: sessions.append(one._connection))
     with changes_of(server.instance, logging.getLogger(__name__)) as found:
         assert found is None
+        assert sessions[0].execute(sqlalchemy.text("SELECT pg_listening_channels()")).all() == []
+    monkeypatch.undo()
+    with changes_of(server.instance, logging.getLogger(__name__)) as found:
+        assert found is not None
 
 
 def _wait_for_success(server: Server, *run_ids: str) -> None:

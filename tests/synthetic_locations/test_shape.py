@@ -1,6 +1,7 @@
 """Names of shapes: parsing is the exact inverse of printing, and a bad name is answered with the grammar."""
 
 import keyword
+import math
 from dataclasses import fields
 
 import pytest
@@ -18,6 +19,7 @@ from synthetic_locations.shape import (
     MAX_PARTITIONS,
     MAX_PARTS,
     MAX_PIECES,
+    MAX_POOLS,
     MAX_ROWS,
     MAX_STAGES,
     Shape,
@@ -26,7 +28,7 @@ from synthetic_locations.shape import (
 
 NUMBERED = (Dependencies.CHAINS, Dependencies.SPINE)
 FORKS = (Executor.FORKSERVER, Executor.PRELOADED)
-FLAGS = ("rebuilt", "nogc", "triggers")
+FLAGS = ("rebuilt", "nogc", "triggers", "singleflight")
 
 
 def counts(lowest: int, highest: int) -> st.SearchStrategy[int]:
@@ -59,6 +61,8 @@ def shapes(draw: st.DrawFn) -> Shape:
     elif not is_graph:
         wide = assets > 2
         dependencies = draw(st.sampled_from([kind for kind in Dependencies if wide or kind not in NUMBERED]))
+    pieces = 1 if structure is Structure.PLAIN else draw(counts(2, most_pieces))
+    most_pools = math.ceil(assets / pieces) if structure is Structure.MULTI else assets
     rebuilt = draw(st.booleans())
     etl = draw(st.one_of(st.none(), etls()))
     at = draw(st.one_of(st.just(0), counts(1, MAX_AT)))
@@ -72,18 +76,20 @@ def shapes(draw: st.DrawFn) -> Shape:
         partitions=partitions,
         partitioning=draw(st.sampled_from(Partitioning)) if partitions else Partitioning.STATIC,
         structure=structure,
-        pieces=1 if structure is Structure.PLAIN else draw(counts(2, most_pieces)),
+        pieces=pieces,
         dependencies=dependencies,
         span=draw(counts(2, MAX_ASSETS if part else assets - 1)) if dependencies in NUMBERED else 0,
         part=part,
         etl=etl,
         checks=0 if is_graph else draw(counts(0, MAX_CHECKS)),
+        pools=draw(counts(0, min(MAX_POOLS, most_pools))),
         compute_ms=draw(st.one_of(st.just(Shape.compute_ms), counts(0, MAX_COMPUTE_MS))),
         imports=draw(st.sampled_from(Imports)),
         rebuilt=rebuilt,
         nogc=draw(st.booleans()),
         triggers=draw(st.booleans()),
         at=at,
+        singleflight=draw(st.booleans()),
         executor=draw(st.sampled_from([kind for kind in Executor if kind not in impossible])),
     )
 
@@ -99,6 +105,7 @@ near_names = st.builds(
             st.from_regex(r"(graph|multi|fused|chain|chains|spine)[0-9]{0,4}k?", fullmatch=True),
             st.from_regex(r"part[0-9]{0,4}of[0-9]{0,4}|at[0-9]{0,4}k?", fullmatch=True),
             st.from_regex(r"etl[0-9]{0,4}k?x[0-9]{0,2}(of[0-9]{1,5}k?)?", fullmatch=True),
+            st.from_regex(r"pools[0-9]{0,4}k?", fullmatch=True),
         ),
         max_size=4,
     ),
@@ -174,6 +181,10 @@ def test_different_shapes_have_different_names(one: Shape, other: Shape) -> None
         ("a1_etl1kx20of12k_sleep0ms_at4", Shape(1, etl=Etl(1_000, 20, 12_000), compute_ms=0, at=4)),
         ("a10_at1k_forkserver", Shape(10, at=1_000, executor=Executor.FORKSERVER)),
         ("a250p30_daily_triggers", Shape(250, 30, Partitioning.DAILY, triggers=True)),
+        ("a10_pools3", Shape(10, pools=3)),
+        ("a2k_pools1k", Shape(2_000, pools=1_000)),
+        ("a25_multi10_pools3", Shape(25, structure=Structure.MULTI, pieces=10, pools=3)),
+        ("a10_triggers_singleflight", Shape(10, triggers=True, singleflight=True)),
     ],
 )
 def test_known_names(name: str, shape: Shape) -> None:
@@ -207,6 +218,10 @@ def test_known_names(name: str, shape: Shape) -> None:
         ("a1_at4_etl60x5", "a1_etl60x5_at4"),
         ("a1_at0", "a1"),
         ("a10_preloaded_triggers", "a10_triggers_preloaded"),
+        ("a10_pools0", "a10"),
+        ("a2k_pools1000", "a2k_pools1k"),
+        ("a10_pools2_checks2", "a10_checks2_pools2"),
+        ("a10_singleflight_triggers", "a10_triggers_singleflight"),
     ],
 )
 def test_a_second_way_to_write_a_shape_is_answered_with_the_first(name: str, instead: str) -> None:
@@ -230,6 +245,11 @@ def test_a_second_way_to_write_a_shape_is_answered_with_the_first(name: str, ins
         ("a10_", "there is no option ''"),
         ("a10_checks", "there is no option 'checks'"),
         ("a10_checks101", "101 checks per asset, but the range is 0 to 100"),
+        ("a10_pools", "there is no option 'pools'"),
+        ("a10_pools11", "pools11 needs at least as many assets"),
+        ("a2k_pools1001", "1001 pools, but the range is 0 to 1000"),
+        ("a25_multi10_pools4", "pools4 needs at least as many multi-assets"),
+        ("a10_pools2_pools3", "'pools3' is a second pools option"),
         ("a10_sleep1s", "there is no option 'sleep1s'"),
         ("a10_sleep3600001ms", "3600001 milliseconds of sleep, but the range is 0 to 3600000"),
         ("a10_daily", "daily partitions need a number"),
@@ -299,8 +319,9 @@ def test_the_grammar_names_every_option_there_is() -> None:
         "part<k>of<n>",
         "etl<batches>x<stages>[of<rows>]",
         "checks<n>",
+        "pools<n>",
         "sleep<n>ms",
         "at<k>",
     ]
     assert not [option for option in options if option not in GRAMMAR]
-    assert len(fields(Shape)) == 17
+    assert len(fields(Shape)) == 19

@@ -155,6 +155,7 @@ class PostgresChanges:
         while self._hears(deadline_s - time.monotonic()):
             if self._probe in (channel for channel, _ in self._receive()):
                 return True
+        self._connection.execute(sqlalchemy.text("UNLISTEN *"))  # a pooler keeps the session for others
         return False
 
     def wait(self, shutdown_event: Event, timeout_s: float, with_pools: bool) -> bool:

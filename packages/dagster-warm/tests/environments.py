@@ -9,7 +9,7 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent
 """The folder of dagster-warm."""
-CONTRACT = ("exits", "internals", "shortcuts", "command", "state", "absence", "health", "queue")
+CONTRACT = ("exits", "internals", "shortcuts", "command", "state", "absence", "health", "queue", "waits")
 """The modules whose tests need only Dagster and pytest, and use private API of Dagster or Python."""
 LOCK = PACKAGE.parents[1] / "requirements.lock"
 
