@@ -12,7 +12,7 @@ from bench_orchestrator.defs.monitor import monitor
 from bench_orchestrator.defs.remedies import conclusions
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
 from bench_orchestrator.defs.sweeps import sweep_jobs, sweeps
-from bench_orchestrator.defs.timelines import launch_timeline
+from bench_orchestrator.defs.timelines import gantt_chart, launch_timeline
 
 
 @dg.definitions
@@ -20,7 +20,7 @@ from bench_orchestrator.defs.timelines import launch_timeline
 def defs() -> dg.Definitions:
     """Sweep jobs, the harvest, its charts, and the schedule that watches."""
     return dg.Definitions(
-        assets=[sweeps, launch_measurements, *chart_assets, evaluations, launch_timeline, conclusions],
+        assets=[sweeps, launch_measurements, *chart_assets, evaluations, launch_timeline, gantt_chart, conclusions],
         jobs=[*sweep_jobs.values(), harvest_job],
         sensors=[harvest_sensor],
         schedules=[monitor],

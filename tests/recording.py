@@ -55,6 +55,30 @@ def nothing() -> None:
     """The job of runs that are recorded but never executed."""
 
 
+@dg.op(out=dg.DynamicOut(int))
+def plan_batches() -> Iterator[dg.DynamicOutput[int]]:
+    """Plan two batches."""
+    for number in range(2):
+        yield dg.DynamicOutput(number, mapping_key=f"batch_{number}")
+
+
+@dg.op
+def extract(batch: int) -> int:
+    """Return a batch."""
+    return batch
+
+
+@dg.op
+def load(batch: int) -> None:
+    """Do nothing with a batch."""
+
+
+@dg.job
+def in_batches() -> None:
+    """Extract and load batches with a dynamic map: five steps."""
+    plan_batches().map(lambda batch: load(extract(batch)))
+
+
 def in_milliseconds(timestamp_s: float) -> int:
     """Convert an event's time to microseconds as GraphQL has it: `int(timestamp * 1000)` in dagster-graphql."""
     return int(timestamp_s * 1_000) * 1_000

@@ -13,6 +13,7 @@ from bench_orchestrator.charts.drawing import (
     stage_breakdown,
     trial_outcomes,
 )
+from bench_orchestrator.charts.gantt import gantt
 from bench_orchestrator.charts.output import ChartFiles, inline_png, save
 from bench_orchestrator.charts.waterfall import waterfall
 
@@ -26,6 +27,7 @@ __all__ = [
     "charts_for",
     "comparison",
     "costs",
+    "gantt",
     "inline_png",
     "lag_vs_assets",
     "save",

@@ -142,6 +142,14 @@ def line(**properties: Any) -> Line2D:
     return Line2D([], [], **properties)
 
 
+def fill_boxes(ax: Axes, boxes: Iterable[tuple[float, float, float, float]], colours: Sequence[str]) -> None:
+    """Fill boxes (left, right, bottom, top), each with its colour: much faster than a bar for each."""
+    from matplotlib.collections import PolyCollection
+
+    corners = [[(x0, y0), (x0, y1), (x1, y1), (x1, y0)] for x0, x1, y0, y1 in boxes]
+    ax.add_collection(PolyCollection(corners, facecolors=colours, linewidths=0), autolim=False)
+
+
 def is_dark(colour: str) -> bool:
     """Return whether white text is more legible on a colour than black."""
     from matplotlib.colors import to_rgb

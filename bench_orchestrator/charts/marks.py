@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 NAME_LETTERS = 20
 """Characters of a name that fit on a line beside a chart."""
 
+LEGEND_COLUMNS = 3
+"""Maximum entries on a line of a legend."""
+
 _MOST_LETTERS = 30
 """Characters of a name on one line that leave room for the chart."""
 
@@ -148,7 +151,7 @@ def legend(ax: Axes, handles: Sequence[Artist]) -> None:
         handles=handles,
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        ncols=3,
+        ncols=LEGEND_COLUMNS,
         frameon=False,
         fontsize=canvas.TEXT_POINTS - 0.5,
         handlelength=1,

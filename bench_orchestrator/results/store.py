@@ -118,9 +118,9 @@ class Store:
         ids = None if sweep_ids is None else list(sweep_ids)
         return [SweepSummary(*row) for row in self.select("list_sweeps", sweep_ids=ids)]
 
-    def find_runs(self, prefix: str) -> dict[str, str]:
-        """Return the runs whose ids begin with the prefix, each with its sweep; empty before the first harvest."""
-        return dict(self.select("find_runs", prefix=prefix))
+    def find_runs(self, prefixes: Iterable[str]) -> dict[str, str]:
+        """Return the runs whose ids begin with a prefix, each with its sweep; empty before the first harvest."""
+        return dict(self.select("find_runs", prefixes=list(prefixes)))
 
     def count_launches(self) -> int:
         """Return the number of rows of `launch_measurements`."""

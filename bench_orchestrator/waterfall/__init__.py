@@ -1,1 +1,1 @@
-"""Waterfalls: one launch laid out in time."""
+"""Launches laid out in time: one as a waterfall, several or their steps as a Gantt chart."""

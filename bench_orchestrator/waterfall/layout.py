@@ -190,8 +190,12 @@ def of_trial(trial: Trial, environment: Mapping[str, Any], launch: Launch | None
 
     Raises UnknownLaunchError if no instant is known: there was no run, or its events have been deleted.
     """
-    subject = f"{trial.asset_key} in {trial.location}, trial {trial.number} ({trial.variant}) of {trial.sweep_id}"
-    return of_launch(launch or trial.launch, subject, environment)
+    return of_launch(launch or trial.launch, subject_of(trial), environment)
+
+
+def subject_of(trial: Trial) -> str:
+    """Return what a trial launched, in words."""
+    return f"{trial.asset_key} in {trial.location}, trial {trial.number} ({trial.variant}) of {trial.sweep_id}"
 
 
 def of_launch(

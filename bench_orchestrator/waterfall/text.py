@@ -15,13 +15,12 @@ from bench_orchestrator.model.run_queue import Hold
 from bench_orchestrator.model.stages import Boundary
 from bench_orchestrator.waterfall.layout import Bar, Sample, Waterfall, excerpt, headline, remarks
 
-_LIGHT = "░"
-_SOLID = "█"
+LIGHT, MEDIUM, SOLID = "░▒█"
 _LONGEST_NAME = 36
 
 
 @dataclass(frozen=True)
-class _Drawing:
+class DrawnBar:
     """A row's bar, drawn on the width that the table leaves: each piece is (start, end, character)."""
 
     span_us: tuple[int, int]
@@ -63,10 +62,10 @@ def summarize_waterfall(shown: Waterfall, sample: Sample | None = None) -> dict[
         "origin": shown.origin.value if Boundary.REQUESTED in shown.known else None,
         "zero": shown.zero.value,
         "zero_since_epoch_s": shown.zero_us / MICROSECONDS,
-        "queue_s": _seconds(shown.queue_us),
-        "init_s": _seconds(shown.init_us),
-        "lag_s": _seconds(shown.lag_us),
-        "ended_s": _seconds(shown.ended_us),
+        "queue_s": seconds(shown.queue_us),
+        "init_s": seconds(shown.init_us),
+        "lag_s": seconds(shown.lag_us),
+        "ended_s": seconds(shown.ended_us),
         "stages": [_summarize_stage(bar, shown) for bar in shown.bars],
         "worker_boot": [_summarize_stage(bar, shown) for bar in shown.boot],
         "step_boot": [_summarize_stage(bar, shown) for bar in shown.step_boot],
@@ -75,14 +74,14 @@ def summarize_waterfall(shown: Waterfall, sample: Sample | None = None) -> dict[
             {
                 "step": step.key,
                 "process": shown.step_process(step),
-                "launched_s": _seconds(step.launched_us),
-                "started_s": _seconds(step.started_us),
-                "ended_s": _seconds(step.ended_us),
+                "launched_s": seconds(step.launched_us),
+                "started_s": seconds(step.started_us),
+                "ended_s": seconds(step.ended_us),
             }
             for step in shown.steps
         ],
         "waits_for": [_summarize_hold(hold) for hold in shown.holds],
-        "so_far_s": _seconds(shown.unfinished.duration_us) if shown.unfinished and shown.now_us is not None else None,
+        "so_far_s": seconds(shown.unfinished.duration_us) if shown.unfinished and shown.now_us is not None else None,
         "warnings": list(shown.warnings),
     }
 
@@ -91,8 +90,8 @@ def _summarize_stage(bar: Bar, shown: Waterfall) -> dict[str, Any]:
     return {
         "stage": bar.stage.value,
         "process": shown.process(bar.stage),
-        "start_s": _seconds(bar.start_us),
-        "seconds": _seconds(bar.duration_us),
+        "start_s": seconds(bar.start_us),
+        "seconds": seconds(bar.duration_us),
         "lag_percent": shown.lag_percent(bar),
     }
 
@@ -106,8 +105,8 @@ def _summarize_hold(hold: Hold) -> dict[str, Any]:
                 "job": holder.job,
                 "step": holder.step,
                 "status": holder.status,
-                "since_epoch_s": _seconds(holder.since_us),
-                "last_sign_epoch_s": _seconds(holder.last_sign_us),
+                "since_epoch_s": seconds(holder.since_us),
+                "last_sign_epoch_s": seconds(holder.last_sign_us),
             }
             for holder in hold.holders
         ]
@@ -115,7 +114,7 @@ def _summarize_hold(hold: Hold) -> dict[str, Any]:
 
 
 def _render_stages(shown: Waterfall) -> Table:
-    table = _table(["stage", "process"], ["start", "took", "of lag"])
+    table = bar_table(["stage", "process"], ["start", "took", "of lag"])
     span_us = shown.rows[0].start_us, shown.rows[-1].end_us
     for bar in shown.rows:
         percent = shown.lag_percent(bar)
@@ -127,7 +126,7 @@ def _render_stages(shown: Waterfall) -> Table:
             describe_us(bar.start_us),
             describe_us(bar.duration_us),
             share if finished else "so far" if shown.now_us is not None else shown.outcome,
-            _Drawing(span_us, ((bar.start_us, bar.end_us, _SOLID if finished else _LIGHT),)),
+            DrawnBar(span_us, ((bar.start_us, bar.end_us, SOLID if finished else LIGHT),)),
         )
     return table
 
@@ -137,7 +136,7 @@ def _render_steps(shown: Waterfall) -> Table:
 
     If steps are left out, the last ones have their own scale.
     """
-    table = _table(["step"], ["launched", "started", "ended"])
+    table = bar_table(["step"], ["launched", "started", "ended"])
     groups = excerpt(shown.steps)
     for group in groups:
         if group is not groups[0]:
@@ -148,12 +147,12 @@ def _render_steps(shown: Waterfall) -> Table:
             table.add_row(
                 Text(step.key),
                 *("" if us is None else describe_us(us) for us in (step.launched_us, step.started_us, step.ended_us)),
-                _Drawing(span_us, ((launched_us, started_us, _LIGHT), (started_us, ended_us, _SOLID))),
+                DrawnBar(span_us, ((launched_us, started_us, LIGHT), (started_us, ended_us, SOLID))),
             )
     return table
 
 
-def _table(names: Sequence[str], quantities: Sequence[str]) -> Table:
+def bar_table(names: Sequence[str], quantities: Sequence[str]) -> Table:
     """Create a table with columns for names, quantities and a bar, which shrinks first."""
     table = Table(box=box.SIMPLE, collapse_padding=True)
     for name in names:
@@ -164,5 +163,6 @@ def _table(names: Sequence[str], quantities: Sequence[str]) -> Table:
     return table
 
 
-def _seconds(us: int | None) -> float | None:
+def seconds(us: int | None) -> float | None:
+    """Return microseconds as seconds for JSON."""
     return None if us is None else us / MICROSECONDS

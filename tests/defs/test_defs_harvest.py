@@ -76,7 +76,7 @@ class TestAHarvest:
         assert f"of {plan.sweep_id} succeeded" in (check.description or "")
 
         drawn = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}  # type: ignore[union-attr]
-        drawn -= {"launch_measurements", "launch_timeline"}
+        drawn -= {"launch_measurements", "launch_timeline", "gantt_chart"}
         assert {"stage_breakdown", "lag_vs_assets"} <= drawn <= {chart.stem for chart in CHARTS}
         for stem in drawn:
             chart = metadata_of(result, stem)

@@ -11,6 +11,8 @@ from bench_orchestrator.analysis.evaluation import evaluate
 from bench_orchestrator.defs import charts, timelines
 from bench_orchestrator.defs.evaluations import summarize_inline
 from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.waterfall.gantt import ChartedRun
+from bench_orchestrator.waterfall.gantt_layout import gantt_of
 from bench_orchestrator.waterfall.layout import of_trial
 
 NAMES = ("a![x](https://example.com/x.png)", "a|b", "`c`", "<img src=x>", "two\nlines", "[link](https://example.com)")
@@ -40,12 +42,14 @@ def test_they_are_shown_as_they_are(name: str) -> None:
         return [
             charts._summary(make_sweep([trial])),
             timelines._summary(of_trial(trial, {}), None),
+            timelines._gantt_summary(gantt_of([ChartedRun(trial.launch, group=name)])),
             summarize_inline(evaluate(renamed)),
         ]
 
     for strange, plain in zip(summaries(name), summaries("plain"), strict=True):
         assert shown(strange)[0] == shown(plain)[0]
     words = " ".join(name.split())
-    chart, _, evaluation = (shown(strange)[1] for strange in summaries(name))
+    chart, _, gantt, evaluation = (shown(strange)[1] for strange in summaries(name))
     assert "".join(words.split()) in "".join(chart.split())
+    assert "".join(words.split()) in "".join(gantt.split())
     assert "".join(words.split()) in "".join(evaluation.split())

@@ -36,13 +36,13 @@ OPTIONS: Mapping[str, Sequence[str]] = {
     ),
     "gate": ("--max-lag", "--locations", "--trials", "--timeout", "--url", "--json"),
     "report": ("--json",),
-    "timeline": ("--sweep", "--location", "--variant", "--json"),
+    "timeline": ("--gantt", "--steps", "--sweep", "--location", "--variant", "--json"),
     "compare": ("--json",),
     "advise": ("--assets", "--steps", "--max-lag", "--json"),
     "sweeps": ("--json",),
     "shapes": ("--json",),
 }
-FLAGS = ("--json", "--quick")
+FLAGS = ("--gantt", "--json", "--quick")
 
 
 @st.composite

@@ -20,6 +20,9 @@ from bench_orchestrator.results.queries import latest_sweep
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.timeline.launches import launch_of
 from bench_orchestrator.timeline.run_log import LOG_TYPES, fold
+from bench_orchestrator.waterfall.gantt import ChartedRun
+from bench_orchestrator.waterfall.gantt_layout import gantt_of
+from bench_orchestrator.waterfall.gantt_text import render_gantt, summarize_gantt
 from bench_orchestrator.waterfall.layout import UnknownLaunchError, of_launch, of_trial
 from bench_orchestrator.waterfall.lookup import find_median
 from bench_orchestrator.waterfall.text import render_waterfall, summarize_waterfall
@@ -121,3 +124,8 @@ def test_any_launch_is_laid_out(limits: settings) -> None:
             for shown in (of_launch(launch, name), of_trial(trial, {})):
                 console.render_lines(render_waterfall(shown))
                 json.dumps(summarize_waterfall(shown), ensure_ascii=False).encode()
+        for steps in (False, True):
+            with suppress(UnknownLaunchError):
+                chart = gantt_of([ChartedRun(launch, name, name), ChartedRun(trial.launch)], steps=steps)
+                console.render_lines(render_gantt(chart))
+                json.dumps(summarize_gantt(chart), ensure_ascii=False).encode()

@@ -12,14 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
-from PIL import Image
+from pictures import check_legible, check_small, words
 from rich.console import Console
 from samples import CREATED_US, ENVIRONMENT, make_trial, measured_sweep, on_kubernetes, relaunched
 
 from bench_orchestrator.analysis.summary import location_rows
-from bench_orchestrator.charts import inline_png, save, waterfall
+from bench_orchestrator.charts import save, waterfall
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.launch import Outcome, Trial
 from bench_orchestrator.model.run_queue import Hold, Holder
@@ -137,12 +135,6 @@ each_launch = pytest.mark.parametrize(
         pytest.param(waiting(), id="waiting in the queue"),
     ],
 )
-
-
-def words(figure: Figure) -> str:
-    """Return all text on a figure."""
-    texts = [text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)]
-    return " ".join("\n".join(texts).replace("\N{NO-BREAK SPACE}", " ").split())
 
 
 def printed(shown: Waterfall, sample: Sample | None = None, width: int = 120) -> str:
@@ -377,31 +369,11 @@ class TestThePicture:
 
     @each_launch
     def test_is_small_and_of_the_width_of_the_dialog(self, shown: Waterfall) -> None:
-        content = inline_png(waterfall(shown))
-        assert len(content) < 60_000
-        with Image.open(io.BytesIO(content)) as image:
-            assert image.width == 470
-            assert len(np.unique(np.asarray(image.convert("L")))) > 10
+        check_small(waterfall(shown))
 
     @each_launch
     def test_cuts_nothing_off_and_writes_nothing_over_anything(self, shown: Waterfall) -> None:
-        figure = waterfall(shown)
-        figure.draw_without_rendering()
-        texts = [*figure.texts, *(text for ax in figure.axes for text in (*ax.texts, *ax.get_yticklabels()))]
-        texts += [text for ax in figure.axes if (legend := ax.get_legend()) for text in legend.get_texts()]
-        boxes = [extent(text) for text in texts if text.get_text().strip()]
-        for box in boxes:
-            assert figure.bbox.x0 - 1 <= box.x0
-            assert box.x1 <= figure.bbox.x1 + 1
-            assert figure.bbox.y0 - 1 <= box.y0
-            assert box.y1 <= figure.bbox.y1 + 1
-        overlaps = [
-            (one, other)
-            for number, one in enumerate(boxes)
-            for other in boxes[:number]
-            if min(one.x1, other.x1) - max(one.x0, other.x0) > 1 and min(one.y1, other.y1) - max(one.y0, other.y0) > 3
-        ]
-        assert overlaps == []
+        check_legible(waterfall(shown))
 
     def test_draws_the_lag_in_its_two_pieces_and_below_it_the_stages_end_to_end(self) -> None:
         trial = make_trial(1, "a10k")
@@ -481,13 +453,6 @@ class TestInTheTerminal:
 def bars(figure: Figure, panel: int) -> list[tuple[float, float]]:
     """Return the extents of the bars of one part of a picture, in drawing order."""
     return [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in figure.axes[panel].patches]  # type: ignore[attr-defined]
-
-
-def extent(text: Text) -> Bbox:
-    """Return the box of a text; for a name above an empty line that another text fills, only its upper half."""
-    box = text.get_window_extent()
-    lower = (box.y0 + box.y1) / 2 if text.get_text().endswith("\n") else box.y0
-    return Bbox.from_extents(box.x0, lower, box.x1, box.y1)
 
 
 def first_in_log(at_us: Mapping[Boundary, int | None]) -> Boundary:

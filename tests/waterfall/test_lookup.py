@@ -1,6 +1,5 @@
 """A lookup finds the launch that is meant: in the results database, or else in a real instance."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,7 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import samples
-from recording import broken, make_plan, make_run, measured, run_trial
+from gantt_samples import queue_of_runs
+from recording import broken, in_batches, make_plan, make_run, measured, run_trial
 
 from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import MICROSECONDS
@@ -20,10 +20,9 @@ from bench_orchestrator.model.stages import Boundary, Stage
 from bench_orchestrator.model.tags import SCHEDULED_TIME_TAG
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import open_instance
+from bench_orchestrator.waterfall.gantt_layout import run_panel, step_panel
 from bench_orchestrator.waterfall.layout import UnknownLaunchError
-from bench_orchestrator.waterfall.lookup import find_launch, find_median
-
-Opening = Callable[[], AbstractContextManager[dg.DagsterInstance]]
+from bench_orchestrator.waterfall.lookup import Opening, find_launch, find_launches, find_median, find_runs_of
 
 
 @pytest.fixture
@@ -132,6 +131,14 @@ class TestByRun:
             instance.run_storage.add_run(dg.DagsterRun("nothing", run_id))
         assert find_launch(["nightly-1"], store, opening)[0].run_id == "nightly-1"
 
+    def test_a_whole_id_in_the_results_database_is_meant_likewise(self, store: Store) -> None:
+        trials = [
+            samples.relaunched(samples.make_trial(number), run_id=run_id)
+            for number, run_id in enumerate(("nightly-1", "nightly-10"), start=1)
+        ]
+        store.save(samples.make_sweep(trials))
+        assert find_launch(["nightly-1"], store, not_opened)[0].run_id == "nightly-1"
+
     def test_a_launch_of_which_nothing_is_left_is_not_shown(self, store: Store) -> None:
         lost = samples.make_trial(outcome=Outcome.LOST, reason="its events are gone")
         store.save(samples.make_sweep([lost]))
@@ -175,6 +182,71 @@ class TestBySweep:
             find_median(sweep, "a9k")
         with pytest.raises(UnknownLaunchError, match=r"of any location\. It has: none\."):
             find_median(samples.failed_sweep())
+
+
+class TestForAGanttChart:
+    def test_runs_of_the_results_database_come_with_their_side_or_location(self, store: Store) -> None:
+        sweep = samples.measured_sweep(["a250", "a2k"], repeats=1)
+        store.save(sweep)
+        ids = [trial.launch.run_id or "" for trial in sweep.trials]
+        runs = find_launches([*ids, ids[0][:8]], store, not_opened)
+        assert [run.launch.run_id for run in runs] == ids
+        assert [run.group for run in runs] == [trial.location for trial in sweep.trials]
+        assert all(run.environment == samples.ENVIRONMENT for run in runs)
+
+    def test_any_other_runs_come_with_their_job_and_those_in_progress_are_read_at_one_instant(
+        self, instance: dg.DagsterInstance, store: Store, opening: Opening
+    ) -> None:
+        sweep = samples.measured_sweep(["a250"], repeats=1)
+        store.save(sweep)
+        over = in_batches.execute_in_process(instance=instance).run_id
+        waiting = [make_run(instance, {}, RunStatus.STARTED) for _ in range(2)]
+        stored = sweep.trials[0].launch.run_id or ""
+        runs = find_launches([over[:8], stored, *waiting], store, opening)
+        assert [run.launch.run_id for run in runs] == [stored, over, *waiting]
+        assert [run.group for run in runs] == ["a250", "in_batches", "nothing", "nothing"]
+        assert len({run.read_us for run in runs[1:]}) == 1
+        panel = run_panel(runs[1:])
+        assert [row.is_open for row in panel.rows] == [False, True, True]
+        assert panel.rows[-1].end_us == panel.makespan_us == (runs[1].read_us or 0) - panel.zero_us
+        steps = step_panel(runs[1])
+        assert {row.name: row.group for row in steps.rows} == {
+            "plan_batches": "plan_batches",
+            **{f"{op}[batch_{n}]": op for op in ("extract", "load") for n in range(2)},
+        }
+        assert steps.in_flight is not None
+
+    def test_unknown_ones_are_all_named(self, store: Store, opening: Opening) -> None:
+        with pytest.raises(UnknownLaunchError, match="no run 4f2a1b2c, 9d03e6aa in "):
+            find_launches(["4f2a1b2c", "9d03e6aa"], store, opening)
+
+    def test_of_a_sweep_they_are_those_of_all_trials_or_of_one_location(self) -> None:
+        sweep = samples.troubled_sweep()
+        assert [run.launch for run in find_runs_of(sweep)] == [trial.launch for trial in sweep.trials]
+        of_one = find_runs_of(sweep, "a10k")
+        assert {run.group for run in of_one} == {"a10k"}
+        assert len(of_one) == 6
+        with pytest.raises(UnknownLaunchError, match=r"of a9k\. It has: a10k "):
+            find_runs_of(sweep, "a9k")
+
+    def test_of_a_sweep_whose_trials_have_several_it_is_the_trial_with_the_median_makespan(self) -> None:
+        seconds = {"whole": (9, 4, 6, 5), "split": (1,)}
+        trials = [
+            replace(
+                samples.make_trial(variant=variant, number=10 * length),
+                launches=tuple(run.launch for run in queue_of_runs(3, 1, length)),
+            )
+            for variant, lengths in seconds.items()
+            for length in lengths
+        ]
+        sweep = samples.make_sweep(trials)
+        variants = (Variant("whole", ("a250",)), Variant("split", ("a250",)))
+        sweep = replace(sweep, plan=replace(sweep.plan, variants=variants))
+        for variant, length in (("", 5), ("split", 1)):
+            runs = find_runs_of(sweep, variant=variant)
+            assert len(runs) == 3
+            assert {run.group for run in runs} == {variant or "whole"}
+            assert run_panel(runs).makespan_us == 3 * (length + 1) * MICROSECONDS
 
 
 class TestOpeningAnInstance:

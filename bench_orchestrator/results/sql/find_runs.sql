@@ -1,1 +1,4 @@
-SELECT DISTINCT run_id, sweep_id FROM launches WHERE starts_with(run_id, $prefix) ORDER BY run_id;
+SELECT DISTINCT run_id, sweep_id
+FROM launches
+JOIN (SELECT unnest($prefixes) AS prefix) ON starts_with(run_id, prefix)
+ORDER BY run_id;
