@@ -161,7 +161,8 @@ def _ahead(ahead: Ahead, sides: Sequence[Side]) -> str:
     shared = first & {block for side in sides if side.name != ahead.side for block in side.samples[name]}
     if not shared:
         return ""
-    return f"{quote(ahead.side)} was ahead of every other side in each of {len(shared)} blocks: {ahead.measure.label}"
+    blocks = "one block" if len(shared) == 1 else f"each of {len(shared)} blocks"
+    return f"{quote(ahead.side)} was ahead of every other side in {blocks}: {ahead.measure.label}"
 
 
 def _total(value: float) -> Estimate:
