@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from batch_samples import etl_run
 from samples import CREATED_US, ENVIRONMENT, make_sweep, make_trial, relaunched, unmeasured
 
 from bench_orchestrator.model.instants import MICROSECONDS
@@ -15,9 +16,10 @@ from bench_orchestrator.model.launch import Launch, Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import Prediction, ServerState, Variant
 from bench_orchestrator.model.runs import StepSpan
 from bench_orchestrator.model.stages import Boundary, Stage, StepWorker
-from bench_orchestrator.model.workload import Workload
+from bench_orchestrator.model.workload import Submit, Workload
 from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from bench_orchestrator.sweeps.planning import with_baselines_again
+from synthetic_locations.shape import parse_shape
 
 _SERVER_S = {ServerState.AS_IT_IS: 0.0, ServerState.REPLACED: 0.4, ServerState.FROM_ZERO: 5.0}
 """How much the treatment of the code server adds to the submit stage."""
@@ -160,11 +162,31 @@ def _workload(
     roles = [role for role, count in workload.expected().items() for _ in range(count)]
     one = replace(variant, workload=None, work=1)
     trial = make_side_launch(one, location, number, block, rng, scenario=scenario, warmup=warmup)
+    if (etl := parse_shape(location).etl) is not None:
+        trial = _with_batches(trial, workload, etl.batches)
     launches = (
         replace(delayed(trial.launch, run), run_id=f"{number:08x}-{run:04}-4000-8000-000000000000", role=role)
         for run, role in enumerate(roles)
     )
     return replace(trial, launches=tuple(launches))
+
+
+def _with_batches(trial: Trial, workload: Workload, batches: int) -> Trial:
+    """Return the trial with the steps of an extract–transform–load job in place of its own."""
+    (job,) = (action.job for action in workload.actions if isinstance(action, Submit))
+    (limit,) = workload.limits
+    run = etl_run(batches, slots=limit.slots, prioritised=job == "etl_prioritised", static=job == "etl_static")
+    first_us = trial.launch.at_us[Boundary.STEP_STARTED] or 0
+    later_us = first_us - (run.steps[0].started_us or 0)
+    steps = tuple(
+        StepSpan(step.key, None, (step.started_us or 0) + later_us, (step.ended_us or 0) + later_us)
+        for step in run.steps
+    )
+    ended_us = steps[-1].ended_us or 0
+    work_us = ended_us - (trial.launch.at_us[Boundary.REQUESTED] or 0)
+    return relaunched(
+        trial, steps=steps, work=batches, materialized_us=ended_us, work_us=work_us, ended_us=ended_us + 200_000
+    )
 
 
 def delayed(launch: Launch, seconds: int) -> Launch:

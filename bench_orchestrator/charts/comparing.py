@@ -15,6 +15,7 @@ from bench_orchestrator.analysis.evaluation import Evaluation, Side, evaluate, i
 from bench_orchestrator.analysis.evaluation.verdicts import NOTHING_COMPARED, describe_change, describe_ratio
 from bench_orchestrator.charts import canvas, marks
 from bench_orchestrator.charts.drawing import CHARTS, Chart
+from bench_orchestrator.charts.sides import gantt_charts
 from bench_orchestrator.model.content import Content
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import again
@@ -234,5 +235,5 @@ COMPARISON_CHARTS: tuple[Chart, ...] = (
 
 def charts_for(sweep: Sweep) -> list[Chart]:
     """Return the charts that apply to a sweep, in the order of a report."""
-    charts = (*COMPARISON_CHARTS, *CHARTS) if is_experiment(sweep) else CHARTS
+    charts = (*COMPARISON_CHARTS, *gantt_charts(sweep), *CHARTS) if is_experiment(sweep) else CHARTS
     return [chart for chart in charts if chart.content.is_in(sweep)]

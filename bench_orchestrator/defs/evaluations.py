@@ -72,7 +72,8 @@ def _describe(experiment: Experiment) -> str:
         dg.AssetCheckSpec(
             WORK_CHECK,
             asset=evaluation_name(name),
-            description="Every side has measured launches, and each of them did the same planned amount of work.",
+            description="Every side has measured launches, each of them did the same planned amount of work, and a "
+            "side that has to be ahead of the others was, in every block.",
         )
         for name in EXPERIMENTS
     ],

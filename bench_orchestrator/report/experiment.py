@@ -114,7 +114,8 @@ def describe_workload(workload: Workload) -> str:
 def _describe_action(action: Action) -> str:
     match action:
         case Submit():
-            what = f"{action.count:,} run{'' if action.count == 1 else 's'} of {action.role}"
+            of = f"the job {action.job}" if action.job else action.role
+            what = f"{action.count:,} run{'' if action.count == 1 else 's'} of {of}"
             return f"{what} with {_describe_tags(action.tags)}" if action.tags else what
         case Backfill():
             return f"a backfill of {action.partitions:,} partitions"

@@ -75,6 +75,18 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """A side that has to have less of a measure than any other side of its block, the A/A arms included.
+
+    Where it does not, the evaluation of the sweep fails its check; the trials are results nonetheless.
+    """
+
+    side: str
+    measure: Measure
+    """One of the experiment's measures."""
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A named comparison."""
 
@@ -87,6 +99,8 @@ class Experiment:
     wait is random, and with few launches it would decide the answer."""
     gate: Gate | None = None
     """What else has to be kept in a trial with several runs, besides the limits of its workload."""
+    ahead: Ahead | None = None
+    """What has to be kept between the sides of each block."""
     flat: bool = False
     """Whether the differences between its sides are independent of the location's size."""
 

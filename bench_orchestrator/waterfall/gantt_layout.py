@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
 from bench_orchestrator.analysis.wording import describe_outcome
 from bench_orchestrator.model.errors import one_line
@@ -57,13 +58,18 @@ def gantt_of(runs: Sequence[ChartedRun], *, steps: bool = False) -> Gantt:
 
     Raises UnknownLaunchError if there is nothing to draw, or if there would be more than MOST_PANELS.
     """
-    first, *others = [run.environment for run in runs] or [{}]
-    shared = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
+    shared = shared_environment([run.environment for run in runs])
     if not steps and not (len(runs) == 1 and runs[0].launch.steps):
         return Gantt(Unit.RUNS, (run_panel(runs),), shared)
     if len(runs) > MOST_PANELS:
         raise UnknownLaunchError(f"The steps of {len(runs)} runs do not fit on a chart: give at most {MOST_PANELS}.")
     return Gantt(Unit.STEPS, tuple(map(step_panel, runs)), shared)
+
+
+def shared_environment(environments: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return what these environments have in common."""
+    first, *others = environments or [{}]
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
 
 
 def run_panel(runs: Iterable[ChartedRun], title: str = "") -> Panel:

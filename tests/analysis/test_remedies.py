@@ -104,6 +104,15 @@ class TestWhatIsSaved:
             assert small[remedy.variant].saved_s == large[remedy.variant].saved_s
             assert small[remedy.variant].measured_at.endswith("the same at any size")
 
+    def test_a_workload_is_about_what_answers_its_question(self, model: LagModel) -> None:
+        prioritised = rank(sample_experiment("priority-ops"), model=model)["dynamic with priorities"]
+        assert prioritised.quantity == "first batch loaded, from the run's start"
+        # Three stages of 1 s, in place of all six steps of two stages, two at a time, and one of the last.
+        assert saved_s(prioritised) == pytest.approx(7 - 3, abs=0.2)
+        assert prioritised.lag_s is None
+        assert prioritised.measured_at == "a1_etl6x3_sleep200ms_at2; the same at any size"
+        assert prioritised.helps
+
     def test_groups_of_assets_are_about_the_time_until_all_is_done(self, model: LagModel) -> None:
         ranked = rank(sample_experiment("graph-asset"), model=model)
         fused = ranked["one function, multiprocess"]

@@ -172,6 +172,26 @@ def prove_run_limit() -> None:
     assert limits.run_queue_config.max_concurrent_runs == 8
 
 
+def prove_op_priorities() -> None:
+    @dg.op(out=dg.DynamicOut())
+    def split() -> Iterator[dg.DynamicOutput[str]]:
+        yield from (dg.DynamicOutput(name, mapping_key=name) for name in ("a", "b"))
+
+    def stage(name: str) -> dg.OpDefinition:
+        @dg.op(name=name)
+        def passing(batch: str) -> str:
+            return batch
+
+        return passing
+
+    names = {"split": split} | {name: stage(name) for name in ("extract", "transform", "load")}
+    result = write("dynamic with priorities", **names)["batches"].execute_in_process()
+    assert [event.step_key for event in result.get_step_success_events()] == [
+        "split",
+        *(f"{name}[{batch}]" for batch in ("a", "b") for name in ("extract", "transform", "load")),
+    ]
+
+
 IN_THIS_PROCESS: dict[str, Callable[[], None]] = {
     "nine locations": prove_split,
     "multi-asset, multiprocess": prove_multi_asset,
@@ -182,6 +202,7 @@ IN_THIS_PROCESS: dict[str, Callable[[], None]] = {
     "memoised, no garbage collection": prove_no_garbage_collection,
     "2 CPUs": prove_cpu_limit,
     "limit 8": prove_run_limit,
+    "dynamic with priorities": prove_op_priorities,
 }
 
 

@@ -50,6 +50,12 @@ class TestAnExperiment:
         names = [measure.name for measure in (*COMMON_MEASURES, *experiment.measures)]
         assert len(set(names)) == len(names)
 
+    def test_its_headline_is_measured_also_with_the_queue_wait(self, experiment: Experiment) -> None:
+        measures = (*COMMON_MEASURES, *experiment.measures)
+        assert experiment.headline in measures
+        assert experiment.headline.with_wait in (None, *measures)
+        assert experiment.ahead is None or experiment.ahead.measure in measures
+
     def test_it_says_what_it_asks_and_holds_equal(self, experiment: Experiment) -> None:
         assert experiment.scenario.question.endswith("?")
         assert experiment.scenario.holds_equal.endswith(".")

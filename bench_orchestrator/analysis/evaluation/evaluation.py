@@ -1,6 +1,6 @@
 """The evaluation of an experiment's sweep, as shown by reports, charts and the asset catalog."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench_orchestrator.analysis import wording
@@ -9,6 +9,7 @@ from bench_orchestrator.analysis.evaluation.sides import (
     Side,
     compare_sides,
     did_same_work,
+    find_overtakers,
     find_sides,
     time_paths,
 )
@@ -16,7 +17,15 @@ from bench_orchestrator.analysis.evaluation.verdicts import Verdicts, state_path
 from bench_orchestrator.analysis.summary import sweep_rows
 from bench_orchestrator.analysis.wording import quote
 from bench_orchestrator.model.launch import Sweep
-from bench_orchestrator.scenarios.experiment import CODE_SERVER, COMMON_MEASURES, MEBIBYTE, STARTUP, Experiment, Measure
+from bench_orchestrator.scenarios.experiment import (
+    CODE_SERVER,
+    COMMON_MEASURES,
+    MEBIBYTE,
+    STARTUP,
+    Ahead,
+    Experiment,
+    Measure,
+)
 from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from bench_orchestrator.statistics import Comparison, Estimate, Verdict
 
@@ -62,6 +71,8 @@ class Evaluation:
     answer: str
     """The verdict in a sentence: which side is fastest and by how much, that none is shown to be, or which are
     undecided and how many more blocks are needed."""
+    overtakers: tuple[str, ...]
+    """A sentence about each side that was not behind the one that has to be ahead in its block; empty if all were."""
     sentences: tuple[str, ...]
     """Further findings: the dominant stage, the noise, refuted expectations, paths, failures."""
 
@@ -77,7 +88,7 @@ class Evaluation:
 
     @property
     def shortfalls(self) -> tuple[str, ...]:
-        """Sentences about the sides that did not do their work; empty if all did."""
+        """Sentences about the sides that did not do their work, or were not as they have to be; empty if all were."""
         sides = (
             f"{quote(side.name)}: {side.n} of {side.trials} launches count, {side.undone} did not do their work"
             for side in self.sides
@@ -88,7 +99,7 @@ class Evaluation:
             for name, path in self.paths.items()
             if path.ok < path.of or not path.of
         )
-        return (*sides, *paths, *(() if self.same_work else (self.work,)))
+        return (*sides, *paths, *self.overtakers, *(() if self.same_work else (self.work,)))
 
     @property
     def caveats(self) -> tuple[str, ...]:
@@ -143,6 +154,17 @@ def _kept(experiment: Experiment, sweep: Sweep) -> str:
     return f"Kept at every instant of the event log, in each of {measured} measured trials: {', '.join(kept)}"
 
 
+def _ahead(ahead: Ahead, sides: Sequence[Side]) -> str:
+    """State in how many blocks a side was ahead of all others; empty if it shares no block with any of them."""
+    name = ahead.measure.name
+    first = {block for side in sides if side.name == ahead.side for block in side.samples[name]}
+    shared = first & {block for side in sides if side.name != ahead.side for block in side.samples[name]}
+    if not shared:
+        return ""
+    blocks = "one block" if len(shared) == 1 else f"each of {len(shared)} blocks"
+    return f"{quote(ahead.side)} was ahead of every other side in {blocks}: {ahead.measure.label}"
+
+
 def _total(value: float) -> Estimate:
     """Wrap a sum of medians, which has no interval."""
     return Estimate(value, None, None, coverage=0.0, n=1)
@@ -169,6 +191,7 @@ def evaluate(sweep: Sweep) -> Evaluation:
     paths = time_paths(sweep)
     verdicts = Verdicts(experiment, sides, comparisons)
     work = verdicts.work(same=same_work)
+    overtakers = tuple(find_overtakers(experiment.ahead, sides)) if experiment.ahead else ()
     sentences = (
         wording.dominance_in_seconds(sweep_rows(sweep, in_turn=False)),
         wording.queue_wait(sweep.plan.dequeue_interval_s) if experiment.headline is STARTUP else "",
@@ -178,6 +201,7 @@ def evaluate(sweep: Sweep) -> Evaluation:
         state_paths(paths),
         work,
         _kept(experiment, sweep),
+        *(overtakers or ([_ahead(experiment.ahead, sides)] if experiment.ahead else [])),
         wording.tally(sweep_rows(sweep)),
     )
     return Evaluation(
@@ -189,6 +213,7 @@ def evaluate(sweep: Sweep) -> Evaluation:
         comparisons=comparisons,
         same_work=same_work,
         work=work,
+        overtakers=overtakers,
         answer=verdicts.answer(),
         sentences=tuple(filter(None, sentences)),
     )

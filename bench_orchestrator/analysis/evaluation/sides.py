@@ -4,14 +4,15 @@ Sides are compared within blocks. The baseline is launched twice in each block, 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench_orchestrator.analysis.summary import Row, sweep_rows
+from bench_orchestrator.analysis.wording import quote
 from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import Prediction, Variant, again
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiment import CODE_SERVER, LAG, STARTUP, Measure, seconds
+from bench_orchestrator.scenarios.experiment import CODE_SERVER, LAG, STARTUP, Ahead, Measure, seconds
 from bench_orchestrator.statistics import Comparison, Estimate, compare, median
 
 
@@ -101,6 +102,19 @@ def compare_sides(sides: Sequence[Side], measures: Sequence[Measure]) -> dict[tu
             if mine.keys() & others.keys():
                 comparisons[side.name, name] = compare(mine, others, arm.samples[name] if arm else None)
     return comparisons
+
+
+def find_overtakers(ahead: Ahead, sides: Sequence[Side]) -> Iterator[str]:
+    """Yield a sentence for each block and side that was not behind the side that has to be ahead."""
+    measure = ahead.measure
+    first = next((side.samples[measure.name] for side in sides if side.name == ahead.side), {})
+    for side in sides:
+        for block, value in side.samples[measure.name].items():
+            if side.name != ahead.side and block in first and value <= first[block]:
+                yield (
+                    f"{quote(side.name)} was not behind {quote(ahead.side)} in block {block}: {measure.label} "
+                    f"{value:.3f} against {first[block]:.3f} {measure.unit}"
+                )
 
 
 def did_same_work(sides: Sequence[Side]) -> bool:
