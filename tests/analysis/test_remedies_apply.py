@@ -15,8 +15,10 @@ from typing import Any, Literal
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.instance.config import ConcurrencyConfig, PoolGranularity
 from dagster._core.run_coordinator import DefaultRunCoordinator, QueuedRunCoordinator
 from dagster._grpc.client import DagsterGrpcClient
+from dagster._utils.tags import TagConcurrencyLimitsCounter
 from pydantic import BaseModel, ConfigDict
 
 from bench_orchestrator.deployment.ports import HeldPort
@@ -163,6 +165,26 @@ def prove_cpu_limit() -> None:
     assert cpus(resources.requests["cpu"]) < cpus(resources.limits["cpu"]) == 2
 
 
+def configured(folder: Path, variant: str) -> ConcurrencyConfig:
+    """Return what Dagster makes of a remedy's lines in dagster.yaml."""
+    (folder / "dagster.yaml").write_text(f"{REMEDIES[variant].apply}\n")
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        return instance.get_concurrency_config()
+
+
+def test_pools_limit_runs(tmp_path: Path) -> None:
+    config = configured(tmp_path, "graph assets, run granularity")
+    assert config.pool_config.pool_granularity is PoolGranularity.RUN
+
+
+def test_each_value_of_a_tag_has_its_own_limit(tmp_path: Path) -> None:
+    queue = configured(tmp_path, "per unique value").run_queue_config
+    assert queue is not None
+    runs = [dg.DagsterRun("job", tags={"customer": customer}) for customer in ("a", "a", "b")]
+    counter = TagConcurrencyLimitsCounter(queue.tag_concurrency_limits, runs)
+    assert [counter.is_blocked(runs[0]), counter.is_blocked(runs[2])] == [True, False]
+
+
 IN_THIS_PROCESS: dict[str, Callable[[], None]] = {
     "nine locations": prove_split,
     "multi-asset, multiprocess": prove_multi_asset,
@@ -254,4 +276,5 @@ def test_the_server_that_it_names_serves_the_code(tmp_path: Path) -> None:
 
 def test_every_remedy_is_proven() -> None:
     executors = {remedy.variant for remedy in EXPERIMENTS["executors"].remedies}
-    assert {*IN_THIS_PROCESS, *executors, "every 1 s", "at once", "no queue", "warm, a10k"} == set(REMEDIES)
+    queue = {"every 1 s", "at once", "no queue", "graph assets, run granularity", "per unique value"}
+    assert {*IN_THIS_PROCESS, *executors, *queue, "warm, a10k"} == set(REMEDIES)
