@@ -9,6 +9,7 @@ What Dagster 1.13 does, which the sides show:
 
 from collections.abc import Mapping
 from statistics import median
+from typing import Any
 
 from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.plan import LaunchPath, Scenario, Variant
@@ -45,15 +46,16 @@ _OF_MANY, _OF_FEW = Limit("tag limit", _PER_VALUE, (_MANY,)), Limit("tag limit",
 _OF_BOTH = Limit("tag limit", _PER_KEY)
 
 
-def _sides(location: str, many: int, few: int) -> tuple[Variant, ...]:
+def _sides(location: str, many: int, few: int, **config: Any) -> tuple[Variant, ...]:
     """Return the sides: the runs of one value first, then those of another.
 
     Args:
-        location: has partitions, and two assets in different pools.
+        location: has partitions, and two assets in different pools, of which only the second is ever limited.
         many, few: the number of runs of each value.
+        config: settings of the run coordinator.
     """
     shape = parse_shape(location)
-    full, free = pool_names(shape, location)
+    _, full = pool_names(shape, location)
 
     def side(
         name: str,
@@ -61,7 +63,7 @@ def _sides(location: str, many: int, few: int) -> tuple[Variant, ...]:
         tags: Mapping[str, Mapping[str, str]] | None = None,
         *,
         first: tuple[Action, ...] = (),
-        asset_of_few: int = 0,
+        asset_of_many: int = 0,
         prompt: bool = False,
         backfills: bool = False,
     ) -> Variant:
@@ -76,8 +78,8 @@ def _sides(location: str, many: int, few: int) -> tuple[Variant, ...]:
             (Backfill(_MANY, many), Backfill(_FEW, few))
             if backfills
             else (
-                Submit(_MANY, many, tags=tags.get(_MANY, {})),
-                Submit(_FEW, few, asset_of_few, tags.get(_FEW, {})),
+                Submit(_MANY, many, asset_of_many, tags.get(_MANY, {})),
+                Submit(_FEW, few, tags=tags.get(_FEW, {})),
             )
         )
         return Variant(
@@ -86,7 +88,7 @@ def _sides(location: str, many: int, few: int) -> tuple[Variant, ...]:
             assets=shape.assets,
             work=many + few,
             path=LaunchPath.BACKFILL if backfills else LaunchPath.GRAPHQL,
-            instance=queue_settings(_AT_ONCE, prompt=prompt, pools={"granularity": "run"}, tags=_LIMITS),
+            instance=queue_settings(_AT_ONCE, prompt=prompt, pools={"granularity": "run"}, tags=_LIMITS, **config),
             warm=True,
             workload=Workload((*first, *requests), (*limits, _RUNS)),
         )
@@ -105,8 +107,8 @@ def _sides(location: str, many: int, few: int) -> tuple[Variant, ...]:
             "by key, many behind a full pool",
             (Limit("pool", 1, (_MANY,)), _OF_BOTH),
             by_key,
-            first=(SetPool(full, 1), SetPool(free, few)),
-            asset_of_few=1,
+            first=(SetPool(full, 1),),
+            asset_of_many=1,
         ),
     )
 
@@ -114,7 +116,7 @@ def _sides(location: str, many: int, few: int) -> tuple[Variant, ...]:
 _FULL = _sides("a2p16_pools2_sleep1000ms_inprocess", 12, 4)
 _QUICK = tuple(
     side
-    for side in _sides("a2p16_pools2_sleep200ms_inprocess", 6, 3)
+    for side in _sides("a2p16_pools2_sleep200ms_inprocess", 6, 3, dequeue_interval_seconds=1)
     if side.name in ("no tag limit", "by key", "per unique value", "by key, many behind a full pool")
 )
 _SIDES = {side.name: side for side in (*_QUICK, *_FULL)}

@@ -7,7 +7,7 @@ import pytest
 from dagster._utils.tags import TagConcurrencyLimitsCounter
 from queue_samples import make_queue_trial, run
 
-from bench_orchestrator.model.workload import Backfill, Submit, Workload
+from bench_orchestrator.model.workload import Backfill, SetPool, Submit, Workload
 from bench_orchestrator.scenarios.queueing.tag_limits import EXPERIMENT
 from bench_orchestrator.timeline.occupancy import breaches
 
@@ -94,6 +94,20 @@ def test_dagster_counts_by_the_same_limits(side: str) -> None:
 
 def test_all_sides_but_the_queues_share_a_deployment() -> None:
     assert len({str(side.instance) for side in SIDES.values()}) == 2
+
+
+def test_no_other_side_uses_the_pool_that_stays_limited() -> None:
+    (limiting,) = [name for name in SIDES if any(isinstance(action, SetPool) for action in workload_of(name).actions)]
+    requests = {
+        name: {
+            action.role: action.asset for action in workload_of(name).actions if isinstance(action, Submit | Backfill)
+        }
+        for name in SIDES
+    }
+    assert requests.pop(limiting) == {"many": 1, "few": 0}
+    assert list(requests.values()) == [{"many": 0, "few": 0}] * len(requests)
+    (location,) = SIDES[limiting].locations
+    assert workload_of(limiting).actions[0] == SetPool(f"{location}_pool_1", 1)
 
 
 def test_the_measures_are_of_each_value() -> None:
