@@ -175,6 +175,7 @@ _QUICK = tuple(
     if side.name in (_RUNS, f"{_RUNS}, at once", _OPS, "behind a full pool")
 )
 _SIDES = {side.name: side for side in (*_QUICK, *_FULL)}
+_EMPTY = empty_measure(_SIDES)
 
 
 def _held_up(launches: Sequence[Launch]) -> Iterator[Breach]:
@@ -212,10 +213,10 @@ EXPERIMENT = Experiment(
         "suffice), all runs requested together, run monitoring that frees the slots of ended runs.",
     ),
     flat=True,
-    headline=empty_measure(_SIDES),
+    headline=_EMPTY,
     gate=Gate("a run whose pool is full holds up no run of another pool", _held_up),
     measures=(
-        empty_measure(_SIDES),
+        _EMPTY,
         empty_measure(_SIDES, longest=True),
         MAKESPAN,
         wait_measure(),
