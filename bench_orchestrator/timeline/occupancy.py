@@ -112,7 +112,7 @@ def most_at_once(spans: Iterable[Span]) -> int:
 
 def in_progress_s(spans: Sequence[Span]) -> float:
     """Return the total time of all spans that have ended, in seconds."""
-    return sum(span.end_us - span.start_us for span in spans if span.end_us is not None) / MICROSECONDS
+    return sum(span.end_us - span.start_us for span in spans if span.end_us is not None) / 1_000_000
 
 
 def _changes(spans: Iterable[Span]) -> list[tuple[float, int]]:
