@@ -48,7 +48,7 @@ class Backfill:
 
 @dataclass(frozen=True)
 class SetPool:
-    """Sets the limit of a pool."""
+    """Sets the limit of a pool, also for the later trials of the same deployment."""
 
     pool: str
     slots: int

@@ -137,6 +137,26 @@ def _busy_cpus(meters: Sequence[UsageMeter]) -> float:
     return max(used_s, default=0.0) / (time.monotonic() - began_at)
 
 
+def kill_run(home: Path, pid: int) -> bool:
+    """Kill a run worker of the deployment whose instance is in `home`, and all that it has started, at once.
+
+    Returns:
+        Whether there was such a process. None of another deployment is killed.
+    """
+    try:
+        worker = psutil.Process(pid)
+        if not _is_in(home, worker):
+            return False
+        steps = worker.children(recursive=True)
+        worker.kill()  # first, so that it cannot report the ends of its steps
+    except (psutil.Error, OSError):
+        return False
+    for step in steps:
+        with suppress(psutil.Error):
+            step.kill()
+    return True
+
+
 def server_memory(home: Path) -> dict[str, float]:
     """Return the memory of each code server by location, in bytes, as in `code_server_bytes`."""
     sizes = dict[str, float]()

@@ -3,17 +3,21 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, RunNote, TrialNote
 from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import IN_PROGRESS, UNFINISHED, RunStatus
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.model.workload import Action, Await, Backfill, End, Rest, SetPool, Submit, Way, Workload
-from bench_orchestrator.sources.instance import count_trial_runs, find_trial_runs, read_run_logs
+from bench_orchestrator.sources.instance import count_trial_runs, find_trial_runs, read_run_log, read_run_logs
+from bench_orchestrator.sources.processes import kill_run
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.ending import POLL_S
 from bench_orchestrator.sweeps.launching import NotLaunchedError, trial_tags
+from bench_orchestrator.timeline.workers import process_of_run
 from bench_orchestrator.waiting import poll
 
 _USAGE_EVERY_S = 3.0
@@ -38,7 +42,7 @@ class WorkloadOfTrial:
         """Do all actions in order, and wait until every run is over.
 
         Raises:
-            WebserverError: a request was refused, or not answered.
+            UnusableError: a request was refused, or not answered; a run to be killed is not on this machine.
             NotLaunchedError: what an action waits for, or the end of the runs, did not come by the deadline.
         """
         for action in self.workload.actions:
@@ -101,6 +105,13 @@ class WorkloadOfTrial:
                 match action.way:
                     case Way.CANCEL:
                         self.site.webserver.terminate(run.run_id)
+                    case Way.KILL:
+                        self._kill(run.run_id)
+
+    def _kill(self, run_id: str) -> None:
+        pid = process_of_run(read_run_log(self.site.instance, run_id).events)
+        if pid is None or not kill_run(Path(self.site.instance.root_directory), pid):
+            raise UnusableError(f"the processes of run {run_id} are not on this machine, so it cannot be killed")
 
     def _count(self, statuses: Sequence[RunStatus] = (), role: str = "") -> int:
         return count_trial_runs(self.site.instance, self.plan.sweep_id, self.trial.number, role=role, statuses=statuses)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from operator import attrgetter
 
+from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Launch
 from bench_orchestrator.model.stages import Boundary
 from bench_orchestrator.model.workload import Limit, Unit
@@ -25,6 +26,8 @@ class Span:
     """Exclusive; None: it has not ended."""
     run_id: str
     step: str = ""
+    ready_us: int | None = None
+    """Since when it waited: its run was in the queue, and the run's step before it had ended; None if unknown."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,16 @@ def _run(launch: Launch) -> Iterator[Span]:
     """Yield the time in which Dagster's daemon counts the run: from the moment it takes it to its end."""
     taken_us = launch.at_us[Boundary.STARTING]
     if taken_us is not None:
-        yield Span(taken_us, launch.ended_us, launch.run_id or "")
+        yield Span(taken_us, launch.ended_us, launch.run_id or "", ready_us=launch.at_us[Boundary.ENQUEUED])
 
 
 def _steps(launch: Launch) -> Iterator[Span]:
+    ready_us = launch.at_us[Boundary.ENQUEUED]
     for step in launch.steps:
         if step.started_us is not None:
             # A killed step has no end of its own.
-            yield Span(step.started_us, step.ended_us or launch.ended_us, launch.run_id or "", step.key)
+            yield Span(step.started_us, step.ended_us or launch.ended_us, launch.run_id or "", step.key, ready_us)
+            ready_us = step.ended_us
 
 
 def breaches(limit: Limit, launches: Iterable[Launch], raised: Sequence[tuple[int, int]] = ()) -> Iterator[Breach]:
@@ -75,6 +80,26 @@ def breaches(limit: Limit, launches: Iterable[Launch], raised: Sequence[tuple[in
             what = f"{limit.name} was not kept: {who} started beside {len(ends)} others under a limit of {slots}"
             yield Breach(span.run_id, what)
         heapq.heappush(ends, math.inf if span.end_us is None else span.end_us)
+
+
+def empty_times_s(limit: Limit, launches: Iterable[Launch]) -> list[float]:
+    """Return how long each slot stayed empty, in seconds: from the end of its holder to the start of one that waited.
+
+    The next to start takes the slot that has been empty for longest. It counts if it already waited when that slot
+    became empty; thus a run's next step does not. Nor do slots that a limit has at first, or gets when it is raised.
+    """
+    empty_since: list[float] = [-math.inf] * limit.slots
+    ends: list[int] = []
+    times_s: list[float] = []
+    for span in spans_of(limit, launches):
+        while ends and ends[0] <= span.start_us:
+            heapq.heappush(empty_since, heapq.heappop(ends))
+        since_us = heapq.heappop(empty_since) if empty_since else -math.inf
+        if since_us > -math.inf and span.ready_us is not None and span.ready_us < since_us:
+            times_s.append((span.start_us - since_us) / MICROSECONDS)
+        if span.end_us is not None:
+            heapq.heappush(ends, span.end_us)
+    return times_s
 
 
 def most_at_once(spans: Iterable[Span]) -> int:

@@ -29,7 +29,12 @@ from itertools import pairwise
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.runs import RunEvent
 from bench_orchestrator.model.stages import QUEUE_STAGES, Boundary, Origin, Stage, StepWorker
-from bench_orchestrator.timeline.workers import is_in_celery_worker, requests_celery_worker, step_worker_of
+from bench_orchestrator.timeline.workers import (
+    WORKER_STARTED_MESSAGE,
+    is_in_celery_worker,
+    requests_celery_worker,
+    step_worker_of,
+)
 
 STEP_STARTS = frozenset({"STEP_START", "STEP_RESTARTED"})
 """The event types that start a step; the latter alone if its first attempt died before it started."""
@@ -43,7 +48,6 @@ _BOUNDARY_OF_TYPE: Mapping[str, Boundary] = {
     "RESOURCE_INIT_STARTED": Boundary.RESOURCE_INIT_STARTED,
     **dict.fromkeys(STEP_STARTS, Boundary.STEP_STARTED),
 }
-_WORKER_STARTED_MESSAGE = "Started process for run"
 TERMINAL_TYPES = frozenset({"PIPELINE_SUCCESS", "PIPELINE_FAILURE", "PIPELINE_CANCELED"})
 """The event types that end a run."""
 
@@ -173,7 +177,7 @@ def boundary_of(event: RunEvent) -> Boundary | None:
     """Return the instant that an event marks; few of the engine events mark any."""
     if event.type != "ENGINE_EVENT":
         return _BOUNDARY_OF_TYPE.get(event.type)
-    if event.message.startswith(_WORKER_STARTED_MESSAGE):
+    if event.message.startswith(WORKER_STARTED_MESSAGE):
         return Boundary.WORKER_STARTED
     if requests_celery_worker(event):
         return Boundary.STEP_WORKER_STARTING

@@ -5,6 +5,7 @@ which are read here: the task's submission, and its start in a Celery worker. Th
 loaded the definitions, so step boot includes the load.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 
 from bench_orchestrator.model.runs import RunEvent
@@ -17,6 +18,10 @@ _RUN_WORKER_OF_TEXT: Mapping[str, RunWorker] = {
     "Creating Celery run worker job task": RunWorker.CELERY,
 }
 """What the launchers of Dagster's libraries write when they request a run's worker."""
+
+WORKER_STARTED_MESSAGE = "Started process for run"
+"""What a run worker writes first, with the id of its process: `Started process for run (pid: 123).`"""
+_PID = re.compile(r"\(pid: ([0-9]+)\)")
 
 _SUBMITTED_TO_CELERY = "Submitting celery task for step "
 _IN_A_CELERY_WORKER = " in celery worker"
@@ -43,6 +48,12 @@ def run_worker_of(events: Iterable[RunEvent]) -> RunWorker | None:
     messages = [event.message for event in events if event.type == "ENGINE_EVENT" and event.step_key is None]
     named = [worker for message in messages for text, worker in _RUN_WORKER_OF_TEXT.items() if text in message]
     return named[-1] if named else None
+
+
+def process_of_run(events: Iterable[RunEvent]) -> int | None:
+    """Return the id of the run worker's process, as it reports it itself; None if it has not."""
+    found = [_PID.search(event.message) for event in events if event.message.startswith(WORKER_STARTED_MESSAGE)]
+    return next((int(match[1]) for match in reversed(found) if match), None)
 
 
 def requests_celery_worker(event: RunEvent) -> bool:

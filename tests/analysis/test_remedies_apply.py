@@ -15,9 +15,10 @@ from typing import Any, Literal
 import dagster as dg
 import pytest
 import yaml
-from dagster._core.instance.config import ConcurrencyConfig
+from dagster._core.instance.config import ConcurrencyConfig, PoolGranularity
 from dagster._core.run_coordinator import DefaultRunCoordinator, QueuedRunCoordinator
 from dagster._grpc.client import DagsterGrpcClient
+from dagster._utils.tags import TagConcurrencyLimitsCounter
 from pydantic import BaseModel, ConfigDict
 
 from bench_orchestrator.deployment.ports import HeldPort
@@ -164,12 +165,28 @@ def prove_cpu_limit() -> None:
     assert cpus(resources.requests["cpu"]) < cpus(resources.limits["cpu"]) == 2
 
 
+def concurrency_of(variant: str) -> ConcurrencyConfig:
+    """Return what Dagster makes of a remedy's lines in dagster.yaml."""
+    settings = yaml.safe_load(REMEDIES[variant].apply)["concurrency"]
+    return ConcurrencyConfig.from_concurrency_settings(settings, QueuedRunCoordinator().get_run_queue_config())
+
+
 def prove_run_limit() -> None:
-    settings = yaml.safe_load(REMEDIES["limit 8"].apply)["concurrency"]
-    queue = QueuedRunCoordinator().get_run_queue_config()
-    limits = ConcurrencyConfig.from_concurrency_settings(settings, queue)
-    assert limits.run_queue_config is not None
-    assert limits.run_queue_config.max_concurrent_runs == 8
+    queue = concurrency_of("limit 8").run_queue_config
+    assert queue is not None
+    assert queue.max_concurrent_runs == 8
+
+
+def prove_pools_of_runs() -> None:
+    assert concurrency_of("graph assets, run granularity").pool_config.pool_granularity is PoolGranularity.RUN
+
+
+def prove_limit_per_value() -> None:
+    queue = concurrency_of("per unique value").run_queue_config
+    assert queue is not None
+    runs = [dg.DagsterRun("job", tags={"customer": customer}) for customer in ("a", "a", "b")]
+    counter = TagConcurrencyLimitsCounter(queue.tag_concurrency_limits, runs)
+    assert [counter.is_blocked(run) for run in runs] == [True, True, False]
 
 
 def prove_op_priorities() -> None:
@@ -202,6 +219,8 @@ IN_THIS_PROCESS: dict[str, Callable[[], None]] = {
     "memoised, no garbage collection": prove_no_garbage_collection,
     "2 CPUs": prove_cpu_limit,
     "limit 8": prove_run_limit,
+    "graph assets, run granularity": prove_pools_of_runs,
+    "per unique value": prove_limit_per_value,
     "dynamic with priorities": prove_op_priorities,
 }
 

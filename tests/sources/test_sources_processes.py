@@ -49,6 +49,14 @@ subprocess.run([sys.executable, "-c", "import time\\nwhile time.process_time() <
 """
 """Replaces a run worker: 0.2 s of CPU, and a child in place of a step with another 0.3 s."""
 
+WORKER_WITH_STEP = """
+import subprocess, sys
+step = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(step.pid, flush=True)
+step.wait()
+"""
+"""Replaces a run worker that waits for its step."""
+
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts the CPU of processes that ended")
 
 API_GRPC = ("dagster", "api", "grpc", "--lazy-load-user-code", "--location-name")
@@ -406,3 +414,22 @@ def test_memory_of_all_code_servers(
 
     monkeypatch.setattr(psutil.Process, "memory_full_info", denied)
     assert server_memory(deployment.home)["tiny"] == psutil.Process(code_server.popen.pid).memory_info().rss
+
+
+class TestKill:
+    def test_a_run_and_its_steps_are_killed_at_once(self, deployment: Deployment, code_server: StandIn) -> None:
+        code_server.do(f"worker = start('-c', {WORKER_WITH_STEP!r}); worker.stdout.readline()")
+        (worker,) = psutil.Process(code_server.popen.pid).children()
+        (step,) = worker.children()
+        assert processes.kill_run(deployment.home, worker.pid)
+        code_server.do("assert worker.wait() == -9")
+        step.wait(10)
+        assert code_server.popen.poll() is None
+
+    def test_a_process_of_another_deployment_is_left_alone(self, deployment: Deployment, code_server: StandIn) -> None:
+        assert not processes.kill_run(deployment.folder, code_server.popen.pid)
+        code_server.do("")
+
+    def test_one_that_has_ended_is_not_there(self, deployment: Deployment, code_server: StandIn) -> None:
+        code_server.kill()
+        assert not processes.kill_run(deployment.home, code_server.popen.pid)

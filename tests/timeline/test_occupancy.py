@@ -9,13 +9,22 @@ from bench_orchestrator.model.launch import Launch, Outcome
 from bench_orchestrator.model.runs import StepSpan
 from bench_orchestrator.model.stages import Boundary
 from bench_orchestrator.model.workload import Limit, Unit
-from bench_orchestrator.timeline.occupancy import Span, breaches, in_progress_s, most_at_once, spans_of
+from bench_orchestrator.timeline.occupancy import Span, breaches, empty_times_s, in_progress_s, most_at_once, spans_of
 
 S = 1_000_000
 
 
-def run(name: str, start_s: float, end_s: float | None, role: str = "", steps: Sequence[StepSpan] = ()) -> Launch:
+def run(
+    name: str,
+    start_s: float,
+    end_s: float | None,
+    role: str = "",
+    steps: Sequence[StepSpan] = (),
+    enqueued_s: float | None = None,
+) -> Launch:
     at_us = dict.fromkeys(Boundary) | {Boundary.STARTING: int(start_s * S)}
+    if enqueued_s is not None:
+        at_us[Boundary.ENQUEUED] = int(enqueued_s * S)
     return Launch(
         name,
         Outcome.OK,
@@ -76,6 +85,36 @@ def test_a_run_that_never_started_holds_nothing() -> None:
 
 def test_time_in_progress_sums_all_spans() -> None:
     assert in_progress_s(spans_of(Limit("a limit", 1), [run("a", 0, 2), run("b", 1, 2.5), run("c", 1, None)])) == 3.5
+
+
+class TestEmptySlots:
+    def test_one_is_empty_from_its_holders_end_to_the_start_of_a_run_that_waited(self) -> None:
+        assert empty_times_s(Limit("a limit", 1), [run("a", 0, 2), run("b", 3.5, 4, enqueued_s=1)]) == [1.5]
+
+    def test_without_a_run_that_waited_it_does_not_count(self) -> None:
+        runs = [run("a", 0, 2), run("b", 3.5, 4, enqueued_s=2), run("c", 9, 10)]
+        assert empty_times_s(Limit("a limit", 1), runs) == []
+
+    def test_slots_that_were_never_held_are_taken_first(self) -> None:
+        assert empty_times_s(Limit("a limit", 2), [run("a", 0, 2), run("b", 3, 4, enqueued_s=0)]) == []
+
+    def test_of_several_the_one_that_has_been_empty_for_longest_is_taken(self) -> None:
+        runs = [run("a", 0, 2), run("b", 0, 3), run("c", 5, 9, enqueued_s=0), run("d", 6, 9, enqueued_s=0)]
+        assert empty_times_s(Limit("a limit", 2), runs) == [3, 3]
+
+    def test_slots_by_which_the_limit_was_raised_do_not_count(self) -> None:
+        runs = [run("a", 0, 9), *(run(name, 4, 9, enqueued_s=0) for name in "bc"), run("d", 11, 12, enqueued_s=0)]
+        assert empty_times_s(Limit("a limit", 1), runs) == [2]
+
+    def test_a_runs_next_step_did_not_wait_when_the_slot_became_empty(self) -> None:
+        own = run("a", 0, 9, steps=[step("one", 1, 2), step("two", 2.5, 3)], enqueued_s=0)
+        other = run("b", 0, 9, steps=[step("one", 4, 5)], enqueued_s=0)
+        assert empty_times_s(Limit("pool p", 1, unit=Unit.STEPS), [own, other]) == [1]
+
+    def test_a_killed_step_leaves_its_slot_when_its_run_ends(self) -> None:
+        killed = run("a", 0, 2, steps=[step("one", 1, None)], enqueued_s=0)
+        other = run("b", 0, 9, steps=[step("one", 7, 8)], enqueued_s=0)
+        assert empty_times_s(Limit("pool p", 1, unit=Unit.STEPS), [killed, other]) == [5]
 
 
 SPANS = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 15) | st.none()), max_size=25)

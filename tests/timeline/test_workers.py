@@ -7,6 +7,7 @@ from bench_orchestrator.model.stages import Boundary, RunWorker, Stage, StepWork
 from bench_orchestrator.timeline.launches import launch_of
 from bench_orchestrator.timeline.run_log import fold
 from bench_orchestrator.timeline.stages import timeline
+from bench_orchestrator.timeline.workers import process_of_run
 
 S = 1_000_000
 STARTING, STARTED, ENGINE = "STEP_WORKER_STARTING", "STEP_WORKER_STARTED", "ENGINE_EVENT"
@@ -104,3 +105,18 @@ def test_a_runs_worker_is_known_by_what_its_launcher_writes(said: str, worker: R
 def test_a_name_that_another_release_stored_is_read() -> None:
     assert StepWorker("multiprocess") is StepWorker.MULTIPROCESS
     assert StepWorker("dask") is StepWorker.OTHER
+
+
+@pytest.mark.parametrize(
+    ("messages", "pid"),
+    [
+        ([], None),
+        (["Launching run in a new container abc"], None),
+        (["Started process for run (pid: 4711)."], 4711),
+        (["Started process for run (pid: 1).", "Started process for run (pid: 22)."], 22),
+        (["Started process for run (pid: 7).", "Started process for run."], 7),
+        (["Executing steps in process (pid: 5)"], None),
+    ],
+)
+def test_a_runs_process_is_the_last_that_reports_itself(messages: list[str], pid: int | None) -> None:
+    assert process_of_run([RunEvent("ENGINE_EVENT", 0, message=message) for message in messages]) == pid

@@ -1,7 +1,5 @@
 """How many runs may be in progress at once: many short runs requested together under different limits."""
 
-from collections.abc import Callable
-
 from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.model.workload import Limit, Submit, Workload
@@ -9,11 +7,11 @@ from bench_orchestrator.scenarios.experiment import Experiment, Measure, Remedy
 from bench_orchestrator.scenarios.queueing.runs import (
     IN_PROGRESS_AT_ONCE,
     MAKESPAN,
-    held_percent,
+    empty_measure,
     makespan_s,
+    of_limit,
     queue_settings,
-    side_of,
-    used_percent,
+    use_measures,
     wait_measure,
 )
 
@@ -39,14 +37,6 @@ _FULL = _sides("a10_sleep2000ms_inprocess", 60, (4, 1, 2, 8, 15))
 _QUICK = _sides("a10_sleep200ms_inprocess", 6, (2, 1))
 _SIDES = {side.name: side for side in (*_FULL, *_QUICK)}
 _STEP_S = 2.0
-
-
-def _of_limit(compute: Callable[[Trial, Limit], float | None]) -> Callable[[Trial], float | None]:
-    def of(trial: Trial) -> float | None:
-        side = side_of(_SIDES, trial)
-        return compute(trial, side.workload.limits[0]) if side is not None and side.workload else None
-
-    return of
 
 
 def _over_ideal(trial: Trial, limit: Limit) -> float | None:
@@ -77,11 +67,11 @@ EXPERIMENT = Experiment(
     headline=MAKESPAN,
     measures=(
         MAKESPAN,
-        Measure("over_ideal", "makespan over the steps' own time in these slots", "", _of_limit(_over_ideal)),
+        Measure("over_ideal", "makespan over the steps' own time in these slots", "", of_limit(_SIDES, _over_ideal)),
         wait_measure(),
         wait_measure(share=1.0),
-        Measure("slots_held_percent", "slots held by a run", "%", _of_limit(held_percent)),
-        Measure("slots_used_percent", "slots in which a step runs", "%", _of_limit(used_percent)),
+        *use_measures(_SIDES),
+        empty_measure(_SIDES),
         IN_PROGRESS_AT_ONCE,
     ),
     remedies=(
