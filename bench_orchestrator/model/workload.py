@@ -47,6 +47,20 @@ class Backfill:
 
 
 @dataclass(frozen=True)
+class Fill:
+    """Puts runs into the queue that are not to start: they are copies of the trial's first run, stored in one go.
+
+    A limit has to hold them back. The trial does not wait for them, and takes them out of the queue when it is over.
+    """
+
+    role: str
+    count: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What the limit knows them by, for example."""
+    act: Literal["fill"] = "fill"
+
+
+@dataclass(frozen=True)
 class SetPool:
     """Sets the limit of a pool."""
 
@@ -82,7 +96,7 @@ class Rest:
     act: Literal["rest"] = "rest"
 
 
-Action = Submit | Backfill | SetPool | Await | End | Rest
+Action = Submit | Backfill | Fill | SetPool | Await | End | Rest
 
 
 class Unit(StrEnum):

@@ -2,17 +2,24 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, RunNote, TrialNote
 from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import IN_PROGRESS, UNFINISHED, RunStatus
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.model.workload import Action, Await, Backfill, End, Rest, SetPool, Submit, Way, Workload
-from bench_orchestrator.sources.instance import count_trial_runs, find_trial_runs, read_run_logs
+from bench_orchestrator.model.workload import Action, Await, Backfill, End, Fill, Rest, SetPool, Submit, Way, Workload
+from bench_orchestrator.sources.instance import (
+    clear_queue,
+    count_trial_runs,
+    fill_queue,
+    find_started_fillers,
+    find_trial_runs,
+    read_run_logs,
+)
 from bench_orchestrator.sweeps.deployments import Site
-from bench_orchestrator.sweeps.ending import POLL_S
+from bench_orchestrator.sweeps.ending import POLL_S, terminate
 from bench_orchestrator.sweeps.launching import NotLaunchedError, trial_tags
 from bench_orchestrator.waiting import poll
 
@@ -49,7 +56,8 @@ class WorkloadOfTrial:
 
     def note(self, outcome: Outcome, reason: str = "", usage: Mapping[str, float] | None = None) -> TrialNote:
         """Return the note on the trial, with the logs of all its runs."""
-        runs = find_trial_runs(self.site.instance, self.plan.sweep_id, self.trial.number)
+        instance, sweep_id, number = self.site.instance, self.plan.sweep_id, self.trial.number
+        runs = [*find_trial_runs(instance, sweep_id, number), *find_started_fillers(instance, sweep_id, number)]
         logs = read_run_logs(self.site.instance, [run.run_id for run in runs])
         notes = (
             RunNote(
@@ -61,6 +69,15 @@ class WorkloadOfTrial:
             self.trial.number, outcome, reason, usage=usage or {}, runs=tuple(notes), acts_us=tuple(self.acts_us)
         )
 
+    def withdraw(self) -> None:
+        """Take out of the queue what only fills it, and end what has left it against the limit."""
+        instance, sweep_id, number = self.site.instance, self.plan.sweep_id, self.trial.number
+        if any(isinstance(action, Fill) for action in self.workload.actions):
+            clear_queue(instance, sweep_id, number)
+            for run in find_started_fillers(instance, sweep_id, number):
+                if not run.finished:
+                    terminate(self.site, run.run_id, self.sleep)
+
     def _do(self, action: Action, deadline: float) -> None:
         match action:
             case Submit():
@@ -68,6 +85,15 @@ class WorkloadOfTrial:
                     self._submit(action)
             case Backfill():
                 self._backfill(action)
+            case Fill():
+                fill_queue(
+                    self.site.instance,
+                    self.plan.sweep_id,
+                    self.trial.number,
+                    action.count,
+                    role=action.role,
+                    tags=action.tags,
+                )
             case SetPool():
                 self.site.instance.event_log_storage.set_concurrency_slots(action.pool, action.slots)
             case Await():
@@ -84,16 +110,18 @@ class WorkloadOfTrial:
             repository=self.location.repository,
             job=action.job or self.location.job,
             asset_keys=() if action.job else self.trial.asset_keys[action.asset : action.asset + 1],
-            tags=self._tags(action),
+            tags=self._tags(action, self.trial),
         )
 
     def _backfill(self, action: Backfill) -> None:
         key = self.trial.asset_keys[action.asset]
         partitions = self.site.webserver.list_partitions(key)[-action.partitions :]
-        self.site.webserver.submit_backfill(asset_keys=[key], partitions=partitions, tags=self._tags(action))
+        # A partition among the tags would replace that of each run.
+        tags = self._tags(action, replace(self.trial, partition_key=None))
+        self.site.webserver.submit_backfill(asset_keys=[key], partitions=partitions, tags=tags)
 
-    def _tags(self, action: Submit | Backfill) -> dict[str, str]:
-        return {**trial_tags(self.plan, self.trial, now_us()), str(Tag.ROLE): action.role, **action.tags}
+    def _tags(self, action: Submit | Backfill, trial: PlannedTrial) -> dict[str, str]:
+        return {**trial_tags(self.plan, trial, now_us()), str(Tag.ROLE): action.role, **action.tags}
 
     def _end(self, action: End) -> None:
         for run in find_trial_runs(self.site.instance, self.plan.sweep_id, self.trial.number, statuses=IN_PROGRESS):

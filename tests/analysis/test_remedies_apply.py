@@ -163,6 +163,14 @@ def prove_cpu_limit() -> None:
     assert cpus(resources.requests["cpu"]) < cpus(resources.limits["cpu"]) == 2
 
 
+def prove_priority(variant: str, job: str, priority: str) -> None:
+    @dg.asset
+    def orders() -> None: ...
+
+    definitions = dg.Definitions([orders], jobs=[write(variant)[job]])
+    assert definitions.resolve_job_def(job).run_tags["dagster/priority"] == priority
+
+
 IN_THIS_PROCESS: dict[str, Callable[[], None]] = {
     "nine locations": prove_split,
     "multi-asset, multiprocess": prove_multi_asset,
@@ -172,6 +180,8 @@ IN_THIS_PROCESS: dict[str, Callable[[], None]] = {
     "a memoised function": prove_memoised,
     "memoised, no garbage collection": prove_no_garbage_collection,
     "2 CPUs": prove_cpu_limit,
+    "priority 10": functools.partial(prove_priority, "priority 10", "urgent", "10"),
+    "backfill of priority -10": functools.partial(prove_priority, "backfill of priority -10", "history", "-10"),
 }
 
 

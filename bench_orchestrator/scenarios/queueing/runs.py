@@ -1,7 +1,7 @@
 """What the experiments on many runs share: the settings of their deployments, and measures over all runs of a trial."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench_orchestrator.model.instants import MICROSECONDS
@@ -14,7 +14,12 @@ from bench_orchestrator.timeline.occupancy import in_progress_s, most_at_once, s
 
 
 def queue_settings(
-    limit: int | None = None, *, prompt: bool = False, pools: Mapping[str, Any] | None = None, **config: Any
+    limit: int | None = None,
+    *,
+    prompt: bool = False,
+    pools: Mapping[str, Any] | None = None,
+    tags: Sequence[Mapping[str, Any]] = (),
+    **config: Any,
 ) -> dict[str, Any]:
     """Return the entries of dagster.yaml for a queue.
 
@@ -22,12 +27,19 @@ def queue_settings(
         limit: `max_concurrent_runs`; None: far more than a trial has.
         prompt: whether the queue answers at once, instead of at Dagster's default interval.
         pools: the entry `concurrency.pools`.
+        tags: the entry `concurrency.runs.tag_concurrency_limits`.
         config: further settings of the run coordinator.
     """
     module, name = ("dagster_warm.queue", "PromptRunCoordinator") if prompt else (_MODULE, "QueuedRunCoordinator")
     return {
         "run_coordinator": {"module": module, "class": name, "config": config},
-        "concurrency": {"runs": {"max_concurrent_runs": limit or 1_000}, **({"pools": pools} if pools else {})},
+        "concurrency": {
+            "runs": {
+                "max_concurrent_runs": limit or 1_000,
+                **({"tag_concurrency_limits": list(tags)} if tags else {}),
+            },
+            **({"pools": pools} if pools else {}),
+        },
     }
 
 
