@@ -5,6 +5,7 @@ and parsing is the exact inverse of printing. Names are Python identifiers, beca
 `synthetic_locations.catalog`. Does not depend on Dagster.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from synthetic_locations.kinds import Dependencies, Executor, Imports, Part, Par
 
 GRAMMAR = """\
 a<assets>[p<partitions>][_<partitioning>][_<structure>][_<dependencies>][_part<k>of<n>][_checks<n>]
-    [_sleep<n>ms][_<imports>][_rebuilt][_nogc][_triggers][_<executor>]
+    [_pools<n>][_sleep<n>ms][_<imports>][_rebuilt][_nogc][_triggers][_singleflight][_<executor>]
   assets, partitions   1 to 100k; whole thousands are written with k, here and below: 10k, not 10000
   partitioning         daily, hourly, multi or dynamic; static if left out
   structure            one @dg.asset for each asset, a unit of work, if left out; otherwise, with n from 2 to 1k,
@@ -28,12 +29,15 @@ a<assets>[p<partitions>][_<partitioning>][_<structure>][_<dependencies>][_part<k
       spine<n>         every nth asset on the one n before it
   part<k>of<n>         the kth of n locations that a spine runs through, 2 to 1000; their names differ in k only
   checks<n>            asset checks per asset, 1 to 100; none if left out
+  pools<n>             each asset, multi-asset or graph in one of n pools by turns, 1 to 1k; none if left out
   sleep<n>ms           how long a unit of work takes, 0 to 3600000 ms; 100 ms if left out
   imports              importtop, heavy libraries when the definitions are built, or importlate, when an asset
                        computes; none if left out
   rebuilt              definitions are built each time Dagster asks, not once per process; not with forks
   nogc                 no garbage collection until an asset computes
   triggers             a schedule and a sensor that launch on request, and backfills in a single run
+  singleflight         a schedule, off at first, that launches the first asset each minute on request, unless its last
+                       run is in progress
   executor             inprocess, forkserver (steps are forks of a process that has imported the location's
                        module), preloaded (and has built its asset job), or pods (on Kubernetes, a pod for each
                        step); multiprocess if left out
@@ -46,6 +50,7 @@ MAX_PARTITIONS = 100_000
 MAX_PIECES = 1_000
 MAX_PARTS = 1_000
 MAX_CHECKS = 100
+MAX_POOLS = 1_000
 MAX_COMPUTE_MS = 3_600_000
 
 
@@ -71,6 +76,8 @@ class Shape:
     """None for a complete location. The first asset of a later part depends on the previous part's last spine asset."""
     checks: int = 0
     """Asset checks per asset."""
+    pools: int = 0
+    """How many pools the assets are in, by turns; 0 means that they are in none."""
     compute_ms: int = 100
     """How long a unit of work sleeps."""
     imports: Imports = Imports.NONE
@@ -80,18 +87,24 @@ class Shape:
     """Whether garbage collection is off from the loading until an asset computes."""
     triggers: bool = False
     """Whether a schedule and a sensor launch on request, and backfills are single runs."""
+    singleflight: bool = False
+    """Whether a schedule launches the first asset each minute on request, unless its last run is in progress."""
     executor: Executor = Executor.MULTIPROCESS
 
     def __post_init__(self) -> None:
         _require_range("assets", self.assets, 1, MAX_ASSETS)
         _require_range("partitions", self.partitions, 0, MAX_PARTITIONS)
         _require_range("checks per asset", self.checks, 0, MAX_CHECKS)
+        _require_range("pools", self.pools, 0, MAX_POOLS)
         _require_range("milliseconds of sleep", self.compute_ms, 0, MAX_COMPUTE_MS)
         if self.partitioning is not Partitioning.STATIC and not self.partitions:
             raise ValueError(f"{self.partitioning} partitions need a number: a{self.assets}p<partitions>_…")
         self._check_structure()
         self._check_dependencies()
         self._check_part()
+        if self.pools > self.functions:
+            functions = "multi-assets" if self.structure is Structure.MULTI else "assets"
+            raise ValueError(f"pools{_print_count(self.pools)} needs at least as many {functions}")
         if self.rebuilt and self.executor in (Executor.FORKSERVER, Executor.PRELOADED):
             raise ValueError(f"rebuilt definitions are not kept, so {self.executor} would preload them in vain")
 
@@ -107,14 +120,21 @@ class Shape:
             ("" if self.dependencies is Dependencies.NONE else self.dependencies + self._printed_span),
             (f"part{self.part.number}of{self.part.of}" if self.part else ""),
             (f"checks{self.checks}" if self.checks else ""),
+            (f"pools{_print_count(self.pools)}" if self.pools else ""),
             ("" if self.compute_ms == Shape.compute_ms else f"sleep{self.compute_ms}ms"),
             ("" if self.imports is Imports.NONE else self.imports),
             ("rebuilt" if self.rebuilt else ""),
             ("nogc" if self.nogc else ""),
             ("triggers" if self.triggers else ""),
+            ("singleflight" if self.singleflight else ""),
             ("" if self.executor is Executor.MULTIPROCESS else self.executor),
         )
         return "_".join((size, *filter(None, options)))
+
+    @property
+    def functions(self) -> int:
+        """How many functions or graphs make the assets."""
+        return math.ceil(self.assets / self.pieces) if self.structure is Structure.MULTI else self.assets
 
     @property
     def work_per_asset(self) -> int:
@@ -210,11 +230,13 @@ _OPTIONS: Mapping[str, tuple[str, Callable[..., Mapping[str, Any]]]] = {
     ),
     "part": (f"part({_NUMBER})of({_NUMBER})", lambda number, of: {"part": Part(int(number), int(of))}),
     "checks": (f"checks({_NUMBER})", lambda count: {"checks": int(count)}),
+    "pools": (f"pools({_COUNT})", lambda count: {"pools": _read_count(count)}),
     "sleep": (f"sleep({_NUMBER})ms", lambda count: {"compute_ms": int(count)}),
     "imports": (_words(Imports), lambda word: {"imports": Imports(word)}),
     "rebuilt": ("rebuilt", lambda: {"rebuilt": True}),
     "nogc": ("nogc", lambda: {"nogc": True}),
     "triggers": ("triggers", lambda: {"triggers": True}),
+    "singleflight": ("singleflight", lambda: {"singleflight": True}),
     "executor": (_words(Executor), lambda word: {"executor": Executor(word)}),
 }
 """Each kind of option: its pattern, and the shape's fields that its groups set."""

@@ -29,6 +29,8 @@ class Design:
     upstream_keys: Callable[[int], list[dg.AssetKey]]
     """Returns the keys that an asset depends on, by its number."""
     partitions: dg.PartitionsDefinition[Any] | None
+    pools: Sequence[str]
+    """Pool names by pool number; empty if the assets are in no pool."""
     work: Work
 
     @property
@@ -40,6 +42,10 @@ class Design:
     def backfill_policy(self) -> dg.BackfillPolicy | None:
         """The backfill policy; None is Dagster's default, a run for each partition."""
         return dg.BackfillPolicy.single_run() if self.shape.triggers and self.partitions else None
+
+    def pool(self, function: int) -> str | None:
+        """Return the pool of a function or graph by its number: all pools have equally many, give or take one."""
+        return self.pools[function % len(self.pools)] if self.pools else None
 
     def look(self, number: int) -> dict[str, Any]:
         """Return what the UI shows of an asset, as keyword arguments for Dagster."""
@@ -84,6 +90,7 @@ def _functions(design: Design) -> list[dg.AssetsDefinition]:
             partitions_def=design.partitions,
             backfill_policy=design.backfill_policy,
             check_specs=[dg.AssetCheckSpec(check, asset=key) for check in checks],
+            pool=design.pool(number),
             **design.look(number),
         )(compute)
         for number, key in enumerate(design.keys)
@@ -103,6 +110,7 @@ def _multi_asset(design: Design, first: int) -> dg.AssetsDefinition:
         partitions_def=design.partitions,
         backfill_policy=design.backfill_policy,
         check_specs=[dg.AssetCheckSpec(check, asset=key) for key in keys for check in checks],
+        pool=design.pool(first // design.shape.pieces),
     )
     def compute() -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         for key in keys:
@@ -119,8 +127,9 @@ def _graph_asset(design: Design, number: int) -> dg.AssetsDefinition:
     """Each op does a unit of work and passes the count to the next through an I/O manager, as ops do."""
     key = design.keys[number]
     names = [f"{key.path[-1]}_op_{op:03}" for op in range(design.shape.pieces)]
+    pool = design.pool(number)
 
-    @dg.op(name=names[0])
+    @dg.op(name=names[0], pool=pool)
     def first() -> int:
         design.work.perform(1)
         return 1
@@ -129,11 +138,11 @@ def _graph_asset(design: Design, number: int) -> dg.AssetsDefinition:
         design.work.perform(1)
         return done + 1
 
-    @dg.op(name=names[-1], out=dg.Out(dg.Nothing))
+    @dg.op(name=names[-1], out=dg.Out(dg.Nothing), pool=pool)
     def last(done: int) -> dg.Output[None]:
         return dg.Output(None, metadata=design.work.perform(1, before=done))
 
-    ops = [*(dg.op(name=name)(between) for name in names[1:-1]), last]
+    ops = [*(dg.op(name=name, pool=pool)(between) for name in names[1:-1]), last]
 
     @dg.graph_asset(
         key=key,

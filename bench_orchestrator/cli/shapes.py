@@ -49,11 +49,13 @@ def _options(shape: Shape) -> str:
         _DEPENDENCIES[shape.dependencies].format(shape.span),
         f"part {shape.part.number} of {shape.part.of}" if shape.part else "",
         f"{shape.checks} checks per asset" if shape.checks else "",
+        f"in {shape.pools} pools" if shape.pools else "",
         f"{shape.compute_ms} ms of work" + (f" × {shape.work_per_asset}" if shape.work_per_asset > 1 else ""),
         _IMPORTS[shape.imports],
         "definitions rebuilt each time" if shape.rebuilt else "",
         "no garbage collection while loading" if shape.nogc else "",
         "schedule and sensor" if shape.triggers else "",
+        "single-flight schedule" if shape.singleflight else "",
         f"{shape.executor} executor",
     ]
     return ", ".join(filter(None, parts))

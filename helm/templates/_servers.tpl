@@ -94,6 +94,6 @@ The code servers, as {servers: [...]}: the meta location's, then one per entry o
 {{- $_ := set $server "code" (list "--module-name=synthetic_locations.from_environment") -}}
 {{- $_ := set $server "account" (ternary "steps" "unprivileged" (has "pods" $options)) -}}
 {{- /* Requested launches and dynamic partitions are read from the instance. */ -}}
-{{- $_ := set $server "database" (or $server.forks (has "triggers" $options) (has "dynamic" $options)) -}}
+{{- $_ := set $server "database" (or $server.forks (has "triggers" $options) (has "singleflight" $options) (has "dynamic" $options)) -}}
 {{- $_ := set $server "env" (merge (dict "BENCH_SHAPE" $shape "BENCH_LOCATION_NAME" $given.name) ($server.env | default dict)) -}}
 {{- end -}}

@@ -169,6 +169,10 @@ class TestShapes:
         assert all(name in result.stdout for name in LOCATIONS)
         assert "Grammar:" in result.stdout
 
+    def test_the_options_of_a_name_are_told_in_words(self) -> None:
+        words = " ".join(bench("shapes", "a4_pools2_triggers_singleflight").stdout.split())
+        assert "in 2 pools, 100 ms of work, schedule and sensor, single-flight schedule, multiprocess executor" in words
+
     def test_as_json_each_shape_is_an_object(self) -> None:
         assert [shape["name"] for shape in printed_json(bench("shapes", "--json"))] == list(LOCATIONS)
         (shape,) = printed_json(bench("shapes", "a100p30_daily_checks2", "--json"))

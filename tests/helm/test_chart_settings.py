@@ -80,7 +80,10 @@ class TestTheDatabasesPassword:
         with_it = {name for name, pod in pods(rendered(variant)) if "DAGSTER_PG_PASSWORD" in environment(pod)}
         assert with_it == {f"{RELEASE}-{name}" for name in {"webserver", "daemon", *code_servers}}
 
-    @pytest.mark.parametrize(("shape", "needs_it"), [("a10", False), ("a10_triggers", True), ("a2p3_dynamic", True)])
+    @pytest.mark.parametrize(
+        ("shape", "needs_it"),
+        [("a10", False), ("a10_triggers", True), ("a10_singleflight", True), ("a2p3_dynamic", True)],
+    )
     def test_a_synthetic_location_has_it_if_its_sensors_read_the_instance(self, shape: str, needs_it: bool) -> None:
         objects = render({"locations": [shape]})
         (server,) = [pod for name, pod in pods(objects) if name == f"{RELEASE}-{shape}".replace("_", "-")]

@@ -66,6 +66,6 @@ print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before} - s
     assert set(run_python(code).split()) <= {"dagster", "dagster_shared", "synthetic_locations"}
 
 
-def test_shapes_do_not_need_dagster() -> None:
-    code = "import sys, synthetic_locations.shape; print('dagster' in sys.modules)"
+def test_shapes_and_names_of_pools_do_not_need_dagster() -> None:
+    code = "import sys, synthetic_locations.pools, synthetic_locations.shape; print('dagster' in sys.modules)"
     assert run_python(code) == "False"

@@ -1,6 +1,7 @@
 """Names of shapes: parsing is the exact inverse of printing, and a bad name is answered with the grammar."""
 
 import keyword
+import math
 from dataclasses import fields
 
 import pytest
@@ -16,13 +17,14 @@ from synthetic_locations.shape import (
     MAX_PARTITIONS,
     MAX_PARTS,
     MAX_PIECES,
+    MAX_POOLS,
     Shape,
     parse_shape,
 )
 
 NUMBERED = (Dependencies.CHAINS, Dependencies.SPINE)
 FORKS = (Executor.FORKSERVER, Executor.PRELOADED)
-FLAGS = ("rebuilt", "nogc", "triggers")
+FLAGS = ("rebuilt", "nogc", "triggers", "singleflight")
 
 
 def counts(lowest: int, highest: int) -> st.SearchStrategy[int]:
@@ -48,6 +50,8 @@ def shapes(draw: st.DrawFn) -> Shape:
     elif not is_graph:
         wide = assets > 2
         dependencies = draw(st.sampled_from([kind for kind in Dependencies if wide or kind not in NUMBERED]))
+    pieces = 1 if structure is Structure.PLAIN else draw(counts(2, most_pieces))
+    most_pools = math.ceil(assets / pieces) if structure is Structure.MULTI else assets
     rebuilt = draw(st.booleans())
     impossible = (*(FORKS if rebuilt else ()), *([Executor.PODS] if is_graph else ()))
     return Shape(
@@ -55,16 +59,18 @@ def shapes(draw: st.DrawFn) -> Shape:
         partitions=partitions,
         partitioning=draw(st.sampled_from(Partitioning)) if partitions else Partitioning.STATIC,
         structure=structure,
-        pieces=1 if structure is Structure.PLAIN else draw(counts(2, most_pieces)),
+        pieces=pieces,
         dependencies=dependencies,
         span=draw(counts(2, MAX_ASSETS if part else assets - 1)) if dependencies in NUMBERED else 0,
         part=part,
         checks=0 if is_graph else draw(counts(0, MAX_CHECKS)),
+        pools=draw(counts(0, min(MAX_POOLS, most_pools))),
         compute_ms=draw(st.one_of(st.just(Shape.compute_ms), counts(0, MAX_COMPUTE_MS))),
         imports=draw(st.sampled_from(Imports)),
         rebuilt=rebuilt,
         nogc=draw(st.booleans()),
         triggers=draw(st.booleans()),
+        singleflight=draw(st.booleans()),
         executor=draw(st.sampled_from([kind for kind in Executor if kind not in impossible])),
     )
 
@@ -78,6 +84,7 @@ near_names = st.builds(
             st.sampled_from([*Partitioning, *Structure, *Dependencies, *Imports, *Executor, *FLAGS, "", "spawn"]),
             st.from_regex(r"checks[0-9]{0,4}|sleep[0-9]{0,4}(ms|s)?", fullmatch=True),
             st.from_regex(r"(graph|multi|fused|chain|chains|spine)[0-9]{0,4}k?", fullmatch=True),
+            st.from_regex(r"pools[0-9]{0,4}k?", fullmatch=True),
             st.from_regex(r"part[0-9]{0,4}of[0-9]{0,4}", fullmatch=True),
         ),
         max_size=4,
@@ -151,6 +158,10 @@ def test_different_shapes_have_different_names(one: Shape, other: Shape) -> None
         ("a10_spine10_part9of9", Shape(10, dependencies=Dependencies.SPINE, span=10, part=Part(9, 9))),
         ("a2k_rebuilt_nogc", Shape(2_000, rebuilt=True, nogc=True)),
         ("a250p30_daily_triggers", Shape(250, 30, Partitioning.DAILY, triggers=True)),
+        ("a10_pools3", Shape(10, pools=3)),
+        ("a2k_pools1k", Shape(2_000, pools=1_000)),
+        ("a25_multi10_pools3", Shape(25, structure=Structure.MULTI, pieces=10, pools=3)),
+        ("a10_triggers_singleflight", Shape(10, triggers=True, singleflight=True)),
     ],
 )
 def test_known_names(name: str, shape: Shape) -> None:
@@ -179,6 +190,10 @@ def test_known_names(name: str, shape: Shape) -> None:
         ("a30_spine10_part01of3", "a30_spine10_part1of3"),
         ("a10_nogc_rebuilt", "a10_rebuilt_nogc"),
         ("a10_preloaded_triggers", "a10_triggers_preloaded"),
+        ("a10_pools0", "a10"),
+        ("a2k_pools1000", "a2k_pools1k"),
+        ("a10_pools2_checks2", "a10_checks2_pools2"),
+        ("a10_singleflight_triggers", "a10_triggers_singleflight"),
     ],
 )
 def test_a_second_way_to_write_a_shape_is_answered_with_the_first(name: str, instead: str) -> None:
@@ -202,6 +217,11 @@ def test_a_second_way_to_write_a_shape_is_answered_with_the_first(name: str, ins
         ("a10_", "there is no option ''"),
         ("a10_checks", "there is no option 'checks'"),
         ("a10_checks101", "101 checks per asset, but the range is 0 to 100"),
+        ("a10_pools", "there is no option 'pools'"),
+        ("a10_pools11", "pools11 needs at least as many assets"),
+        ("a2k_pools1001", "1001 pools, but the range is 0 to 1000"),
+        ("a25_multi10_pools4", "pools4 needs at least as many multi-assets"),
+        ("a10_pools2_pools3", "'pools3' is a second pools option"),
         ("a10_sleep1s", "there is no option 'sleep1s'"),
         ("a10_sleep3600001ms", "3600001 milliseconds of sleep, but the range is 0 to 3600000"),
         ("a10_daily", "daily partitions need a number"),
@@ -259,7 +279,8 @@ def test_the_grammar_names_every_option_there_is() -> None:
         *FLAGS,
         "part<k>of<n>",
         "checks<n>",
+        "pools<n>",
         "sleep<n>ms",
     ]
     assert not [option for option in options if option not in GRAMMAR]
-    assert len(fields(Shape)) == 15
+    assert len(fields(Shape)) == 17

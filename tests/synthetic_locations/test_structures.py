@@ -103,6 +103,35 @@ def test_a_multi_assets_outputs_depend_on_what_the_shape_says() -> None:
     assert upstream == {f"{location}/asset_000{number}": [f"{location}/asset_000{number - 1}"] for number in (1, 2, 3)}
 
 
+@pytest.mark.parametrize(
+    ("name", "by_asset"),
+    [
+        ("a5_pools2", [0, 1, 0, 1, 0]),
+        ("a3_fused2_checks2_pools3", [0, 1, 2]),
+        ("a7_multi2_pools2", [0, 0, 1, 1, 0, 0, 1]),
+        ("a3_graph3_pools2", [0, 1, 0]),
+        ("a3_pools1", [0, 0, 0]),
+    ],
+)
+def test_functions_and_graphs_are_in_pools_by_turns(name: str, by_asset: list[int]) -> None:
+    graph = definitions_of(name, "my-location").resolve_asset_graph()
+    pools = {key.path[-1]: graph.get(key).pools for key in graph.get_all_asset_keys()}
+    assert pools == {f"asset_000{number}": {f"my-location_pool_{pool}"} for number, pool in enumerate(by_asset)}
+
+
+def test_all_ops_of_a_graph_are_in_its_pool() -> None:
+    job = definitions_of("a2_graph3_pools2").resolve_implicit_global_asset_job_def()
+    pools = [(op.name, op.pool) for op in job.all_node_defs if isinstance(op, dg.OpDefinition)]
+    assert sorted(pools) == [
+        (f"asset_000{graph}_op_00{op}", f"a2_graph3_pools2_pool_{graph}") for graph in (0, 1) for op in (0, 1, 2)
+    ]
+
+
+@pytest.mark.parametrize("name", ["a5", "a3_fused2", "a4_multi2", "a2_graph3"])
+def test_otherwise_assets_are_in_no_pool(name: str) -> None:
+    assert not any(node.pools for node in definitions_of(name).resolve_asset_graph().asset_nodes)
+
+
 @pytest.mark.parametrize("name", ["a101_graph2", "a101_multi2", "a101_fused2"])
 def test_every_structure_looks_like_a_users(name: str) -> None:
     *_, last = specs_of(definitions_of(name, "my-location"))
