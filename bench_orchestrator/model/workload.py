@@ -61,6 +61,17 @@ class Fill:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """Switches the location's single-flight schedule on for some ticks; each launches a run or skips it."""
+
+    role: str
+    ticks: int
+    """Each at a full minute."""
+    asset: int = 0
+    act: Literal["schedule"] = "schedule"
+
+
+@dataclass(frozen=True)
 class SetPool:
     """Sets the limit of a pool."""
 
@@ -96,7 +107,7 @@ class Rest:
     act: Literal["rest"] = "rest"
 
 
-Action = Submit | Backfill | Fill | SetPool | Await | End | Rest
+Action = Submit | Backfill | Fill | Schedule | SetPool | Await | End | Rest
 
 
 class Unit(StrEnum):
@@ -104,6 +115,8 @@ class Unit(StrEnum):
 
     RUNS = "runs"
     """From the moment the queue's daemon takes a run until its end."""
+    RUNS_AND_QUEUED = "runs_and_queued"
+    """From a run's creation to its end."""
     STEPS = "steps"
     """From a step's start to its end."""
 

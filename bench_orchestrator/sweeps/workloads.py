@@ -1,15 +1,29 @@
 """Carries out a trial's workload: many runs, limits that change meanwhile, runs that are ended."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, RunNote, TrialNote
 from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import IN_PROGRESS, UNFINISHED, RunStatus
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.model.workload import Action, Await, Backfill, End, Fill, Rest, SetPool, Submit, Way, Workload
+from bench_orchestrator.model.workload import (
+    Action,
+    Await,
+    Backfill,
+    End,
+    Fill,
+    Rest,
+    Schedule,
+    SetPool,
+    Submit,
+    Way,
+    Workload,
+)
 from bench_orchestrator.sources.instance import (
     clear_queue,
     count_trial_runs,
@@ -22,6 +36,7 @@ from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.ending import POLL_S, terminate
 from bench_orchestrator.sweeps.launching import NotLaunchedError, trial_tags
 from bench_orchestrator.waiting import poll
+from synthetic_locations.triggers import LaunchRequest, Trigger, clear_request, write_request
 
 _USAGE_EVERY_S = 3.0
 """Seconds between two readings of the memory of all runs, which costs milliseconds per process."""
@@ -61,7 +76,12 @@ class WorkloadOfTrial:
         logs = read_run_logs(self.site.instance, [run.run_id for run in runs])
         notes = (
             RunNote(
-                run.run_id, run.tags.get(Tag.ROLE, ""), run.status, run.requested_us, run.created_us, logs[run.run_id]
+                run.run_id,
+                run.tags.get(Tag.ROLE, ""),
+                run.status,
+                run.request.at_us if run.request else None,
+                run.created_us,
+                logs[run.run_id],
             )
             for run in runs
         )
@@ -94,6 +114,8 @@ class WorkloadOfTrial:
                     role=action.role,
                     tags=action.tags,
                 )
+            case Schedule():
+                self._schedule(action, deadline)
             case SetPool():
                 self.site.instance.event_log_storage.set_concurrency_slots(action.pool, action.slots)
             case Await():
@@ -120,8 +142,41 @@ class WorkloadOfTrial:
         tags = self._tags(action, replace(self.trial, partition_key=None))
         self.site.webserver.submit_backfill(asset_keys=[key], partitions=partitions, tags=tags)
 
-    def _tags(self, action: Submit | Backfill, trial: PlannedTrial) -> dict[str, str]:
-        return {**trial_tags(self.plan, trial, now_us()), str(Tag.ROLE): action.role, **action.tags}
+    def _schedule(self, action: Schedule, deadline: float) -> None:
+        """Have the single-flight schedule tick; its runs count from the times for which it meant them."""
+        place, name = self.location, Trigger.SINGLE_FLIGHT
+        request = LaunchRequest(
+            run_key=f"{self.plan.sweep_id}/{self.trial.number}",
+            asset_keys=self.trial.asset_keys[action.asset : action.asset + 1],
+            tags={tag: value for tag, value in self._tags(action, self.trial).items() if tag != Tag.REQUESTED_AT},
+        )
+        since_s = time.time()
+
+        def has_ticked() -> bool:
+            statuses = Counter(
+                self.site.webserver.tick_statuses(
+                    location=place.name, repository=place.repository, schedule=name, since_s=since_s
+                )
+            )
+            if statuses["FAILURE"]:
+                raise UnusableError(f"the schedule {name} of {place.name} failed")
+            return statuses["SUCCESS"] + statuses["SKIPPED"] >= action.ticks
+
+        write_request(self.site.instance, place.name, name, request)
+        try:
+            schedule = self.site.webserver.start_schedule(
+                location=place.name, repository=place.repository, schedule=name
+            )
+            try:
+                self._await(has_ticked, deadline, f"{action.ticks} ticks of {name}")
+            finally:
+                self.site.webserver.stop_schedule(schedule)
+        finally:
+            clear_request(self.site.instance, place.name, name)
+
+    def _tags(self, action: Submit | Backfill | Schedule, trial: PlannedTrial) -> dict[str, str]:
+        own = {} if isinstance(action, Schedule) else action.tags
+        return {**trial_tags(self.plan, trial, now_us()), str(Tag.ROLE): action.role, **own}
 
     def _end(self, action: End) -> None:
         for run in find_trial_runs(self.site.instance, self.plan.sweep_id, self.trial.number, statuses=IN_PROGRESS):

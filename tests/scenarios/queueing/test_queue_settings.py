@@ -1,4 +1,4 @@
-"""Dagster takes the settings of each side: its queue, its limits."""
+"""Dagster takes the settings of each side, its queue and its limits; a plan keeps its workload."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytest
 import yaml
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.run_coordinator import QueuedRunCoordinator
+from pydantic import TypeAdapter
 
 from bench_orchestrator.model.plan import Variant
 from bench_orchestrator.scenarios.queueing import EXPERIMENTS
@@ -22,3 +23,9 @@ def test_dagster_takes_them(tmp_path: Path, side: Variant) -> None:
     coordinator = reference.run_coordinator_data.rehydrate(as_type=QueuedRunCoordinator)
     assert isinstance(coordinator, PromptRunCoordinator) == ("at once" in side.name)
     assert reference.settings["concurrency"] == side.instance["concurrency"]
+
+
+@pytest.mark.parametrize("side", SIDES.values(), ids=list(SIDES))
+def test_a_plan_keeps_its_workload(side: Variant) -> None:
+    kept = TypeAdapter(Variant)
+    assert kept.validate_json(kept.dump_json(side)) == side
