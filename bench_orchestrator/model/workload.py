@@ -62,11 +62,12 @@ class Fill:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Switches the location's single-flight schedule on for some ticks; each launches a run or skips it."""
+    """Switches the location's single-flight schedule on for some ticks, each at a full minute."""
 
     role: str
     ticks: int
-    """Each at a full minute."""
+    runs: int
+    """How many of the ticks launch a run; the others find one in progress."""
     asset: int = 0
     act: Literal["schedule"] = "schedule"
 
@@ -157,6 +158,8 @@ class Workload:
                     counts[action.role] = counts.get(action.role, 0) + action.count
                 case Backfill():
                     counts[action.role] = counts.get(action.role, 0) + action.partitions
+                case Schedule():
+                    counts[action.role] = counts.get(action.role, 0) + action.runs
                 case _:
                     pass
         return counts

@@ -23,7 +23,7 @@ def plan() -> SweepPlan:
     """Return a plan whose only trial has the schedule tick three times."""
     made = make_plan(locations=("a10",))
     trial = replace(made.trials[0], variant="side", work=None)
-    workload = Workload((Schedule("scheduled", 3),))
+    workload = Workload((Schedule("scheduled", 3, 2),))
     return replace(made, trials=(trial,), variants=(Variant("side", ("a10",), workload=workload),))
 
 

@@ -15,18 +15,14 @@ _LIMIT = Limit("single flight", 1, (_ROLE,), Unit.RUNS_AND_QUEUED)
 
 
 def _side(seconds: int, ticks: int, runs: int) -> Variant:
-    """Return a side whose runs take that long.
-
-    Args:
-        runs: how many of the ticks launch a run.
-    """
+    """Return a side whose runs take that long, and as many as the ticks that find none in progress."""
     return Variant(
         f"runs of {seconds} s",
         (f"a3_sleep{1000 * seconds}ms_singleflight_inprocess",),
         work=runs,
         instance=queue_settings(),
         warm=True,
-        workload=Workload((Schedule(_ROLE, ticks),), (_LIMIT,)),
+        workload=Workload((Schedule(_ROLE, ticks, runs),), (_LIMIT,)),
     )
 
 

@@ -67,4 +67,4 @@ def test_the_runs_are_as_many_as_the_ticks_that_find_none_in_progress(side: Vari
     shape = parse_shape(side.locations[0])
     assert shape.singleflight
     minutes_each = 1 + shape.compute_ms // 60_000
-    assert side.work == -(-schedule.ticks // minutes_each)
+    assert side.work == schedule.runs == -(-schedule.ticks // minutes_each)
