@@ -13,6 +13,12 @@ from bench_orchestrator.model.plan import SweepPlan, Variant
 from bench_orchestrator.model.workload import Backfill, Submit, Workload
 
 
+@pytest.fixture(autouse=True)
+def partitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the webserver know of no partitions: the daemon, which is not there, would launch a run for each."""
+    monkeypatch.setattr(FakeWebserverWithRealRuns, "list_partitions", lambda *_: [])
+
+
 @pytest.fixture
 def plan() -> SweepPlan:
     """Return a plan whose only trial requests a backfill and a run of one partition."""
@@ -24,7 +30,6 @@ def plan() -> SweepPlan:
 
 def test_only_the_run_bears_the_trials_partition(instance: dg.DagsterInstance, plan: SweepPlan) -> None:
     webserver = FakeWebserverWithRealRuns(instance, opens_backfill(succeeds), succeeds)
-    webserver.list_partitions = lambda _asset_key: []  # type: ignore[method-assign]
     (note,) = carry_out(instance, webserver, plan, sleep=webserver.sleep)
     assert note.outcome is Outcome.OK
     assert [tags.get("dagster/partition") for tags in webserver.requests] == [None, "p7"]
@@ -32,7 +37,6 @@ def test_only_the_run_bears_the_trials_partition(instance: dg.DagsterInstance, p
 
 def test_a_backfill_that_launched_nothing_is_canceled(instance: dg.DagsterInstance, plan: SweepPlan) -> None:
     webserver = FakeWebserverWithRealRuns(instance, opens_backfill(succeeds, after_s=9_999), succeeds)
-    webserver.list_partitions = lambda _asset_key: []  # type: ignore[method-assign]
     (note,) = carry_out(instance, webserver, plan, HASTY, lambda _s: time.sleep(0.05))
     assert note.outcome is Outcome.TIMED_OUT
     assert webserver.canceled_backfills == ["backfill0"]
