@@ -132,7 +132,7 @@ def _describe_action(action: Action) -> str:
         case Fill():
             return f"{action.count:,} of {action.role} fill the queue"
         case Schedule():
-            return f"{action.ticks:,} ticks of a schedule that launches {action.role}"
+            return f"{action.role} of a schedule's {action.ticks:,} tick{'' if action.ticks == 1 else 's'}"
         case SetPool():
             return f"the pool {action.pool} gets {action.slots:,} slots"
         case Await():

@@ -32,7 +32,7 @@ def _workload(depth: int, probes: int) -> Workload:
     if depth:
         actions.append(Fill(_HELD, depth, tags={_HELD_TAG: "true"}))
     for probe in range(1, probes + 1):
-        rest = Rest(1 + _INTERVAL_S * probe / probes)
+        rest = Rest(round(1 + _INTERVAL_S * probe / probes, 1))
         actions += rest, Submit(_FREE), Await(_FREE, (RunStatus.SUCCESS,), probe)
     return Workload(tuple(actions))
 
