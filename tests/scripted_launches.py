@@ -51,6 +51,10 @@ class FakeWebserverWithRealRuns(Webserver):
         self.backfilled: list[list[str]] = []
         self.canceled_backfills: list[str] = []
         self.tick_times: list[dict[str, float] | WebserverError] = []
+        self.tick: Callable[[], str] | None = None
+        """What the schedule does at each look while it is switched on: returns the status of its tick."""
+        self.ticks: list[str] = []
+        self.running_schedules: set[str] = set()
 
     def after(self, seconds: float, act: Callable[[], object]) -> None:
         """Do something later."""
@@ -110,6 +114,21 @@ class FakeWebserverWithRealRuns(Webserver):
         if isinstance(said, WebserverError):
             raise said
         return said
+
+    def start_schedule(self, *, location: str, repository: str, schedule: str) -> str:
+        assert (location, repository) == ("a10", "__repository__")
+        self.running_schedules.add(schedule)
+        return schedule
+
+    def tick_statuses(self, *, location: str, repository: str, schedule: str, since_s: float) -> list[str]:
+        assert (location, repository, since_s > 0) == ("a10", "__repository__", True)
+        assert schedule in self.running_schedules
+        if self.tick is not None:
+            self.ticks.append(self.tick())
+        return self.ticks
+
+    def stop_schedule(self, schedule_id: str) -> None:
+        self.running_schedules.remove(schedule_id)
 
     def terminate(self, run_id: str) -> None:
         self.terminated.append(run_id)

@@ -12,7 +12,7 @@ class Tag(StrEnum):
     """The run tags that identify the bench's runs, also for filters on the runs page."""
 
     KIND = "bench/kind"
-    """`sweep`, `trial` or `harvest`."""
+    """`sweep`, `trial`, `harvest`, or `filler`: a run that only fills the queue."""
     SCENARIO = "bench/scenario"
     SWEEP = "bench/sweep"
     VARIANT = "bench/variant"

@@ -47,6 +47,32 @@ class Backfill:
 
 
 @dataclass(frozen=True)
+class Fill:
+    """Puts runs into the queue that are not to start: they are copies of the trial's first run, stored in one go.
+
+    A limit has to hold them back. The trial does not wait for them, and takes them out of the queue when it is over.
+    """
+
+    role: str
+    count: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What the limit knows them by, for example."""
+    act: Literal["fill"] = "fill"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Switches the location's single-flight schedule on for some ticks, each at a full minute."""
+
+    role: str
+    ticks: int
+    runs: int
+    """How many of the ticks launch a run; the others find one in progress."""
+    asset: int = 0
+    act: Literal["schedule"] = "schedule"
+
+
+@dataclass(frozen=True)
 class SetPool:
     """Sets the limit of a pool, also for the later trials of the same deployment."""
 
@@ -82,7 +108,7 @@ class Rest:
     act: Literal["rest"] = "rest"
 
 
-Action = Submit | Backfill | SetPool | Await | End | Rest
+Action = Submit | Backfill | Fill | Schedule | SetPool | Await | End | Rest
 
 
 class Unit(StrEnum):
@@ -90,6 +116,8 @@ class Unit(StrEnum):
 
     RUNS = "runs"
     """From the moment the queue's daemon takes a run until its end."""
+    RUNS_AND_QUEUED = "runs_and_queued"
+    """From a run's creation to its end."""
     STEPS = "steps"
     """From a step's start to its end."""
 
@@ -130,6 +158,8 @@ class Workload:
                     counts[action.role] = counts.get(action.role, 0) + action.count
                 case Backfill():
                     counts[action.role] = counts.get(action.role, 0) + action.partitions
+                case Schedule():
+                    counts[action.role] = counts.get(action.role, 0) + action.runs
                 case _:
                     pass
         return counts

@@ -7,7 +7,18 @@ from bench_orchestrator.analysis import wording
 from bench_orchestrator.analysis.evaluation import Evaluation, Side
 from bench_orchestrator.analysis.evaluation.verdicts import describe_change, describe_ratio
 from bench_orchestrator.model.plan import LaunchPath, Prediction, ServerState, Variant
-from bench_orchestrator.model.workload import Action, Await, Backfill, End, Rest, SetPool, Submit, Workload
+from bench_orchestrator.model.workload import (
+    Action,
+    Await,
+    Backfill,
+    End,
+    Fill,
+    Rest,
+    Schedule,
+    SetPool,
+    Submit,
+    Workload,
+)
 from bench_orchestrator.report.text import escape
 from bench_orchestrator.scenarios.experiment import Measure
 from bench_orchestrator.statistics import Estimate, Verdict
@@ -119,6 +130,10 @@ def _describe_action(action: Action) -> str:
             return f"{what} with {_describe_tags(action.tags)}" if action.tags else what
         case Backfill():
             return f"a backfill of {action.partitions:,} partitions"
+        case Fill():
+            return f"{action.count:,} of {action.role} fill the queue"
+        case Schedule():
+            return f"{action.role} of a schedule's {action.ticks:,} tick{'' if action.ticks == 1 else 's'}"
         case SetPool():
             return f"the pool {action.pool} gets {action.slots:,} slots"
         case Await():

@@ -136,6 +136,15 @@ RUN_PEAK = Measure("run_peak_bytes", "peak memory of the run's processes", "MiB"
 CODE_SERVER = usage_measure("code_server_bytes", "memory of the code server", "MiB", MEBIBYTE)
 """Memory of the code server of the launched location; a side with several locations has several servers."""
 
+
+def _daemon_share(trial: Trial) -> float | None:
+    """Return the daemon's CPU use in percent of one CPU, from the request until the runs' processes were gone."""
+    cpu_s, wall_s = trial.usage.get("daemon_cpu_s"), trial.usage.get("wall_s")
+    return 100 * cpu_s / wall_s if cpu_s is not None and wall_s else None
+
+
+DAEMON_SHARE = Measure("daemon_cpu_percent", "the daemon's share of a CPU", "%", _daemon_share)
+
 COMMON_MEASURES: tuple[Measure, ...] = (
     LAG,
     STARTUP,

@@ -17,7 +17,14 @@ from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.runs import LOG_MESSAGE, Request, Run, RunError, RunEvent, RunLog, RunStatus
 from bench_orchestrator.model.stages import Origin
 from bench_orchestrator.model.tags import BACKFILL_TAG, TICK_TAG, Tag
-from bench_orchestrator.sources.storage import entries_of_run, entries_of_runs, patient, run_ids_beginning_with
+from bench_orchestrator.sources.storage import (
+    delete_runs,
+    entries_of_run,
+    entries_of_runs,
+    patient,
+    run_ids_beginning_with,
+    store_queued_copies,
+)
 from bench_orchestrator.timeline import run_log
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -123,6 +130,36 @@ def find_trial_runs(
     if trial is not None:
         tags[Tag.TRIAL] = str(trial)
     return [run for run in find_runs(instance, tags, statuses=statuses) if not run.reexecuted]
+
+
+FILLER = "filler"
+"""The kind of the runs that only fill a trial's queue."""
+
+
+@patient
+def fill_queue(
+    instance: DagsterInstance, sweep_id: str, trial: int, count: int, *, role: str, tags: Mapping[str, str]
+) -> None:
+    """Store runs that only fill a trial's queue: copies of its first run, with these tags, too."""
+    first = find_trial_runs(instance, sweep_id, trial)[0]
+    store_queued_copies(instance, first.run_id, count, {Tag.KIND: FILLER, Tag.ROLE: role, **tags})
+
+
+@patient
+def clear_queue(instance: DagsterInstance, sweep_id: str, trial: int) -> None:
+    """Delete the runs that fill a trial's queue, unless they have started."""
+    queued = RunsFilter(tags=_filling(sweep_id, trial), statuses=[DagsterRunStatus.QUEUED])
+    delete_runs(instance, instance.get_run_ids(queued))
+
+
+def find_started_fillers(instance: DagsterInstance, sweep_id: str, trial: int) -> list[Run]:
+    """Return the runs that were only to fill a trial's queue, and have left it; oldest first."""
+    others = [status for status in RunStatus if status is not RunStatus.QUEUED]
+    return find_runs(instance, _filling(sweep_id, trial), statuses=others)
+
+
+def _filling(sweep_id: str, trial: int) -> dict[str, str]:
+    return {Tag.KIND: FILLER, Tag.SWEEP: sweep_id, Tag.TRIAL: str(trial)}
 
 
 @patient

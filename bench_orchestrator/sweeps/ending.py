@@ -7,9 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from bench_orchestrator.model.launch import OUTCOMES, Outcome
-from bench_orchestrator.model.plan import LaunchPath, SweepPlan
+from bench_orchestrator.model.plan import LaunchPath, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import UNFINISHED, Run
 from bench_orchestrator.model.tags import BACKFILL_TAG, Tag
+from bench_orchestrator.model.workload import Backfill
 from bench_orchestrator.sources.instance import find_runs, find_trial_runs, get_run, is_in_doubt
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.waiting import poll
@@ -128,7 +129,7 @@ class Strays:
 
     def _cancel_backfills(self) -> None:
         """Cancel the sweep's backfills that have launched no run: a trial has waited for theirs in vain."""
-        launching = {trial.deployment for trial in self.plan.trials if trial.path is LaunchPath.BACKFILL}
+        launching = {trial.deployment for trial in self.plan.trials if self._is_backfilling(trial)}
         for site in self.sites:
             if site.name not in launching:
                 continue
@@ -138,3 +139,8 @@ class Strays:
                         site.webserver.cancel_backfill(backfill.backfill_id)
                         trial = backfill.tags.get(Tag.TRIAL)
                         self.warn(f"Backfill {backfill.backfill_id} of trial {trial} was canceled.")
+
+    def _is_backfilling(self, trial: PlannedTrial) -> bool:
+        workload = self.plan.workload_of(trial)
+        actions = workload.actions if workload else ()
+        return trial.path is LaunchPath.BACKFILL or any(isinstance(action, Backfill) for action in actions)

@@ -27,7 +27,7 @@ def launches_of_workload(scenario: str, workload: Workload, note: TrialNote, wor
     broken = {breach.run_id: breach.what for breach in _breaches(scenario, workload, note, launches)}
     launches = [
         replace(launch, outcome=Outcome.FAILED, reason=broken[launch.run_id])
-        if launch.run_id in broken and launch.outcome is Outcome.OK
+        if launch.run_id in broken and launch.outcome in (Outcome.OK, None)
         else launch
         for launch in launches
     ]

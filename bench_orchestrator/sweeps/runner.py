@@ -149,4 +149,6 @@ def _carry_out_workload(runs: WorkloadOfTrial, strays: Strays, pace: Pace, rest_
         yield runs.note(Outcome.TIMED_OUT, f"not over after {pace.timeout_s:g} s: {error}")
     else:
         yield runs.note(Outcome.OK, usage=runs.site.meter.end(sleep=runs.sleep))
+    finally:
+        runs.withdraw()
     strays.end()

@@ -1,8 +1,9 @@
 """Carries out a trial's workload: many runs, limits that change meanwhile, runs that are ended."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench_orchestrator.model.errors import UnusableError
@@ -11,14 +12,35 @@ from bench_orchestrator.model.launch import Outcome, RunNote, TrialNote
 from bench_orchestrator.model.plan import Location, PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import IN_PROGRESS, UNFINISHED, RunStatus
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.model.workload import Action, Await, Backfill, End, Rest, SetPool, Submit, Way, Workload
-from bench_orchestrator.sources.instance import count_trial_runs, find_trial_runs, read_run_log, read_run_logs
+from bench_orchestrator.model.workload import (
+    Action,
+    Await,
+    Backfill,
+    End,
+    Fill,
+    Rest,
+    Schedule,
+    SetPool,
+    Submit,
+    Way,
+    Workload,
+)
+from bench_orchestrator.sources.instance import (
+    clear_queue,
+    count_trial_runs,
+    fill_queue,
+    find_started_fillers,
+    find_trial_runs,
+    read_run_log,
+    read_run_logs,
+)
 from bench_orchestrator.sources.processes import kill_run
 from bench_orchestrator.sweeps.deployments import Site
-from bench_orchestrator.sweeps.ending import POLL_S
+from bench_orchestrator.sweeps.ending import POLL_S, terminate
 from bench_orchestrator.sweeps.launching import NotLaunchedError, trial_tags
 from bench_orchestrator.timeline.workers import process_of_run
 from bench_orchestrator.waiting import poll
+from synthetic_locations.triggers import LaunchRequest, Trigger, clear_request, write_request
 
 _USAGE_EVERY_S = 3.0
 """Seconds between two readings of the memory of all runs, which costs milliseconds per process."""
@@ -53,17 +75,32 @@ class WorkloadOfTrial:
 
     def note(self, outcome: Outcome, reason: str = "", usage: Mapping[str, float] | None = None) -> TrialNote:
         """Return the note on the trial, with the logs of all its runs."""
-        runs = find_trial_runs(self.site.instance, self.plan.sweep_id, self.trial.number)
+        instance, sweep_id, number = self.site.instance, self.plan.sweep_id, self.trial.number
+        runs = [*find_trial_runs(instance, sweep_id, number), *find_started_fillers(instance, sweep_id, number)]
         logs = read_run_logs(self.site.instance, [run.run_id for run in runs])
         notes = (
             RunNote(
-                run.run_id, run.tags.get(Tag.ROLE, ""), run.status, run.requested_us, run.created_us, logs[run.run_id]
+                run.run_id,
+                run.tags.get(Tag.ROLE, ""),
+                run.status,
+                run.request.at_us if run.request else None,
+                run.created_us,
+                logs[run.run_id],
             )
             for run in runs
         )
         return TrialNote(
             self.trial.number, outcome, reason, usage=usage or {}, runs=tuple(notes), acts_us=tuple(self.acts_us)
         )
+
+    def withdraw(self) -> None:
+        """Take out of the queue what only fills it, and end what has left it against the limit."""
+        instance, sweep_id, number = self.site.instance, self.plan.sweep_id, self.trial.number
+        if any(isinstance(action, Fill) for action in self.workload.actions):
+            clear_queue(instance, sweep_id, number)
+            for run in find_started_fillers(instance, sweep_id, number):
+                if not run.finished:
+                    terminate(self.site, run.run_id, self.sleep)
 
     def _do(self, action: Action, deadline: float) -> None:
         match action:
@@ -72,6 +109,17 @@ class WorkloadOfTrial:
                     self._submit(action)
             case Backfill():
                 self._backfill(action)
+            case Fill():
+                fill_queue(
+                    self.site.instance,
+                    self.plan.sweep_id,
+                    self.trial.number,
+                    action.count,
+                    role=action.role,
+                    tags=action.tags,
+                )
+            case Schedule():
+                self._schedule(action, deadline)
             case SetPool():
                 self.site.instance.event_log_storage.set_concurrency_slots(action.pool, action.slots)
             case Await():
@@ -88,16 +136,51 @@ class WorkloadOfTrial:
             repository=self.location.repository,
             job=action.job or self.location.job,
             asset_keys=() if action.job else self.trial.asset_keys[action.asset : action.asset + 1],
-            tags=self._tags(action),
+            tags=self._tags(action, self.trial),
         )
 
     def _backfill(self, action: Backfill) -> None:
         key = self.trial.asset_keys[action.asset]
         partitions = self.site.webserver.list_partitions(key)[-action.partitions :]
-        self.site.webserver.submit_backfill(asset_keys=[key], partitions=partitions, tags=self._tags(action))
+        # A partition among the tags would replace that of each run.
+        tags = self._tags(action, replace(self.trial, partition_key=None))
+        self.site.webserver.submit_backfill(asset_keys=[key], partitions=partitions, tags=tags)
 
-    def _tags(self, action: Submit | Backfill) -> dict[str, str]:
-        return {**trial_tags(self.plan, self.trial, now_us()), str(Tag.ROLE): action.role, **action.tags}
+    def _schedule(self, action: Schedule, deadline: float) -> None:
+        """Have the single-flight schedule tick; its runs count from the times for which it meant them."""
+        place, name = self.location, Trigger.SINGLE_FLIGHT
+        request = LaunchRequest(
+            run_key=f"{self.plan.sweep_id}/{self.trial.number}",
+            asset_keys=self.trial.asset_keys[action.asset : action.asset + 1],
+            tags={tag: value for tag, value in self._tags(action, self.trial).items() if tag != Tag.REQUESTED_AT},
+        )
+        since_s = time.time()
+
+        def has_ticked() -> bool:
+            statuses = Counter(
+                self.site.webserver.tick_statuses(
+                    location=place.name, repository=place.repository, schedule=name, since_s=since_s
+                )
+            )
+            if statuses["FAILURE"]:
+                raise UnusableError(f"the schedule {name} of {place.name} failed")
+            return statuses["SUCCESS"] + statuses["SKIPPED"] >= action.ticks
+
+        write_request(self.site.instance, place.name, name, request)
+        try:
+            schedule = self.site.webserver.start_schedule(
+                location=place.name, repository=place.repository, schedule=name
+            )
+            try:
+                self._await(has_ticked, deadline, f"{action.ticks} ticks of {name}")
+            finally:
+                self.site.webserver.stop_schedule(schedule)
+        finally:
+            clear_request(self.site.instance, place.name, name)
+
+    def _tags(self, action: Submit | Backfill | Schedule, trial: PlannedTrial) -> dict[str, str]:
+        own = {} if isinstance(action, Schedule) else action.tags
+        return {**trial_tags(self.plan, trial, now_us()), str(Tag.ROLE): action.role, **own}
 
     def _end(self, action: End) -> None:
         for run in find_trial_runs(self.site.instance, self.plan.sweep_id, self.trial.number, statuses=IN_PROGRESS):

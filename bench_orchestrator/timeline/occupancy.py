@@ -42,15 +42,24 @@ class Breach:
 def spans_of(limit: Limit, launches: Iterable[Launch]) -> list[Span]:
     """Return the spans that a limit counts, in the order of their starts."""
     counted = (launch for launch in launches if limit.holds(launch.role) and launch.run_id is not None)
-    spans = (span for launch in counted for span in (_run(launch) if limit.unit is Unit.RUNS else _steps(launch)))
+    spans = (span for launch in counted for span in _SPANS[limit.unit](launch))
     return sorted(spans, key=attrgetter("start_us"))
 
 
 def _run(launch: Launch) -> Iterator[Span]:
     """Yield the time in which Dagster's daemon counts the run: from the moment it takes it to its end."""
-    taken_us = launch.at_us[Boundary.STARTING]
-    if taken_us is not None:
-        yield Span(taken_us, launch.ended_us, launch.run_id or "", ready_us=launch.at_us[Boundary.ENQUEUED])
+    return _since(launch, Boundary.STARTING)
+
+
+def _run_and_queue(launch: Launch) -> Iterator[Span]:
+    """Yield the time in which the run exists and is not over."""
+    return _since(launch, Boundary.CREATED)
+
+
+def _since(launch: Launch, boundary: Boundary) -> Iterator[Span]:
+    start_us = launch.at_us[boundary]
+    if start_us is not None:
+        yield Span(start_us, launch.ended_us, launch.run_id or "", ready_us=launch.at_us[Boundary.ENQUEUED])
 
 
 def _steps(launch: Launch) -> Iterator[Span]:
@@ -60,6 +69,9 @@ def _steps(launch: Launch) -> Iterator[Span]:
             # A killed step has no end of its own.
             yield Span(step.started_us, step.ended_us or launch.ended_us, launch.run_id or "", step.key, ready_us)
             ready_us = step.ended_us
+
+
+_SPANS = {Unit.RUNS: _run, Unit.RUNS_AND_QUEUED: _run_and_queue, Unit.STEPS: _steps}
 
 
 def breaches(limit: Limit, launches: Iterable[Launch], raised: Sequence[tuple[int, int]] = ()) -> Iterator[Breach]:

@@ -197,16 +197,42 @@ class Webserver(Connection):
         Raises:
             WebserverError: there is no schedule or sensor with this name.
         """
-        selector = {
-            f"{kind}Name": name,
-            "repositoryName": repository,
-            "repositoryLocationName": location,
-        }
-        answer = self.query(documents.TICKS[kind], {"selector": selector})["instigator"]
-        if "state" not in answer:
-            raise WebserverError(f"There is no {kind} {name} in {location}: {message_of(answer)}")
-        ticks = answer["state"]["ticks"]
+        ticks = self._latest_ticks(location, repository, name, kind)
         return {str(run_id): float(tick["timestamp"]) for tick in ticks for run_id in tick["runIds"]}
+
+    @understood
+    def tick_statuses(self, *, location: str, repository: str, schedule: str, since_s: float) -> list[str]:
+        """Return the statuses of a schedule's ticks since then, at most ten, latest first: `SUCCESS`, `SKIPPED`.
+
+        Raises:
+            WebserverError: there is no schedule with this name.
+        """
+        ticks = self._latest_ticks(location, repository, schedule, "schedule")
+        return [str(tick["status"]) for tick in ticks if float(tick["timestamp"]) >= since_s]
+
+    @understood
+    def start_schedule(self, *, location: str, repository: str, schedule: str) -> str:
+        """Switch a schedule on and return the id by which it is stopped.
+
+        Raises:
+            WebserverError: it cannot be switched on.
+        """
+        selector = _selector(location, repository, schedule, "schedule")
+        answer = self.query(documents.START_SCHEDULE, {"selector": selector})["answer"]
+        if answer["__typename"] != "ScheduleStateResult":
+            raise self._error(f"{answer['__typename']}: {message_of(answer)}")
+        return str(answer["scheduleState"]["id"])
+
+    @understood
+    def stop_schedule(self, schedule_id: str) -> None:
+        """Switch a schedule off.
+
+        Raises:
+            WebserverError: it cannot be switched off.
+        """
+        answer = self.query(documents.STOP_SCHEDULE, {"id": schedule_id})["answer"]
+        if answer["__typename"] != "ScheduleStateResult":
+            raise self._error(f"{answer['__typename']}: {message_of(answer)}")
 
     @understood
     def terminate(self, run_id: str) -> None:
@@ -223,6 +249,13 @@ class Webserver(Connection):
         """Mark a run as canceled at once, whether or not its process can be reached."""
         self.query(documents.FORCE_TERMINATE, {"runId": run_id})
 
+    def _latest_ticks(self, location: str, repository: str, name: str, kind: str) -> list[Mapping[str, Any]]:
+        selector = _selector(location, repository, name, kind)
+        answer = self.query(documents.TICKS[kind], {"selector": selector})["instigator"]
+        if "state" not in answer:
+            raise WebserverError(f"There is no {kind} {name} in {location}: {message_of(answer)}")
+        return list(answer["state"]["ticks"])
+
     def _rejection(self, location: str, reason: str) -> LaunchRejectedError:
         """Return the error for a rejected launch; if the location has no server, with what is known about that.
 
@@ -234,6 +267,11 @@ class Webserver(Connection):
         if status.state == "loading" or _NO_SERVER in said or not reason:
             return LocationAwayError(f"The code location {location} had no code server: {said or 'for a moment'}")
         return LaunchRejectedError(reason)
+
+
+def _selector(location: str, repository: str, name: str, kind: str) -> dict[str, str]:
+    """Return what names a schedule or sensor (`kind`) to GraphQL."""
+    return {f"{kind}Name": name, "repositoryName": repository, "repositoryLocationName": location}
 
 
 def message_of(answer: Mapping[str, Any]) -> str:

@@ -99,14 +99,14 @@ TICKS = {
     "schedule": """
 query BenchScheduleTicks($selector: ScheduleSelector!) {
   instigator: scheduleOrError(scheduleSelector: $selector) {
-    ... on Schedule { state: scheduleState { ticks(limit: 10) { timestamp runIds } } }
+    ... on Schedule { state: scheduleState { ticks(limit: 10) { timestamp status runIds } } }
   }
 }
 """,
     "sensor": """
 query BenchSensorTicks($selector: SensorSelector!) {
   instigator: sensorOrError(sensorSelector: $selector) {
-    ... on Sensor { state: sensorState { ticks(limit: 10) { timestamp runIds } } }
+    ... on Sensor { state: sensorState { ticks(limit: 10) { timestamp status runIds } } }
   }
 }
 """,
@@ -118,6 +118,29 @@ mutation BenchTerminate($runId: String!) {
     __typename
     ... on TerminateRunFailure { message }
     ... on Error { message }
+  }
+}
+"""
+
+START_SCHEDULE = """
+mutation BenchStartSchedule($selector: ScheduleSelector!) {
+  answer: startSchedule(scheduleSelector: $selector) {
+    __typename
+    ... on ScheduleStateResult { scheduleState { id } }
+    ... on PythonError { message }
+    ... on UnauthorizedError { message }
+    ... on ScheduleNotFoundError { message }
+  }
+}
+"""
+
+STOP_SCHEDULE = """
+mutation BenchStopSchedule($id: String!) {
+  answer: stopRunningSchedule(id: $id) {
+    __typename
+    ... on PythonError { message }
+    ... on UnauthorizedError { message }
+    ... on ScheduleNotFoundError { message }
   }
 }
 """

@@ -209,6 +209,14 @@ def prove_op_priorities() -> None:
     ]
 
 
+def prove_priority(variant: str, job: str, priority: str) -> None:
+    @dg.asset
+    def orders() -> None: ...
+
+    definitions = dg.Definitions([orders], jobs=[write(variant)[job]])
+    assert definitions.resolve_job_def(job).run_tags["dagster/priority"] == priority
+
+
 IN_THIS_PROCESS: dict[str, Callable[[], None]] = {
     "nine locations": prove_split,
     "multi-asset, multiprocess": prove_multi_asset,
@@ -222,6 +230,8 @@ IN_THIS_PROCESS: dict[str, Callable[[], None]] = {
     "graph assets, run granularity": prove_pools_of_runs,
     "per unique value": prove_limit_per_value,
     "dynamic with priorities": prove_op_priorities,
+    "priority 10": functools.partial(prove_priority, "priority 10", "urgent", "10"),
+    "backfill of priority -10": functools.partial(prove_priority, "backfill of priority -10", "history", "-10"),
 }
 
 

@@ -10,6 +10,7 @@ import psycopg2.errors
 import pytest
 import sqlalchemy as sa
 import yaml
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.event_log import SqlEventLogStorage
 from postgresql import PostgresServer, new_database, running_server
 from recording import make_plan, run_sweep, run_trial
@@ -19,7 +20,7 @@ from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.runs import RunLog
 from bench_orchestrator.sources import storage
 from bench_orchestrator.sources.instance import find_run_ids, find_trial_runs, get_run, read_run_log, read_run_logs
-from bench_orchestrator.sources.storage import StorageError, describe_storage
+from bench_orchestrator.sources.storage import StorageError, delete_runs, describe_storage, store_queued_copies
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 
 OpenInstance = Callable[[str], AbstractContextManager[dg.DagsterInstance]]
@@ -114,6 +115,33 @@ def test_many_runs_are_read_with_few_queries(on_postgresql: dg.DagsterInstance) 
     assert logs.pop("one-that-is-unknown") == RunLog()
     assert all(log.work == 1 for log in logs.values())
     assert read_run_logs(on_postgresql, []) == {}
+
+
+@pytest.mark.parametrize("kind", ["home_instance", "on_postgresql"])
+def test_queued_copies_are_as_dagster_stores_runs(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(storage, "_PAGE", 2)
+    instance: dg.DagsterInstance = request.getfixturevalue(kind)
+    origin = RemoteJobOrigin(
+        RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("a10"), "__repository__"), "__ASSET_JOB"
+    )
+    tags = {"role": "first", "other": "kept"}
+    first, waiting = (
+        instance.run_storage.add_run(
+            dg.DagsterRun("__ASSET_JOB", run_id, tags=tags, status=status, remote_job_origin=origin)
+        )
+        for run_id, status in (("first", dg.DagsterRunStatus.SUCCESS), ("waiting", dg.DagsterRunStatus.QUEUED))
+    )
+    store_queued_copies(instance, first.run_id, 5, {"role": "held", "more": "yes"})
+    queued = instance.get_runs(dg.RunsFilter(tags={"role": "held"}, statuses=[dg.DagsterRunStatus.QUEUED]))
+    assert len({run.run_id for run in queued}) == 5
+    of_copies = {"role": "held", "other": "kept", "more": "yes"}
+    assert [run._replace(run_id="waiting") for run in queued] == [waiting._replace(tags=of_copies)] * 5
+    assert instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED], tags={"other": "kept"})) == 6
+    delete_runs(instance, [run.run_id for run in queued])
+    assert {run.run_id for run in instance.get_runs()} == {"first", "waiting"}
+    assert instance.get_run_tags(["role"]) == [("role", {"first"})]
 
 
 class TestRunsByTheBeginningOfTheirIds:

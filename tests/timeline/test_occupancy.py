@@ -1,6 +1,7 @@
 """Limits are judged at every instant, by runs and by steps; a brute-force count agrees."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +67,17 @@ def test_a_limit_of_steps_counts_steps() -> None:
     (breach,) = breaches(Limit("pool p", 1, unit=Unit.STEPS), runs)
     assert breach.run_id == "b"
     assert "step one of run b started beside 1 others" in breach.what
+
+
+def test_a_limit_on_runs_that_exist_counts_the_queue() -> None:
+    def queued(name: str, created_s: float, start_s: float, end_s: float) -> Launch:
+        launch = run(name, start_s, end_s)
+        return replace(launch, at_us={**launch.at_us, Boundary.CREATED: int(created_s * S)})
+
+    runs = [queued("a", 0, 1, 3), queued("b", 2, 4, 5), queued("c", 5, 6, 7)]
+    assert not [*breaches(Limit("a limit", 1), runs)]
+    (breach,) = breaches(Limit("a limit", 1, unit=Unit.RUNS_AND_QUEUED), runs)
+    assert breach.run_id == "b"
 
 
 def test_a_killed_step_ends_with_its_run() -> None:

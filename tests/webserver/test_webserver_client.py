@@ -88,6 +88,15 @@ class TestARealWebserver:
         with pytest.raises(WebserverError, match="No backfill found for id: none"):
             webserver.cancel_backfill("none")
 
+    def test_cannot_switch_a_schedule_that_it_does_not_have(self, served: Served) -> None:
+        webserver = Webserver(served.url)
+        with pytest.raises(WebserverError, match="single_flight"):
+            webserver.start_schedule(location="a10", repository="__repository__", schedule="single_flight")
+        with pytest.raises(WebserverError, match="nothing"):
+            webserver.stop_schedule("nothing")
+        with pytest.raises(WebserverError, match="There is no schedule single_flight in a10"):
+            webserver.tick_statuses(location="a10", repository="__repository__", schedule="single_flight", since_s=0)
+
     def test_says_what_is_wrong_with_a_question(self, served: Served) -> None:
         with pytest.raises(WebserverError, match="Cannot query field 'nonsense'"):
             Webserver(served.url).query("query { nonsense }")

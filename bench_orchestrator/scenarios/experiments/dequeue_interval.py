@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiment import LAG, Experiment, Measure, Remedy, stage_measure
+from bench_orchestrator.scenarios.experiment import DAEMON_SHARE, LAG, Experiment, Remedy, stage_measure
 
 _MODULE = "dagster.core.run_coordinator"
 
@@ -16,12 +15,6 @@ def _queued(module: str = _MODULE, name: str = "QueuedRunCoordinator", **config:
 
 def _unqueued() -> dict[str, Any]:
     return {"run_coordinator": {"module": _MODULE, "class": "DefaultRunCoordinator"}, "concurrency": None}
-
-
-def _daemon_share(trial: Trial) -> float | None:
-    """Return the daemon's CPU use in percent of one CPU, from the request until the run's processes were gone."""
-    cpu_s, wall_s = trial.usage.get("daemon_cpu_s"), trial.usage.get("wall_s")
-    return 100 * cpu_s / wall_s if cpu_s is not None and wall_s else None
 
 
 def _sides() -> tuple[Variant, ...]:
@@ -53,7 +46,7 @@ EXPERIMENT = Experiment(
     headline=LAG,
     measures=(
         stage_measure(Stage.QUEUE_WAIT),
-        Measure("daemon_cpu_percent", "the daemon's share of a CPU", "%", _daemon_share),
+        DAEMON_SHARE,
     ),
     remedies=(
         Remedy(

@@ -36,7 +36,6 @@ def _sides(location: str, runs: int, limits: tuple[int, ...]) -> tuple[Variant, 
 _FULL = _sides("a10_sleep2000ms_inprocess", 60, (4, 1, 2, 8, 15))
 _QUICK = _sides("a10_sleep200ms_inprocess", 6, (2, 1))
 _SIDES = {side.name: side for side in (*_FULL, *_QUICK)}
-_STEP_S = 2.0
 
 
 def _over_ideal(trial: Trial, limit: Limit) -> float | None:
