@@ -21,6 +21,7 @@ from bench_orchestrator.waterfall.gantt import (
     Row,
     Unit,
     headline,
+    lines,
     remarks,
     thin_out,
 )
@@ -74,7 +75,7 @@ def gantt(shown: Gantt) -> Figure:
     Of many rows, some are left out, evenly, and not every one has its name beside it.
     """
     most = _MOST_ROWS // len(shown.panels)
-    panels = [thin_out(panel.rows, most) for panel in shown.panels]
+    panels = [thin_out(lines(panel.rows), most) for panel in shown.panels]
     room = _ROWS_INCHES + _PANEL_INCHES * (len(panels) - 1)
     row_inches = min(max(room / sum(map(len, panels)), _THINNEST_INCHES), _THICKEST_INCHES)
     colours = _colours(shown)
@@ -163,14 +164,20 @@ def _draw_curve(ax: Axes, what: str, curve: Curve, end_us: int) -> None:
     )
 
 
-def _draw_rows(ax: Axes, rows: Sequence[Row], unit: Unit, colours: Mapping[str, str], row_inches: float) -> None:
-    """Draw a bar for each row, the first on top; a cross where it did not end well, an arrow where it has no end."""
-    ax.set_ylim(len(rows) - 0.4, -0.6)
-    named = range(0, len(rows), ceil(_NAME_INCHES / row_inches))
+def _draw_rows(
+    ax: Axes, drawn_lines: Sequence[Sequence[Row]], unit: Unit, colours: Mapping[str, str], row_inches: float
+) -> None:
+    """Draw the bars of each line, the first on top; a cross where one did not end well, an arrow without an end."""
+    ax.set_ylim(len(drawn_lines) - 0.4, -0.6)
+    named = range(0, len(drawn_lines), ceil(_NAME_INCHES / row_inches))
     ax.set_yticks(
-        named, [_label(rows[position], unit) for position in named], fontsize=canvas.SMALL_POINTS, color=canvas.INK
+        named,
+        [_label(drawn_lines[position][0], unit) for position in named],
+        fontsize=canvas.SMALL_POINTS,
+        color=canvas.INK,
     )
-    drawn = [(position, row.group, segment) for position, row in enumerate(rows) for segment in row.segments]
+    rows = [(position, row) for position, line in enumerate(drawn_lines) for row in line]
+    drawn = [(position, row.group, segment) for position, row in rows for segment in row.segments]
     canvas.fill_boxes(
         ax,
         [
@@ -180,7 +187,7 @@ def _draw_rows(ax: Axes, rows: Sequence[Row], unit: Unit, colours: Mapping[str, 
         [_tint(colours.get(group, RUNNING), segment.phase) for _, group, segment in drawn],
     )
     size = min(row_inches * _POINTS_PER_INCH * _BAR, _LARGEST_MARK_POINTS)
-    for position, row in enumerate(rows):
+    for position, row in rows:
         for style in ([_OPEN] if row.is_open else []) + ([_cross(row.outcome)] if row.outcome else []):
             ax.plot(
                 row.end_us / MICROSECONDS, position, **style, markersize=max(size, _SMALLEST_MARK_POINTS), clip_on=False
@@ -188,8 +195,8 @@ def _draw_rows(ax: Axes, rows: Sequence[Row], unit: Unit, colours: Mapping[str, 
 
 
 def _label(row: Row, unit: Unit) -> str:
-    """Return a run's id as Dagster's UI shows it, or a step's key."""
-    return row.name[:ID_LETTERS] if unit is Unit.RUNS else canvas.shorten(row.name, _NAME_LETTERS)
+    """Return a run's id as Dagster's UI shows it, or a step's batch or key."""
+    return row.name[:ID_LETTERS] if unit is Unit.RUNS else canvas.shorten(row.batch or row.name, _NAME_LETTERS)
 
 
 def _cross(outcome: Outcome) -> Mapping[str, Any]:

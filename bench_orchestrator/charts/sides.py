@@ -18,14 +18,14 @@ def gantt_charts(sweep: Sweep) -> list[Chart]:
     together = gantt_of_sides(sweep)
     if together is None:
         return []
-    rows = "step" if together.unit is Unit.STEPS else "run"
+    rows = "batch, with its steps," if together.unit is Unit.STEPS else "run"
     which = "of each side's trial with the median makespan, on one time axis"
     charts = [_chart("gantt", f"Each row is a {rows} {which}. Above the rows, the numbers in progress.", together)]
     if together.unit is Unit.STEPS:
         charts += [
             _chart(
                 f"gantt_{path_segment(panel.title.replace(' ', '_'))}",
-                f"Each row is a step of ‘{panel.title}’, in its trial with the median makespan.",
+                f"Each row is a batch of ‘{panel.title}’ with its steps, in the trial with the median makespan.",
                 replace(together, panels=(panel,)),
             )
             for panel in together.panels

@@ -87,6 +87,8 @@ class Row:
     """How a run ended, or the run of a step without an end, if not ok; None otherwise."""
     is_open: bool = False
     """Whether it has no end yet; it is drawn until it was read, or last seen."""
+    batch: str = ""
+    """The batch whose line a step shares with the batch's other steps; empty if it has a line of its own."""
 
     @property
     def start_us(self) -> int:
@@ -171,6 +173,14 @@ class Gantt:
         return tuple(sizes) if len(sizes) > 1 and max(sizes.values()) > 1 else ()
 
 
+def lines(rows: Sequence[Row]) -> list[Sequence[Row]]:
+    """Return the rows of each line of a picture, in the order in which the lines begin."""
+    found: dict[str, list[Row]] = {}
+    for number, row in enumerate(rows):
+        found.setdefault(row.batch or f" {number}", []).append(row)
+    return list(found.values())
+
+
 def thin_out(rows: Sequence[T], most: int) -> Sequence[T]:
     """Return at most so many of the rows, evenly spaced, with the first and, if most > 1, the last."""
     if len(rows) <= most:
@@ -204,9 +214,9 @@ def remarks(shown: Gantt, most_rows: int) -> Iterator[str]:
     yield f"A {shown.unit.singular} is in progress {taken} to its end."
     if any(panel.in_flight for panel in shown.panels):
         yield "A batch is in flight from its first step's start to its last step's end."
-    left_out = sum(max(len(panel.rows) - most_rows, 0) for panel in shown.panels)
-    if left_out:
-        yield f"Rows left out, evenly: {left_out:,} of {len(shown.rows):,}. The counts above the rows have all of them."
+    all_lines = [len(lines(panel.rows)) for panel in shown.panels]
+    if left_out := sum(max(number - most_rows, 0) for number in all_lines):
+        yield f"Rows left out, evenly: {left_out:,} of {sum(all_lines):,}. The counts above the rows have all of them."
     if opened := sum(row.is_open for row in shown.rows):
         yield f"{shown.unit.counted(opened)} had no end when this was read."
     if missing := sum(panel.without_row for panel in shown.panels):

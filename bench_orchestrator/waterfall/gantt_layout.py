@@ -106,13 +106,20 @@ def run_panel(runs: Iterable[ChartedRun], title: str = "") -> Panel:
     )
 
 
-def step_panel(run: ChartedRun, title: str = "", split: Callable[[str], tuple[str, str]] = by_mapping_key) -> Panel:
+def step_panel(
+    run: ChartedRun,
+    title: str = "",
+    split: Callable[[str], tuple[str, str]] = by_mapping_key,
+    *,
+    by_batch: bool = False,
+) -> Panel:
     """Return a panel with a row for each step that a run has launched, in the order of their starts.
 
     Args:
         run: the run.
         title: by default, the beginning of the run's id.
         split: returns a step key's group and batch; an empty batch for a step that belongs to none.
+        by_batch: whether the steps of a batch share a line.
 
     Raises UnknownLaunchError if the run has launched no step.
     """
@@ -131,7 +138,14 @@ def step_panel(run: ChartedRun, title: str = "", split: Callable[[str], tuple[st
         unfinished = step.ended_us is None
         segments = _segments(starts_us, end_us if step.ended_us is None else step.ended_us, zero_us)
         outcome = launch.outcome if unfinished and launch.outcome is not Outcome.OK else None
-        row = Row(legible(step.key), one_line(group), segments, outcome, unfinished and _is_open(launch))
+        row = Row(
+            legible(step.key),
+            one_line(group),
+            segments,
+            outcome,
+            unfinished and _is_open(launch),
+            legible(batch) if by_batch else "",
+        )
         rows.append(row)
         if batch:
             batches[batch].append(row)

@@ -1,6 +1,6 @@
 """The Gantt chart of an experiment with workloads: a panel for each side, of its trial with the median makespan. Pure.
 
-The rows are the trial's runs; where each trial is one run, they are its steps.
+The rows are the trial's runs; where each trial is one run, they are its batches, with the steps of each.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ def _trials_of_sides(sweep: Sweep) -> Iterator[tuple[str, Sequence[Trial]]]:
 def _panel(sweep: Sweep, trial: Trial, unit: Unit) -> Panel:
     subject = f"trial {trial.number} of {sweep.plan.sweep_id}"
     if unit is Unit.STEPS:
-        return step_panel(ChartedRun(trial.launch, subject=subject), trial.variant, split_step)
+        return step_panel(ChartedRun(trial.launch, subject=subject), trial.variant, split_step, by_batch=True)
     return run_panel((ChartedRun(launch, launch.role) for launch in trial.launches), trial.variant)
 
 

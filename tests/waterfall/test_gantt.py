@@ -2,10 +2,12 @@
 
 from itertools import pairwise
 
+from gantt_samples import by_batch, run_of_batches
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench_orchestrator.waterfall.gantt import thin_out
+from bench_orchestrator.waterfall.gantt import Gantt, Unit, lines, remarks, thin_out
+from bench_orchestrator.waterfall.gantt_layout import step_panel
 
 
 @given(st.integers(0, 200), st.integers(1, 50))
@@ -19,3 +21,21 @@ def test_rows_are_left_out_evenly(count: int, most: int) -> None:
     if len(kept) > 1:
         gaps = [after - before for before, after in pairwise(kept)]
         assert max(gaps) - min(gaps) <= 1
+
+
+def test_the_steps_of_a_batch_share_a_line() -> None:
+    run = run_of_batches(5, 2, by_batch)
+    panel = step_panel(run, by_batch=True)
+    drawn = lines(panel.rows)
+    assert [{row.batch for row in line} for line in drawn] == [{f"batch_{number}"} for number in range(5)]
+    assert sum(map(len, drawn)) == len(panel.rows) == len(run.launch.steps)
+    for line in drawn:
+        assert all(before.end_us <= after.start_us for before, after in pairwise(line))
+    assert "Rows left out, evenly: 3 of 5. The counts above the rows have all of them." in remarks(
+        Gantt(Unit.STEPS, (panel,)), 2
+    )
+
+
+def test_other_steps_have_lines_of_their_own() -> None:
+    panel = step_panel(run_of_batches(3, 2, by_batch))
+    assert lines(panel.rows) == [[row] for row in panel.rows]

@@ -15,7 +15,7 @@ from dagster_warm.queue import PromptRunCoordinator
 SIDES = {f"{experiment.name}, {side.name}": side for experiment in EXPERIMENTS for side in experiment.scenario.variants}
 
 
-@pytest.mark.parametrize("side", SIDES.values(), ids=list(SIDES))
+@pytest.mark.parametrize("side", [pytest.param(side, id=name) for name, side in SIDES.items() if side.instance])
 def test_dagster_takes_them(tmp_path: Path, side: Variant) -> None:
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(dict(side.instance)))
     reference = InstanceRef.from_dir(str(tmp_path))  # without its databases, which take seconds
