@@ -1,8 +1,9 @@
 """Code servers in a real deployment, with a webserver and a daemon: launch runs and inspect them."""
 
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -40,6 +41,18 @@ DAGSTER_YAML: Mapping[str, Any] = {
     "run_monitoring": {"enabled": True, "poll_interval_seconds": 1},
     "run_retries": {"enabled": True, "max_retries": 0},
 }
+
+
+def _is_locked(history: Path) -> bool:
+    """Return whether a process is about to write into one of an instance's databases."""
+    for path in (history / "runs.db", history / "runs" / "index.db"):
+        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            connection.execute("ROLLBACK")
+    return False
 
 
 @dataclass(frozen=True)
@@ -121,6 +134,24 @@ class Server:
         """The deployment's daemon."""
         (found,) = (one for one in processes_of(home=self.deployment.home) if "dagster._daemon" in one.cmdline())
         return found
+
+    @contextmanager
+    def daemon_held(self) -> Iterator[None]:
+        """Suspend the daemon at a moment when it locks no database, and resume it afterwards."""
+        daemon = self.daemon
+
+        def hold() -> bool:
+            daemon.suspend()
+            if not _is_locked(self.deployment.home / "history"):
+                return True
+            daemon.resume()
+            return False
+
+        try:
+            wait_for("a moment at which the daemon locks no database", hold, every_s=0.05)
+            yield
+        finally:
+            daemon.resume()
 
     @property
     def temporary(self) -> Path:

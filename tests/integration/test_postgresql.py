@@ -95,6 +95,7 @@ def test_a_restart_in_the_middle_of_a_sweep_loses_no_launch(bench: Bench, server
         assert re.search("^$|still NOT_STARTED|has trouble with its database", trial.reason)
 
 
+@pytest.mark.thorough
 def test_connections_that_are_cut_lose_no_launch(bench: Bench, server: PostgresServer) -> None:
     run_id = bench.start([FAST], repeats=5, timeout_s=30)
     bench.wait_for_notes(run_id, 1)

@@ -74,13 +74,9 @@ def test_a_run_whose_server_is_killed_is_failed_by_the_next_poll(warm: Server, t
 
 
 def test_runs_that_are_dequeued_while_the_server_is_away_wait_for_it(warm: Server) -> None:
-    daemon = warm.daemon
-    daemon.suspend()
-    try:
+    with warm.daemon_held():
         run_ids = [warm.launch("success_in_process") for _ in range(5)]
         warm.process.kill()
-    finally:
-        daemon.resume()
     for run_id in run_ids:
         assert warm.wait_for_end(run_id) is Status.SUCCESS, warm.story(run_id)
         assert len(warm.events(run_id, dg.DagsterEventType.RUN_START)) == 1

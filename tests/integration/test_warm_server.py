@@ -208,12 +208,10 @@ class TestAReload:
         held = code / server.location / "waiting"
         wait_for("its first step", held.exists)
         old = template_of(server, in_flight)
-        daemon = server.daemon
-        daemon.suspend()
-        queued = launch(server, "telling")
-        write(code, server.location, version="second")
-        self.reload(server)
-        daemon.resume()
+        with server.daemon_held():
+            queued = launch(server, "telling")
+            write(code, server.location, version="second")
+            self.reload(server)
         for after in (queued, launch(server, "telling")):
             assert server.wait_for_end(after) is dg.DagsterRunStatus.SUCCESS, server.story(after)
             assert server.saw(after, "tell")["version"] == "second"

@@ -65,7 +65,7 @@ defs = dg.Definitions(jobs=[waiting, waiting_in_process, refusing, quick])
 """
 
 
-@pytest.fixture(params=["--no-reload", "--reload"])
+@pytest.fixture(params=[pytest.param("--no-reload", marks=pytest.mark.thorough), "--reload"])
 def mode(request: pytest.FixtureRequest) -> str:
     """Return whether a proxy stands before the server."""
     return str(request.param)

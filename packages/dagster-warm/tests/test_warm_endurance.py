@@ -89,7 +89,7 @@ def test_reloads_leave_nothing_behind(tmp_path: Path, temporary: Path, reloads: 
 
 
 @pytest.mark.timeout(3_600)
-@pytest.mark.parametrize(("early", "launches"), [(30, 90), pytest.param(100, 2_000, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(("early", "launches"), [(20, 50), pytest.param(100, 2_000, marks=pytest.mark.thorough)])
 def test_launches_leave_nothing_behind(tmp_path: Path, temporary: Path, early: int, launches: int) -> None:
     with serve(tmp_path, ["--python-file", "served.py"]) as server:
         reload_and_run(server)

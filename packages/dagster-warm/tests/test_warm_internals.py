@@ -98,7 +98,9 @@ def imports(server: LoneServer) -> int:
     return len((server.home / "imports").read_text().splitlines())
 
 
-@pytest.mark.parametrize("words", ["dagster api grpc", "dagster code-server start", ""])
+@pytest.mark.parametrize(
+    "words", [pytest.param("dagster api grpc", marks=pytest.mark.thorough), "dagster code-server start", ""]
+)
 def test_runs_and_steps_are_forked_and_load_nothing_again(serve_module: Serve, words: str) -> None:
     with serve_module(*words.split()) as server:
         told = server.run("by_default")
@@ -129,7 +131,7 @@ def test_steps_are_forked_only_where_their_executor_says_so(serve_module: Serve)
         assert imports(server) == 3
 
 
-@pytest.mark.parametrize("knows_home", [True, False])
+@pytest.mark.parametrize("knows_home", [pytest.param(True, marks=pytest.mark.thorough), False])
 def test_a_tag_has_a_run_launched_the_stock_way(serve_module: Serve, knows_home: bool) -> None:
     with serve_module("--no-reload", knows_home=knows_home) as server:
         assert server.run("by_default")["warmth"]

@@ -47,6 +47,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield server
 
 
+@pytest.mark.thorough
 def test_schedules_and_sensors_are_answered_while_runs_are_launched(server: LoneServer) -> None:
     with server.workspace() as workspace, ThreadPoolExecutor(4) as pool:
         location = workspace.get_code_location("it")
