@@ -41,7 +41,7 @@ def test_the_caption_says_how_many_launches_there_were() -> None:
     assert "cover 96 %, n = 12 launches each" in execution(0.2).caption()
 
 
-@pytest.mark.parametrize(("prompt_s", "missed"), [(0.2, 0), (0.33, 0), (0.4, 1)])
+@pytest.mark.parametrize(("prompt_s", "missed"), [(0.1, 0), (0.23, 0), (0.25, 1)])
 def test_a_claim_is_missed_if_the_whole_interval_of_its_median_is_beyond_the_limit(
     prompt_s: float, missed: int
 ) -> None:
