@@ -260,6 +260,7 @@ class TestPools:
             before_us = now_us()
             for run_id, step in ((live, "load"), (dead, "load"), (waiting, "late"), ("deleted", "x")):
                 storage.claim_concurrency_slot("db", run_id, step, priority=0)
+                time.sleep(0.005)  # the storage orders them by milliseconds
             pool = read_pools(instance)["db"]
             assert (pool.slots, pool.is_default, pool.asked) == (2, False, 4)
             assert [(claim.run_id, claim.step, claim.status) for claim in pool.claims] == [
