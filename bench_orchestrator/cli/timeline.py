@@ -23,7 +23,8 @@ from bench_orchestrator.sources.instance import open_instance
 from bench_orchestrator.waterfall.gantt_layout import gantt_of
 from bench_orchestrator.waterfall.gantt_text import render_gantt, summarize_gantt
 from bench_orchestrator.waterfall.layout import UnknownLaunchError
-from bench_orchestrator.waterfall.lookup import Opening, find_launch, find_launches, find_median, find_runs_of
+from bench_orchestrator.waterfall.lookup import Opening, find_launch, find_launches, find_median
+from bench_orchestrator.waterfall.sides import gantt_of_sweep
 from bench_orchestrator.waterfall.text import render_waterfall, summarize_waterfall
 
 if TYPE_CHECKING:
@@ -88,8 +89,9 @@ def command(
     A run that has not started a step says how long it has waited so far, and for what. Writes the chart as PNG and SVG.
 
     With --gantt all the runs are shown, one row each: in the queue, starting, and at work until their end. Of one run
-    its steps are shown, in the colours of their ops. Of a sweep these are the runs of all its trials, or, where a trial
-    has many, those of the trial with the median makespan. Above the rows stands how many are in progress at a time.
+    its steps are shown, in the colours of their ops. Of a sweep these are the runs of all its trials, or, of an
+    experiment with workloads, those of each side's trial with the median makespan. Above the rows stands how many are
+    in progress at a time.
 
     \b
     Examples:
@@ -143,10 +145,11 @@ def _gantt(asked: _Asked, *, steps: bool) -> _Shown:
     if asked.run_ids:
         runs = find_launches(asked.run_ids, asked.store, asked.opening)
         of = " ".join(sorted(run.launch.run_id or "" for run in runs))
+        chart = gantt_of(runs, steps=steps)
     else:
         sweep = asked.find_sweep()
-        runs, of = find_runs_of(sweep, asked.location, asked.variant), sweep.plan.sweep_id
-    chart = gantt_of(runs, steps=steps)
+        of = sweep.plan.sweep_id
+        chart = gantt_of_sweep(sweep, asked.location, asked.variant, steps=steps)
     return _Shown(
         text=render_gantt(chart),
         draw=partial(gantt, chart),

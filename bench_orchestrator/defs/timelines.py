@@ -20,7 +20,8 @@ from bench_orchestrator.waterfall.gantt import Gantt
 from bench_orchestrator.waterfall.gantt import headline as gantt_headline
 from bench_orchestrator.waterfall.gantt_layout import MOST_PANELS, gantt_of
 from bench_orchestrator.waterfall.layout import Sample, Waterfall, headline
-from bench_orchestrator.waterfall.lookup import find_launch, find_launches, find_median, find_runs_of
+from bench_orchestrator.waterfall.lookup import find_launch, find_launches, find_median
+from bench_orchestrator.waterfall.sides import gantt_of_sweep
 
 _NAME = "launch_timeline"
 _GANTT_NAME = "gantt_chart"
@@ -97,7 +98,7 @@ class GanttConfig(dg.Config):
     run_ids: list[str] = Field(
         default=[],
         description="Ids of runs, or their beginnings. Of one run, its steps are drawn. Empty: the runs of the latest "
-        "sweep's trials; where a trial has many, those of the baseline's trial with the median makespan.",
+        "sweep's trials; of an experiment with workloads, those of each side's trial with the median makespan.",
     )
     steps: bool = Field(
         default=False,
@@ -122,12 +123,12 @@ def gantt_chart(
     of_sweep = {}
     if config.run_ids:
         runs = find_launches(config.run_ids, results.store, lambda: nullcontext(context.instance))
+        shown = gantt_of(runs, steps=config.steps)
     elif (sweep := latest_sweep(results.store, Content.MEASUREMENTS)) is not None:
-        runs, of_sweep = find_runs_of(sweep), {"sweep": sweep.plan.sweep_id}
+        shown, of_sweep = gantt_of_sweep(sweep, steps=config.steps), {"sweep": sweep.plan.sweep_id}
     else:
         context.log.info(f"No sweep has been measured yet; {_GANTT_NAME} is not drawn.")
         return
-    shown = gantt_of(runs, steps=config.steps)
     yield dg.MaterializeResult(
         metadata={
             "summary": dg.MetadataValue.md(_gantt_summary(shown)),
