@@ -85,7 +85,10 @@ def gantt(shown: Gantt) -> Figure:
         heights += [_CURVE_INCHES] * len(_curves(shown.unit, panel)) + [row_inches * len(rows)]
     figure = canvas.sheet(
         headline(shown),
-        [*remarks(shown, most), canvas.describe_circumstances(shown.panels[0].zero_us, shown.environment, [])],
+        [
+            *remarks(shown, most, by_line=True),
+            canvas.describe_circumstances(shown.panels[0].zero_us, shown.environment, []),
+        ],
         sum(heights)
         + _AXIS_INCHES
         + _GAP_INCHES * len(panels)

@@ -202,11 +202,12 @@ def headline(shown: Gantt) -> str:
     return ", ".join([*parts, *([troubles] if troubles else [])])
 
 
-def remarks(shown: Gantt, most_rows: int) -> Iterator[str]:
+def remarks(shown: Gantt, most_rows: int, *, by_line: bool = False) -> Iterator[str]:
     """Yield further paragraphs: what is shown, what counts, which rows are left out.
 
     Args:
         most_rows: the most rows of a panel that are shown.
+        by_line: whether the steps of a batch share a row.
     """
     for panel in shown.panels:
         yield f"{f'{panel.title}: ' if len(shown.panels) > 1 else ''}{panel.subject}."
@@ -214,9 +215,9 @@ def remarks(shown: Gantt, most_rows: int) -> Iterator[str]:
     yield f"A {shown.unit.singular} is in progress {taken} to its end."
     if any(panel.in_flight for panel in shown.panels):
         yield "A batch is in flight from its first step's start to its last step's end."
-    all_lines = [len(lines(panel.rows)) for panel in shown.panels]
-    if left_out := sum(max(number - most_rows, 0) for number in all_lines):
-        yield f"Rows left out, evenly: {left_out:,} of {sum(all_lines):,}. The counts above the rows have all of them."
+    counts = [len(lines(panel.rows) if by_line else panel.rows) for panel in shown.panels]
+    if left_out := sum(max(count - most_rows, 0) for count in counts):
+        yield f"Rows left out, evenly: {left_out:,} of {sum(counts):,}. The counts above the rows have all of them."
     if opened := sum(row.is_open for row in shown.rows):
         yield f"{shown.unit.counted(opened)} had no end when this was read."
     if missing := sum(panel.without_row for panel in shown.panels):

@@ -31,9 +31,10 @@ def test_the_steps_of_a_batch_share_a_line() -> None:
     assert sum(map(len, drawn)) == len(panel.rows) == len(run.launch.steps)
     for line in drawn:
         assert all(before.end_us <= after.start_us for before, after in pairwise(line))
-    assert "Rows left out, evenly: 3 of 5. The counts above the rows have all of them." in remarks(
-        Gantt(Unit.STEPS, (panel,)), 2
-    )
+    shown = Gantt(Unit.STEPS, (panel,))
+    of_all = "The counts above the rows have all of them."
+    assert f"Rows left out, evenly: 3 of 5. {of_all}" in remarks(shown, 2, by_line=True)
+    assert f"Rows left out, evenly: {len(panel.rows) - 2} of {len(panel.rows)}. {of_all}" in remarks(shown, 2)
 
 
 def test_other_steps_have_lines_of_their_own() -> None:
