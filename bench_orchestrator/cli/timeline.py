@@ -23,8 +23,7 @@ from bench_orchestrator.sources.instance import open_instance
 from bench_orchestrator.waterfall.gantt_layout import gantt_of
 from bench_orchestrator.waterfall.gantt_text import render_gantt, summarize_gantt
 from bench_orchestrator.waterfall.layout import UnknownLaunchError
-from bench_orchestrator.waterfall.lookup import Opening, find_launch, find_launches, find_median
-from bench_orchestrator.waterfall.sides import gantt_of_sweep
+from bench_orchestrator.waterfall.lookup import Opening, find_launch, find_launches, find_median, gantt_of_sweep
 from bench_orchestrator.waterfall.text import render_waterfall, summarize_waterfall
 
 if TYPE_CHECKING:

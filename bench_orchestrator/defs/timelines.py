@@ -20,8 +20,7 @@ from bench_orchestrator.waterfall.gantt import Gantt
 from bench_orchestrator.waterfall.gantt import headline as gantt_headline
 from bench_orchestrator.waterfall.gantt_layout import MOST_PANELS, gantt_of
 from bench_orchestrator.waterfall.layout import Sample, Waterfall, headline
-from bench_orchestrator.waterfall.lookup import find_launch, find_launches, find_median
-from bench_orchestrator.waterfall.sides import gantt_of_sweep
+from bench_orchestrator.waterfall.lookup import find_launch, find_launches, find_median, gantt_of_sweep
 
 _NAME = "launch_timeline"
 _GANTT_NAME = "gantt_chart"

@@ -20,8 +20,8 @@ from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import find_request, find_run_ids, get_run, read_run_log, read_run_logs
 from bench_orchestrator.timeline.launches import launch_of
 from bench_orchestrator.timeline.worker_boot import step_boot_stages
-from bench_orchestrator.waterfall.gantt import ChartedRun
-from bench_orchestrator.waterfall.gantt_layout import run_panel
+from bench_orchestrator.waterfall.gantt import ChartedRun, Gantt
+from bench_orchestrator.waterfall.gantt_layout import gantt_of, run_panel
 from bench_orchestrator.waterfall.layout import (
     Sample,
     UnknownLaunchError,
@@ -31,6 +31,7 @@ from bench_orchestrator.waterfall.layout import (
     of_trial,
     subject_of,
 )
+from bench_orchestrator.waterfall.sides import gantt_of_sides
 from bench_orchestrator.waterfall.waits import find_holds, read_pods
 
 T = TypeVar("T")
@@ -74,6 +75,20 @@ def find_median(sweep: Sweep, location: str = "", variant: str = "") -> tuple[Wa
             for launch in trial.launches
         ]
     )
+
+
+def gantt_of_sweep(sweep: Sweep, location: str = "", variant: str = "", *, steps: bool = False) -> Gantt:
+    """Return the chart of a sweep: its sides, if they have workloads; otherwise, or of one side, the runs.
+
+    Args:
+        location: the location whose runs are drawn, or empty.
+        variant: the side whose runs are drawn, or empty.
+        steps: whether to draw the steps of the runs.
+
+    Raises UnknownLaunchError if there is nothing to draw, or too much.
+    """
+    sides = None if location or variant or steps else gantt_of_sides(sweep)
+    return sides or gantt_of(find_runs_of(sweep, location, variant), steps=steps)
 
 
 def find_runs_of(sweep: Sweep, location: str = "", variant: str = "") -> list[ChartedRun]:

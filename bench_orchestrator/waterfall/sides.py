@@ -9,22 +9,7 @@ from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.plan import again
 from bench_orchestrator.timeline.batches import split_step
 from bench_orchestrator.waterfall.gantt import ChartedRun, Gantt, Panel, Unit
-from bench_orchestrator.waterfall.gantt_layout import gantt_of, run_panel, shared_environment, step_panel
-from bench_orchestrator.waterfall.lookup import find_runs_of
-
-
-def gantt_of_sweep(sweep: Sweep, location: str = "", variant: str = "", *, steps: bool = False) -> Gantt:
-    """Return the chart of a sweep: its sides, if they have workloads; otherwise, or of one side, the runs.
-
-    Args:
-        location: the location whose runs are drawn, or empty.
-        variant: the side whose runs are drawn, or empty.
-        steps: whether to draw the steps of the runs.
-
-    Raises UnknownLaunchError if there is nothing to draw, or too much.
-    """
-    sides = None if location or variant or steps else gantt_of_sides(sweep)
-    return sides or gantt_of(find_runs_of(sweep, location, variant), steps=steps)
+from bench_orchestrator.waterfall.gantt_layout import run_panel, shared_environment, step_panel
 
 
 def gantt_of_sides(sweep: Sweep) -> Gantt | None:

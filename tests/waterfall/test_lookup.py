@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import samples
+from experiment_samples import experiment_sweep
 from gantt_samples import queue_of_runs
 from recording import broken, in_batches, make_plan, make_run, measured, run_trial
 
@@ -22,7 +23,15 @@ from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import open_instance
 from bench_orchestrator.waterfall.gantt_layout import run_panel, step_panel
 from bench_orchestrator.waterfall.layout import UnknownLaunchError
-from bench_orchestrator.waterfall.lookup import Opening, find_launch, find_launches, find_median, find_runs_of
+from bench_orchestrator.waterfall.lookup import (
+    Opening,
+    find_launch,
+    find_launches,
+    find_median,
+    find_runs_of,
+    gantt_of_sweep,
+)
+from bench_orchestrator.waterfall.sides import gantt_of_sides
 
 
 @pytest.fixture
@@ -265,3 +274,16 @@ class TestOpeningAnInstance:
         (home / "dagster.yaml").write_text("nonsense: 3")
         with pytest.raises(UnusableError, match=r"cannot be opened: .*nonsense"), open_instance(home):
             pass
+
+
+def test_the_chart_of_a_sweep_is_that_of_its_sides_if_they_have_workloads() -> None:
+    sweep = experiment_sweep("max-concurrent-runs", repeats=2)
+    assert gantt_of_sweep(sweep) == gantt_of_sides(sweep)
+    (of_one,) = gantt_of_sweep(sweep, variant="limit 1").panels
+    assert len(of_one.rows) == 6
+
+
+def test_that_of_another_sweep_has_all_its_runs() -> None:
+    sweep = samples.measured_sweep(repeats=2)
+    (panel,) = gantt_of_sweep(sweep).panels
+    assert len(panel.rows) == len(sweep.trials)

@@ -8,7 +8,7 @@ from samples import ENVIRONMENT, measured_sweep, unmeasured
 
 from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.waterfall.gantt import Gantt, Unit
-from bench_orchestrator.waterfall.sides import gantt_of_sides, gantt_of_sweep
+from bench_orchestrator.waterfall.sides import gantt_of_sides
 
 S = 1_000_000
 SIDES = ["static", "dynamic", "dynamic with priorities"]
@@ -70,16 +70,3 @@ def test_a_side_without_a_measured_trial_has_no_panel() -> None:
 )
 def test_without_measured_workloads_there_is_no_chart(sweep: Sweep) -> None:
     assert gantt_of_sides(sweep) is None
-
-
-def test_the_chart_of_a_sweep_is_that_of_its_sides_if_they_have_workloads() -> None:
-    sweep = experiment_sweep("max-concurrent-runs", repeats=2)
-    assert gantt_of_sweep(sweep) == gantt_of_sides(sweep)
-    (of_one,) = gantt_of_sweep(sweep, variant="limit 1").panels
-    assert len(of_one.rows) == 6
-
-
-def test_that_of_another_sweep_has_all_its_runs() -> None:
-    sweep = measured_sweep(repeats=2)
-    (panel,) = gantt_of_sweep(sweep).panels
-    assert len(panel.rows) == len(sweep.trials)
