@@ -5,7 +5,7 @@ Plain data and pure functions; no Dagster, no matplotlib.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Launch, Trial
@@ -108,6 +108,21 @@ class Experiment:
     def name(self) -> str:
         """The scenario's name."""
         return self.scenario.name
+
+
+def run_coordinator(*, prompt: bool = False, **config: Any) -> dict[str, Any]:
+    """Return the entry of dagster.yaml for a queue: Dagster's, or the one that answers at once.
+
+    Args:
+        prompt: whether the queue answers at once, instead of at an interval.
+        config: its settings.
+    """
+    module, name = (
+        ("dagster_warm.queue", "PromptRunCoordinator")
+        if prompt
+        else ("dagster.core.run_coordinator", "QueuedRunCoordinator")
+    )
+    return {"run_coordinator": {"module": module, "class": name, "config": config}}
 
 
 def stage_measure(stage: Stage) -> Measure:

@@ -4,31 +4,35 @@ from typing import Any
 
 from bench_orchestrator.model.plan import Scenario, Variant
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.experiment import DAEMON_SHARE, LAG, Experiment, Remedy, stage_measure
-
-_MODULE = "dagster.core.run_coordinator"
-
-
-def _queued(module: str = _MODULE, name: str = "QueuedRunCoordinator", **config: Any) -> dict[str, Any]:
-    return {"run_coordinator": {"module": module, "class": name, "config": config}}
+from bench_orchestrator.scenarios.experiment import (
+    DAEMON_SHARE,
+    LAG,
+    Experiment,
+    Remedy,
+    run_coordinator,
+    stage_measure,
+)
 
 
 def _unqueued() -> dict[str, Any]:
-    return {"run_coordinator": {"module": _MODULE, "class": "DefaultRunCoordinator"}, "concurrency": None}
+    return {
+        "run_coordinator": {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"},
+        "concurrency": None,
+    }
 
 
 def _sides() -> tuple[Variant, ...]:
     location = ("a10",)
     return (
-        Variant("every 5 s", location, work=1, instance=_queued(dequeue_interval_seconds=5)),
-        Variant("every 1 s", location, work=1, instance=_queued(dequeue_interval_seconds=1)),
+        Variant("every 5 s", location, work=1, instance=run_coordinator(dequeue_interval_seconds=5)),
+        Variant("every 1 s", location, work=1, instance=run_coordinator(dequeue_interval_seconds=1)),
         Variant(
             "every 5 s, with threads",
             location,
             work=1,
-            instance=_queued(dequeue_interval_seconds=5, dequeue_use_threads=True, dequeue_num_workers=4),
+            instance=run_coordinator(dequeue_interval_seconds=5, dequeue_use_threads=True, dequeue_num_workers=4),
         ),
-        Variant("at once", location, work=1, instance=_queued("dagster_warm.queue", "PromptRunCoordinator")),
+        Variant("at once", location, work=1, instance=run_coordinator(prompt=True)),
         Variant("no queue", location, work=1, instance=_unqueued()),
     )
 

@@ -10,7 +10,7 @@ from bench_orchestrator.model.launch import Trial
 from bench_orchestrator.model.plan import Variant, again
 from bench_orchestrator.model.stages import Boundary, Stage
 from bench_orchestrator.model.workload import Limit, Unit
-from bench_orchestrator.scenarios.experiment import Measure, seconds
+from bench_orchestrator.scenarios.experiment import Measure, run_coordinator, seconds
 from bench_orchestrator.timeline.occupancy import empty_times_s, in_progress_s, most_at_once, spans_of
 
 
@@ -31,15 +31,11 @@ def queue_settings(
         tags: `tag_concurrency_limits`.
         config: further settings of the run coordinator.
     """
-    module, name = ("dagster_warm.queue", "PromptRunCoordinator") if prompt else (_MODULE, "QueuedRunCoordinator")
     runs = {"max_concurrent_runs": limit or 1_000, **({"tag_concurrency_limits": list(tags)} if tags else {})}
     return {
-        "run_coordinator": {"module": module, "class": name, "config": config},
+        **run_coordinator(prompt=prompt, **config),
         "concurrency": {"runs": runs, **({"pools": pools} if pools else {})},
     }
-
-
-_MODULE = "dagster.core.run_coordinator"
 
 
 def side_of(sides: Mapping[str, Variant], trial: Trial) -> Variant | None:
