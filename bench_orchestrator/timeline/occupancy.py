@@ -137,4 +137,4 @@ def count_over_time(spans: Iterable[tuple[int, int | None]]) -> list[tuple[int, 
 
 def in_progress_s(spans: Sequence[Span]) -> float:
     """Return the total time of all spans that have ended, in seconds."""
-    return sum(span.end_us - span.start_us for span in spans if span.end_us is not None) / 1_000_000
+    return sum(span.end_us - span.start_us for span in spans if span.end_us is not None) / MICROSECONDS

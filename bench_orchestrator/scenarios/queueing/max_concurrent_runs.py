@@ -8,10 +8,10 @@ from bench_orchestrator.scenarios.queueing.runs import (
     IN_PROGRESS_AT_ONCE,
     MAKESPAN,
     empty_measure,
-    makespan_s,
     of_limit,
     queue_settings,
     use_measures,
+    used_percent,
     wait_measure,
 )
 
@@ -40,14 +40,8 @@ _SIDES = {side.name: side for side in (*_FULL, *_QUICK)}
 
 def _over_ideal(trial: Trial, limit: Limit) -> float | None:
     """Return the makespan over the time that the steps alone take in that many slots."""
-    whole_s = makespan_s(trial)
-    steps_s = sum(
-        (step.ended_us - step.started_us) / 1_000_000
-        for launch in trial.launches
-        for step in launch.steps
-        if step.started_us is not None and step.ended_us is not None
-    )
-    return whole_s / (steps_s / limit.slots) if whole_s and steps_s else None
+    used = used_percent(trial, limit)
+    return 100 / used if used else None
 
 
 EXPERIMENT = Experiment(
