@@ -182,7 +182,7 @@ def lines(rows: Sequence[Row]) -> list[Sequence[Row]]:
 
 
 def thin_out(rows: Sequence[T], most: int) -> Sequence[T]:
-    """Return at most so many of the rows, evenly spaced, with the first and, if most > 1, the last."""
+    """Return at most `most` of the rows, evenly spaced; the first is among them and, if most > 1, the last."""
     if len(rows) <= most:
         return rows
     return [rows[position * (len(rows) - 1) // max(most - 1, 1)] for position in range(most)]

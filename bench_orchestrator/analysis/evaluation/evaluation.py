@@ -104,7 +104,7 @@ class Evaluation:
     @property
     def caveats(self) -> tuple[str, ...]:
         """Sentences about the limits of the sweep's validity."""
-        quick = "Measured at the reduced size of --quick: at full size, the differences are others."
+        quick = "Measured at the reduced size of --quick: the differences are not those of the full size."
         early = f"The sweep did not finish ({self.sweep.status})."
         settings, complete = self.sweep.plan.settings, self.sweep.status == "complete"
         return (*([quick] if settings.get("quick") else []), *([] if complete else [early]))
