@@ -338,23 +338,6 @@ def sweep_well(bench: Bench) -> None:
     assert bench.recorded(run_id) == sweep
 
 
-def kill_a_sweep(bench: Bench) -> None:
-    """Kill a sweep's process during a launch, and check that the rows match what is known about each trial."""
-    run_id = bench.start([FAST], repeats=3)
-    bench.wait_for_notes(run_id, 1)
-    bench.wait_for_trial(run_id, 2)
-    bench.worker(run_id).kill()
-    assert bench.wait_for_end(run_id) is RunStatus.FAILURE
-    assert "was terminated by signal 9 (SIGKILL)" in bench.log(run_id)[-1]
-    sweep = bench.harvest(run_id)  # waits for the trial in progress
-    assert sweep.status == "failed"
-    assert [(trial.outcome, trial.reason) for trial in sweep.trials] == [
-        (Outcome.OK, ""),
-        (Outcome.OK, ""),
-        (Outcome.LOST, "the sweep ended before this trial was launched"),
-    ]
-
-
 def carry_out(bench: Bench, name: str) -> None:
     """Run an experiment at its quick size and check its measurements against its sides."""
     run_id = bench.start_experiment(name)

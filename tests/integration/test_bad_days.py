@@ -26,7 +26,6 @@ from integration.sweeping import (
     RAISING,
     Bench,
     bench_in,
-    kill_a_sweep,
     project_locations,
     raising_location,
     seed_for,
@@ -103,7 +102,19 @@ def test_a_code_server_that_is_killed_costs_trials_at_most(bench: Bench) -> None
 
 
 def test_a_sweep_whose_process_is_killed_keeps_what_it_measured(bench: Bench) -> None:
-    kill_a_sweep(bench)
+    run_id = bench.start([FAST], repeats=3)
+    bench.wait_for_notes(run_id, 1)
+    bench.wait_for_trial(run_id, 2)
+    bench.worker(run_id).kill()
+    assert bench.wait_for_end(run_id) is Status.FAILURE
+    assert "was terminated by signal 9 (SIGKILL)" in bench.log(run_id)[-1]
+    sweep = bench.harvest(run_id)  # waits for the trial in progress
+    assert sweep.status == "failed"
+    assert [(trial.outcome, trial.reason) for trial in sweep.trials] == [
+        (Outcome.OK, ""),
+        (Outcome.OK, ""),
+        (Outcome.LOST, "the sweep ended before this trial was launched"),
+    ]
 
 
 def test_a_sweep_outlives_its_code_server_and_one_that_dies_unseen_is_given_up(

@@ -1,4 +1,4 @@
-"""Sweeps on PostgreSQL: a successful one, a killed one, and failures: a restart, cut connections, a full disk.
+"""Sweeps on PostgreSQL: a successful one, and failures: a restart, cut connections, a full disk.
 
 `make test-thorough` also runs everything in `test_sweeps` and `test_bad_days` on PostgreSQL.
 """
@@ -26,7 +26,6 @@ from integration.sweeping import (
     bench_command,
     bench_in,
     ended,
-    kill_a_sweep,
     project_locations,
     sweep_well,
     wait_for,
@@ -74,10 +73,6 @@ def bench(deployed: Bench) -> Bench:
 
 def test_a_good_sweep(bench: Bench) -> None:
     sweep_well(bench)
-
-
-def test_a_killed_sweep_keeps_what_it_measured(bench: Bench) -> None:
-    kill_a_sweep(bench)
 
 
 def test_a_restart_in_the_middle_of_a_sweep_loses_no_launch(bench: Bench, server: PostgresServer) -> None:

@@ -96,17 +96,15 @@ class LoneServer:
         return run
 
     def run(self, job: str, repository: str = "__repository__", **tags: str) -> dict[str, Any]:
-        """Launch a job and wait for its end; return the metadata of its launch and its steps."""
-        where = ["--workspace", "workspace.yaml", "--location", "it", "--repository", repository]
+        """Launch a job and wait for its success; return the metadata of its launch and its steps."""
+        return self.finish(self.launch(job, repository, **tags))
+
+    def run_by_command(self, job: str, **tags: str) -> tuple[int, dict[str, Any]]:
+        """Launch a job by `dagster job launch`; return the command's process id, and what `run` returns."""
+        where = ["--workspace", "workspace.yaml", "--location", "it", "--repository", "__repository__"]
         launcher = self._dagster("job", "launch", *where, "--job", job, "--tags", json.dumps(tags))
         (run,) = self.instance.get_runs(limit=1)
-        deadline = time.monotonic() + PATIENCE_S
-        while not run.is_finished:
-            assert time.monotonic() < deadline, self.story(run.run_id)
-            time.sleep(0.05)
-            run = self.instance.get_run_by_id(run.run_id) or run
-        assert run.status is dg.DagsterRunStatus.SUCCESS, self.story(run.run_id)
-        return {"launcher": launcher, **self.told(run.run_id)}
+        return launcher, self.finish(run.run_id)
 
     def finish(self, run_id: str) -> dict[str, Any]:
         """Wait for the run's success; return the metadata of its launch and its steps."""
