@@ -11,6 +11,7 @@ from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Launch, Trial
 from bench_orchestrator.model.plan import Scenario
 from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.model.workload import Workload
 from bench_orchestrator.timeline.occupancy import Breach
 
 MEBIBYTE = 1 << 20
@@ -70,8 +71,8 @@ class Gate:
 
     what: str
     """What is kept, in words: `the run of high priority takes the next free slot`."""
-    breaches: Callable[[Sequence[Launch]], Iterator[Breach]]
-    """Yields what was not kept among the launches of a trial."""
+    breaches: Callable[[Workload, Sequence[Launch]], Iterator[Breach]]
+    """Yields what was not kept among the launches of a trial with this workload."""
 
 
 @dataclass(frozen=True)

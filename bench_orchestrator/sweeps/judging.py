@@ -59,7 +59,7 @@ def _breaches(scenario: str, workload: Workload, note: TrialNote, launches: Sequ
         yield from breaches(limit, launches, list(_rises(limit, workload, note)))
     experiment = EXPERIMENTS.get(scenario)
     if experiment is not None and experiment.gate is not None:
-        yield from experiment.gate.breaches(launches)
+        yield from experiment.gate.breaches(workload, launches)
 
 
 def _rises(limit: Limit, workload: Workload, note: TrialNote) -> Iterator[tuple[int, int]]:

@@ -115,7 +115,7 @@ def test_a_trial_that_timed_out_names_the_runs_that_did_not_end() -> None:
 
 
 def test_the_gate_of_the_experiment_judges_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Gate("the first is the first", lambda launches: iter([Breach(launches[1].run_id or "", "b was early")]))
+    gate = Gate("the first is the first", lambda _, launches: iter([Breach(launches[1].run_id or "", "b was early")]))
     gated = replace(registry.EXPERIMENTS[SCENARIO], gate=gate)
     monkeypatch.setitem(registry.EXPERIMENTS, SCENARIO, gated)
     assert outcomes(judge(TWO, run("a", 1, 3), run("b", 3, 5)))[1] == ("failed", "b was early")

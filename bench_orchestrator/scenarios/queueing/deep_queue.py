@@ -53,7 +53,7 @@ def _sides(depths: Sequence[int], probes: int) -> tuple[Variant, ...]:
     return (*plain, side(depths[-1], f"{depths[-1]:,} wait, at once", prompt=True))
 
 
-def _blocked(launches: Sequence[Launch]) -> Iterator[Breach]:
+def _blocked(_workload: Workload, launches: Sequence[Launch]) -> Iterator[Breach]:
     for launch in launches:
         wait_s = seconds(launch.stages_us[Stage.QUEUE_WAIT])
         if launch.role == _HELD:

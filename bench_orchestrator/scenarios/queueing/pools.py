@@ -4,8 +4,8 @@ What Dagster 1.13 does, which the sides show:
 
 - With granularity `run`, a run holds a slot of each of its pools from the moment the queue's daemon takes it to its
   end. Whatever ends it, the slot is free then, and is taken when the daemon looks next.
-- With granularity `run`, a default limit does not hold at the daemon's first look at a pool: it reads which pools have a
-  limit before it gives the others the default one. All queued runs of the pool start. Later looks keep the limit.
+- With granularity `run`, a default limit does not hold at the daemon's first look at a pool: it reads which pools have
+  a limit before it gives the others the default one. All queued runs of the pool start. Later looks keep the limit.
 - With granularity `op`, a step claims a slot from within its run, and frees it itself. A killed run frees nothing: the
   slot stays taken until run monitoring frees it, which it does only if `free_slots_after_run_end_seconds` is set.
 - With granularity `op`, the daemon counts a run twice in its first 5 s: the slot that it will claim, and the slot that
@@ -180,7 +180,7 @@ _SIDES = {side.name: side for side in (*_QUICK, *_FULL)}
 _EMPTY = empty_measure(_SIDES)
 
 
-def _held_up(launches: Sequence[Launch]) -> Iterator[Breach]:
+def _held_up(_workload: Workload, launches: Sequence[Launch]) -> Iterator[Breach]:
     """Yield each run of another pool that was in the queue while a run of the full pool started and ended.
 
     The daemon takes both at the same look, unless the run is held up by those that wait for the full pool.

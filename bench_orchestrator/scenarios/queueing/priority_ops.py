@@ -64,7 +64,7 @@ FIRST_LOAD = Measure(
 )
 
 
-def _breaches(launches: Sequence[Launch]) -> Iterator[Breach]:
+def _breaches(_workload: Workload, launches: Sequence[Launch]) -> Iterator[Breach]:
     """Yield the batches that were not loaded once. A batch's load materializes one unit of work."""
     for launch in launches:
         batches, run_id = chains(launch), launch.run_id or ""

@@ -11,7 +11,7 @@ from bench_orchestrator.model.stages import Boundary, Stage
 from bench_orchestrator.model.workload import Await, Backfill, Limit, Submit, Workload
 from bench_orchestrator.scenarios.experiment import Experiment, Gate, Measure, Remedy, seconds
 from bench_orchestrator.scenarios.queueing.runs import MAKESPAN, queue_settings, wait_measure, waits_s
-from bench_orchestrator.timeline.occupancy import Breach, most_at_once, spans_of
+from bench_orchestrator.timeline.occupancy import Breach, spans_of
 
 _BACKFILL = "backfill"
 _URGENT = "urgent run"
@@ -68,18 +68,21 @@ def _overtaking(launches: Sequence[Launch], run: Launch) -> list[Launch]:
     return [launch for _, launch in sorted(between, key=itemgetter(0))]
 
 
-def _free_slots(launches: Sequence[Launch], run: Launch) -> int:
-    """Return how many slots were free when a run was enqueued. The backfill needs all there are, so it shows them."""
-    spans = spans_of(Limit("", 1), launches)
+def _free_slots(limit: Limit, launches: Sequence[Launch], run: Launch) -> int:
+    """Return how many slots of the limit were free when a run was enqueued."""
     at_us = run.at_us[Boundary.ENQUEUED] or 0
-    taken = sum(span.start_us <= at_us and (span.end_us is None or at_us + _SETTLED_US < span.end_us) for span in spans)
-    return most_at_once(spans) - taken
+    taken = sum(
+        span.start_us <= at_us and (span.end_us is None or at_us + _SETTLED_US < span.end_us)
+        for span in spans_of(limit, launches)
+    )
+    return limit.slots - taken
 
 
-def _late(launches: Sequence[Launch]) -> Iterator[Breach]:
+def _late(workload: Workload, launches: Sequence[Launch]) -> Iterator[Breach]:
+    (limit,) = workload.limits
     for run in launches:
         if run.role == _URGENT:
-            for launch in _overtaking(launches, run)[_free_slots(launches, run) :]:
+            for launch in _overtaking(launches, run)[_free_slots(limit, launches, run) :]:
                 what = f"run {launch.run_id} took a slot that became free after run {run.run_id} was enqueued"
                 yield Breach(launch.run_id or "", f"priorities were not kept: {what}")
 

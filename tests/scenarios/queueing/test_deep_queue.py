@@ -1,6 +1,7 @@
 """The gate on deep queues names each run that was blocked, and each that started although a limit held it."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from samples import make_trial
@@ -8,11 +9,11 @@ from samples import make_trial
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Launch, Outcome
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.model.workload import Fill
+from bench_orchestrator.model.workload import Fill, Workload
 from bench_orchestrator.scenarios.queueing.deep_queue import EXPERIMENT
 
 assert EXPERIMENT.gate is not None
-breaches = EXPERIMENT.gate.breaches
+breaches = partial(EXPERIMENT.gate.breaches, Workload(()))
 MEASURES = {measure.name: measure.of for measure in EXPERIMENT.measures}
 
 

@@ -11,7 +11,7 @@ from samples import make_trial
 from bench_orchestrator.analysis.evaluation import evaluate
 from bench_orchestrator.model.launch import Launch, Sweep, Trial
 from bench_orchestrator.model.plan import Variant
-from bench_orchestrator.model.workload import Submit, Unit
+from bench_orchestrator.model.workload import Submit, Unit, Workload
 from bench_orchestrator.scenarios.queueing.priority_ops import EXPERIMENT, FIRST_LOAD, PRIORITISED
 from synthetic_locations.shape import parse_shape
 
@@ -56,7 +56,7 @@ def test_a_run_without_batches_has_a_makespan_alone() -> None:
 
 def breaches(launch: Launch) -> list[tuple[str, str]]:
     assert EXPERIMENT.gate is not None
-    return [(breach.run_id, breach.what) for breach in EXPERIMENT.gate.breaches([launch])]
+    return [(breach.run_id, breach.what) for breach in EXPERIMENT.gate.breaches(Workload(()), [launch])]
 
 
 class TestTheGate:

@@ -1,6 +1,7 @@
 """The gate on priorities names each run that took a slot before its turn, and nothing that the daemon had to do."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from samples import make_trial
@@ -8,10 +9,11 @@ from samples import make_trial
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Launch, Outcome, Trial
 from bench_orchestrator.model.stages import Boundary, Stage
+from bench_orchestrator.model.workload import Limit, Workload
 from bench_orchestrator.scenarios.queueing.priority_runs import EXPERIMENT
 
 assert EXPERIMENT.gate is not None
-breaches = EXPERIMENT.gate.breaches
+breaches = partial(EXPERIMENT.gate.breaches, Workload((), (Limit("max_concurrent_runs", 2),)))
 MEASURES = {measure.name: measure.of for measure in EXPERIMENT.measures}
 
 
@@ -62,6 +64,13 @@ def test_a_look_under_way_fills_the_slots_that_were_free() -> None:
     assert overtaking(urgent, c) == []
     assert overtaking(urgent, c, d) == ["d"]
     assert overtaking(urgent, run("c", 0, 10.9, 14)) == []
+
+
+def test_slots_that_were_never_taken_are_free() -> None:
+    """Short runs end while the daemon still launches others, so there are never as many at once as the limit allows."""
+    alone = [run("a", 0, 1, 3), run("c", 0, 5.5, 6), run("d", 0, 6.5, 7), run("urgent", 5, 8, 9, "urgent run")]
+    assert not [*breaches(alone)]
+    assert [breach.run_id for breach in breaches([*alone, run("e", 0, 7.5, 9)])] == ["e"]
 
 
 def test_a_slot_that_becomes_free_as_it_is_enqueued_counts_as_free() -> None:

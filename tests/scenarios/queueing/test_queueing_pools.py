@@ -22,7 +22,7 @@ def workload_of(side: str) -> Workload:
 
 def broken(launches: Sequence[Launch]) -> list[tuple[str, str]]:
     assert EXPERIMENT.gate is not None
-    return [(breach.run_id, breach.what) for breach in EXPERIMENT.gate.breaches(launches)]
+    return [(breach.run_id, breach.what) for breach in EXPERIMENT.gate.breaches(Workload(()), launches)]
 
 
 BLOCKED = [run("blocked 1", 1, 3, role="blocked"), run("blocked 2", 4, 6, role="blocked")]
