@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from bench_orchestrator.analysis.wording import describe_outcomes
@@ -15,6 +16,9 @@ from bench_orchestrator.model.instants import describe_us
 from bench_orchestrator.model.launch import Launch, Outcome
 
 T = TypeVar("T")
+
+_MOST_NAMED = 4
+"""The panels that a headline names; of more, it names those with the shortest and the longest makespan."""
 
 ID_LETTERS = 8
 """Letters of a run's id in its row's label, as many as Dagster's UI shows."""
@@ -191,7 +195,10 @@ def thin_out(rows: Sequence[T], most: int) -> Sequence[T]:
 def headline(shown: Gantt) -> str:
     """State the finding in one sentence: the number of rows, the makespan, and the peak in progress."""
     if len(shown.panels) > 1:
-        return "Makespan: " + ", ".join(f"{one.title} {describe_us(one.makespan_us)}" for one in shown.panels)
+        least, *others, most = sorted(shown.panels, key=attrgetter("makespan_us"))
+        if len(others) > _MOST_NAMED - 2:
+            return f"Makespan: from {_makespan(least)} to {_makespan(most)}"
+        return f"Makespan: {', '.join(map(_makespan, shown.panels))}"
     (panel,) = shown.panels
     so_far = " so far" if any(row.is_open for row in panel.rows) else ""
     parts = [
@@ -200,6 +207,10 @@ def headline(shown: Gantt) -> str:
     ]
     troubles = describe_outcomes(Counter(row.outcome for row in panel.rows if row.outcome))
     return ", ".join([*parts, *([troubles] if troubles else [])])
+
+
+def _makespan(panel: Panel) -> str:
+    return f"{panel.title} {describe_us(panel.makespan_us)}"
 
 
 def remarks(shown: Gantt, most_rows: int, *, by_line: bool = False) -> Iterator[str]:

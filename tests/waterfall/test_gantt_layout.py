@@ -268,6 +268,11 @@ class TestBatches:
         assert headline(shown).startswith("Makespan: static ")
         assert "dynamic map: job etl; run 00000007-0000-4000-8000-000000000000." in list(remarks(shown, 99))
 
+    def test_of_many_panels_the_headline_names_the_shortest_and_the_longest(self) -> None:
+        panels = [run_panel(queue_of_runs(count, 1), f"{count} runs") for count in (3, 1, 5, 2, 4)]
+        assert headline(Gantt(Unit.RUNS, tuple(panels))) == "Makespan: from 1 runs 3.0 s to 5 runs 15.0 s"
+        assert headline(Gantt(Unit.RUNS, tuple(panels[:2]))) == "Makespan: 3 runs 9.0 s, 1 runs 3.0 s"
+
     def test_groups_that_tell_nothing_are_none(self) -> None:
         assert gantt_of(queue_of_runs(3, 1)).groups == ()
         assert gantt_of([run_of_batches(1, 1, by_batch)]).groups == ()
