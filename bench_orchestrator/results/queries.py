@@ -126,7 +126,8 @@ def _point(
         "partitions": f"{partitions:,}",
         "executor": executor,
     }
-    lag_s, startup_s, *stages_s = (median_us / MICROSECONDS for median_us in medians_us)
+    # A median of integers is a multiple of a half; DuckDB's interpolation is that up to a rounding error.
+    lag_s, startup_s, *stages_s = (round(2 * median_us) / (2 * MICROSECONDS) for median_us in medians_us)
     return Point(
         sweep_id=sweep_id,
         at_us=created_us,
