@@ -8,6 +8,7 @@ from bench_orchestrator.defs.charts import chart_assets
 from bench_orchestrator.defs.evaluations import evaluations
 from bench_orchestrator.defs.harvest import harvest_job, launch_measurements
 from bench_orchestrator.defs.harvest_sensor import harvest_sensor
+from bench_orchestrator.defs.history import lag_history
 from bench_orchestrator.defs.monitor import monitor
 from bench_orchestrator.defs.remedies import conclusions
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
@@ -20,7 +21,16 @@ from bench_orchestrator.defs.timelines import gantt_chart, launch_timeline
 def defs() -> dg.Definitions:
     """Sweep jobs, the harvest, its charts, and the schedule that watches."""
     return dg.Definitions(
-        assets=[sweeps, launch_measurements, *chart_assets, evaluations, launch_timeline, gantt_chart, conclusions],
+        assets=[
+            sweeps,
+            launch_measurements,
+            *chart_assets,
+            lag_history,
+            evaluations,
+            launch_timeline,
+            gantt_chart,
+            conclusions,
+        ],
         jobs=[*sweep_jobs.values(), harvest_job],
         sensors=[harvest_sensor],
         schedules=[monitor],

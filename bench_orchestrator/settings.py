@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bench_orchestrator.model.bounds import LONGEST_S
 from bench_orchestrator.model.errors import UnusableError, one_line
+from bench_orchestrator.model.instants import parse_instant_us
 
 WEBSERVER_URL = "BENCH_WEBSERVER_URL"
 WEBSERVER_AUTHORIZATION = "BENCH_WEBSERVER_AUTHORIZATION"
@@ -16,6 +17,8 @@ WEBSERVER_KEY_FILE = "BENCH_WEBSERVER_KEY_FILE"
 RESULTS_DIR = "BENCH_RESULTS_DIR"
 LOCK_WAIT_S = "BENCH_LOCK_WAIT_S"
 MONITOR_LOCATIONS = "BENCH_MONITOR_LOCATIONS"
+MAX_LAG_S = "BENCH_MAX_LAG_S"
+HISTORY_SINCE = "BENCH_HISTORY_SINCE"
 POSTGRES_URL = "DAGSTER_BENCH_POSTGRES_URL"
 TRACEBACK = "BENCH_TRACEBACK"
 
@@ -54,16 +57,32 @@ def lock_wait_s() -> float:
     Raises:
         UnusableError: the variable is not a number of seconds from 0 to a day.
     """
-    told = os.environ.get(LOCK_WAIT_S) or "60"
+    return _read_seconds(LOCK_WAIT_S, os.environ.get(LOCK_WAIT_S) or "60")
+
+
+def max_lag_s() -> float | None:
+    """Return the limit of the launch lag that the history is checked against, in seconds; None if there is none.
+
+    Raises:
+        UnusableError: the variable is not a number of seconds from 0 to a day.
+    """
+    told = os.environ.get(MAX_LAG_S)
+    return _read_seconds(MAX_LAG_S, told) if told else None
+
+
+def history_since_us() -> int:
+    """Return the instant at which the history begins, in microseconds since 1970; 0 for all of it.
+
+    Raises:
+        UnusableError: the variable is not a date or a time in ISO format.
+    """
+    told = os.environ.get(HISTORY_SINCE)
     try:
-        seconds = float(told)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= LONGEST_S:
+        return parse_instant_us(told) if told else 0
+    except ValueError as error:
         raise UnusableError(
-            f"{LOCK_WAIT_S} is {one_line(told, 40)!r}; it has to be a number of seconds from 0 to {LONGEST_S:g}."
-        )
-    return seconds
+            f"{HISTORY_SINCE} is {one_line(told or '', 40)!r}; it has to be a date or a time such as 2026-11-30T09:30."
+        ) from error
 
 
 def monitor_locations() -> tuple[str, ...]:
@@ -79,3 +98,15 @@ def postgres_url() -> str | None:
 def wants_traceback() -> bool:
     """Return whether a command that fails prints the traceback, too."""
     return bool(os.environ.get(TRACEBACK))
+
+
+def _read_seconds(variable: str, told: str) -> float:
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= LONGEST_S:
+        raise UnusableError(
+            f"{variable} is {one_line(told, 40)!r}; it has to be a number of seconds from 0 to {LONGEST_S:g}."
+        )
+    return seconds

@@ -80,6 +80,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DAGSTER_HOME", str(folder))
     for name in (
         *(settings.RESULTS_DIR, settings.WEBSERVER_URL, settings.MONITOR_LOCATIONS),
+        *(settings.MAX_LAG_S, settings.HISTORY_SINCE),
         *settings.WEBSERVER_ACCESS.values(),
     ):
         monkeypatch.delenv(name, raising=False)

@@ -15,6 +15,8 @@ def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
         settings.RESULTS_DIR,
         settings.LOCK_WAIT_S,
         settings.MONITOR_LOCATIONS,
+        settings.MAX_LAG_S,
+        settings.HISTORY_SINCE,
         "DAGSTER_HOME",
     ):
         monkeypatch.delenv(name, raising=False)
@@ -81,3 +83,35 @@ def test_the_monitors_locations_are_names_with_commas_between(
     if value is not None:
         monkeypatch.setenv(settings.MONITOR_LOCATIONS, value)
     assert settings.monitor_locations() == names
+
+
+@pytest.mark.parametrize(("value", "limit_s"), [(None, None), ("", None), ("12.5", 12.5)])
+def test_there_is_no_limit_of_the_lag_unless_told(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, limit_s: float | None
+) -> None:
+    if value is not None:
+        monkeypatch.setenv(settings.MAX_LAG_S, value)
+    assert settings.max_lag_s() == limit_s
+
+
+def test_a_limit_that_is_no_number_of_seconds_is_refused_by_the_variables_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(settings.MAX_LAG_S, "ten")
+    with pytest.raises(UnusableError, match=r"^BENCH_MAX_LAG_S is 'ten'; it has to be a number of seconds"):
+        settings.max_lag_s()
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [(None, 0), ("", 0), ("1970-01-02", 86_400), ("1970-01-01T02:00", 7_200), ("1970-01-01T02:00+01:00", 3_600)],
+)
+def test_the_history_is_whole_unless_told(monkeypatch: pytest.MonkeyPatch, value: str | None, seconds: int) -> None:
+    if value is not None:
+        monkeypatch.setenv(settings.HISTORY_SINCE, value)
+    assert settings.history_since_us() == seconds * 1_000_000
+
+
+@pytest.mark.parametrize("value", ["yesterday", "2026-13-01", "1969-01-01", "\x00"])
+def test_what_is_no_date_is_refused_by_the_variables_name(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setattr("os.environ", {settings.HISTORY_SINCE: value})
+    with pytest.raises(UnusableError, match=r"^BENCH_HISTORY_SINCE is .*; it has to be a date or a time such as"):
+        settings.history_since_us()

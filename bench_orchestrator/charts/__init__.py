@@ -1,4 +1,4 @@
-"""Charts of sweeps, launches and remedies, and their output as files.
+"""Charts of sweeps, launches, remedies and histories, and their output as files.
 
 Figures use only matplotlib's object API, not pyplot, so charts and threads share no state.
 """
@@ -14,6 +14,7 @@ from bench_orchestrator.charts.drawing import (
     trial_outcomes,
 )
 from bench_orchestrator.charts.gantt import gantt
+from bench_orchestrator.charts.history import lag_over_time
 from bench_orchestrator.charts.output import ChartFiles, inline_png, save
 from bench_orchestrator.charts.waterfall import waterfall
 
@@ -29,6 +30,7 @@ __all__ = [
     "costs",
     "gantt",
     "inline_png",
+    "lag_over_time",
     "lag_vs_assets",
     "save",
     "stage_breakdown",

@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from bench_orchestrator.analysis import wording
 from bench_orchestrator.analysis.summary import Row, shared_environment
-from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.instants import MICROSECONDS, describe_instant
 from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.stages import BootStage, Piece, Stage
 
@@ -70,6 +70,8 @@ OUTCOME_COLOURS: Mapping[Outcome, str] = {
 }
 """From the palette of Okabe and Ito."""
 
+
+_DAY_US = 86_400 * MICROSECONDS
 
 _MOST_LINES = 12
 """Maximum lines of a paragraph in a title or a footer."""
@@ -128,6 +130,21 @@ def place_ticks(axis: Axis, most: int, *, integer: bool = False) -> None:
     axis.set_major_locator(MaxNLocator(most, integer=integer))
 
 
+def as_dates(instants_us: Iterable[int]) -> list[float]:
+    """Return instants as places on a time axis: days since 1970."""
+    return [us / _DAY_US for us in instants_us]
+
+
+def place_dates(axis: Axis) -> None:
+    """Place a few ticks at round dates or times of day (UTC)."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(tz=UTC, minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))  # type: ignore[no-untyped-call]
+    axis.get_offset_text().set(fontsize=SMALL_POINTS, color=MUTED)
+
+
 def patch(**properties: Any) -> Patch:
     """Return a coloured box for a legend."""
     from matplotlib.patches import Patch
@@ -182,9 +199,8 @@ def sample_note(rows: Sequence[Row]) -> str:
 
 def describe_circumstances(started_us: int, environment: Mapping[str, Any], executors: Iterable[str]) -> str:
     """Return the date and, if known, the versions, the hardware and the configuration of the deployment."""
-    started = datetime.fromtimestamp(started_us / MICROSECONDS, UTC)
     parts = [
-        f"{started:%Y-%m-%d %H:%M} UTC",
+        describe_instant(started_us),
         *(
             template.format(environment[key])
             for key, template in _ENVIRONMENT_TEMPLATES.items()

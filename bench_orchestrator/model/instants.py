@@ -4,8 +4,11 @@ Seconds appear only in text for people.
 """
 
 import time
+from datetime import UTC, datetime, timedelta
 
 MICROSECONDS = 1_000_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 LATEST_US = 253_402_300_799 * MICROSECONDS
 """The end of the year 9999, the last that calendars know."""
@@ -27,6 +30,22 @@ def read_instant_us(told: object) -> int:
     if not 0 <= us <= LATEST_US:
         raise ValueError(f"{str(told)[:40]!r} is not an instant")
     return us
+
+
+def parse_instant_us(told: str) -> int:
+    """Return an instant in microseconds since the epoch, from a date or a time in ISO format; UTC unless it says so.
+
+    Raises:
+        ValueError: it is neither, or before 1970.
+    """
+    instant = datetime.fromisoformat(told)
+    us = ((instant if instant.tzinfo else instant.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
+    return read_instant_us(us)
+
+
+def describe_instant(us: int) -> str:
+    """Return an instant as a person reads it: `2026-11-30 09:30 UTC`."""
+    return f"{_EPOCH + timedelta(microseconds=us):%Y-%m-%d %H:%M} UTC"
 
 
 def describe_us(us: int | None, decimals: int | None = None) -> str:

@@ -1,16 +1,42 @@
 """Selection of sweeps for charts, evaluations and conclusions. DuckDB selects; only selected sweeps are loaded."""
 
 from collections.abc import Collection
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 from bench_orchestrator.analysis.evaluation import evaluate
 from bench_orchestrator.analysis.evidence import LOCATION_SCENARIOS, Evidence
+from bench_orchestrator.analysis.history import LocationHistory, Point
+from bench_orchestrator.analysis.summary import LAG_STAGES
 from bench_orchestrator.model.content import Content
+from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.scenarios.registry import EXPERIMENTS, MONITOR
 
 _LATEST = 10
 """Sweeps considered per scenario in `LOCATION_SCENARIOS`, which bounds the cost of a long history."""
+
+_LONGEST_HISTORY = 1_000
+"""Points of a location's history: ten days of the monitor."""
+
+_MOST_HISTORIES = 24
+
+_ENVIRONMENT = (
+    "dagster",
+    "bench",
+    "python",
+    "platform",
+    "cpu_model",
+    "cpu_count",
+    "launcher",
+    "coordinator",
+    "storage",
+    "dequeue_interval_s",
+    "max_concurrent_runs",
+)
+"""The entries of a sweep's environment that `location_histories.sql` selects, in its order."""
 
 
 def latest_sweep(store: Store, content: Content, *, with_experiments: bool = True) -> Sweep | None:
@@ -64,3 +90,49 @@ def gather(store: Store) -> Evidence:
         StoreError: the file cannot be read.
     """
     return Evidence(location_sweeps(store), tuple(map(evaluate, experiment_sweeps(store))))
+
+
+def location_histories(store: Store, since_us: int = 0) -> tuple[LocationHistory, ...]:
+    """Return the history of each location from an instant on, by name: its latest sweeps, without those of experiments.
+
+    At most 24 locations, those with the most sweeps, with 1,000 points each: a median per sweep, not its launches.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
+    rows = store.select(
+        "location_histories", since_us=since_us, most_points=_LONGEST_HISTORY, most_locations=_MOST_HISTORIES
+    )
+    return tuple(
+        LocationHistory(location, tuple(_point(*rest) for _, *rest in points))
+        for location, points in groupby(rows, itemgetter(0))
+    )
+
+
+def _point(
+    sweep_id: str,
+    created_us: int,
+    scenario: str,
+    environment: list[str | None],
+    assets: int,
+    partitions: int,
+    executor: str | None,
+    *medians_us: float,
+) -> Point:
+    known: dict[str, Any] = {
+        **dict(zip(_ENVIRONMENT, environment, strict=True)),
+        "scenario": scenario,
+        "assets": f"{assets:,}",
+        "partitions": f"{partitions:,}",
+        "executor": executor,
+    }
+    # A median of integers is a multiple of a half; DuckDB's interpolation is that up to a rounding error.
+    lag_s, startup_s, *stages_s = (round(2 * median_us) / (2 * MICROSECONDS) for median_us in medians_us)
+    return Point(
+        sweep_id=sweep_id,
+        at_us=created_us,
+        lag_s=lag_s,
+        startup_s=startup_s,
+        stages_s=dict(zip(LAG_STAGES, stages_s, strict=True)),
+        circumstances={name: value for name, value in known.items() if value is not None},
+    )

@@ -16,7 +16,8 @@ from ticking import requested, tick
 
 from bench_orchestrator.charts import CHARTS
 from bench_orchestrator.definitions import defs
-from bench_orchestrator.defs.harvest import launch_measurements
+from bench_orchestrator.defs.harvest import OUTCOME_CHECK, launch_measurements
+from bench_orchestrator.defs.history import LIMIT_CHECK, SLOWER_CHECK
 from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
@@ -71,12 +72,13 @@ class TestAHarvest:
         assert "sweep" not in metadata  # the rows are not written a second time
         assert metadata["database"] == str(results / "bench.duckdb")
 
-        (check,) = result.get_asset_check_evaluations()
+        check, *of_history = result.get_asset_check_evaluations()
         assert check.passed
         assert f"of {plan.sweep_id} succeeded" in (check.description or "")
+        assert {one.check_name: one.passed for one in of_history} == {SLOWER_CHECK: True, LIMIT_CHECK: True}
 
         drawn = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}  # type: ignore[union-attr]
-        drawn -= {"launch_measurements", "launch_timeline", "gantt_chart"}
+        drawn -= {"launch_measurements", "launch_timeline", "gantt_chart", "lag_over_time"}
         assert {"stage_breakdown", "lag_vs_assets"} <= drawn <= {chart.stem for chart in CHARTS}
         for stem in drawn:
             chart = metadata_of(result, stem)
@@ -118,7 +120,7 @@ class TestAHarvest:
         metadata = metadata_of(result, "launch_measurements")
         assert metadata["sweeps"] == 3
         assert "sweep" not in metadata
-        (check,) = result.get_asset_check_evaluations()
+        (check,) = (one for one in result.get_asset_check_evaluations() if one.check_name == OUTCOME_CHECK)
         assert not check.passed
         assert check.severity is dg.AssetCheckSeverity.WARN
 
@@ -132,7 +134,7 @@ class TestAHarvest:
         damage_log(home_instance, damaged)
         result = harvest(home_instance)
         assert [one.sweep_id for one in Store.in_directory(home / "results").list_sweeps()] == ["quick-2"]
-        (check,) = result.get_asset_check_evaluations()
+        (check,) = (one for one in result.get_asset_check_evaluations() if one.check_name == OUTCOME_CHECK)
         assert not check.passed
         assert f"The journal of sweep run {foreign} cannot be read: timeout_s: Input should be a valid number." in (
             check.description or ""

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 from experiment_samples import experiment_sweep
+from history_samples import GROWN, USUAL, make_history
 from markdown_it import MarkdownIt
 from samples import make_sweep, make_trial
 
 from bench_orchestrator.analysis.evaluation import evaluate
-from bench_orchestrator.defs import charts, timelines
+from bench_orchestrator.analysis.history import trace
+from bench_orchestrator.defs import charts, history, timelines
 from bench_orchestrator.defs.evaluations import summarize_inline
 from bench_orchestrator.model.stages import Stage
 from bench_orchestrator.waterfall.gantt import ChartedRun
@@ -44,12 +46,13 @@ def test_they_are_shown_as_they_are(name: str) -> None:
             timelines._summary(of_trial(trial, {}), None),
             timelines._gantt_summary(gantt_of([ChartedRun(trial.launch, group=name)])),
             summarize_inline(evaluate(renamed)),
+            history._summary([trace(make_history(name, (USUAL, GROWN)))]),
         ]
 
     for strange, plain in zip(summaries(name), summaries("plain"), strict=True):
         assert shown(strange)[0] == shown(plain)[0]
     words = " ".join(name.split())
-    chart, _, gantt, evaluation = (shown(strange)[1] for strange in summaries(name))
+    chart, _, gantt, evaluation, _ = (shown(strange)[1] for strange in summaries(name))
     assert "".join(words.split()) in "".join(chart.split())
     assert "".join(words.split()) in "".join(gantt.split())
     assert "".join(words.split()) in "".join(evaluation.split())

@@ -18,6 +18,8 @@ import psutil
 import pytest
 
 from bench_orchestrator import settings
+from bench_orchestrator.defs.harvest import OUTCOME_CHECK
+from bench_orchestrator.defs.history import LIMIT_CHECK, SLOWER_CHECK
 from bench_orchestrator.deployment import (
     WARM_SERVER,
     CodeLocation,
@@ -324,14 +326,21 @@ def sweep_well(bench: Bench) -> None:
         if materialization and "chart" in materialization.metadata:
             metadata = materialization.metadata
             charted.append(materialization.asset_key.to_user_string())
-            # Remedies need several sweeps, and a timeline needs a run.
-            assert charted[-1] in ("remedies", "launch_timeline") or metadata["sweep"].value == sweep.plan.sweep_id
+            # Remedies and the history need several sweeps, and a timeline needs a run.
+            assert (
+                charted[-1] in ("remedies", "lag_over_time", "launch_timeline")
+                or metadata["sweep"].value == sweep.plan.sweep_id
+            )
             assert Path(str(metadata["png"].value)).read_bytes().startswith(b"\x89PNG")
             assert Path(str(metadata["svg"].value)).read_text().startswith("<?xml")
             image = str(metadata["chart"].value).partition("base64,")[2].rstrip(")")
             assert base64.b64decode(image).startswith(b"\x89PNG")
     assert {"stage_breakdown", "trial_outcomes"} <= set(charted)
-    assert [check.passed for check in checks] == [True]
+    assert {check.check_name: check.passed for check in checks} == {
+        OUTCOME_CHECK: True,
+        SLOWER_CHECK: True,
+        LIMIT_CHECK: True,
+    }
 
     again = bench.submit("harvest", asset_keys=[MEASUREMENTS_ASSET])
     assert bench.wait_for_end(again) is RunStatus.SUCCESS
