@@ -9,6 +9,9 @@ from bench_orchestrator.model.runs import RunStatus
 
 PRIORITY_TAG = "dagster/priority"
 
+LOCATION_AWAY_MESSAGE = "Run dequeue failed to reach the user code server, re-submitting the run"
+"""The message of the daemon if it could not launch a run because the code location cannot be reached."""
+
 
 @dataclass(frozen=True)
 class TagLimit:
@@ -166,3 +169,15 @@ class Hold:
     """How many of these have a higher priority."""
     remedy: str = ""
     """What to do, as a sentence."""
+
+
+def runs_ahead(run: QueuedRun, queued: Iterable[QueuedRun]) -> tuple[QueuedRun, ...]:
+    """Return the runs that the daemon considers before the run, in its order, given all queued ones, oldest first."""
+    ahead: list[QueuedRun] = []
+    is_older = True
+    for one in queued:
+        if one.run_id == run.run_id:
+            is_older = False
+        elif one.priority > run.priority or (is_older and one.priority == run.priority):
+            ahead.append(one)
+    return tuple(sorted(ahead, key=lambda one: -one.priority))

@@ -14,6 +14,7 @@ from dagster._serdes import ConfigurableClass
 from bench_orchestrator.model.errors import one_line
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.run_queue import (
+    LOCATION_AWAY_MESSAGE,
     PRIORITY_TAG,
     Granularity,
     Holder,
@@ -22,6 +23,7 @@ from bench_orchestrator.model.run_queue import (
     RunLimits,
     RunQueue,
     read_tag_limits,
+    runs_ahead,
 )
 from bench_orchestrator.model.runs import IN_PROGRESS, RunStatus
 from bench_orchestrator.sources.instance import get_run, last_sign_us, run_event, to_us
@@ -31,8 +33,6 @@ from dagster_warm.queue import PromptRunCoordinator
 _DAEMON = "QUEUED_RUN_COORDINATOR"
 _LIMITS = frozenset({"max_concurrent_runs", "tag_concurrency_limits"})
 _PAGE = 100
-_REFUSED = "Run dequeue failed to reach the user code server, re-submitting the run"
-"""The message of the daemon if it could not launch a run because the code location cannot be reached."""
 
 
 def read_limits(instance: DagsterInstance) -> RunLimits | None:
@@ -75,7 +75,7 @@ def read_queue(instance: DagsterInstance, run_id: str, now_us: int) -> RunQueue 
         return RunQueue(_queued_run(record, ()), None, now_us)
     tags = {PRIORITY_TAG, *(limit.key for limit in limits.tag_limits)}
     run = _queued_run(record, tags)
-    ahead = _ahead(run, (_queued_run(one, tags) for one in _queued_records(instance)))
+    ahead = runs_ahead(run, (_queued_run(one, tags) for one in _queued_records(instance)))
     active = RunsFilter(statuses=[DagsterRunStatus(status) for status in IN_PROGRESS])
     pools = {name for one in (run, *ahead) for name in one.pools}
     queue = instance.get_concurrency_config().run_queue_config
@@ -136,18 +136,6 @@ def _queued_records(instance: DagsterInstance) -> Iterator[RunRecord]:
         if len(page) < _PAGE:
             return
         cursor = page[-1].dagster_run.run_id
-
-
-def _ahead(run: QueuedRun, queued: Iterable[QueuedRun]) -> tuple[QueuedRun, ...]:
-    """Return the runs that the daemon considers before the run, in its order, given all queued ones, oldest first."""
-    ahead: list[QueuedRun] = []
-    is_older = True
-    for one in queued:
-        if one.run_id == run.run_id:
-            is_older = False
-        elif one.priority > run.priority or (is_older and one.priority == run.priority):
-            ahead.append(one)
-    return tuple(sorted(ahead, key=lambda one: -one.priority))
 
 
 def _queued_run(record: RunRecord, tags: Collection[str]) -> QueuedRun:
@@ -211,6 +199,6 @@ def _unreachable(instance: DagsterInstance, run: QueuedRun, ahead: Iterable[Queu
     for run_id in dict.fromkeys((run.run_id, first.run_id)):
         latest = instance.get_records_for_run(run_id, of_type=DagsterEventType.ENGINE_EVENT, limit=1, ascending=False)
         for event in (run_event(record.event_log_entry) for record in latest.records):
-            if event.message.startswith(_REFUSED) and event.time_us >= since_us:
+            if event.message.startswith(LOCATION_AWAY_MESSAGE) and event.time_us >= since_us:
                 return one_line(event.error.message if event.error else event.message, 300)
     return ""

@@ -17,8 +17,8 @@ from samples import CREATED_US
 from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.tags import META_LOCATION, Tag
-from bench_orchestrator.report import render_table, summarize
 from bench_orchestrator.report.markdown import render_markdown
+from bench_orchestrator.report.summary import render_table, summarize
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources import graphql
 from bench_orchestrator.sweeps import client
