@@ -218,10 +218,10 @@ def _full_pool(queue: RunQueue, limits: RunLimits, pool: Pool) -> Hold:
 
 def _location(queue: RunQueue) -> Iterator[Hold]:
     if queue.unreachable:
+        again = f". The daemon tries again every {queue.retry_s} s" if queue.retry_s else ""
         yield Hold(
             "location",
-            f"the code location {queue.run.location} cannot be reached: {queue.unreachable}. "
-            f"The daemon tries again every {queue.retry_s} s",
+            f"the code location {queue.run.location} cannot be reached: {queue.unreachable}{again}",
             remedy="Start its code server.",
         )
 

@@ -61,8 +61,8 @@ class Taker(Protocol):
 @understood
 def get_run(webserver: Webserver, run_id: str) -> Run | None:
     """Return the run with this id; None if the deployment does not have it."""
-    answer = webserver.query(_RUN, {"runId": run_id})["run"]
-    return _run(answer) if "runId" in answer else None
+    answer = webserver.query(_run_fields() + _RUN, {"runId": run_id})["run"]
+    return run_of(answer) if "runId" in answer else None
 
 
 @understood
@@ -87,20 +87,34 @@ def find_runs(
         "statuses": list(statuses) or None,
         "updatedAfter": None if updated_after_us is None else updated_after_us / MICROSECONDS,
     }
-    runs: list[Run] = []
+    return [run_of(answer) for answer in list_runs(webserver, selected, most=most)][::-1]
+
+
+@understood
+def list_runs(
+    webserver: Webserver, selected: Mapping[str, Any], *, most: int | None = None, more_fields: str = ""
+) -> list[Mapping[str, Any]]:
+    """Return the answers about the runs that a RunsFilter selects, newest first.
+
+    Args:
+        most: how many to return at most; None for all.
+        more_fields: of each run, besides those that `run_of` reads.
+    """
+    found: list[Mapping[str, Any]] = []
     cursor: str | None = None
     while True:
-        limit = _RUNS_PER_PAGE if most is None else min(_RUNS_PER_PAGE, most - len(runs))
+        limit = _RUNS_PER_PAGE if most is None else min(_RUNS_PER_PAGE, most - len(found))
         variables = {"filter": selected, "cursor": cursor, "limit": limit}
-        answer = webserver.query(_RUNS, variables)["runs"]
+        answer = webserver.query(_run_fields(more_fields) + _RUNS, variables)["runs"]
         if "results" not in answer:
             raise WebserverError(f"{webserver.url} cannot list its runs: {message_of(answer)}")
-        runs.extend(map(_run, answer["results"]))
-        if len(answer["results"]) < limit or len(runs) == most:
-            return runs[::-1]
-        if cursor == runs[-1].run_id:
+        found.extend(answer["results"])
+        if len(answer["results"]) < limit or (most is not None and len(found) >= most):
+            return found[:most]
+        last = str(found[-1]["runId"])
+        if cursor == last:
             raise ValueError("the same page of runs again")
-        cursor = runs[-1].run_id
+        cursor = last
 
 
 @understood
@@ -182,7 +196,8 @@ def read_events(
     return frozenset(cut)
 
 
-def _run(answer: Mapping[str, Any]) -> Run:
+def run_of(answer: Mapping[str, Any]) -> Run:
+    """Return the run that an answer is about."""
     started_s = answer["startTime"]
     if started_s == answer["endTime"]:  # the webserver's answer for a run that ended before it started
         started_s = None
@@ -192,14 +207,15 @@ def _run(answer: Mapping[str, Any]) -> Run:
             "status": answer["status"],
             "job": answer["jobName"],
             "tags": {tag["key"]: tag["value"] for tag in answer["tags"]},
-            "created_us": _to_us(answer["creationTime"]),
-            "updated_us": _to_us(answer["updateTime"]),
-            "started_us": None if started_s is None else _to_us(started_s),
+            "created_us": to_us(answer["creationTime"]),
+            "updated_us": to_us(answer["updateTime"]),
+            "started_us": None if started_s is None else to_us(started_s),
         }
     )
 
 
-def _to_us(timestamp_s: float) -> int:
+def to_us(timestamp_s: float) -> int:
+    """Convert a time of an answer, in seconds since the epoch, to microseconds."""
     return read_instant_us(round(timestamp_s * MICROSECONDS))
 
 
@@ -269,13 +285,12 @@ def _metadata(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]
             yield entry["label"], decode(entry[field])
 
 
-_RUN_FIELDS = """
-fragment BenchRun on Run { runId status jobName tags { key value } creationTime updateTime startTime endTime }
-"""
+def _run_fields(more: str = "") -> str:
+    fields = "runId status jobName tags { key value } creationTime updateTime startTime endTime"
+    return f"fragment BenchRun on Run {{ {fields} {more} }}\n"
 
-_RUN = (
-    _RUN_FIELDS
-    + """
+
+_RUN = """
 query BenchRun($runId: ID!) {
   run: runOrError(runId: $runId) {
     __typename
@@ -284,11 +299,8 @@ query BenchRun($runId: ID!) {
   }
 }
 """
-)
 
-_RUNS = (
-    _RUN_FIELDS
-    + """
+_RUNS = """
 query BenchRuns($filter: RunsFilter!, $cursor: String, $limit: Int!) {
   runs: runsOrError(filter: $filter, cursor: $cursor, limit: $limit) {
     __typename
@@ -297,7 +309,6 @@ query BenchRuns($filter: RunsFilter!, $cursor: String, $limit: Int!) {
   }
 }
 """
-)
 
 _ERROR_FIELDS = """
 fragment BenchError on PythonError { message className causes { message className } }

@@ -18,10 +18,12 @@ from bench_orchestrator.model.run_queue import (
     PRIORITY_TAG,
     Granularity,
     Holder,
+    PendingStep,
     Pool,
     QueuedRun,
     RunLimits,
     RunQueue,
+    pool_of,
     read_tag_limits,
     runs_ahead,
 )
@@ -158,27 +160,24 @@ def _queued_run(record: RunRecord, tags: Collection[str]) -> QueuedRun:
 
 
 def _pool(info: Any, default: int | None, holders: Mapping[str, Holder]) -> Pool:
-    """Return a pool; steps that were given a slot and have not taken it yet hold one."""
-    given = {(step.run_id, step.step_key): step for step in info.pending_steps if step.assigned_timestamp}
-    claimed = {(slot.run_id, slot.step_key): None for slot in info.claimed_slots} | dict.fromkeys(given)
-    claims = [
-        replace(
-            holders.get(run_id) or Holder(run_id),
-            step=step,
-            since_us=to_us(given[run_id, step].assigned_timestamp.timestamp()) if (run_id, step) in given else None,
-        )
-        for run_id, step in claimed
-    ]
-    waiting = [step for step in info.pending_steps if not step.assigned_timestamp]
-    waiting.sort(key=lambda step: (-(step.priority or 0), step.enqueued_timestamp))
     has_default = bool(info.using_default_limit)
-    return Pool(
-        name=info.concurrency_key,
-        slots=default if has_default and default is not None else info.slot_count,
+    pending = [
+        PendingStep(
+            step.run_id,
+            step.step_key,
+            to_us(step.enqueued_timestamp.timestamp()),
+            to_us(step.assigned_timestamp.timestamp()) if step.assigned_timestamp else None,
+            step.priority or 0,
+        )
+        for step in info.pending_steps
+    ]
+    return pool_of(
+        info.concurrency_key,
+        default if has_default and default is not None else info.slot_count,
+        [(slot.run_id, slot.step_key) for slot in info.claimed_slots],
+        pending,
+        holders,
         is_default=has_default,
-        claims=tuple(sorted(claims, key=lambda claim: (claim.status in IN_PROGRESS, claim.since_us or 0))),
-        waiting=tuple((step.run_id, step.step_key) for step in waiting),
-        asked=len(info.pending_steps),
     )
 
 

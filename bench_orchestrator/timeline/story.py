@@ -1,13 +1,15 @@
-"""What a run's log tells beyond its launch: planned events, retries, waits for pools, time limits. Pure, for any source."""
+"""What a run's log tells beyond its launch: planned events, retries, waits for pools, time limits.
+
+Pure, for any source.
+"""
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from bench_orchestrator.model.errors import one_line
 from bench_orchestrator.model.run_queue import LOCATION_AWAY_MESSAGE
-from bench_orchestrator.model.runs import RunError, RunEvent, RunLog
+from bench_orchestrator.model.runs import RunError, RunEvent
+from bench_orchestrator.model.story import Story
 from bench_orchestrator.timeline.run_log import RunLogFold
 from bench_orchestrator.timeline.stages import STEP_STARTS
 
@@ -16,30 +18,6 @@ _BLOCKED = re.compile(r"Step (?:still )?blocked by (?:concurrency )?limit for (?
 _TIME_LIMIT = re.compile(r"[^.\n]*timed out due to taking longer than [^\n]*|DEADLINE_EXCEEDED|Deadline Exceeded")
 """Dagster's words, and gRPC's, for a request to a code server that took longer than its time limit."""
 _MOST_CAUSES = 20
-
-
-@dataclass(frozen=True)
-class Story:
-    """The log of a run, and what it tells beyond the launch. Durations are in microseconds."""
-
-    log: RunLog = field(default_factory=RunLog)
-    planned: int = 0
-    """Events ASSET_MATERIALIZATION_PLANNED: one per selected asset and partition."""
-    planned_steps: frozenset[str] = frozenset()
-    """The steps that these name."""
-    step_retries: int = 0
-    retried_us: int = 0
-    """From the starts of steps that failed and were tried again to these new starts, in total."""
-    pool_waits_us: Mapping[str, int] = field(default_factory=dict, hash=False)
-    """How long its steps waited for slots, in total, by pool."""
-    pool_waits: int = 0
-    """How many of its steps waited."""
-    location_away: int = 0
-    """How often the daemon could not launch it because its code server could not be reached."""
-    time_limit: str = ""
-    """What a code server did not do in time, in one line; empty if none was late."""
-    whole: bool = True
-    """Whether the log was read to its end; if not, at least up to the first step's start."""
 
 
 class StoryFold:
