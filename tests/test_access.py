@@ -43,9 +43,9 @@ def test_an_authorization_among_the_headers_takes_the_place_of_the_other() -> No
         ("X: 1\nsecret", "Line 2 of BENCH_WEBSERVER_HEADERS is not a header"),
         (": secret", "Line 1 of BENCH_WEBSERVER_HEADERS is not a header"),
         ("X Y: secret", "Line 1 of BENCH_WEBSERVER_HEADERS is not a header"),
-        ("X: secret\x00", "value of X in BENCH_WEBSERVER_HEADERS holds a line break"),
-        ("X: secret\u2028x", "value of X in BENCH_WEBSERVER_HEADERS holds a line break"),
-        ("Content-Length: 3", "must not contain Content-Length"),
+        ("X: secret\x00", "Line 1 of BENCH_WEBSERVER_HEADERS: the value of X holds a line break"),
+        ("X: secret\u2028x", "Line 1 of BENCH_WEBSERVER_HEADERS: the value of X holds a line break"),
+        ("Content-Length: 3", "must not be Content-Length"),
     ],
 )
 def test_what_is_no_header_is_refused_without_its_value(headers: str, message: str) -> None:

@@ -13,8 +13,8 @@ class Story:
     log: RunLog = field(default_factory=RunLog)
     planned: int = 0
     """Events ASSET_MATERIALIZATION_PLANNED: one per selected asset and partition."""
-    planned_steps: frozenset[str] = frozenset()
-    """The steps that these name."""
+    planned_assets: frozenset[str] = frozenset()
+    """The assets that these name, each as its event does."""
     step_retries: int = 0
     retried_us: int = 0
     """From the starts of steps that failed and were tried again to these new starts, in total."""

@@ -28,7 +28,7 @@ class StoryFold:
         self.code_reached = False
         self._log = RunLogFold()
         self._planned = 0
-        self._planned_steps: set[str] = set()
+        self._planned_assets: set[str] = set()
         self._attempts_us: dict[str, int] = {}
         self._failed_us: dict[str, int] = {}
         self._step_retries = 0
@@ -46,7 +46,7 @@ class StoryFold:
         self._log.take(event)
         if event.type == "ASSET_MATERIALIZATION_PLANNED":
             self._planned += 1
-            self._planned_steps.add(event.step_key or "")
+            self._planned_assets.add(f"{event.step_key} {event.message}")
         if event.step_key is not None:
             self._follow_retries(event.step_key, event)
             self._follow_pools(event.step_key, event)
@@ -60,7 +60,7 @@ class StoryFold:
         return Story(
             log=self._log.log(),
             planned=self._planned,
-            planned_steps=frozenset(self._planned_steps),
+            planned_assets=frozenset(self._planned_assets),
             step_retries=self._step_retries,
             retried_us=self._retried_us,
             pool_waits_us=dict(self._pool_waits_us),
