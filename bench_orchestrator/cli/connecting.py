@@ -57,6 +57,6 @@ def _collect(ctx: click.Context, param: click.Parameter, values: Sequence[str]) 
 _HEADER_OF: dict[str, Callable[[str], str]] = {
     "header": lambda line: line,
     "token": lambda token: f"Authorization: Bearer {token}",
-    "basic": lambda credentials: f"Authorization: Basic {b64encode(credentials.encode()).decode()}",
+    "basic": lambda credentials: f"Authorization: Basic {b64encode(credentials.encode(errors='replace')).decode()}",
 }
 """The header that each option comes to."""

@@ -41,7 +41,7 @@ _POOL_FIELDS = "allPools rootConcurrencyKeys hasUnconstrainedRootNodes"
 @understood
 def read_version(webserver: Webserver) -> str:
     """Return the webserver's version of Dagster."""
-    return one_line(str(webserver.query(_VERSION)["version"]), 40)
+    return one_line(str(webserver.query(_VERSION)["version"] or ""), 40)
 
 
 @understood

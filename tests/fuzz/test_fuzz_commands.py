@@ -39,6 +39,7 @@ OPTIONS: Mapping[str, Sequence[str]] = {
     "timeline": ("--gantt", "--steps", "--sweep", "--location", "--variant", "--json"),
     "compare": ("--json",),
     "advise": ("--assets", "--steps", "--max-lag", "--json"),
+    "doctor": ("--url", "--header", "--token", "--basic", "--runs", "--budget", "--every", "--json"),
     "sweeps": ("--json",),
     "shapes": ("--json",),
 }

@@ -36,7 +36,7 @@ def _locations(reading: DeploymentReading) -> Iterator[Finding]:
             name="broken_locations",
             what=f"{len(broken)} of {counted(len(reading.locations), 'code location')} failed to load",
             sure=Surety.CERTAIN,
-            remedy="Nothing of such a location can run. Mend what the error says, or start the code server, and reload it.",
+            remedy="Nothing of them runs. Mend what the error says, or start the code server, and reload the location.",
             evidence=tuple(
                 f"{location.name}: {one_line(location.error, 300)}"
                 + (f" (for {_ago(location.since_us, reading.at_us)})" if location.since_us is not None else "")

@@ -1,5 +1,6 @@
 """Findings about what a run does until its code runs: loading, processes, pods, planned events."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
 
@@ -98,10 +99,13 @@ def _slow_pods(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
     slow = [
         (stage, found) for stage, concerns in kinds if (found := _large(locations, concerns, stage, least_s=SLOW_POD_S))
     ]
-    savings_s = [max(0.0, seconds - READY_POD_S) for stage, found in slow for seconds in _seconds(found, stage)]
-    if savings_s:
+    excess_s: dict[str, float] = defaultdict(float)
+    for stage, found in slow:
+        for one in (one for _, launched in found for one in launched):
+            excess_s[one.run.run_id] += max(0.0, (one.seconds(stage) or 0.0) - READY_POD_S)
+    if excess_s:
         yield finding_of_savings(
-            savings_s,
+            excess_s.values(),
             name="slow_pods",
             what=f"Pods or containers are slow to start: in {_places([one for _, found in slow for one in found])}",
             sure=Surety.LIKELY,
