@@ -16,7 +16,7 @@ from deployment_answers import ANSWERS
 from small_server import small_server
 
 from bench_orchestrator import settings
-from bench_orchestrator.cli import doctor, main
+from bench_orchestrator.cli import main
 from bench_orchestrator.cli.extras import EXTRAS
 
 SECRET = "4f2a-secret"
@@ -98,7 +98,7 @@ def test_watch_shows_what_changed_until_it_is_interrupted(posts: Posts, monkeypa
         if len(pauses) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(doctor.time, "sleep", pause)
+    monkeypatch.setattr("time.sleep", pause)
     result = run("--watch", "--every", "3s", "--json")
     assert result.exit_code == 0
     assert pauses == [3.0, 3.0]
