@@ -117,3 +117,20 @@ def test_the_environment_names_them(authority: Authority, client: Issued, monkey
 
 def test_no_value_is_in_its_representation() -> None:
     assert "4f2a" not in repr(Access.parse(authorization="Bearer 4f2a"))
+
+
+def test_further_headers_take_the_place_of_others_of_their_name() -> None:
+    access = Access.parse(authorization="Bearer a", headers="X: 1")
+    assert access.with_headers(["authorization: Bearer b", " Y : 2 "]).headers == {
+        "X": "1",
+        "authorization": "Bearer b",
+        "Y": "2",
+    }
+    assert access.with_headers([]) == access
+
+
+@pytest.mark.parametrize("line", ["secret", "X: secret\n", "X Y: secret", "Content-Type: secret"])
+def test_a_further_header_that_is_none_is_refused_without_its_value(line: str) -> None:
+    with pytest.raises(AccessError, match="A header") as refused:
+        Access.parse().with_headers([line + "\0"])
+    assert "secret" not in str(refused.value)

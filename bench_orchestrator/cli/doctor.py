@@ -3,7 +3,6 @@
 import json
 import time
 from datetime import datetime, tzinfo
-from itertools import count
 from pathlib import Path
 
 import click
@@ -24,6 +23,7 @@ from bench_orchestrator.report.doctor import (
 )
 from bench_orchestrator.report.html import render_page
 from bench_orchestrator.sources.deployment_reading import BUDGET_S, RUNS_PER_LOCATION, DeploymentReader
+from bench_orchestrator.webserver import WebserverUnreachableError
 
 _LONGEST_ANSWER_S = 60.0
 
@@ -81,32 +81,32 @@ def command(
     zone = datetime.now().astimezone().tzinfo
     assert zone is not None  # the result of astimezone has one
     console = open_console(as_json=as_json)
-    before: Diagnosis | None = None
+
+    def read() -> Diagnosis:
+        with console.status(f"Reading {webserver.url} ..."):
+            diagnosis = diagnose(reader.read(), zone)
+        if html:
+            write_whole(html, render_page(render_diagnosis_markdown(diagnosis, _name(zone)), {}))
+        if as_json:
+            click.echo(json.dumps(summarize_diagnosis(diagnosis, _name(zone))))
+        return diagnosis
+
+    latest = read()
+    console.print(f"{webserver.url}: Dagster {latest.reading.version or 'of an unknown version'}")
+    console.print(render_diagnosis(latest, _name(zone)))
+    if html:
+        console.print(f"Page: {html}")
     try:
-        for number in count():
-            with console.status(f"Reading {webserver.url} ..."):
-                diagnosis = diagnose(reader.read(), zone)
-            if before is None:
-                console.print(f"{webserver.url}: Dagster {diagnosis.reading.version or 'of an unknown version'}")
-                console.print(render_diagnosis(diagnosis, _name(zone)))
-            else:
-                lines = list(changes(before, diagnosis)) or ["nothing changed"]
-                console.print(
-                    f"{datetime.now():%H:%M:%S}  {'; '.join(lines)}. {describe_cost(diagnosis.reading.cost)}."
-                )
-            if html:
-                write_whole(html, render_page(render_diagnosis_markdown(diagnosis, _name(zone)), {}))
-                if number == 0:
-                    console.print(f"Page: {html}")
-            if as_json:
-                click.echo(json.dumps(summarize_diagnosis(diagnosis, _name(zone))))
-            if not watch:
-                return
-            before = diagnosis
+        while watch:
             time.sleep(every_s)
+            try:
+                before, latest = latest, read()
+            except WebserverUnreachableError as error:
+                console.print(f"{datetime.now():%H:%M:%S}  {error}")
+                continue
+            lines = list(changes(before, latest)) or ["nothing changed"]
+            console.print(f"{datetime.now():%H:%M:%S}  {'; '.join(lines)}. {describe_cost(latest.reading.cost)}.")
     except KeyboardInterrupt:
-        if before is None:
-            raise
         console.print("Stopped.")
 
 

@@ -66,10 +66,11 @@ def diagnose(reading: DeploymentReading, zone: tzinfo) -> Diagnosis:
 
 def headline(diagnosis: Diagnosis) -> str:
     """Return the answer in one sentence: the lag, what dominates it, and what to do first."""
-    if diagnosis.lag_s is None or diagnosis.longest is None:
-        return "No run of this deployment has a launch to measure"
-    stage, took_s = diagnosis.longest
-    said = f"Launch lag {describe_estimate(diagnosis.lag_s)}: most of it is {stage.label}, {describe_estimate(took_s)}"
+    said = "No run that was read has a launch to measure"
+    if diagnosis.longest is not None:
+        stage, took_s = diagnosis.longest
+        lag = describe_estimate(diagnosis.lag_s)
+        said = f"Launch lag {lag}: most of it is {stage.label}, {describe_estimate(took_s)}"
     urgent = sum(finding.urgent for finding in diagnosis.findings)
     return f"{said}; {urgent} {'thing is' if urgent == 1 else 'things are'} wrong now" if urgent else said
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from bench_orchestrator.analysis.doctor.finding import Finding, Surety, counted, finding_of_savings
+from bench_orchestrator.analysis.doctor.finding import Finding, Surety, counted
 from bench_orchestrator.analysis.doctor.launches import Launched, group
 from bench_orchestrator.model.deployment_reading import DeploymentReading
 from bench_orchestrator.model.errors import one_line
@@ -99,15 +99,14 @@ def _step_retries(launched: Sequence[Launched]) -> Iterator[Finding]:
     retried = [one for one in launched if one.story.step_retries]
     if retried:
         jobs = Counter(f"{one.location}: job {one.run.job}" for one in retried)
-        yield finding_of_savings(
-            [one.story.retried_us / MICROSECONDS for one in retried],
+        yield Finding(
             name="step_retries",
             what=f"User code failed and was tried again, "
             f"{counted(sum(one.story.step_retries for one in retried), 'time')} in {counted(len(retried), 'run')}",
             sure=Surety.CERTAIN,
             remedy="Look at what fails there. The seconds are those of failed attempts and of the waits after them.",
             evidence=tuple(f"{job}: {counted(count, 'run')}" for job, count in jobs.most_common(_MOST_LINES)),
-        )
+        ).saving([one.story.retried_us / MICROSECONDS for one in retried])
 
 
 def _run_retries(launched: Sequence[Launched]) -> Iterator[Finding]:
@@ -116,23 +115,21 @@ def _run_retries(launched: Sequence[Launched]) -> Iterator[Finding]:
         by_id = {one.run.run_id: one for one in launched}
         failed = (by_id.get(one.run.tags.get(_PARENT_TAG, "")) for one in retries)
         jobs = Counter(f"{one.location}: job {one.run.job}" for one in retries)
-        yield finding_of_savings(
-            [_took_s(one) if one else 0.0 for one in failed],
+        yield Finding(
             name="run_retries",
             what=f"{counted(len(retries), 'run')} repeated one that had failed, each with a launch of its own",
             sure=Surety.CERTAIN,
             remedy="Look at what fails there. A retry policy on the op or asset repeats the step alone, without "
             "another launch. The seconds are those of the failed runs, as far as they were read.",
             evidence=tuple(f"{job}: {counted(count, 'run')}" for job, count in jobs.most_common(_MOST_LINES)),
-        )
+        ).saving([_took_s(one) if one else 0.0 for one in failed])
 
 
 def _dequeue_retries(launched: Sequence[Launched]) -> Iterator[Finding]:
     away = [one for one in launched if one.story.location_away]
     if away:
         places = Counter(one.location for one in away)
-        yield finding_of_savings(
-            [(one.launch.stages_us[Stage.QUEUE_WAIT] or 0) / MICROSECONDS for one in away],
+        yield Finding(
             name="dequeue_retries",
             what=f"{counted(len(away), 'run')} could not be launched at first, because their code server was away",
             sure=Surety.CERTAIN,
@@ -140,7 +137,7 @@ def _dequeue_retries(launched: Sequence[Launched]) -> Iterator[Finding]:
             "a rolling update with maxUnavailable: 0), with a readiness probe. max_user_code_failure_retries in "
             "dagster.yaml says how often a run is put back into the queue.",
             evidence=tuple(f"{place}: {counted(count, 'run')}" for place, count in places.most_common(_MOST_LINES)),
-        )
+        ).saving([(one.launch.stages_us[Stage.QUEUE_WAIT] or 0) / MICROSECONDS for one in away])
 
 
 def _launched_twice(launched: Sequence[Launched]) -> Iterator[Finding]:
@@ -154,8 +151,7 @@ def _launched_twice(launched: Sequence[Launched]) -> Iterator[Finding]:
         if first.launch.ended_us is None or second.run.created_us < first.launch.ended_us
     ]
     if twice:
-        yield finding_of_savings(
-            [_took_s(second) for _, second in twice],
+        yield Finding(
             name="launched_twice",
             what=f"{counted(len(twice), 'run')} did a partition that a run of the same job and assets was at work on",
             sure=Surety.CERTAIN,
@@ -167,7 +163,7 @@ def _launched_twice(launched: Sequence[Launched]) -> Iterator[Finding]:
                 f"{first.run.run_id} and {second.run.run_id}"
                 for first, second in twice[-_MOST_LINES:]
             ),
-        )
+        ).saving([_took_s(second) for _, second in twice])
 
 
 def _partition(one: Launched) -> tuple[str, ...]:

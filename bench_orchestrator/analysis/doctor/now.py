@@ -158,11 +158,13 @@ def _waiting_steps(reading: DeploymentReading) -> Iterator[Finding]:
 
 
 def _hanging(reading: DeploymentReading) -> Iterator[Finding]:
-    hanging = [
-        run
+    changed_us = {one.run.run_id: one.run.updated_us for one in reading.runs}
+    since_us = [
+        (run, run.since_us if run.status is RunStatus.STARTING else changed_us.get(run.run_id, reading.at_us))
         for run in reading.queue.in_progress
-        if run.status is not RunStatus.STARTED and reading.at_us - run.since_us > _HANGS_US
+        if run.status is not RunStatus.STARTED
     ]
+    hanging = [(run, us) for run, us in since_us if reading.at_us - us > _HANGS_US]
     if hanging:
         yield Finding(
             name="hanging_runs",
@@ -171,8 +173,8 @@ def _hanging(reading: DeploymentReading) -> Iterator[Finding]:
             remedy=END_DEAD_RUNS,
             evidence=tuple(
                 f"run {run.run_id}, job {run.job} of {run.location}: {run.status} for "
-                f"{describe_us(reading.at_us - run.since_us, 0)}"
-                for run in hanging[:_MOST_LINES]
+                f"{describe_us(reading.at_us - us, 0)}"
+                for run, us in hanging[:_MOST_LINES]
             ),
             urgent=True,
         )

@@ -10,7 +10,6 @@ from bench_orchestrator.analysis.doctor.finding import (
     Surety,
     counted,
     describe_remedy,
-    finding_of_savings,
     remedy_of,
 )
 from bench_orchestrator.analysis.doctor.launches import Launched, created, group, median_of
@@ -56,8 +55,7 @@ def _interval(reading: DeploymentReading, launched: Sequence[Launched]) -> Itera
         return
     prompt, second = remedy_of("dequeue-interval", "at once"), remedy_of("dequeue-interval", "every 1 s")
     assumed = "" if told_s is not None else ", if that is Dagster's own: the webserver does not show dagster.yaml"
-    yield finding_of_savings(
-        savings_s,
+    yield Finding(
         name="dequeue_interval",
         what=f"Runs that no limit holds wait for the daemon's next look at the queue, every {interval_s:g} s{assumed}",
         sure=Surety.CERTAIN if told_s is not None else Surety.LIKELY,
@@ -67,7 +65,7 @@ def _interval(reading: DeploymentReading, launched: Sequence[Launched]) -> Itera
             f"queue wait {describe_estimate(median_of(launched, _wait_s))} in all runs read; {len(savings_s):,} of "
             f"them waited at most {interval_s + _LOOK_S:g} s",
         ),
-    )
+    ).saving(savings_s)
 
 
 def _limits(reading: DeploymentReading, launched: Sequence[Launched]) -> Iterator[Finding]:
@@ -85,8 +83,7 @@ def _limits(reading: DeploymentReading, launched: Sequence[Launched]) -> Iterato
         lines.append(f"{counted(unknown, 'run')} waited, and the runs that were read do not show for what")
     longest = max(long, key=lambda one: _wait_s(one) or 0.0)
     lines.append(f"the longest wait: {_wait_s(longest) or 0.0:,.0f} s, run {longest.run.run_id}")
-    yield finding_of_savings(
-        [(_wait_s(one) or 0.0) - interval_s for one in long],
+    yield Finding(
         name="limits",
         what=f"{len(long):,} of {counted(len(launched), 'run')} waited in the queue for more than {longest_s:g} s: "
         "limits held them",
@@ -94,7 +91,7 @@ def _limits(reading: DeploymentReading, launched: Sequence[Launched]) -> Iterato
         remedy=f"Raise the limits that are named here under {section} in dagster.yaml, if the machines can take it. "
         f"{describe_remedy(remedy_of('priority-runs', 'priority 10'))}",
         evidence=tuple(lines),
-    )
+    ).saving([(_wait_s(one) or 0.0) - interval_s for one in long])
 
 
 def _explain(reading: DeploymentReading, launched: Sequence[Launched], long: Sequence[Launched]) -> Iterator[str]:
@@ -156,8 +153,7 @@ def _pools(reading: DeploymentReading, launched: Sequence[Launched]) -> Iterator
         by_pool_us.update(one.story.pool_waits_us)
     worst = by_pool_us.most_common(1)[0][0]
     pool = reading.queue.pools.get(worst)
-    yield finding_of_savings(
-        savings_s,
+    yield Finding(
         name="pool_waits",
         what=f"Steps of {counted(len(waited), 'run')} waited for slots of pools",
         sure=Surety.CERTAIN,
@@ -168,7 +164,7 @@ def _pools(reading: DeploymentReading, launched: Sequence[Launched]) -> Iterator
             f"{counted(sum(name in one.story.pool_waits_us for one in waited), 'run')}"
             for name, us in by_pool_us.most_common(5)
         ),
-    )
+    ).saving(savings_s)
 
 
 def _full_hour(launched: Sequence[Launched], zone: tzinfo) -> Iterator[Finding]:
@@ -181,8 +177,7 @@ def _full_hour(launched: Sequence[Launched], zone: tzinfo) -> Iterator[Finding]:
     if not peak_s or not others_s or (peak_s.low or 0.0) <= (others_s.high or 0.0):
         return
     wait_s, other_wait_s = median_of(peak, _wait_s), median_of(others, _wait_s)
-    yield finding_of_savings(
-        [max(0.0, (one.lag_s or 0.0) - others_s.value) for one in peak],
+    yield Finding(
         name="full_hour",
         what=f"Launches in the first {_PEAK_MINUTES} minutes of an hour take longer than others: "
         f"{describe_estimate(peak_s)} against {describe_estimate(others_s)}",
@@ -193,7 +188,7 @@ def _full_hour(launched: Sequence[Launched], zone: tzinfo) -> Iterator[Finding]:
             f"{len(peak):,} of {len(dated):,} runs were created then",
             f"of which queue wait {describe_estimate(wait_s)} against {describe_estimate(other_wait_s)}",
         ),
-    )
+    ).saving([max(0.0, (one.lag_s or 0.0) - others_s.value) for one in peak])
 
 
 def _wait_s(one: Launched) -> float | None:

@@ -9,7 +9,6 @@ from bench_orchestrator.analysis.doctor.finding import (
     Surety,
     counted,
     describe_remedy,
-    finding_of_savings,
     remedy_of,
 )
 from bench_orchestrator.analysis.doctor.launches import Launched, LocationLaunches, median_of
@@ -49,8 +48,7 @@ def _loaded_twice(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
     savings_s = _seconds(large, *stages)
     if savings_s:
         remedy = remedy_of("definitions-cache", "warm, a10k")
-        yield finding_of_savings(
-            savings_s,
+        yield Finding(
             name="loaded_twice",
             what=f"The definitions are loaded twice in each launch, in the run worker and again in the step's process: "
             f"in {_places(large)}",
@@ -58,7 +56,7 @@ def _loaded_twice(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
             remedy=describe_remedy(remedy),
             apply=remedy.apply,
             evidence=_medians(large, *stages),
-        )
+        ).saving(savings_s)
 
 
 def _step_processes(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
@@ -76,8 +74,7 @@ def _step_processes(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
     if savings_s:
         remedy = remedy_of("executors", "in-process, 1 step")
         processes = fmean(one.launch.processes - 1 for _, found in large for one in found)
-        yield finding_of_savings(
-            savings_s,
+        yield Finding(
             name="step_processes",
             what=f"Each step starts a process of its own, {processes:.1f} in a run on average: in {_places(large)}",
             sure=Surety.LIKELY,
@@ -85,15 +82,12 @@ def _step_processes(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
             f"steps have to be parallel: {describe_remedy(remedy_of('executors', 'forkserver, module, 1 step'))}",
             apply=remedy.apply,
             evidence=_medians(large, *stages),
-        )
+        ).saving(savings_s)
 
 
 def _slow_pods(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
     kinds: Sequence[tuple[Stage, Callable[[Launched], bool]]] = (
-        (
-            Stage.WORKER_BOOT,
-            lambda one: one.launch.run_worker in _RUN_PODS,
-        ),
+        (Stage.WORKER_BOOT, lambda one: one.launch.run_worker in _RUN_PODS),
         (Stage.STEP_BOOT, lambda one: one.launch.executor in _IN_PODS),
     )
     slow = [
@@ -104,8 +98,7 @@ def _slow_pods(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
         for one in (one for _, launched in found for one in launched):
             excess_s[one.run.run_id] += max(0.0, (one.seconds(stage) or 0.0) - READY_POD_S)
     if excess_s:
-        yield finding_of_savings(
-            excess_s.values(),
+        yield Finding(
             name="slow_pods",
             what=f"Pods or containers are slow to start: in {_places([one for _, found in slow for one in found])}",
             sure=Surety.LIKELY,
@@ -114,7 +107,7 @@ def _slow_pods(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
             "memory than nodes have free. `bench timeline` in the cluster splits worker boot into scheduling, image "
             "and container. Runs that a warm code server forks need no pod.",
             evidence=tuple(line for stage, found in slow for line in _medians(found, stage)),
-        )
+        ).saving(excess_s.values())
 
 
 def _celery(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
@@ -126,14 +119,13 @@ def _celery(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
     )
     savings_s = [max(0.0, seconds - READY_POD_S) for seconds in _seconds(busy, Stage.STEP_BOOT)]
     if savings_s:
-        yield finding_of_savings(
-            savings_s,
+        yield Finding(
             name="celery_waits",
             what=f"Steps wait for a Celery worker, which also loads the definitions: in {_places(busy)}",
             sure=Surety.POSSIBLE,
             remedy="Start more Celery workers, or give the queue of these steps workers of its own.",
             evidence=_medians(busy, Stage.STEP_BOOT),
-        )
+        ).saving(savings_s)
 
 
 def _planned_events(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
@@ -151,8 +143,7 @@ def _planned_events(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
                 f"(run {most.run.run_id}), n = {len(found)}"
             )
     if savings_s:
-        yield finding_of_savings(
-            savings_s,
+        yield Finding(
             name="planned_events",
             what="Runs of many partitions write a planned event for each partition before they are queued",
             sure=Surety.CERTAIN,
@@ -160,7 +151,7 @@ def _planned_events(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
             "event per asset. If such a run fails, its partitions are not shown as failed.",
             apply=f'{_PARTITION_SUBSETS}: "1"',
             evidence=tuple(lines),
-        )
+        ).saving(savings_s)
 
 
 def _saved_by_subsets(one: Launched) -> float:

@@ -220,11 +220,15 @@ class TestThisMoment:
     def test_runs_that_neither_start_nor_end_hang(self) -> None:
         stuck = (
             queued_run("starting", 2_000, RunStatus.STARTING),
-            queued_run("canceling", 2_900, RunStatus.CANCELING),
+            queued_run("canceling", 90, RunStatus.CANCELING),
+            queued_run("lately", 80, RunStatus.CANCELING),
             queued_run("young", 3_500, RunStatus.STARTING),
             queued_run("works", 100, RunStatus.STARTED),
         )
-        found = finding("hanging_runs", make_reading(queue=QueueState(RunLimits(10), in_progress=stuck)))
+        changed = read_run(100.0, run_id="canceling", status=RunStatus.CANCELING, **QUICK)
+        lately = read_run(3_590.0, run_id="lately", status=RunStatus.CANCELING, **QUICK)
+        reading = make_reading(changed, lately, queue=QueueState(RunLimits(10), in_progress=stuck))
+        found = finding("hanging_runs", reading)
         assert [line.split(",")[0] for line in found.evidence] == ["run starting", "run canceling"]
 
 
