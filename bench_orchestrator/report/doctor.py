@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench_orchestrator.analysis.doctor.diagnosis import Diagnosis, describe_sample, headline
-from bench_orchestrator.analysis.doctor.finding import Finding
+from bench_orchestrator.analysis.doctor.finding import Finding, counted
 from bench_orchestrator.analysis.doctor.launches import Hour, LocationLaunches
 from bench_orchestrator.analysis.doctor.now import explain_queue
 from bench_orchestrator.analysis.wording import describe_estimate
@@ -135,8 +135,8 @@ def _gain(finding: Finding) -> str:
     if finding.saved_s is None:
         return f"{'Wrong now; ' if finding.urgent else ''}{finding.sure}"
     return (
-        f"Saves up to {describe_estimate(finding.saved_s)} in a run, {finding.total_s:,.0f} s in the {finding.runs:,} "
-        f"runs that it concerns; {finding.sure}"
+        f"Saves up to {describe_estimate(finding.saved_s)} in a run, {finding.total_s:,.0f} s in "
+        f"{counted(finding.runs, 'run')}; {finding.sure}"
     )
 
 

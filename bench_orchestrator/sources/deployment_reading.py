@@ -8,7 +8,7 @@ an older webserver that lacks a field, costs a line of the answer.
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -165,15 +165,14 @@ class DeploymentReader:
         return sorted(found, key=lambda run: run.created_us)[-self.most_runs :]
 
     def _read_location(self, entry: LocationEntry) -> ReadLocation:
-        known = (entry.name, entry.server_id)
-        if entry.state == "loaded" and (known not in self._contents or not entry.server_id):
-            self._contents[known] = self._read_contents(entry)
+        key = (entry.name, entry.server_id)
+        found = self._contents.get(key) or (self._read_contents(entry) if entry.state == "loaded" else Contents())
+        if entry.server_id and None not in astuple(found):
+            self._contents[key] = found
         since_us = None
         with suppress(ValueError, OverflowError):
             since_us = None if entry.since_s is None else to_us(entry.since_s)
-        return ReadLocation(
-            entry.name, entry.state, one_line(entry.error), since_us, self._contents.get(known, Contents())
-        )
+        return ReadLocation(entry.name, entry.state, one_line(entry.error), since_us, found)
 
     def _read_contents(self, entry: LocationEntry) -> Contents:
         def each(what: str, ask: Callable[[Webserver, str, str], int]) -> int | None:
