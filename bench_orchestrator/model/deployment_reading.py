@@ -96,7 +96,9 @@ class QueueState:
     """The queue at the instant of the reading."""
 
     limits: RunLimits | None = None
-    """None if the instance has no run queue, or did not tell."""
+    """None if the instance has no run queue."""
+    limits_known: bool = True
+    """Whether the webserver told the limits."""
     queued: tuple[QueuedRun, ...] = ()
     """Oldest first."""
     more: bool = False

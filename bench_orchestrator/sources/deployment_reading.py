@@ -24,7 +24,7 @@ from bench_orchestrator.model.deployment_reading import (
 )
 from bench_orchestrator.model.errors import one_line
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
-from bench_orchestrator.model.run_queue import QueuedRun
+from bench_orchestrator.model.run_queue import QueuedRun, RunLimits
 from bench_orchestrator.model.runs import IN_PROGRESS, Run, RunStatus
 from bench_orchestrator.model.sampling import take_turns
 from bench_orchestrator.model.story import Story
@@ -57,6 +57,9 @@ _ENOUGH_EVENTS = 1_000
 """How much of a log is read if it is longer and has the first step's start."""
 _MOST_EVENTS = 20_000
 """How much of a log is read at most."""
+
+_UNKNOWN = RunLimits()
+"""Stands for limits that the webserver did not tell."""
 
 _Answer = TypeVar("_Answer")
 
@@ -135,8 +138,8 @@ class DeploymentReader:
             return without
 
     def _read_queue(self, section: str) -> QueueState:
-        limits = self._try("the limits", partial(instance.read_run_limits, self.webserver, section), None)
-        if limits is not None:
+        limits = self._try("the limits", partial(instance.read_run_limits, self.webserver, section), _UNKNOWN)
+        if limits is not None and limits is not _UNKNOWN:
             granularity, buffer = self._try(
                 "how pools limit runs", partial(instance.read_pool_settings, self.webserver), (None, 0)
             )
@@ -144,7 +147,8 @@ class DeploymentReader:
         pools = self._try("the pools", partial(instance.read_pools, self.webserver), {})
         queued = self._queued_runs("the queued runs", [RunStatus.QUEUED])
         return QueueState(
-            limits=limits,
+            limits=None if limits is _UNKNOWN else limits,
+            limits_known=limits is not _UNKNOWN,
             queued=tuple(queued),
             more=len(queued) == MOST_QUEUED,
             in_progress=tuple(self._queued_runs("the runs in progress", list(IN_PROGRESS))),

@@ -39,8 +39,13 @@ def find(reading: DeploymentReading) -> Iterator[Finding]:
 
 
 def explain_queue(reading: DeploymentReading) -> list[tuple[QueuedRun, list[Hold]]]:
-    """Return what holds each queued run, oldest first; of many runs, of a part that is spread over all."""
+    """Return what holds each queued run, oldest first; of many runs, of a part that is spread over all.
+
+    Nothing is known to hold them if the webserver did not tell the limits.
+    """
     queued = reading.queue.queued
+    if not reading.queue.limits_known:
+        return [(run, []) for run in queued[:_EXPLAINED]]
     chosen = {run.run_id for run in spread_evenly(queued)[:_EXPLAINED]}
     return [(run, holds(_queue_of(reading, run))) for run in queued if run.run_id in chosen]
 
@@ -85,7 +90,9 @@ def _queued(reading: DeploymentReading) -> Iterator[Finding]:
         what=f"{number} queued, the oldest{' of those read' if reading.queue.more else ''} for "
         f"{describe_us(waits_us, 0)}: run {oldest.run_id}, job {oldest.job}",
         sure=Surety.CERTAIN,
-        remedy="Each line says what holds how many of them, who holds it, and how to free or raise it.",
+        remedy="Each line says what holds how many of them, who holds it, and how to free or raise it."
+        if held
+        else "What holds them is not known, because the webserver did not tell the limits.",
         evidence=tuple(
             f"{len(pairs):,}{of}: {describe(pairs[0][0], reading.at_us)}" for pairs in by_count[:_MOST_LINES]
         ),

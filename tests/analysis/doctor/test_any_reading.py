@@ -146,6 +146,7 @@ READINGS = st.builds(
     queue=st.builds(
         QueueState,
         LIMITS,
+        st.booleans(),
         st.lists(QUEUED, max_size=3).map(tuple),
         st.booleans(),
         st.lists(QUEUED, max_size=3).map(tuple),

@@ -20,7 +20,7 @@ def test_what_came_and_went_is_said() -> None:
         run,
         read_run(60.0, **{**QUICK, "wait": 1.02}),
         locations=(ReadLocation("sales", "error", "no"), ReadLocation("new", "loaded")),
-        queue=QueueState(RunLimits(10), (queued_run("q", 3_590.0),)),
+        queue=QueueState(RunLimits(10), queued=(queued_run("q", 3_590.0),)),
     )
     there, back = diagnose(before, UTC), diagnose(after, UTC)
     assert list(changes(there, back)) == [
@@ -47,7 +47,7 @@ def test_what_stays_is_not_said_again() -> None:
 
 def test_something_urgent_is_said_again_where_its_words_differ() -> None:
     def waiting(seconds: float) -> QueueState:
-        return QueueState(RunLimits(0), (queued_run("q", 3_600.0 - seconds),))
+        return QueueState(RunLimits(0), queued=(queued_run("q", 3_600.0 - seconds),))
 
     two = [diagnose(make_reading(queue=waiting(seconds)), UTC) for seconds in (100.0, 160.0)]
     assert list(changes(*two)) == ["still: 1 run queued, the oldest for 160 s: run q, job nightly"]

@@ -172,7 +172,7 @@ class TestThisMoment:
     def test_queued_runs_say_since_when_behind_what_and_held_by_whom(self) -> None:
         queued = tuple(queued_run(f"q{number}", 3_000 + number) for number in range(3))
         working = queued_run("busy", 100, RunStatus.STARTED)
-        state = QueueState(RunLimits(1), queued, in_progress=(working,))
+        state = QueueState(RunLimits(1), queued=queued, in_progress=(working,))
         found = finding("queued_now", make_reading(queue=state, daemons=(beating(),)))
         assert found.urgent
         assert found.what == "3 runs queued, the oldest for 600 s: run q0, job nightly"
@@ -181,11 +181,17 @@ class TestThisMoment:
         assert "Raise max_concurrent_runs under concurrency.runs in dagster.yaml." in line
 
     def test_a_run_that_waits_for_its_turn_is_none(self) -> None:
-        state = QueueState(RunLimits(10), (queued_run("q", 3_598),))
+        state = QueueState(RunLimits(10), queued=(queued_run("q", 3_598),))
         assert names(make_reading(queue=state, daemons=(beating(),))) == []
 
+    def test_what_holds_a_run_is_not_guessed_where_the_limits_are_not_told(self) -> None:
+        state = QueueState(limits_known=False, queued=(queued_run("q", 3_000),))
+        found = finding("queued_now", make_reading(queue=state))
+        assert found.evidence == ()
+        assert "did not tell" in found.remedy
+
     def test_a_silent_daemon_holds_the_queue(self) -> None:
-        state = QueueState(RunLimits(10), (queued_run("q", 3_500),))
+        state = QueueState(RunLimits(10), queued=(queued_run("q", 3_500),))
         reading = make_reading(queue=state, daemons=(beating(at_s=3_000),))
         assert names(reading) == ["daemons", "queued_now"]
         assert "does not run: its last sign is 600 s old" in finding("queued_now", reading).evidence[0]
