@@ -32,7 +32,7 @@ def connect(url: str, headers: Sequence[str] = (), *, timeout_s: float | None = 
 
 def access_options(command: _Command) -> _Command:
     """Add the options for credentials; the command gets what they come to as `headers`."""
-    told = {"expose_value": False, "callback": _collect, "multiple": True}
+    told: dict[str, Any] = {"expose_value": False, "callback": _collect, "multiple": True}
     for option in (
         click.option("--header", metavar="'NAME: VALUE'", help="Header of each request; may be repeated.", **told),
         click.option("--basic", metavar="USER:PASSWORD", help="Basic credentials.", **told),

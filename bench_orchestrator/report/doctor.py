@@ -100,7 +100,10 @@ def render_diagnosis_markdown(diagnosis: Diagnosis, zone_name: str) -> str:
         waterfalls=[
             (
                 _subject(location),
-                [(*cells, bar(us, max(1, shown.lag_us or 1))) for cells, us in _stage_cells(location, shown)],
+                [
+                    (*cells, bar(us, max(row.duration_us for row in shown.rows)))
+                    for cells, us in _stage_cells(location, shown)
+                ],
             )
             for location in diagnosis.locations
             if (shown := _waterfall(location)) is not None

@@ -24,7 +24,7 @@ from bench_orchestrator.model.deployment_reading import (
 )
 from bench_orchestrator.model.errors import one_line
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
-from bench_orchestrator.model.run_queue import QueuedRun, RunLimits
+from bench_orchestrator.model.run_queue import QueuedRun
 from bench_orchestrator.model.runs import IN_PROGRESS, Run, RunStatus
 from bench_orchestrator.model.sampling import take_turns
 from bench_orchestrator.model.story import Story
@@ -58,9 +58,6 @@ _ENOUGH_EVENTS = 1_000
 _MOST_EVENTS = 20_000
 """How much of a log is read at most."""
 
-_UNKNOWN = RunLimits()
-"""Stands for limits that the webserver did not tell."""
-
 _Answer = TypeVar("_Answer")
 
 
@@ -90,9 +87,9 @@ class DeploymentReader:
         self._missing, self._ends_s = [], began_s + self.budget_s
         entries = self.webserver.list_locations()
         at_us = now_us() + round(self.webserver.ahead_s * MICROSECONDS)
-        version = self._try("the version", partial(instance.read_version, self.webserver), "")
-        daemons = self._try("the daemons", partial(instance.read_daemons, self.webserver), ())
-        settings = self._try("the settings", partial(instance.read_settings, self.webserver), InstanceSettings())
+        version = self._try("the version", partial(instance.read_version, self.webserver)) or ""
+        daemons = self._try("the daemons", partial(instance.read_daemons, self.webserver)) or ()
+        settings = self._try("the settings", partial(instance.read_settings, self.webserver)) or InstanceSettings()
         queue = self._read_queue(settings.section)
         listed = {name: self._list_runs(entry) for name, entry in entries.items()}
         locations = tuple(self._read_location(entry) for entry in entries.values())
@@ -124,31 +121,32 @@ class DeploymentReader:
     def _left_s(self) -> float:
         return self._ends_s - self.clock()
 
-    def _try(self, what: str, ask: Callable[[], _Answer], without: _Answer) -> _Answer:
-        """Return the answer to a question; if it fails, or the time is over, note that, and return `without`."""
+    def _try(self, what: str, ask: Callable[[], _Answer]) -> _Answer | None:
+        """Return the answer to a question; if it fails, or the time is over, note that, and return None."""
         if self._left_s <= 0:
             self._missing.append(f"{what}: the time was over")
-            return without
+            return None
         try:
             return ask()
         except AccessDeniedError:
             raise
         except WebserverError as error:
             self._missing.append(f"{what}: {one_line(str(error), 200)}")
-            return without
+            return None
 
     def _read_queue(self, section: str) -> QueueState:
-        limits = self._try("the limits", partial(instance.read_run_limits, self.webserver, section), _UNKNOWN)
-        if limits is not None and limits is not _UNKNOWN:
+        told = self._try("the limits", lambda: (instance.read_run_limits(self.webserver, section),))
+        (limits,) = told or (None,)
+        if limits is not None:
             granularity, buffer = self._try(
-                "how pools limit runs", partial(instance.read_pool_settings, self.webserver), (None, 0)
-            )
+                "how pools limit runs", partial(instance.read_pool_settings, self.webserver)
+            ) or (None, 0)
             limits = replace(limits, granularity=granularity, slot_buffer=buffer)
-        pools = self._try("the pools", partial(instance.read_pools, self.webserver), {})
+        pools = self._try("the pools", partial(instance.read_pools, self.webserver)) or {}
         queued = self._queued_runs("the queued runs", [RunStatus.QUEUED])
         return QueueState(
-            limits=None if limits is _UNKNOWN else limits,
-            limits_known=limits is not _UNKNOWN,
+            limits=limits,
+            limits_known=told is not None,
             queued=tuple(queued),
             more=len(queued) == MOST_QUEUED,
             in_progress=tuple(self._queued_runs("the runs in progress", list(IN_PROGRESS))),
@@ -157,15 +155,15 @@ class DeploymentReader:
 
     def _queued_runs(self, what: str, statuses: list[RunStatus]) -> list[QueuedRun]:
         read = partial(instance.read_queued_runs, self.webserver, statuses, most=MOST_QUEUED)
-        found = self._try(f"the pools of {what}", read, None)
-        return self._try(what, partial(read, with_pools=False), []) if found is None else found
+        found = self._try(f"the pools of {what}", read)
+        return (self._try(what, partial(read, with_pools=False)) or []) if found is None else found
 
     def _list_runs(self, entry: LocationEntry) -> list[Run]:
         found: list[Run] = []
         for repository in entry.repositories or (_ONLY_REPOSITORY,):
             tags = {_REPOSITORY_TAG: f"{repository}@{entry.name}"}
             what = f"the runs of {entry.name}"
-            found += self._try(what, partial(find_runs, self.webserver, tags, most=self.most_runs), [])
+            found += self._try(what, partial(find_runs, self.webserver, tags, most=self.most_runs)) or []
         return sorted(found, key=lambda run: run.created_us)[-self.most_runs :]
 
     def _read_location(self, entry: LocationEntry) -> ReadLocation:
@@ -181,7 +179,7 @@ class DeploymentReader:
     def _read_contents(self, entry: LocationEntry) -> Contents:
         def each(what: str, ask: Callable[[Webserver, str, str], int]) -> int | None:
             counts = [
-                self._try(f"the {what} of {entry.name}", partial(ask, self.webserver, entry.name, repository), None)
+                self._try(f"the {what} of {entry.name}", partial(ask, self.webserver, entry.name, repository))
                 for repository in entry.repositories
             ]
             known = [count for count in counts if count is not None]
@@ -190,14 +188,13 @@ class DeploymentReader:
         assets: dict[str, bool] | None = {}
         for repository in entry.repositories:
             ask = partial(self.webserver.list_assets, entry.name, repository)
-            found = self._try(f"the assets of {entry.name}", ask, None)
+            found = self._try(f"the assets of {entry.name}", ask)
             assets = None if found is None or assets is None else {**assets, **found}
         partitioned = None if assets is None else [key for key, has_partitions in assets.items() if has_partitions]
         most, looked_at = self._try(
             f"the partitions of {entry.name}",
             partial(contents.count_partitions, self.webserver, partitioned or ()),
-            (None, 0),
-        )
+        ) or (None, 0)
         return Contents(
             assets=None if assets is None else len(assets),
             partitioned=None if partitioned is None else len(partitioned),
@@ -214,8 +211,8 @@ class DeploymentReader:
             for tick in self._try(
                 f"the failed ticks of {entry.name}",
                 partial(contents.read_failed_ticks, self.webserver, entry.name, repository),
-                [],
             )
+            or ()
         ]
 
     def _read_stories(self, listed: Mapping[str, list[Run]]) -> dict[str, Story]:
@@ -230,7 +227,7 @@ class DeploymentReader:
             left_s = self._left_s
             if left_s <= longest_s:
                 break
-            stories |= self._try("logs of runs", partial(self._read_batch, order[first : first + _LOGS_AT_ONCE]), {})
+            stories |= self._try("logs of runs", partial(self._read_batch, order[first : first + _LOGS_AT_ONCE])) or {}
             longest_s = max(longest_s, left_s - self._left_s)
         self._stories = {run_id: story for run_id, story in stories.items() if runs[run_id].finished}
         return stories

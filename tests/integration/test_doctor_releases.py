@@ -26,7 +26,7 @@ def webserver_of(release: str, folder: Path) -> Iterator[str]:
     """Yield the URL of a webserver of that release, with a history of its own."""
     venv = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    pip = [venv / "bin" / "python", "-I", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    pip: list[str | Path] = [venv / "bin" / "python", "-I", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     subprocess.run([*pip, f"dagster~={release}.0", f"dagster-webserver~={release}.0"], check=True)
     home = folder / "home"
     home.mkdir()
@@ -36,7 +36,16 @@ def webserver_of(release: str, folder: Path) -> Iterator[str]:
     subprocess.run([venv / "bin" / "python", HISTORY], env=environment, check=True)
     with closing(HeldPort()) as port:
         number = port.number
-    serve = ["-m", "dagster_webserver", "-w", folder / "workspace.yaml", "-h", "127.0.0.1", "-p", str(number)]
+    serve: list[str | Path] = [
+        "-m",
+        "dagster_webserver",
+        "-w",
+        folder / "workspace.yaml",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(number),
+    ]
     with subprocess.Popen([venv / "bin" / "python", *serve], env=environment, cwd=folder) as server:
         try:
             deadline = time.monotonic() + 120

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC
+from typing import Any
 
 from doctor_samples import make_reading, queued_run, read_run
 
@@ -10,7 +11,7 @@ from bench_orchestrator.analysis.doctor.diagnosis import diagnose
 from bench_orchestrator.model.deployment_reading import QueueState, ReadLocation
 from bench_orchestrator.model.run_queue import RunLimits
 
-QUICK = {"wait": 0.02, "boot": 0.3, "step_boot": 0.1, "step_load": 0.1}
+QUICK: dict[str, Any] = {"wait": 0.02, "boot": 0.3, "step_boot": 0.1, "step_load": 0.1}
 
 
 def test_what_came_and_went_is_said() -> None:
