@@ -7,6 +7,8 @@ but Dagster, and uses only what all releases from 1.11 on have.
 """
 
 import dagster as dg
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.utils import make_new_run_id
 
 LOCATION = "old"
 REPOSITORY_TAG = {".dagster/repository": f"__repository__@{LOCATION}"}
@@ -49,8 +51,10 @@ def record(instance: dg.DagsterInstance) -> None:
     for number in range(3):
         dg.materialize([orders], instance=instance, partition_key=f"p{number}", tags=REPOSITORY_TAG)
     finished = shaky.execute_in_process(instance=instance, tags=REPOSITORY_TAG).run_id
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(LOCATION), "__repository__"), "shaky")
     for status in (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING):
-        instance.create_run_for_job(shaky, tags=REPOSITORY_TAG, status=status)
+        run_id = make_new_run_id()
+        instance.add_run(dg.DagsterRun("shaky", run_id, status=status, tags=REPOSITORY_TAG, remote_job_origin=origin))
     instance.event_log_storage.set_concurrency_slots("db", 1)
     instance.event_log_storage.claim_concurrency_slot("db", finished, "flaky")
 

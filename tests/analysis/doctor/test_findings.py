@@ -49,7 +49,8 @@ class TestWhatStarts:
         found = finding("loaded_twice", make_reading(*runs(10, load=4.0, step_load=3.0)))
         assert found.saved_s is not None
         assert found.saved_s.value == pytest.approx(7.0)
-        assert (found.runs, found.total_s) == (10, pytest.approx(70.0))
+        assert found.runs == 10
+        assert found.total_s == pytest.approx(70.0)
         assert found.evidence == (
             "sales (2,000 assets): worker load 4.0 s [4.0, 4.0], step load 3.0 s [3.0, 3.0], n = 10",
         )
