@@ -7,7 +7,6 @@ from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -36,7 +35,7 @@ def render_diagnosis(diagnosis: Diagnosis, zone_name: str) -> Group:
     if diagnosis.findings:
         parts.append(Text("\nWhat to do", style="bold"))
     for number, finding in enumerate(diagnosis.findings, start=1):
-        parts += [Text(f"\n{number}. {finding.what}."), Padding(Text("\n".join(_paragraphs(finding))), (0, 0, 0, 3))]
+        parts += [Text(f"\n{number}. {finding.what}."), *(Text(f"   {line}") for line in _paragraphs(finding))]
     parts += [Text("\nCode locations", style="bold"), _locations(diagnosis)]
     for location in diagnosis.locations:
         if (shown := _waterfall(location)) is not None:
