@@ -2,8 +2,8 @@
 
 import re
 import ssl
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -57,8 +57,7 @@ class Access:
         found = {"Authorization": _value(settings.WEBSERVER_AUTHORIZATION, authorization)} if authorization else {}
         for number, line in enumerate((headers or "").split("\n"), start=1):
             if line.strip():
-                name, value = _header(number, line.strip())
-                found = {known: kept for known, kept in found.items() if known.lower() != name.lower()} | {name: value}
+                found = _added(found, f"Line {number} of {settings.WEBSERVER_HEADERS}", line.strip())
         if ca_file:
             _check(settings.WEBSERVER_CA_FILE, ca_file, lambda: ssl.create_default_context(cafile=ca_file))
         if key_file:
@@ -69,6 +68,17 @@ class Access:
             _check(settings.WEBSERVER_CERTIFICATE_FILE, certificate_file, lambda: _load(certificate_file))
         return cls(found, ca_file or None, certificate_file or None, key_file or None)
 
+    def with_headers(self, lines: Iterable[str]) -> Self:
+        """Return it with these headers, `Name: value`, which take the place of others of the same name.
+
+        Raises:
+            AccessError: one of them is not a header.
+        """
+        headers = dict(self.headers)
+        for line in lines:
+            headers = _added(headers, "A header", line.strip())
+        return replace(self, headers=headers)
+
     @property
     def certificate(self) -> str | tuple[str, str] | None:
         """The client's certificate, with its key if that is in another file."""
@@ -77,13 +87,15 @@ class Access:
         return self.certificate_file
 
 
-def _header(number: int, line: str) -> tuple[str, str]:
+def _added(headers: Mapping[str, str], where: str, line: str) -> dict[str, str]:
+    """Return the headers with the one of a line, in place of another of that name."""
     found = _HEADER.fullmatch(line)
     if found is None:
-        raise AccessError(f"Line {number} of {settings.WEBSERVER_HEADERS} is not a header. Example: `Name: value`.")
+        raise AccessError(f"{where} is not a header. Example: `Name: value`.")
     if found[1].lower() in _SET_BY_THE_CLIENT:
-        raise AccessError(f"{settings.WEBSERVER_HEADERS} must not contain {found[1]}, which depends on the request.")
-    return found[1], _value(f"The value of {found[1]} in {settings.WEBSERVER_HEADERS}", found[2])
+        raise AccessError(f"{where} must not be {found[1]}, which depends on the request.")
+    others = {name: value for name, value in headers.items() if name.lower() != found[1].lower()}
+    return others | {found[1]: _value(f"{where}: the value of {found[1]}", found[2])}
 
 
 def _value(what: str, value: str) -> str:

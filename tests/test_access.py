@@ -43,9 +43,9 @@ def test_an_authorization_among_the_headers_takes_the_place_of_the_other() -> No
         ("X: 1\nsecret", "Line 2 of BENCH_WEBSERVER_HEADERS is not a header"),
         (": secret", "Line 1 of BENCH_WEBSERVER_HEADERS is not a header"),
         ("X Y: secret", "Line 1 of BENCH_WEBSERVER_HEADERS is not a header"),
-        ("X: secret\x00", "value of X in BENCH_WEBSERVER_HEADERS holds a line break"),
-        ("X: secret\u2028x", "value of X in BENCH_WEBSERVER_HEADERS holds a line break"),
-        ("Content-Length: 3", "must not contain Content-Length"),
+        ("X: secret\x00", "Line 1 of BENCH_WEBSERVER_HEADERS: the value of X holds a line break"),
+        ("X: secret\u2028x", "Line 1 of BENCH_WEBSERVER_HEADERS: the value of X holds a line break"),
+        ("Content-Length: 3", "must not be Content-Length"),
     ],
 )
 def test_what_is_no_header_is_refused_without_its_value(headers: str, message: str) -> None:
@@ -117,3 +117,20 @@ def test_the_environment_names_them(authority: Authority, client: Issued, monkey
 
 def test_no_value_is_in_its_representation() -> None:
     assert "4f2a" not in repr(Access.parse(authorization="Bearer 4f2a"))
+
+
+def test_further_headers_take_the_place_of_others_of_their_name() -> None:
+    access = Access.parse(authorization="Bearer a", headers="X: 1")
+    assert access.with_headers(["authorization: Bearer b", " Y : 2 "]).headers == {
+        "X": "1",
+        "authorization": "Bearer b",
+        "Y": "2",
+    }
+    assert access.with_headers([]) == access
+
+
+@pytest.mark.parametrize("line", ["secret", "X: secret\n", "X Y: secret", "Content-Type: secret"])
+def test_a_further_header_that_is_none_is_refused_without_its_value(line: str) -> None:
+    with pytest.raises(AccessError, match="A header") as refused:
+        Access.parse().with_headers([line + "\0"])
+    assert "secret" not in str(refused.value)

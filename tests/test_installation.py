@@ -122,6 +122,7 @@ class TestInstalledInEmptyEnvironments:
         scripts = pip_install(tmp_path, wheels[PROJECT])
         for command in ("bench", "dagster-bench"):
             assert "Commands:" in run(tmp_path, scripts / command, "--help")
+        assert "Usage:" in run(tmp_path, scripts / "bench", "doctor", "--help")
         for command in ("run", "sweeps", "shapes", "warm-server"):
             output = run(tmp_path, scripts / "bench", command, "--help", status=2)
             assert 'pip install "dagster-bench[local]"' in output

@@ -8,10 +8,10 @@ from bench_orchestrator.analysis.evaluation import evaluate, is_experiment
 from bench_orchestrator.analysis.evidence import Evidence
 from bench_orchestrator.analysis.lag_model import LagModel
 from bench_orchestrator.analysis.remedies import RankedRemedy, rank_remedies
-from bench_orchestrator.analysis.summary import STARTUP_STAGES
 from bench_orchestrator.analysis.wording import describe_estimate, quote
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import Prediction
+from bench_orchestrator.model.stages import STARTUP_STAGES
 from bench_orchestrator.scenarios.experiment import WORK
 
 TOLERATED = 0.15

@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bench_orchestrator.analysis.lag_model import LagModel, shape_of
-from bench_orchestrator.analysis.summary import LAG_STAGES
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.plan import Variant
-from bench_orchestrator.model.stages import INIT_STAGES, Stage
+from bench_orchestrator.model.stages import INIT_STAGES, LAG_STAGES, Stage
 from bench_orchestrator.scenarios.experiment import Experiment
 from synthetic_locations.kinds import Executor
 

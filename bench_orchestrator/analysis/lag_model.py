@@ -11,12 +11,11 @@ from functools import cached_property, partial
 from math import log
 from typing import Any
 
-from bench_orchestrator.analysis.summary import LAG_STAGES, STARTUP_STAGES
 from bench_orchestrator.analysis.sweep_spread import SweepSpread
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.plan import Prediction, ServerState, SweepPlan, Variant
-from bench_orchestrator.model.stages import INIT_STAGES, Stage
+from bench_orchestrator.model.stages import INIT_STAGES, LAG_STAGES, STARTUP_STAGES, Stage
 from bench_orchestrator.statistics import Bend, Estimate, Fit, find_bend, fit_line, median
 from bench_orchestrator.statistics.lines import FARTHEST_X, crossing
 from synthetic_locations.kinds import Dependencies

@@ -25,15 +25,22 @@ from bench_orchestrator.model.runs import FINISHED, RunStatus
 SHOWN_HOLDERS = 3
 """Maximum number of holders that a description names."""
 
-_HEARTBEAT_S = 30
-"""Seconds between two heartbeats of Dagster's daemons."""
-_MISSED_HEARTBEATS = 3
+SILENT_DAEMON_US = 3 * 30 * MICROSECONDS
+"""The silence after which a daemon does not run: three of its heartbeats."""
 _ALLOTTED_US = 5 * MICROSECONDS
 """For how long a started run counts in the pools of its first steps, until these ask for their slots themselves."""
 _SILENT_US = 600 * MICROSECONDS
 """The silence after which a run in progress may be dead; a step that computes is silent, too."""
 
-_START_DAEMON = "Start it: dagster-daemon run. `dagster dev` and `bench up` start one, too."
+FREE_SLOTS = (
+    "Free the slot of a run that has ended: Free concurrency slots in its menu on the UI's runs page, or "
+    "run_monitoring.free_slots_after_run_end_seconds in dagster.yaml."
+)
+END_DEAD_RUNS = (
+    "A run whose process has died keeps its place: terminate it by force in the UI, or let run_monitoring in "
+    "dagster.yaml end such runs."
+)
+START_DAEMON = "Start it: dagster-daemon run. `dagster dev` and `bench up` start one, too."
 
 
 def holds(queue: RunQueue) -> list[Hold]:
@@ -63,7 +70,7 @@ def pool_waits(pools: Iterable[Pool], run_id: str) -> Iterator[Hold]:
         for position, (waiting, step) in enumerate(pool.waiting):
             if waiting == run_id:
                 what = f"step {step} waits for a slot of the pool {pool.name}, which has {_count_slots(pool)}"
-                yield Hold("pool", what, pool.claims, ahead=position, remedy=_pool_remedy(pool))
+                yield Hold("pool", what, pool.claims, ahead=position, remedy=pool_remedy(pool))
                 break
 
 
@@ -168,11 +175,11 @@ def _daemon(queue: RunQueue) -> Iterator[Hold]:
     if not queue.has_heartbeats:
         return
     if queue.heartbeat_us is None:
-        yield Hold("daemon", "the daemon that takes runs from the queue has never run", remedy=_START_DAEMON)
-    elif queue.now_us - queue.heartbeat_us > _MISSED_HEARTBEATS * _HEARTBEAT_S * MICROSECONDS:
+        yield Hold("daemon", "the daemon that takes runs from the queue has never run", remedy=START_DAEMON)
+    elif queue.now_us - queue.heartbeat_us > SILENT_DAEMON_US:
         silent = describe_us(queue.now_us - queue.heartbeat_us, 0)
         what = f"the daemon that takes runs from the queue does not run: its last sign is {silent} old"
-        yield Hold("daemon", what, remedy=_START_DAEMON)
+        yield Hold("daemon", what, remedy=START_DAEMON)
 
 
 def _full_instance(queue: RunQueue, limits: RunLimits) -> Iterator[Hold]:
@@ -205,16 +212,16 @@ def _full_pool(queue: RunQueue, limits: RunLimits, pool: Pool) -> Hold:
         f"the pool {pool.name} has {_count_slots(pool)} for {limits.granularity}s",
         (*(pool.claims if limits.granularity is Granularity.OP else ()), *_holders(counted)),
         *_ranks(queue.run, [run for run in queue.ahead if pool.name in _slots(run, limits)]),
-        remedy=_pool_remedy(pool),
+        remedy=pool_remedy(pool),
     )
 
 
 def _location(queue: RunQueue) -> Iterator[Hold]:
     if queue.unreachable:
+        again = f". The daemon tries again every {queue.retry_s} s" if queue.retry_s else ""
         yield Hold(
             "location",
-            f"the code location {queue.run.location} cannot be reached: {queue.unreachable}. "
-            f"The daemon tries again every {queue.retry_s} s",
+            f"the code location {queue.run.location} cannot be reached: {queue.unreachable}{again}",
             remedy="Start its code server.",
         )
 
@@ -249,7 +256,8 @@ def _count_slots(pool: Pool) -> str:
     return f"{pool.slots:,} {'slot' if pool.slots == 1 else 'slots'}"
 
 
-def _pool_remedy(pool: Pool) -> str:
+def pool_remedy(pool: Pool) -> str:
+    """Return how to raise the limit of a pool."""
     default = ", or concurrency.pools.default_limit in dagster.yaml," if pool.is_default else ""
     return f"`dagster instance concurrency set {quote(pool.name)} {pool.slots + 1}`{default} raises its limit."
 
@@ -270,17 +278,11 @@ def _describe_holder(holder: Holder, now_us: int) -> str:
 def _free_dead(holders: Sequence[Holder], now_us: int) -> Iterator[str]:
     """Yield how to free the places of runs that have ended or may be dead."""
     if any(holder.status is None or holder.status in FINISHED for holder in holders):
-        yield (
-            "Free the slot of a run that has ended: Free concurrency slots in its menu on the UI's runs page, or "
-            "run_monitoring.free_slots_after_run_end_seconds in dagster.yaml."
-        )
+        yield FREE_SLOTS
     if any(
         holder.status is RunStatus.CANCELING
         or (holder.last_sign_us is not None and now_us - holder.last_sign_us > _SILENT_US)
         for holder in holders
         if holder.status not in FINISHED
     ):
-        yield (
-            "A run whose process has died keeps its place: terminate it by force in the UI, or let run_monitoring in "
-            "dagster.yaml end such runs."
-        )
+        yield END_DEAD_RUNS

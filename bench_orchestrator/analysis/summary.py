@@ -14,21 +14,14 @@ from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.stages import (
-    INIT_STAGES,
     KUBERNETES_STAGES,
+    LAG_STAGES,
     PIECES,
-    QUEUE_STAGES,
     BootStage,
     Piece,
     Stage,
 )
 from bench_orchestrator.statistics import Estimate, Fit, fit_line, median
-
-LAG_STAGES = (*QUEUE_STAGES, *INIT_STAGES)
-"""The stages that the launch lag consists of."""
-
-STARTUP_STAGES = tuple(stage for stage in LAG_STAGES if stage is not Stage.QUEUE_WAIT)
-"""The stages of the startup time: the launch lag without the queue wait."""
 
 
 @dataclass(frozen=True)

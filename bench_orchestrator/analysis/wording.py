@@ -5,16 +5,20 @@ interval is marked as such.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from bench_orchestrator.analysis.summary import Row
+from bench_orchestrator.model.estimates import Estimate
 from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.plan import Prediction
-from bench_orchestrator.statistics import Estimate, Fit
+
+if TYPE_CHECKING:  # both need numpy, which commands that only describe an estimate do without
+    from bench_orchestrator.analysis.summary import Row
+    from bench_orchestrator.statistics import Fit
 
 NOTHING_MEASURED = "No measured launches"
 
 
-def span(rows: Sequence[Row]) -> str:
+def span(rows: Sequence["Row"]) -> str:
     """State the median launch lag of the first and the last location that have one."""
     measured = [row for row in rows if row.lag_s is not None]
     if not measured:
@@ -23,7 +27,7 @@ def span(rows: Sequence[Row]) -> str:
     return "Launch lag: " + ", ".join(f"{row.label} {describe_estimate(row.lag_s)}" for row in ends)
 
 
-def growth(fits: Mapping[str, Fit]) -> str:
+def growth(fits: Mapping[str, "Fit"]) -> str:
     """State by how many ms per asset the startup time grows; one sentence for each fitted variant."""
     if not fits:
         return "Too few sizes measured to say how the startup time grows"
@@ -43,7 +47,7 @@ def queue_wait(interval_s: float | None) -> str:
     )
 
 
-def dominance(rows: Sequence[Row]) -> str:
+def dominance(rows: Sequence["Row"]) -> str:
     """State which stage takes most of the launch lag in the location with the most assets."""
     largest = largest_measured(rows)
     if largest is None or largest.dominant_stage is None:
@@ -53,7 +57,7 @@ def dominance(rows: Sequence[Row]) -> str:
     return f"{stage.label.capitalize()} takes {share} of the launch lag {_where(largest)}"
 
 
-def dominance_in_seconds(rows: Sequence[Row]) -> str:
+def dominance_in_seconds(rows: Sequence["Row"]) -> str:
     """State the same as `dominance`, and how long that stage takes."""
     largest = largest_measured(rows)
     if largest is None or largest.dominant_stage is None:
@@ -62,7 +66,7 @@ def dominance_in_seconds(rows: Sequence[Row]) -> str:
     return f"{dominance(rows)}: {describe_estimate(largest.stages_s[stage])}"
 
 
-def kubernetes(rows: Sequence[Row]) -> str:
+def kubernetes(rows: Sequence["Row"]) -> str:
     """State how much of the launch lag Kubernetes takes in the location with the most assets; empty if unknown."""
     largest = largest_measured(rows)
     if largest is None or largest.kubernetes_s is None:
@@ -72,7 +76,7 @@ def kubernetes(rows: Sequence[Row]) -> str:
     return f"Kubernetes takes {seconds} {_where(largest)} until the container runs: {share} of the launch lag"
 
 
-def comparison(rows: Sequence[Row]) -> str:
+def comparison(rows: Sequence["Row"]) -> str:
     """Compare the most assets with the most partitions: state which costs more if their intervals do not overlap."""
     measured = [row for row in rows if row.startup_s is not None]
     plain = [row for row in measured if not row.partition_count]
@@ -95,7 +99,7 @@ def comparison(rows: Sequence[Row]) -> str:
     return f"{verdict}: startup time {describe_estimate(more)} against {describe_estimate(less)}"
 
 
-def tally(rows: Sequence[Row]) -> str:
+def tally(rows: Sequence["Row"]) -> str:
     """State how many trials succeeded and how the others ended; warm-ups are left out."""
     trials = sum(row.trials for row in rows)
     failures = {outcome: sum(row.failures.get(outcome, 0) for row in rows) for outcome in Outcome}
@@ -107,7 +111,7 @@ def tally(rows: Sequence[Row]) -> str:
     return f"{failed} of {trials} trials gave no measurement: {describe_outcomes(failures)}"
 
 
-def largest_measured(rows: Sequence[Row]) -> Row | None:
+def largest_measured(rows: Sequence["Row"]) -> "Row | None":
     """Return the measured location with the most assets."""
     return max((row for row in rows if row.lag_s is not None), key=lambda row: row.asset_count, default=None)
 
@@ -166,7 +170,7 @@ def describe_outcome(outcome: Outcome) -> str:
     return outcome.value.replace("_", " ")
 
 
-def _where(row: Row) -> str:
+def _where(row: "Row") -> str:
     return f"at {row.label}" if row.size else f"with {quote(row.label)}"
 
 

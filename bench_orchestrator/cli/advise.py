@@ -26,8 +26,8 @@ from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.cli.values import Duration
 from bench_orchestrator.model.bounds import MOST_ASSETS, MOST_RUNS, MOST_STEPS
 from bench_orchestrator.model.errors import UnusableError
-from bench_orchestrator.report import write_claims, write_remedies
 from bench_orchestrator.report.advice import capacity_lines
+from bench_orchestrator.report.files import write_claims, write_remedies
 from bench_orchestrator.results.queries import gather
 from bench_orchestrator.statistics import Estimate
 

@@ -12,8 +12,6 @@ EXTRAS: Mapping[str, str] = {
     "dagster_warm": "local",
     "duckdb": "local",
     "filelock": "local",
-    "jinja2": "local",
-    "markupsafe": "local",
     "matplotlib": "local",
     "numpy": "local",
     "scipy": "local",

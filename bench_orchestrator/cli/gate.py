@@ -20,7 +20,7 @@ from bench_orchestrator.cli.results import keep
 from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
 from bench_orchestrator.cli.values import Duration, Names
 from bench_orchestrator.model.bounds import MOST_LAUNCHES
-from bench_orchestrator.report import write_sweep
+from bench_orchestrator.report.files import write_sweep
 from bench_orchestrator.scenarios.registry import GATE, SCENARIOS
 
 _EXIT_CODES = {Ruling.UNDER: 0, Ruling.OVER: 1, Ruling.UNDECIDED: 4}

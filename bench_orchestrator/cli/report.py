@@ -9,7 +9,8 @@ from rich.console import Console
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.results import open_results
 from bench_orchestrator.model.launch import Sweep
-from bench_orchestrator.report import render_table, summarize, write_sweep
+from bench_orchestrator.report.files import write_sweep
+from bench_orchestrator.report.summary import render_table, summarize
 from bench_orchestrator.results.store import Store, UnknownSweepError
 
 

@@ -12,7 +12,7 @@ from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
 from bench_orchestrator.cli.values import Names, Seconds
 from bench_orchestrator.model.bounds import LARGEST_SEED, MOST_LAUNCHES
 from bench_orchestrator.model.launch import Outcome
-from bench_orchestrator.report import render_table
+from bench_orchestrator.report.summary import render_table
 from bench_orchestrator.results.database import StoreError
 from bench_orchestrator.scenarios.registry import SCENARIOS
 

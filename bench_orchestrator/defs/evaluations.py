@@ -17,8 +17,8 @@ from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.tables import metadata_table
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.report import write_sweep
 from bench_orchestrator.report.experiment import compare_side, cost_lines, measure_head, side_lines
+from bench_orchestrator.report.files import write_sweep
 from bench_orchestrator.report.text import escape, prose, table
 from bench_orchestrator.results.queries import experiment_sweeps
 from bench_orchestrator.results.store import Store

@@ -19,8 +19,8 @@ from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.tables import metadata_table
 from bench_orchestrator.model.bounds import MOST_ASSETS, MOST_STEPS
 from bench_orchestrator.model.tags import Tag
-from bench_orchestrator.report import write_claims, write_remedies
 from bench_orchestrator.report.advice import claim_lines, remedy_lines
+from bench_orchestrator.report.files import write_claims, write_remedies
 from bench_orchestrator.report.text import Markdown, prose, table
 from bench_orchestrator.results.queries import gather
 from bench_orchestrator.scenarios.registry import EXPERIMENTS

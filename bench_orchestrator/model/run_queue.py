@@ -1,13 +1,16 @@
 """The run queue of an instance: its limits, the runs that they count, its pools, and what holds a run."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from bench_orchestrator.model.runs import RunStatus
+from bench_orchestrator.model.runs import IN_PROGRESS, RunStatus
 
 PRIORITY_TAG = "dagster/priority"
+
+LOCATION_AWAY_MESSAGE = "Run dequeue failed to reach the user code server, re-submitting the run"
+"""The message of the daemon if it could not launch a run because the code location cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,18 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class PendingStep:
+    """A step that has asked for a slot of a pool. Instants are in microseconds since the epoch."""
+
+    run_id: str
+    step: str
+    asked_us: int
+    given_us: int | None = None
+    """When it was given a slot that it has not taken yet; None if it waits."""
+    priority: int = 0
+
+
+@dataclass(frozen=True)
 class RunQueue:
     """What decides when a run leaves the queue, at one instant. All times are microseconds since the epoch."""
 
@@ -166,3 +181,49 @@ class Hold:
     """How many of these have a higher priority."""
     remedy: str = ""
     """What to do, as a sentence."""
+
+
+def runs_ahead(run: QueuedRun, queued: Iterable[QueuedRun]) -> tuple[QueuedRun, ...]:
+    """Return the runs that the daemon considers before the run, in its order, given all queued ones, oldest first."""
+    ahead: list[QueuedRun] = []
+    is_older = True
+    for one in queued:
+        if one.run_id == run.run_id:
+            is_older = False
+        elif one.priority > run.priority or (is_older and one.priority == run.priority):
+            ahead.append(one)
+    return tuple(sorted(ahead, key=lambda one: -one.priority))
+
+
+def pool_of(
+    name: str,
+    slots: int,
+    claimed: Iterable[tuple[str, str]],
+    pending: Sequence[PendingStep],
+    runs: Mapping[str, Holder],
+    *,
+    is_default: bool = False,
+) -> Pool:
+    """Return a pool; steps that were given a slot and have not taken it yet hold one.
+
+    Args:
+        claimed: the run ids and keys of the steps that have taken a slot.
+        pending: the steps that have asked for one and not given it back.
+        runs: those that the instance has, by id.
+    """
+    given_us = {(step.run_id, step.step): step.given_us for step in pending if step.given_us is not None}
+    claims = [
+        replace(runs.get(run_id) or Holder(run_id), step=step, since_us=given_us.get((run_id, step)))
+        for run_id, step in dict.fromkeys((*claimed, *given_us))
+    ]
+    waiting = sorted(
+        (step for step in pending if step.given_us is None), key=lambda step: (-step.priority, step.asked_us)
+    )
+    return Pool(
+        name=name,
+        slots=slots,
+        is_default=is_default,
+        claims=tuple(sorted(claims, key=lambda claim: (claim.status in IN_PROGRESS, claim.since_us or 0))),
+        waiting=tuple((step.run_id, step.step) for step in waiting),
+        asked=len(pending),
+    )

@@ -72,6 +72,12 @@ QUEUE_STAGES = (Stage.QUEUE_WAIT, Stage.WORKER_BOOT, Stage.WORKER_LOAD)
 INIT_STAGES = (Stage.EXECUTOR_START, Stage.STEP_BOOT, Stage.STEP_LOAD, Stage.STEP_INIT)
 """The stages of the init time, RUN_START to the first STEP_START."""
 
+LAG_STAGES = (*QUEUE_STAGES, *INIT_STAGES)
+"""The stages that the launch lag consists of."""
+
+STARTUP_STAGES = tuple(stage for stage in LAG_STAGES if stage is not Stage.QUEUE_WAIT)
+"""The stages of the startup time: the launch lag without the queue wait."""
+
 
 class BootStage(_Part):
     """The pieces of worker boot if the run worker is a pod, in order. All but the last are Kubernetes' own."""

@@ -1,18 +1,6 @@
-"""Reports: files, the terminal's table, and the same numbers as JSON.
+"""Reports: files, the terminal's tables, and the same numbers as JSON.
 
 A report begins with the answer to the scenario's question, followed by the evidence, including failures. It contains
-no time of writing: the same sweep and advice give the same bytes.
+no time of writing: the same sweep and advice give the same bytes. Its modules are imported one by one, because some
+need much less than others: `doctor`, `html` and `rendering` neither Dagster nor numpy.
 """
-
-from bench_orchestrator.report.files import ReportFiles, write_claims, write_remedies, write_report, write_sweep
-from bench_orchestrator.report.summary import render_table, summarize
-
-__all__ = [
-    "ReportFiles",
-    "render_table",
-    "summarize",
-    "write_claims",
-    "write_remedies",
-    "write_report",
-    "write_sweep",
-]

@@ -9,7 +9,7 @@ from bench_orchestrator.analysis.capacity import Capacity
 from bench_orchestrator.analysis.claims import JudgedClaim
 from bench_orchestrator.analysis.evaluation import is_experiment
 from bench_orchestrator.analysis.evidence import Evidence
-from bench_orchestrator.atomic import replacing
+from bench_orchestrator.atomic import write_whole
 from bench_orchestrator.charts import ChartFiles, charts_for, save
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.text import path_segment
@@ -60,8 +60,8 @@ def write_report(sweep: Sweep, directory: Path, advice: Sequence[FirstStep] = ()
     )
     write_launches(sweep, files.csv, files.parquet)
     markdown = render_markdown(sweep, pictures, advice)
-    _write(files.markdown, markdown)
-    _write(files.html, render_page(markdown, {files.svg.name: files.svg for files in charts.values()}))
+    write_whole(files.markdown, markdown)
+    write_whole(files.html, render_page(markdown, {files.svg.name: files.svg for files in charts.values()}))
     return files
 
 
@@ -91,7 +91,7 @@ def write_remedies(
         OSError: the file cannot be written.
     """
     text = render_remedies(advice, picture, list(explain_errors(evidence)), capacity)
-    return _write(directory / "remedies.md", text)
+    return write_whole(directory / "remedies.md", text)
 
 
 def write_claims(judged: Sequence[JudgedClaim], directory: Path) -> Path:
@@ -100,11 +100,4 @@ def write_claims(judged: Sequence[JudgedClaim], directory: Path) -> Path:
     Raises:
         OSError: the file cannot be written.
     """
-    return _write(directory / "study_claims.md", render_claims(judged))
-
-
-def _write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
+    return write_whole(directory / "study_claims.md", render_claims(judged))

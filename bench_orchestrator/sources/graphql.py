@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import TypeAdapter
 
@@ -51,11 +51,18 @@ class LogPage:
     has_more: bool
 
 
+class Taker(Protocol):
+    """What the events of a run are handed to, in log order."""
+
+    def take(self, event: RunEvent) -> None:
+        """Take the next event."""
+
+
 @understood
 def get_run(webserver: Webserver, run_id: str) -> Run | None:
     """Return the run with this id; None if the deployment does not have it."""
-    answer = webserver.query(_RUN, {"runId": run_id})["run"]
-    return _run(answer) if "runId" in answer else None
+    answer = webserver.query(_run_fields() + _RUN, {"runId": run_id})["run"]
+    return run_of(answer) if "runId" in answer else None
 
 
 @understood
@@ -65,26 +72,49 @@ def find_runs(
     *,
     statuses: Sequence[RunStatus] = (),
     updated_after_us: int | None = None,
+    run_ids: Sequence[str] = (),
+    most: int | None = None,
 ) -> list[Run]:
-    """Return all runs with these tags, oldest first; `updated_after_us` is exclusive."""
+    """Return all runs with these tags, or the newest ones, oldest first; `updated_after_us` is exclusive.
+
+    Args:
+        run_ids: only these, if any are given.
+        most: how many to return at most; None for all.
+    """
     selected = {
+        "runIds": list(run_ids) or None,
         "tags": [{"key": key, "value": value} for key, value in tags.items()],
         "statuses": list(statuses) or None,
         "updatedAfter": None if updated_after_us is None else updated_after_us / MICROSECONDS,
     }
-    runs: list[Run] = []
+    return [run_of(answer) for answer in list_runs(webserver, selected, most=most)][::-1]
+
+
+@understood
+def list_runs(
+    webserver: Webserver, selected: Mapping[str, Any], *, most: int | None = None, more_fields: str = ""
+) -> list[Mapping[str, Any]]:
+    """Return the answers about the runs that a RunsFilter selects, newest first.
+
+    Args:
+        most: how many to return at most; None for all.
+        more_fields: of each run, besides those that `run_of` reads.
+    """
+    found: list[Mapping[str, Any]] = []
     cursor: str | None = None
     while True:
-        variables = {"filter": selected, "cursor": cursor, "limit": _RUNS_PER_PAGE}
-        answer = webserver.query(_RUNS, variables)["runs"]
+        limit = _RUNS_PER_PAGE if most is None else min(_RUNS_PER_PAGE, most - len(found))
+        variables = {"filter": selected, "cursor": cursor, "limit": limit}
+        answer = webserver.query(_run_fields(more_fields) + _RUNS, variables)["runs"]
         if "results" not in answer:
             raise WebserverError(f"{webserver.url} cannot list its runs: {message_of(answer)}")
-        runs.extend(map(_run, answer["results"]))
-        if len(answer["results"]) < _RUNS_PER_PAGE:
-            return runs[::-1]
-        if cursor == runs[-1].run_id:
+        found.extend(answer["results"])
+        if len(answer["results"]) < limit or (most is not None and len(found) >= most):
+            return found[:most]
+        last = str(found[-1]["runId"])
+        if cursor == last:
             raise ValueError("the same page of runs again")
-        cursor = runs[-1].run_id
+        cursor = last
 
 
 @understood
@@ -106,41 +136,68 @@ def read_run_log(webserver: Webserver, run_id: str) -> RunLog:
     return read_run_logs(webserver, [run_id])[run_id]
 
 
-@understood
 def read_run_logs(webserver: Webserver, run_ids: Sequence[str]) -> dict[str, RunLog]:
-    """Return the logs of many runs by run id, with one query for several runs; the log of an unknown run is empty.
+    """Return the logs of many runs by run id, with one query for several runs; the log of an unknown run is empty."""
+    folds = {run_id: RunLogFold() for run_id in run_ids}
+    read_events(webserver, folds)
+    return {run_id: folding.log() for run_id, folding in folds.items()}
+
+
+@understood
+def read_events(
+    webserver: Webserver,
+    takers: Mapping[str, Taker],
+    *,
+    metadata: bool = True,
+    page: int | None = None,
+    enough: Callable[[str], bool] = lambda _: False,
+) -> frozenset[str]:
+    """Hand the events of many runs to their takers, with one query for several runs; an unknown run has none.
 
     A webserver cannot answer with a text that is not UTF-8. Such a run is read alone, without the texts of its log.
+
+    Args:
+        takers: by run id.
+        metadata: whether events come with their metadata.
+        page: the events of each run per query; None for the webserver's own number.
+        enough: tells of a run, between two pages of its log, whether to leave out the rest.
+
+    Returns:
+        The runs of whose logs the rest was left out.
     """
-    folds = {run_id: RunLogFold() for run_id in run_ids}
-    left: dict[str, str | None] = dict.fromkeys(folds)
+    fields = _LOG_FIELDS if metadata else _LOG_FIELDS_WITHOUT_METADATA
+    left: dict[str, str | None] = dict.fromkeys(takers)
+    cut: set[str] = set()
     at_once = _LOGS_PER_QUERY
     while left:
         asked = list(left)[:at_once]
         runs = {f"run{n}": run_id for n, run_id in enumerate(asked)}
         cursors = {f"cursor{n}": left[run_id] for n, run_id in enumerate(asked)}
         try:
-            answer = webserver.query(_logs_query(len(asked), _LOG_FIELDS), {**runs, **cursors})
+            answer = webserver.query(_logs_query(len(asked), fields, page), {**runs, **cursors})
         except (WebserverUnreachableError, AccessDeniedError):
             raise
         except WebserverError:
             if at_once > 1:
                 at_once = 1
                 continue
-            answer = webserver.query(_logs_query(len(asked), _LOG_FIELDS_WITHOUT_TEXTS), {**runs, **cursors})
+            answer = webserver.query(_logs_query(len(asked), _LOG_FIELDS_WITHOUT_TEXTS, page), {**runs, **cursors})
         for n, run_id in enumerate(asked):
             log = answer[f"log{n}"]
             for event in _events(log):
-                folds[run_id].take(event)
+                takers[run_id].take(event)
             after, has_more = _next_page(log, left[run_id]) if "events" in log else ("", False)
-            if has_more:
+            if has_more and enough(run_id):
+                cut.add(run_id)
+            if has_more and run_id not in cut:
                 left[run_id] = after
             else:
                 del left[run_id]
-    return {run_id: folding.log() for run_id, folding in folds.items()}
+    return frozenset(cut)
 
 
-def _run(answer: Mapping[str, Any]) -> Run:
+def run_of(answer: Mapping[str, Any]) -> Run:
+    """Return the run that an answer is about."""
     started_s = answer["startTime"]
     if started_s == answer["endTime"]:  # the webserver's answer for a run that ended before it started
         started_s = None
@@ -150,14 +207,15 @@ def _run(answer: Mapping[str, Any]) -> Run:
             "status": answer["status"],
             "job": answer["jobName"],
             "tags": {tag["key"]: tag["value"] for tag in answer["tags"]},
-            "created_us": _to_us(answer["creationTime"]),
-            "updated_us": _to_us(answer["updateTime"]),
-            "started_us": None if started_s is None else _to_us(started_s),
+            "created_us": to_us(answer["creationTime"]),
+            "updated_us": to_us(answer["updateTime"]),
+            "started_us": None if started_s is None else to_us(started_s),
         }
     )
 
 
-def _to_us(timestamp_s: float) -> int:
+def to_us(timestamp_s: float) -> int:
+    """Convert a time of an answer, in seconds since the epoch, to microseconds."""
     return read_instant_us(round(timestamp_s * MICROSECONDS))
 
 
@@ -227,13 +285,12 @@ def _metadata(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]
             yield entry["label"], decode(entry[field])
 
 
-_RUN_FIELDS = """
-fragment BenchRun on Run { runId status jobName tags { key value } creationTime updateTime startTime endTime }
-"""
+def _run_fields(more: str = "") -> str:
+    fields = "runId status jobName tags { key value } creationTime updateTime startTime endTime"
+    return f"fragment BenchRun on Run {{ {fields} {more} }}\n"
 
-_RUN = (
-    _RUN_FIELDS
-    + """
+
+_RUN = """
 query BenchRun($runId: ID!) {
   run: runOrError(runId: $runId) {
     __typename
@@ -242,11 +299,8 @@ query BenchRun($runId: ID!) {
   }
 }
 """
-)
 
-_RUNS = (
-    _RUN_FIELDS
-    + """
+_RUNS = """
 query BenchRuns($filter: RunsFilter!, $cursor: String, $limit: Int!) {
   runs: runsOrError(filter: $filter, cursor: $cursor, limit: $limit) {
     __typename
@@ -255,11 +309,14 @@ query BenchRuns($filter: RunsFilter!, $cursor: String, $limit: Int!) {
   }
 }
 """
-)
 
-_LOG_FIELDS = """
+_ERROR_FIELDS = """
 fragment BenchError on PythonError { message className causes { message className } }
+"""
 
+_LOG_FIELDS = (
+    _ERROR_FIELDS
+    + """
 fragment BenchLog on EventConnection {
   cursor
   hasMore
@@ -286,6 +343,22 @@ fragment BenchLog on EventConnection {
   }
 }
 """
+)
+
+_LOG_FIELDS_WITHOUT_METADATA = (
+    _ERROR_FIELDS
+    + """
+fragment BenchLog on EventConnection {
+  cursor
+  hasMore
+  events {
+    ... on MessageEvent { eventType timestamp stepKey message }
+    ... on ErrorEvent { error { ...BenchError } }
+    ... on ExecutionStepFailureEvent { failureMetadata { description } }
+  }
+}
+"""
+)
 
 _LOG_FIELDS_WITHOUT_TEXTS = """
 fragment BenchLog on EventConnection {
@@ -324,11 +397,12 @@ query BenchPage($runId: ID!, $cursor: String) {
 )
 
 
-def _logs_query(runs: int, fields: str) -> str:
+def _logs_query(runs: int, fields: str, page: int | None) -> str:
     """Return the query for these fields of the logs of this number of runs, each with its own cursor."""
+    limit = "" if page is None else f", limit: {page}"
     arguments = ", ".join(f"$run{n}: ID!, $cursor{n}: String" for n in range(runs))
     logs = "\n".join(
-        f"log{n}: logsForRun(runId: $run{n}, afterCursor: $cursor{n}) "
+        f"log{n}: logsForRun(runId: $run{n}, afterCursor: $cursor{n}{limit}) "
         "{ __typename ... on EventConnection { ...BenchLog } ... on Error { message } }"
         for n in range(runs)
     )

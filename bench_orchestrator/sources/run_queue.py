@@ -14,14 +14,18 @@ from dagster._serdes import ConfigurableClass
 from bench_orchestrator.model.errors import one_line
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.run_queue import (
+    LOCATION_AWAY_MESSAGE,
     PRIORITY_TAG,
     Granularity,
     Holder,
+    PendingStep,
     Pool,
     QueuedRun,
     RunLimits,
     RunQueue,
+    pool_of,
     read_tag_limits,
+    runs_ahead,
 )
 from bench_orchestrator.model.runs import IN_PROGRESS, RunStatus
 from bench_orchestrator.sources.instance import get_run, last_sign_us, run_event, to_us
@@ -31,8 +35,6 @@ from dagster_warm.queue import PromptRunCoordinator
 _DAEMON = "QUEUED_RUN_COORDINATOR"
 _LIMITS = frozenset({"max_concurrent_runs", "tag_concurrency_limits"})
 _PAGE = 100
-_REFUSED = "Run dequeue failed to reach the user code server, re-submitting the run"
-"""The message of the daemon if it could not launch a run because the code location cannot be reached."""
 
 
 def read_limits(instance: DagsterInstance) -> RunLimits | None:
@@ -75,7 +77,7 @@ def read_queue(instance: DagsterInstance, run_id: str, now_us: int) -> RunQueue 
         return RunQueue(_queued_run(record, ()), None, now_us)
     tags = {PRIORITY_TAG, *(limit.key for limit in limits.tag_limits)}
     run = _queued_run(record, tags)
-    ahead = _ahead(run, (_queued_run(one, tags) for one in _queued_records(instance)))
+    ahead = runs_ahead(run, (_queued_run(one, tags) for one in _queued_records(instance)))
     active = RunsFilter(statuses=[DagsterRunStatus(status) for status in IN_PROGRESS])
     pools = {name for one in (run, *ahead) for name in one.pools}
     queue = instance.get_concurrency_config().run_queue_config
@@ -138,18 +140,6 @@ def _queued_records(instance: DagsterInstance) -> Iterator[RunRecord]:
         cursor = page[-1].dagster_run.run_id
 
 
-def _ahead(run: QueuedRun, queued: Iterable[QueuedRun]) -> tuple[QueuedRun, ...]:
-    """Return the runs that the daemon considers before the run, in its order, given all queued ones, oldest first."""
-    ahead: list[QueuedRun] = []
-    is_older = True
-    for one in queued:
-        if one.run_id == run.run_id:
-            is_older = False
-        elif one.priority > run.priority or (is_older and one.priority == run.priority):
-            ahead.append(one)
-    return tuple(sorted(ahead, key=lambda one: -one.priority))
-
-
 def _queued_run(record: RunRecord, tags: Collection[str]) -> QueuedRun:
     """Return a run as the queue counts it, with those of its tags that count."""
     run = record.dagster_run
@@ -170,27 +160,24 @@ def _queued_run(record: RunRecord, tags: Collection[str]) -> QueuedRun:
 
 
 def _pool(info: Any, default: int | None, holders: Mapping[str, Holder]) -> Pool:
-    """Return a pool; steps that were given a slot and have not taken it yet hold one."""
-    given = {(step.run_id, step.step_key): step for step in info.pending_steps if step.assigned_timestamp}
-    claimed = {(slot.run_id, slot.step_key): None for slot in info.claimed_slots} | dict.fromkeys(given)
-    claims = [
-        replace(
-            holders.get(run_id) or Holder(run_id),
-            step=step,
-            since_us=to_us(given[run_id, step].assigned_timestamp.timestamp()) if (run_id, step) in given else None,
-        )
-        for run_id, step in claimed
-    ]
-    waiting = [step for step in info.pending_steps if not step.assigned_timestamp]
-    waiting.sort(key=lambda step: (-(step.priority or 0), step.enqueued_timestamp))
     has_default = bool(info.using_default_limit)
-    return Pool(
-        name=info.concurrency_key,
-        slots=default if has_default and default is not None else info.slot_count,
+    pending = [
+        PendingStep(
+            step.run_id,
+            step.step_key,
+            to_us(step.enqueued_timestamp.timestamp()),
+            to_us(step.assigned_timestamp.timestamp()) if step.assigned_timestamp else None,
+            step.priority or 0,
+        )
+        for step in info.pending_steps
+    ]
+    return pool_of(
+        info.concurrency_key,
+        default if has_default and default is not None else info.slot_count,
+        [(slot.run_id, slot.step_key) for slot in info.claimed_slots],
+        pending,
+        holders,
         is_default=has_default,
-        claims=tuple(sorted(claims, key=lambda claim: (claim.status in IN_PROGRESS, claim.since_us or 0))),
-        waiting=tuple((step.run_id, step.step_key) for step in waiting),
-        asked=len(info.pending_steps),
     )
 
 
@@ -211,6 +198,6 @@ def _unreachable(instance: DagsterInstance, run: QueuedRun, ahead: Iterable[Queu
     for run_id in dict.fromkeys((run.run_id, first.run_id)):
         latest = instance.get_records_for_run(run_id, of_type=DagsterEventType.ENGINE_EVENT, limit=1, ascending=False)
         for event in (run_event(record.event_log_entry) for record in latest.records):
-            if event.message.startswith(_REFUSED) and event.time_us >= since_us:
+            if event.message.startswith(LOCATION_AWAY_MESSAGE) and event.time_us >= since_us:
                 return one_line(event.error.message if event.error else event.message, 300)
     return ""

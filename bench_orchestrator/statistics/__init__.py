@@ -12,6 +12,7 @@ The code refers to `scipy.special.ndtr` without importing the submodule because 
 most processes of the meta location compute nothing.
 """
 
+from bench_orchestrator.model.estimates import Estimate, median
 from bench_orchestrator.statistics.bends import Bend, find_bend
 from bench_orchestrator.statistics.changes import ChangePoint, find_changes
 from bench_orchestrator.statistics.comparisons import (
@@ -24,7 +25,6 @@ from bench_orchestrator.statistics.comparisons import (
     paired_ratio,
     ratio,
 )
-from bench_orchestrator.statistics.estimates import Estimate, median
 from bench_orchestrator.statistics.lines import Fit, fit_line
 
 __all__ = [

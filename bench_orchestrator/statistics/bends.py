@@ -10,7 +10,8 @@ from operator import itemgetter
 
 import numpy as np
 
-from bench_orchestrator.statistics.estimates import Estimate, check_confidence, stretched
+from bench_orchestrator.model.estimates import Estimate, check_confidence
+from bench_orchestrator.statistics.estimates import stretched
 from bench_orchestrator.statistics.lines import Fit, crossing, fit_line, points
 from bench_orchestrator.statistics.ranks import Floats
 

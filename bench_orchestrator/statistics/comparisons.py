@@ -12,7 +12,8 @@ from math import exp
 import numpy as np
 import scipy
 
-from bench_orchestrator.statistics.estimates import Estimate, check_confidence, finite, middle, stretched
+from bench_orchestrator.model.estimates import Estimate, check_confidence, middle
+from bench_orchestrator.statistics.estimates import finite, stretched
 from bench_orchestrator.statistics.pairs import ordered_averages, ordered_shifts
 from bench_orchestrator.statistics.ranks import Floats, order_misses, walsh_misses
 

@@ -11,7 +11,8 @@ from math import copysign, sqrt
 import numpy as np
 import scipy
 
-from bench_orchestrator.statistics.estimates import Estimate, check_confidence, finite, median, median_of, middle
+from bench_orchestrator.model.estimates import Estimate, check_confidence, median, median_of, middle
+from bench_orchestrator.statistics.estimates import finite
 from bench_orchestrator.statistics.pairs import ordered_slopes, pulls
 from bench_orchestrator.statistics.ranks import Floats, order_misses
 

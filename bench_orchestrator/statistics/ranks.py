@@ -2,7 +2,7 @@
 
 All signs or orders of the samples are equally likely. The fraction of them that puts the k-th smallest statistic
 beyond the true value determines an interval's coverage, without assumptions about distributions. scipy has these
-distributions inside its tests and returns p-values, but no intervals.
+distributions inside its tests and returns p-values, but no intervals. That of the median is in `model.estimates`.
 
 In every sequence the entry for k is at index k - 1. It is the probability that the true value is below the k-th
 smallest statistic, and by symmetry that it is above the k-th largest.
@@ -23,19 +23,12 @@ EXACT_POINTS = 100
 """Maximum points for exact counting, which takes up to 50 ms; beyond that the normal approximation is as good."""
 
 Floats = npt.NDArray[np.float64]
-Ordered = Floats | Sequence[float]
-"""Values in ascending order, or a sequence indexed by rank from 0."""
+Misses = Floats | Sequence[float]
+"""Probabilities by rank."""
 
 
 @lru_cache(maxsize=256)
-def sample_misses(n: int) -> Floats:
-    """Return the miss probabilities for the median of n samples: each is above it with probability 1/2."""
-    misses: Floats = scipy.special.bdtr(np.arange(max(1.0, n // 2)), n, 0.5)
-    return misses
-
-
-@lru_cache(maxsize=256)
-def walsh_misses(n: int) -> Ordered:
+def walsh_misses(n: int) -> Misses:
     """Return the miss probabilities for the ordered Walsh averages of n samples and their centre of symmetry.
 
     Walsh averages are the means of all pairs of samples, including each sample with itself. The number above the
@@ -52,7 +45,7 @@ def walsh_misses(n: int) -> Ordered:
 
 
 @lru_cache(maxsize=256)
-def order_misses(group_sizes: tuple[int, ...]) -> Ordered:
+def order_misses(group_sizes: tuple[int, ...]) -> Misses:
     """Return the miss probabilities for the ordered slopes between points of different groups.
 
     A group consists of the points that share an x. After subtracting the true slope, all orders of the values are

@@ -12,16 +12,24 @@ from operator import itemgetter
 from typing import Any
 
 from bench_orchestrator.analysis.run_queue import describe
-from bench_orchestrator.analysis.summary import LAG_STAGES
 from bench_orchestrator.analysis.wording import describe_estimate, describe_outcome
 from bench_orchestrator.model.errors import one_line
+from bench_orchestrator.model.estimates import Estimate, median
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.launch import Launch, Outcome, Trial
 from bench_orchestrator.model.run_queue import Hold
 from bench_orchestrator.model.runs import StepSpan
-from bench_orchestrator.model.stages import BootStage, Boundary, Origin, Piece, RunWorker, Stage, StepWorker
+from bench_orchestrator.model.stages import (
+    LAG_STAGES,
+    BootStage,
+    Boundary,
+    Origin,
+    Piece,
+    RunWorker,
+    Stage,
+    StepWorker,
+)
 from bench_orchestrator.model.text import legible
-from bench_orchestrator.statistics import Estimate, median
 
 _FIRST_STEPS = 20
 _LAST_STEPS = 4

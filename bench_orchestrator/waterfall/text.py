@@ -80,7 +80,7 @@ def summarize_waterfall(shown: Waterfall, sample: Sample | None = None) -> dict[
             }
             for step in shown.steps
         ],
-        "waits_for": [_summarize_hold(hold) for hold in shown.holds],
+        "waits_for": [summarize_hold(hold) for hold in shown.holds],
         "so_far_s": seconds(shown.unfinished.duration_us) if shown.unfinished and shown.now_us is not None else None,
         "warnings": list(shown.warnings),
     }
@@ -96,7 +96,7 @@ def _summarize_stage(bar: Bar, shown: Waterfall) -> dict[str, Any]:
     }
 
 
-def _summarize_hold(hold: Hold) -> dict[str, Any]:
+def summarize_hold(hold: Hold) -> dict[str, Any]:
     """Return a hold with its instants in seconds since the epoch."""
     return asdict(hold) | {
         "holders": [

@@ -14,6 +14,7 @@ from bench_orchestrator.webserver.connection import (
     DatabaseTroubleError,
     LaunchRejectedError,
     LocationAwayError,
+    Traffic,
     WebserverError,
     WebserverUnreachableError,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "LaunchRejectedError",
     "LocationAwayError",
     "LocationEntry",
+    "Traffic",
     "Webserver",
     "WebserverError",
     "WebserverUnreachableError",

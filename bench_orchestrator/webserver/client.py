@@ -1,7 +1,7 @@
 """What a webserver is asked: its locations and assets, and to launch, list and end runs and backfills."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -41,6 +41,8 @@ class LocationEntry:
     """The id of the code server that it was loaded from, which changes with the server; empty if it is not loaded."""
     host: str = ""
     """The host of its code server; empty if it is not reached over a network."""
+    since_s: float | None = field(default=None, compare=False)
+    """Since when it is in this state, in seconds since the epoch; None if that is not known."""
 
     @property
     def away(self) -> bool:
@@ -291,7 +293,7 @@ def _location_entry(entry: Mapping[str, Any]) -> LocationEntry:
 def _describe_location(entry: Mapping[str, Any]) -> dict[str, Any]:
     location = entry["locationOrLoadError"] or {}
     host = next((one["value"] for one in entry["displayMetadata"] if one["key"] == "host"), "")
-    known = {"name": entry["name"], "host": host}
+    known = {"name": entry["name"], "host": host, "since_s": entry.get("updatedTimestamp")}
     if entry["loadStatus"] == "LOADING" or not location:
         return known | {"state": "loading"}
     if location["__typename"] == "RepositoryLocation":

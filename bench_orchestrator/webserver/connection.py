@@ -5,9 +5,12 @@ is rejected.
 """
 
 import re
+import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -59,6 +62,17 @@ class LocationAwayError(LaunchRejectedError):
     """The location temporarily has no code server; no run was created."""
 
 
+@dataclass
+class Traffic:
+    """What a connection has cost its webserver so far."""
+
+    requests: int = 0
+    waited_s: float = 0.0
+    """Seconds from the requests to their answers, in total."""
+    received_bytes: int = 0
+    """The size of the answers, unpacked."""
+
+
 class Connection:
     """A connection to one Dagster webserver, by its URL.
 
@@ -74,6 +88,9 @@ class Connection:
 
     url: str
     """The URL without a slash at the end, and without user and password."""
+    traffic: Traffic
+    ahead_s: float
+    """How far the webserver's clock is ahead of this machine's, in whole seconds; 0 as long as it is not known."""
 
     def __init__(self, url: str, access: Access | None = None, timeout_s: float = 120) -> None:
         parts = _split(url)
@@ -82,6 +99,8 @@ class Connection:
         if parts.username or parts.password:
             credentials = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
             self.headers["Authorization"] = f"Basic {b64encode(credentials.encode()).decode()}"
+        self.traffic = Traffic()
+        self.ahead_s = 0.0
         self._access = access or Access()
         self._timeout_s = timeout_s
         # Local addresses bypass proxies that the environment may configure.
@@ -110,6 +129,8 @@ class Connection:
 
     def _data(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the answer's data without checking it for a PythonError."""
+        began_s = time.monotonic()
+        self.traffic.requests += 1
         try:
             with requests.Session() as session:
                 session.trust_env = not self._is_local
@@ -126,6 +147,10 @@ class Connection:
                 )
         except requests.RequestException as error:
             raise self._no_answer(error) from error
+        finally:
+            self.traffic.waited_s += time.monotonic() - began_s
+        self.traffic.received_bytes += len(response.content)
+        self._compare_clocks(response)
         if response.is_redirect:
             raise WebserverError(
                 f"The webserver at {self.url} redirects to {shown_url(response.headers['Location'])}. Use its final "
@@ -151,6 +176,11 @@ class Connection:
         if not isinstance(data, dict):
             raise self._error(f"HTTP {response.status_code}, no data: {response.text}")
         return data
+
+    def _compare_clocks(self, response: requests.Response) -> None:
+        with suppress(*_MISREAD):
+            told = parsedate_to_datetime(response.headers["Date"]).timestamp()
+            self.ahead_s = float(round(told - time.time()))
 
     def _no_answer(self, error: requests.RequestException) -> WebserverError:
         """Return the error for a request that failed."""

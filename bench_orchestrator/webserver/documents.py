@@ -7,6 +7,7 @@ query BenchLocations {
       locationEntries {
         name
         loadStatus
+        updatedTimestamp
         displayMetadata { key value }
         locationOrLoadError {
           __typename

@@ -20,10 +20,9 @@ from bench_orchestrator.analysis.lag_model import (
     stages_s,
     startup_s,
 )
-from bench_orchestrator.analysis.summary import LAG_STAGES
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, Sweep, Trial
-from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.model.stages import LAG_STAGES, Stage
 from bench_orchestrator.scenarios.registry import EXPERIMENTS
 
 

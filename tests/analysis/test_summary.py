@@ -23,8 +23,6 @@ from samples import (
 
 from bench_orchestrator.analysis import wording
 from bench_orchestrator.analysis.summary import (
-    LAG_STAGES,
-    STARTUP_STAGES,
     location_rows,
     shared_environment,
     startup_fits,
@@ -32,7 +30,7 @@ from bench_orchestrator.analysis.summary import (
 )
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Outcome, Trial
-from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES, BootStage, Stage
+from bench_orchestrator.model.stages import INIT_STAGES, LAG_STAGES, QUEUE_STAGES, STARTUP_STAGES, BootStage, Stage
 from bench_orchestrator.statistics import median
 
 trials = st.lists(

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
+import deployment_answers
 import pytest
 import requests
 from fuzzing import JUNK, fuzz, mutated, sizes
@@ -14,13 +16,17 @@ from hypothesis import strategies as st
 from recording import make_plan
 from samples import CREATED_US
 
+from bench_orchestrator.analysis.doctor.diagnosis import diagnose
+from bench_orchestrator.model.deployment_reading import DeploymentReading
 from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.tags import META_LOCATION, Tag
-from bench_orchestrator.report import render_table, summarize
+from bench_orchestrator.report.doctor import render_diagnosis_markdown, summarize_diagnosis
 from bench_orchestrator.report.markdown import render_markdown
+from bench_orchestrator.report.summary import render_table, summarize
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources import graphql
+from bench_orchestrator.sources.deployment_reading import DeploymentReader
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.sweeps.entries import NOTES, PLANS
 from bench_orchestrator.webserver import Webserver
@@ -161,6 +167,7 @@ class FakeServer:
     """Answers each query by its name, with valid data unless told otherwise."""
 
     changed: dict[str, Any] = field(default_factory=dict)
+    answers: Mapping[str, Any] = field(default_factory=lambda: ANSWERS)
     raw: str | None = None
     status: int = 200
 
@@ -171,8 +178,8 @@ class FakeServer:
         return answer
 
     def _text(self, query: str) -> str:
-        name = next(name for name in ANSWERS if f" {name}(" in query or f" {name} {{" in query)
-        return json.dumps({"data": self.changed.get(name, ANSWERS[name])})
+        name = next(name for name in self.answers if f" {name}(" in query or f" {name} {{" in query)
+        return json.dumps({"data": self.changed.get(name, self.answers[name])})
 
 
 @pytest.fixture
@@ -264,3 +271,21 @@ def test_any_far_sweep_is_stored_and_reported_or_refused(
             render_table(stored)
             render_markdown(stored, []).encode()
         assert store.list_sweeps()
+
+
+@sizes(6)
+@pytest.mark.parametrize("name", deployment_answers.ANSWERS)
+def test_any_deployment_is_diagnosed_or_refused(name: str, limits: settings, server: FakeServer) -> None:
+    server.answers = deployment_answers.ANSWERS
+
+    @fuzz(limits, mutated(deployment_answers.ANSWERS[name]))
+    def check(data: Any) -> None:
+        server.changed = {name: data}
+        reading = ask(lambda: DeploymentReader(Webserver(URL)).read())
+        if reading is None:
+            assert name == "BenchLocations"
+        else:
+            assert isinstance(reading, DeploymentReading)
+            diagnosis = diagnose(reading, UTC)
+            json.dumps(summarize_diagnosis(diagnosis, "UTC"))
+            render_diagnosis_markdown(diagnosis, "UTC").encode()

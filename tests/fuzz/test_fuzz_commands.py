@@ -20,6 +20,7 @@ from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.plan import Scenario
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.scenarios.registry import SCENARIOS
+from bench_orchestrator.settings import WEBSERVER_URL
 from bench_orchestrator.sweeps.config import SweepConfig, scenario_config
 
 VALUES = st.one_of(
@@ -39,6 +40,7 @@ OPTIONS: Mapping[str, Sequence[str]] = {
     "timeline": ("--gantt", "--steps", "--sweep", "--location", "--variant", "--json"),
     "compare": ("--json",),
     "advise": ("--assets", "--steps", "--max-lag", "--json"),
+    "doctor": ("--url", "--header", "--token", "--basic", "--runs", "--budget", "--every", "--json"),
     "sweeps": ("--json",),
     "shapes": ("--json",),
 }
@@ -70,6 +72,7 @@ def test_any_command_line_ends_with_an_exit_code(
     limits: settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv(WEBSERVER_URL, "http://127.0.0.1:9")  # where nothing answers
     monkeypatch.chdir(tmp_path)
     for module in (run, gate):
         monkeypatch.setattr(module, "measure", sweep_as_configured)

@@ -15,7 +15,8 @@ from samples import CREATED_US, make_sweep, make_trial, measured_sweep
 from bench_orchestrator.model.content import Content
 from bench_orchestrator.model.launch import Launch, Outcome, Sweep, Trial
 from bench_orchestrator.model.runs import LOG_MESSAGE, Pod, RunError, RunEvent
-from bench_orchestrator.report import render_table, summarize, write_sweep
+from bench_orchestrator.report.files import write_sweep
+from bench_orchestrator.report.summary import render_table, summarize
 from bench_orchestrator.results.queries import latest_sweep
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.timeline.launches import launch_of

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from click.testing import CliRunner
 from dagster import DagsterRunStatus
 from dagster_graphql import DagsterGraphQLClient
 
+from bench_orchestrator.cli import main
 from bench_orchestrator.deployment import (
     CodeLocation,
     Deployment,
@@ -99,6 +101,27 @@ def ready(process: subprocess.Popen[str]) -> dict[str, object]:
     return line
 
 
+def assert_diagnosed(url: str) -> None:
+    """Assert what `bench doctor` says of the test's deployment."""
+    result = CliRunner().invoke(main, ["doctor", "--url", url, "--json"])
+    assert result.exit_code == 0, result.output
+    data = json.loads(result.stdout)
+    assert data["not_answered"] == []
+    by_name = {location["location"]: location for location in data["locations"]}
+    assert {name: location["state"] for name, location in by_name.items()} == {
+        **dict.fromkeys(("tiny", "connected"), "loaded"),
+        **dict.fromkeys(("broken", "away"), "error"),
+    }
+    tiny = by_name["tiny"]
+    assert (tiny["assets"], tiny["partitioned"], tiny["jobs"], tiny["checks"]) == (2, 0, 0, 0)
+    assert (tiny["runs_listed"], tiny["runs_read"]) == (3, 3)
+    assert tiny["lag_s"]["n"] == 3
+    assert tiny["median_launch"]["stages_s"]["worker_boot"] > 0
+    (broken,) = [finding for finding in data["findings"] if finding["name"] == "broken_locations"]
+    assert any("no such luck" in line for line in broken["evidence"])
+    assert data["queued"] == []
+
+
 @pytest.fixture
 def free_port() -> Iterator[str]:
     with closing(HeldPort()) as port:
@@ -157,6 +180,7 @@ def test_code_server_and_daemon_that_are_killed_come_back(
 
     endless = launch(deployment.url, "tiny", "endless")
     wait_for_run(deployment.url, endless, DagsterRunStatus.STARTED)
+    assert_diagnosed(deployment.url)
     directory = Path(str(state(deployment)["directory"]))
     assert directory.stat().st_mode & 0o777 == 0o700
     started = time.monotonic()

@@ -30,7 +30,8 @@ from bench_orchestrator.charts.remedies import remedies_chart
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.plan import Location, PlannedTrial, Prediction, SweepPlan, Variant
-from bench_orchestrator.report import render_table, write_claims, write_remedies, write_sweep
+from bench_orchestrator.report.files import write_claims, write_remedies, write_sweep
+from bench_orchestrator.report.summary import render_table
 from bench_orchestrator.results.queries import gather
 from bench_orchestrator.results.rows import COLUMNS, read_trial
 from bench_orchestrator.results.store import Store

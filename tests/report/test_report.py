@@ -33,9 +33,10 @@ from bench_orchestrator.charts import CHARTS, charts_for
 from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.stages import BootStage
 from bench_orchestrator.model.text import legible
-from bench_orchestrator.report import ReportFiles, render_table, summarize, write_report, write_sweep
+from bench_orchestrator.report.files import ReportFiles, write_report, write_sweep
 from bench_orchestrator.report.html import render_page
 from bench_orchestrator.report.markdown import render_markdown
+from bench_orchestrator.report.summary import render_table, summarize
 from bench_orchestrator.results.rows import launch_rows
 from bench_orchestrator.results.store import Store
 

@@ -16,7 +16,7 @@ from bench_orchestrator.model.runs import LOG_MESSAGE, Run, RunEvent, RunLog, Ru
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.sources import graphql, instance
 from bench_orchestrator.sources.instance import run_event
-from bench_orchestrator.timeline.run_log import LOG_TYPES
+from bench_orchestrator.timeline.run_log import LOG_TYPES, RunLogFold
 from bench_orchestrator.timeline.stages import STEP_STARTS
 from bench_orchestrator.webserver import Webserver, WebserverError
 
@@ -222,16 +222,28 @@ class TestManyLogs:
         assert [event.type for event in there.events] == [event.type for event in here.events]
         assert [step.key for step in there.steps] == ["strange"]
 
-    def test_are_the_same_read_across_pages(
-        self, served: Served, runs: dict[str, str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_are_the_same_read_across_pages(self, served: Served, runs: dict[str, str]) -> None:
         webserver = CountingWebserver(served.url)
         whole = graphql.read_run_logs(webserver, list(runs.values()))
-        query_of = graphql._logs_query
-        monkeypatch.setattr(graphql, "_logs_query", lambda *what: query_of(*what).replace("(runId", "(limit: 3, runId"))
         webserver.asked = []
-        assert graphql.read_run_logs(webserver, list(runs.values())) == whole
+        folds = {run_id: RunLogFold() for run_id in runs.values()}
+        assert graphql.read_events(webserver, folds, page=3) == set()
+        assert {run_id: fold.log() for run_id, fold in folds.items()} == whole
         assert len(webserver.asked) > 5
+
+    def test_are_read_no_further_than_is_enough(self, webserver: Webserver, runs: dict[str, str]) -> None:
+        folds = {runs[name]: RunLogFold() for name in ("everything said", "not started")}
+        cut = graphql.read_events(webserver, folds, page=3, enough=lambda _: True)
+        assert cut == {runs["everything said"]}
+        assert len(folds[runs["everything said"]].log().events) <= 3
+
+    def test_come_without_metadata_if_that_is_not_asked_for(self, webserver: Webserver, runs: dict[str, str]) -> None:
+        folds = {run_id: RunLogFold() for run_id in runs.values()}
+        graphql.read_events(webserver, folds, metadata=False)
+        for run_id, fold in folds.items():
+            with_it, without = graphql.read_run_log(webserver, run_id), fold.log()
+            assert (without.events, without.failure, without.steps) == (with_it.events, with_it.failure, with_it.steps)
+        assert folds[runs["requeued in vain"]].log().kubernetes_job is None
 
 
 class TestARun:
@@ -265,6 +277,9 @@ class TestARun:
         changed_us = graphql.find_runs(webserver, {Tag.SWEEP: "found"})[3].updated_us
         assert both(updated_after_us=changed_us) == ([made[1]], [made[1]])
         assert both(updated_after_us=changed_us + 10**12) == ([], [])
+        newest = graphql.find_runs(webserver, {Tag.SWEEP: "found"}, most=3)
+        assert [run.run_id for run in newest] == made[-3:]
+        assert [run.run_id for run in graphql.find_runs(webserver, {}, run_ids=made[:1])] == made[:1]
 
 
 def test_every_status_and_type_of_event_is_dagsters() -> None:

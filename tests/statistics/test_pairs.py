@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bench_orchestrator.statistics import difference, fit_line, paired_difference, pairs
 from bench_orchestrator.statistics.pairs import ordered_averages, ordered_shifts, ordered_slopes, pulls
-from bench_orchestrator.statistics.ranks import Floats, Ordered
+from bench_orchestrator.statistics.ranks import Floats, Misses
 
 # Few distinct values make ties; their halves and sums are exact.
 VALUES = st.lists(st.integers(-20, 20) | st.integers(-(2**20), 2**20), min_size=2, max_size=16)
@@ -26,7 +26,7 @@ def small_blocks() -> Iterator[None]:
         yield
 
 
-def counted(make: Callable[[], Ordered]) -> list[float]:
+def counted(make: Callable[[], Misses]) -> list[float]:
     """Return all statistics, computed as for too many pairs to enumerate."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pairs, "ALL_PAIRS", 0)

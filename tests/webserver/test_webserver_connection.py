@@ -1,9 +1,12 @@
 """Interprets what comes back from a webserver, from a small HTTP server for answers that are hard to provoke."""
 
 import ssl
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import requests
 from certificates import Authority
 from small_server import LAUNCH, small_server, uses
 
@@ -191,3 +194,27 @@ class TestHeadersAndCertificates:
     def test_a_server_without_tls_is_named_as_what_it_is(self) -> None:
         with small_server(200, "{}") as (url, _), pytest.raises(WebserverUnreachableError, match=r"TLS.*wrong version"):
             Webserver(url.replace("http:", "https:")).list_locations()
+
+
+class TestTheTraffic:
+    def test_is_counted_with_what_fails(self) -> None:
+        body = '{"data": {"workspaceOrError": {"locationEntries": []}}}'
+        with small_server(200, body, delay_s=0.05) as (url, received):
+            webserver = Webserver(url)
+            for _ in range(2):
+                webserver.list_locations()
+        assert len(received) == 2
+        assert (webserver.traffic.requests, webserver.traffic.received_bytes) == (2, 2 * len(body))
+        assert webserver.traffic.waited_s >= 0.1
+        with pytest.raises(WebserverUnreachableError):
+            webserver.list_locations()
+        assert webserver.traffic.requests == 3
+
+    @pytest.mark.parametrize(("date", "ahead"), [("Tue, 01 Jan 2030 00:00:00 GMT", True), ("no date", False)])
+    def test_tells_how_far_the_webservers_clock_is_ahead(self, date: str, ahead: bool) -> None:
+        webserver = Webserver("http://127.0.0.1:9")
+        answer = requests.Response()
+        answer.headers["Date"] = date
+        webserver._compare_clocks(answer)
+        told = datetime(2030, 1, 1, tzinfo=UTC).timestamp()
+        assert abs(webserver.ahead_s - (told - time.time() if ahead else 0.0)) < 60
