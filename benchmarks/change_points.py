@@ -30,7 +30,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from bench_orchestrator.analysis.summary import LAG_STAGES
+from bench_orchestrator.model.stages import LAG_STAGES
 from bench_orchestrator.report.text import table
 from bench_orchestrator.statistics import ChangePoint, find_changes
 from bench_orchestrator.statistics.changes import LIMITS, QUIET, find_alarms, watch

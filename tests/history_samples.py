@@ -7,10 +7,9 @@ import numpy as np
 from samples import CREATED_US, ENVIRONMENT, make_sweep, make_trial
 
 from bench_orchestrator.analysis.history import LocationHistory, Point
-from bench_orchestrator.analysis.summary import LAG_STAGES
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep
-from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.model.stages import LAG_STAGES, Stage
 
 INTERVAL_US = 15 * 60 * MICROSECONDS
 STAGES_S: Mapping[Stage, float] = {

@@ -15,8 +15,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from bench_orchestrator.analysis.gate import CONFIDENCE, FEWEST_TRIALS
-from bench_orchestrator.analysis.summary import LAG_STAGES, STARTUP_STAGES
-from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.model.stages import LAG_STAGES, STARTUP_STAGES, Stage
 from bench_orchestrator.statistics import (
     ChangePoint,
     Comparison,

@@ -8,10 +8,10 @@ from typing import Any
 from bench_orchestrator.analysis.evaluation import evaluate
 from bench_orchestrator.analysis.evidence import LOCATION_SCENARIOS, Evidence
 from bench_orchestrator.analysis.history import LocationHistory, Point
-from bench_orchestrator.analysis.summary import LAG_STAGES
 from bench_orchestrator.model.content import Content
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.model.stages import LAG_STAGES
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.scenarios.registry import EXPERIMENTS, MONITOR
 

@@ -10,8 +10,7 @@ from samples import CREATED_US
 
 from bench_orchestrator.analysis.history import Trend, marked_versions, trace
 from bench_orchestrator.analysis.history_wording import describe_change, describe_standing, headline
-from bench_orchestrator.analysis.summary import LAG_STAGES
-from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.model.stages import LAG_STAGES, Stage
 
 
 @pytest.fixture(scope="module")
