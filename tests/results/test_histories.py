@@ -9,8 +9,9 @@ from history_samples import GROWN, as_sweeps, make_history
 from samples import CREATED_US, ENVIRONMENT, SWEEP_ID, failed_sweep, make_sweep, make_trial, relaunched, troubled_sweep
 
 from bench_orchestrator.analysis.history import LocationHistory
+from bench_orchestrator.analysis.summary import location_rows
 from bench_orchestrator.model.launch import Outcome, Sweep
-from bench_orchestrator.model.stages import LAG_STAGES, location_rows
+from bench_orchestrator.model.stages import LAG_STAGES
 from bench_orchestrator.results import queries
 from bench_orchestrator.results.queries import location_histories
 from bench_orchestrator.results.store import Store
