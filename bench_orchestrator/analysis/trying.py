@@ -141,8 +141,9 @@ def _remarks(rows: Mapping[str, Row], measured: Mapping[str, Sequence[Trial]]) -
     coverages = [row.startup_s.coverage for row in rows.values() if row.startup_s is not None]
     if coverages:
         launches = " and ".join(dict.fromkeys(str(row.n) for row in rows.values() if row.n))
+        sides = " on each side, in turn" if len(rows) > 1 else ""
         yield (
-            f"Medians of {launches} launches on each side, in turn, with intervals that cover "
+            f"Medians of {launches} launches{sides}, with intervals that cover "
             f"{100 * min(coverages):.0f} %. The wait in the queue is left out: it is random, 0 to "
             f"{DEFAULT_DEQUEUE_INTERVAL_S:g} s with Dagster's defaults"
         )

@@ -2,10 +2,10 @@
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-import tomli
 from dagster._core.workspace.load_target import get_target_from_toml_data
 from dagster_dg_cli.cli.utils import _workspace_entry_for_project
 from dagster_dg_core.context import DgContext
@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_pyproject_is_read_as_dagster_reads_it(folder: Path, content: str) -> None:
     (folder / "pyproject.toml").write_text(content)
     found = find_code(folder)
-    targets = get_target_from_toml_data(tomli.loads(content))
+    targets = get_target_from_toml_data(tomllib.loads(content))
     (origin,) = (targets[0] if isinstance(targets, list) else targets).create_origins()  # type: ignore[union-attr]
     expected = origin.loadable_target_origin
     assert found.name == origin.location_name
