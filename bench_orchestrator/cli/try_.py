@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,11 +17,12 @@ from bench_orchestrator.deployment import DeploymentError, find_code
 from bench_orchestrator.deployment.processes import interrupted_by_sigterm, let_children_be_interrupted
 from bench_orchestrator.model.bounds import MOST_LAUNCHES
 from bench_orchestrator.model.launch import Outcome
-from bench_orchestrator.report.trying import NOTHING_EXECUTED, render_answer, summarize_answer, write_page
+from bench_orchestrator.report.trying import render_answer, summarize_answer, write_page
 from bench_orchestrator.scenarios.trying import LAUNCHES
 from bench_orchestrator.sweeps.deployments import write_settings
 from bench_orchestrator.sweeps.trying import Attempt, carry_out
 from bench_orchestrator.sweeps.warm_check import check_code
+from dagster_warm.findings import FAULT
 
 _TIMEOUT_S = 300.0
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -106,14 +108,15 @@ def command(
     with interrupted_by_sigterm(), TemporaryDirectory(prefix="bench-try-") as made:
         home = Path(made)
         write_settings(home)
-        console.print(f"Loading {code.name} ...")
+        console.print(f"Loading {code.name}, of which nothing is executed but its import ...")
+        began_s = time.monotonic()
         checked = check_code(code, folder, home, timeout_s)
         if checked.error:
             raise DeploymentError(f"{code.name} cannot be loaded: {checked.error}")
-        console.print(f"It is loaded. {NOTHING_EXECUTED}")
+        console.print(f"It is loaded, after {time.monotonic() - began_s:.1f} s.")
         attempt = Attempt(code, folder, home, not checked.is_cold, launches, timeout_s)
         sweep = carry_out(attempt, view)
-    answer = conclude(sweep, [one.name for one in checked.findings] if checked.is_cold else ())
+    answer = conclude(sweep, [one.name for one in checked.findings if one.severity == FAULT])
     with warning_of_failures("the page cannot be written"):
         if page is not None:
             write_page(answer, sweep, code.name, checked, page)
