@@ -94,7 +94,7 @@ def _add(target: object) -> object:
 
 
 def _probe() -> dg.AssetsDefinition:
-    (bound,) = dg.with_resources([probe], {_IO_MANAGER: dg.mem_io_manager})
+    (bound,) = dg.with_resources([probe], {_IO_MANAGER: dg.FilesystemIOManager()})
     assert isinstance(bound, dg.AssetsDefinition)
     return bound
 

@@ -83,21 +83,22 @@ def conclude(sweep: Sweep, faults: Sequence[str] = ()) -> Answer:
 def _sentence(
     rows: Mapping[str, Row], loads_s: Estimate | None, assets: int, stock: Sequence[Trial], faults: Sequence[str]
 ) -> str:
-    if rows[STOCK].startup_s is None or loads_s is None:
+    stock_s, warm_s = (rows[side].startup_s if side in rows else None for side in (STOCK, WARM))
+    if stock_s is None or loads_s is None:
         return f"{wording.NOTHING_MEASURED}: {_why_not(rows[STOCK])}"
     what = f"load {_count(assets, 'asset')}" if assets else "load your code"
     times = "once" if stock[0].launch.executor is StepWorker.IN_PROCESS else "twice"
     own = (
-        f"Your launches take {_seconds(rows[STOCK].startup_s)} from the queue to the first line of code; "
+        f"Your launches take {_seconds(stock_s)} from the queue to the first line of code; "
         f"{_seconds(loads_s)} of them {what}, {times}"
     )
     if faults:
         return f"{own}. Behind the warm server it would be the same, because of {_count(len(faults), 'fault')}"
     if WARM not in rows:
         return own
-    if rows[WARM].startup_s is None:
+    if warm_s is None:
         return f"{own}. Behind the warm server: {_why_not(rows[WARM])}"
-    return f"{own}. Behind the warm server: {_seconds(rows[WARM].startup_s)}"
+    return f"{own}. Behind the warm server: {_seconds(warm_s)}"
 
 
 def _why_not(row: Row) -> str:

@@ -45,7 +45,7 @@ def test_a_scaffold_of_create_dagster(tmp_path: Path, bench: tuple[Path | str, .
     subprocess.run([scripts / "create-dagster", "project", "shop", "--no-uv-sync"], cwd=tmp_path, check=True)
     project = tmp_path / "shop"
     for kind, file in (("asset", "orders.py"), ("sensor", "watch.py"), ("schedule", "hourly.py")):
-        command = [scripts / "dg", "scaffold", "defs", f"dagster.{kind}", file]
+        command: list[Path | str] = [scripts / "dg", "scaffold", "defs", f"dagster.{kind}", file]
         subprocess.run(command, cwd=project, check=True, env={"PATH": f"{scripts}:/usr/bin:/bin"})
     told = bench_try(scripts, project)  # which is not installed: dg imports it from src
     assert (told["code"], told["assets"]) == ("shop", 1)
@@ -64,7 +64,8 @@ def test_a_dbt_project(tmp_path: Path, bench: tuple[Path | str, ...]) -> None:
     )
     environment = {"PATH": f"{scripts}:/usr/bin:/bin", "HOME": str(tmp_path)}
     subprocess.run([scripts / "dbt", "parse", "--quiet"], cwd=dbt, env=environment, check=True)
-    scaffold = [scripts / "dagster-dbt", "project", "scaffold", "--project-name", "shop", "--dbt-project-dir", dbt]
+    scaffold: list[Path | str] = [scripts / "dagster-dbt", "project", "scaffold", "--project-name", "shop"]
+    scaffold += ["--dbt-project-dir", dbt]
     subprocess.run(scaffold, cwd=tmp_path, env=environment, check=True)
     told = bench_try(scripts, tmp_path / "shop")
     assert told["assets"] == 2

@@ -54,6 +54,11 @@ def refusing(_context: object) -> NoReturn:
     raise AssertionError("the user's resource was started")
 
 
+@dg.io_manager
+def refusing_io_manager(_context: object) -> NoReturn:
+    raise AssertionError("the user's I/O manager was started")
+
+
 @dg.executor(name="far_away")
 def far_away(_context: object) -> NoReturn:
     raise AssertionError("the user's executor was started")
@@ -126,14 +131,14 @@ def test_a_function_is_called_as_often_as_dagster_would_call_it() -> None:
 
 
 def test_a_repository_that_is_not_a_list_is_refused() -> None:
-    with pytest.raises(dg.DagsterInvariantViolationError, match="lazy_shop takes no probe"):
+    with pytest.raises(dg.DagsterInvariantViolationError, match="lazy_shop is not a list: it takes no probe"):
         probe.with_probe(lazy_shop)
 
 
 def test_nothing_of_the_code_is_started() -> None:
     definitions = dg.Definitions(
         assets=[own],
-        resources={"io_manager": refusing, "warehouse": refusing},
+        resources={"io_manager": refusing_io_manager, "warehouse": refusing},
         executor=far_away,
     )
     result = launch(probe.with_probe(definitions))

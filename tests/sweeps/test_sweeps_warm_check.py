@@ -1,12 +1,12 @@
 """Code is loaded once, in a process of its own, and what is wrong with it is told in its own words."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from bench_orchestrator.deployment import find_code
 from bench_orchestrator.model.errors import UnusableError
-from bench_orchestrator.sweeps import warm_check
 from bench_orchestrator.sweeps.warm_check import check_code
 
 SHOP = "import dagster as dg\nimport os\nTOKEN = os.environ['SHOP_TOKEN']\ndefs = dg.Definitions()\n"
@@ -29,6 +29,6 @@ def test_the_env_file_and_the_findings(tmp_path: Path) -> None:
 
 
 def test_a_check_that_fails_itself_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warm_check.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(UnusableError, match="shop cannot be checked: it printed nothing"):
         check_code(find_code(tmp_path, module="shop"), tmp_path, tmp_path, 60)
