@@ -27,7 +27,7 @@ def note(what):
 def orders() -> None:
     note("the asset")
 
-@dg.resource
+@dg.io_manager
 def warehouse(_context):
     note("the I/O manager")
 

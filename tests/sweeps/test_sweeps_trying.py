@@ -160,7 +160,7 @@ def test_slow_code_is_launched_less_often_which_is_said(deployed: Callable[..., 
     view = Recorded()
     sweep = carry_out(attempt(tmp_path, launches=None), view)
     assert len(sweep.trials) == 2 * (FEWEST + 1)
-    assert any("takes 90 s to load: 3 launches on each side instead of 8" in line for line in view.lines)
+    assert any("took 90 s to start: 3 launches on each side instead of 8" in line for line in view.lines)
 
 
 def test_a_location_without_the_probe_is_refused(deployed: Callable[..., mock.Mock], tmp_path: Path) -> None:
