@@ -108,7 +108,7 @@ def carry_out(attempt: Attempt, view: View) -> Sweep:
             if attempt.launches is None and plan.settings["repeats"] < LAUNCHES:
                 view.say(
                     f"Its code servers took {max(site.load_s.values()):.0f} s to start: "
-                    f"{plan.settings['repeats']} launches on each side instead of {LAUNCHES}. More: --launches {LAUNCHES}"
+                    f"{plan.settings['repeats']} launches on each side instead of {LAUNCHES} (see --launches)"
                 )
             settle([site.meter], _SETTLE_S, view.say)
             notes = list(_launch(plan, site, view.say))
