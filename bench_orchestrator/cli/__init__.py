@@ -14,7 +14,7 @@ import click
 from bench_orchestrator.cli.failures import ending_in_one_line
 
 COMMANDS: Mapping[str, str] = {
-    "try": "Measure launches of your own code, as it is and behind the warm server.",
+    "try": "Measure launches of your own code, stock and warm.",
     "up": "Start the local deployment and keep it running.",
     "run": "Launch a scenario's trials and report what they took.",
     "gate": "Fail if the launch lag is over a limit, for CI.",

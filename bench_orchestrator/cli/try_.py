@@ -25,18 +25,17 @@ from bench_orchestrator.sweeps.warm_check import check_code
 from dagster_warm.findings import FAULT
 
 _TIMEOUT_S = 300.0
-_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(name="try")
 @click.option("-m", "--module-name", "module", help="Module of the definitions.")
-@click.option("-f", "--python-file", "file", type=_FILE, help="File of the definitions.")
-@click.option("-w", "--workspace", type=_FILE, help="Workspace file that names them.")
+@click.option("-f", "--python-file", "file", type=Path, help="File of the definitions.")
+@click.option("-w", "--workspace", type=Path, help="Workspace file that names them.")
 @click.option("-a", "--attribute", help="With -m or -f: what in it is loaded. Default: what Dagster finds.")
 @click.option(
     "-d",
     "--working-directory",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Path,
     help="With -m or -f: where it is imported from. Default: the current folder.",
 )
 @click.option("--location", help="The code location that is meant, if a workspace or project has several.")
@@ -53,7 +52,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="Seconds that loading the code, or a launch, may take.",
 )
-@click.option("--html", "page", type=_FILE, help="File for the answer as a page, with charts.")
+@click.option("--html", "page", type=Path, help="File for the answer as a page, with charts.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")
 def command(
     module: str | None,
@@ -67,7 +66,7 @@ def command(
     page: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure launches of your own code, as it is and behind the warm server.
+    """Measure launches of your own code, stock and warm.
 
     Adds an asset that does nothing to your definitions and launches it, in a deployment that ends with the command:
     behind Dagster's code server and behind the warm one, in turn. Nothing of your code is executed but its import.

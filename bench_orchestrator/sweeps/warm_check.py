@@ -30,6 +30,8 @@ def check_code(code: CodeLocation, folder: Path, home: Path, timeout_s: float) -
         UnusableError: the check itself failed.
     """
     checked = replace(code, server=("dagster_warm", "check", "--json", "--timeout", f"{timeout_s:g}"))
+    if any("\0" in argument for argument in checked.arguments):
+        raise UnusableError(f"{code.name} cannot be loaded: a name of it holds a null character.")
     with subprocess.Popen(
         [sys.executable, "-m", *checked.arguments],
         cwd=folder,

@@ -32,3 +32,8 @@ def test_a_check_that_fails_itself_is_one_line(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(UnusableError, match="shop cannot be checked: it printed nothing"):
         check_code(find_code(tmp_path, module="shop"), tmp_path, tmp_path, 60)
+
+
+def test_a_name_that_no_command_line_holds_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnusableError, match="holds a null character"):
+        check_code(find_code(tmp_path, module="sh\0op"), tmp_path, tmp_path, 60)
