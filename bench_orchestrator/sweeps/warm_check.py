@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from bench_orchestrator.model.errors import UnusableError, one_line
 from dagster_warm.loading import Outcome
 
 _OUTCOME = TypeAdapter(Outcome)
+
+_PATIENCE_S = 10.0
+"""How long an interrupted check may take to end."""
 
 
 def check_code(code: CodeLocation, folder: Path, home: Path, timeout_s: float) -> Outcome:
@@ -46,6 +50,9 @@ def check_code(code: CodeLocation, folder: Path, home: Path, timeout_s: float) -
             answer, said = process.communicate()
         except BaseException:
             process.send_signal(signal.SIGINT)  # it ends what it has forked
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_PATIENCE_S)
+            process.kill()
             raise
     try:
         told: dict[str, Any] = json.loads(answer)
