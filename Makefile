@@ -16,8 +16,8 @@ IMAGE ?= $(call project,name):$(call project,version)
 
 .PHONY: bench test test-thorough test-kubernetes lint image lock clean
 
-bench: $(STAMP)  ## Measure launches in three small code locations; print and write the report.
-	@$(BIN)/python -m bench_orchestrator run quick
+bench: $(STAMP)  ## Measure launches in a code location of 5,000 assets, as it is and behind the warm server; print and write the answer.
+	@$(BIN)/python -m bench_orchestrator try -m synthetic_locations.catalog -a a5k --html results/try.html
 
 test: lint $(HELM3)  ## Lint, type check, and every mechanism once: all unit tests, and real deployments, kills and a PostgreSQL. Fetches nothing.
 	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder  # in the order of tests/conftest.py

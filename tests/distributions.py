@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import requires
 from pathlib import Path
@@ -75,3 +76,12 @@ def build(folder: Path, wheels: Path) -> Path:
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = wheels.glob(f"{project['name'].replace('-', '_')}-{project['version']}-*.whl")
     return wheel
+
+
+def pip_install(folder: Path, *requirements: str | Path) -> Path:
+    """Create an empty environment, install the requirements, and return its scripts' folder."""
+    venv.create(folder / "venv", with_pip=True)
+    scripts = folder / "venv" / "bin"
+    pip: list[str | Path] = [scripts / "python", "-I", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, *requirements], check=True)
+    return scripts

@@ -60,6 +60,11 @@ def test_every_page_in_docs_is_linked_from_the_readme() -> None:
     assert {f"docs/{page.name}" for page in (PROJECT / "docs").glob("*.md")} <= linked | {of_the_package}
 
 
+def test_the_readme_quotes_the_committed_answer() -> None:
+    answer = json.loads((PROJECT / "docs" / "results" / "try" / "answer.json").read_text())["answer"]
+    assert answer in " ".join((PROJECT / "README.md").read_text().split())
+
+
 OF_DAGSTERS_CHART = {"dagsterDaemon", "dagsterWebserver", "runLauncher"}
 """Values of Dagster's own chart that pages show. This project's chart has a `runLauncher` as well, and shows none."""
 

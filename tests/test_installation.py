@@ -4,13 +4,12 @@ import re
 import subprocess
 import sys
 import tarfile
-import venv
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from distributions import DAGSTER_WARM, PACKAGES, PROJECT, build, metadata
+from distributions import DAGSTER_WARM, PACKAGES, PROJECT, build, metadata, pip_install
 from environments import create_lowest_environment, hold_contract
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -26,15 +25,6 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Mapping[Path, Path]:
     """Build the wheel of each distribution's folder, next to its source distribution."""
     target = tmp_path_factory.mktemp("dist")
     return {folder: build(folder, target) for folder in FOLDERS}
-
-
-def pip_install(folder: Path, *requirements: str | Path) -> Path:
-    """Create an empty environment, install the requirements, and return its scripts' folder."""
-    venv.create(folder / "venv", with_pip=True)
-    scripts = folder / "venv" / "bin"
-    pip: list[str | Path] = [scripts / "python", "-I", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, *requirements], check=True)
-    return scripts
 
 
 def run(home: Path, *command: str | Path, status: int = 0, environment: Mapping[str, str] | None = None) -> str:

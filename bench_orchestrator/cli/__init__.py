@@ -1,11 +1,12 @@
 """The `bench` command: its subcommands and exit codes.
 
-A subcommand is the object `command` of the module of its name in this package. It is imported on use, so
-`bench --help` and `bench up` do not load what other commands need.
+A subcommand is the object `command` of the module of its name in this package, `try_` for `try`. It is imported on
+use, so `bench --help` and `bench up` do not load what other commands need.
 """
 
 from collections.abc import Mapping
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ import click
 from bench_orchestrator.cli.failures import ending_in_one_line
 
 COMMANDS: Mapping[str, str] = {
+    "try": "Measure launches of your own code, stock and warm.",
     "up": "Start the local deployment and keep it running.",
     "run": "Launch a scenario's trials and report what they took.",
     "gate": "Fail if the launch lag is over a limit, for CI.",
@@ -40,7 +42,8 @@ class LazyGroup(click.Group):
         """Import a command; None if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
+        module = cmd_name.replace("-", "_") + "_" * iskeyword(cmd_name)
+        command: click.Command = import_module(f"{__name__}.{module}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -60,6 +63,7 @@ def main() -> None:
 
     \b
     Examples:
+      bench try                       measure launches of the project in this folder
       bench run quick                 measure this machine and write a report
       bench up                        start the deployment of workspace.yaml, for the UI
       bench report                    show the latest sweep again

@@ -10,6 +10,7 @@ EXTRAS: Mapping[str, str] = {
     "dagster_duckdb": "local",
     "dagster_shared": "local",
     "dagster_warm": "local",
+    "dotenv": "local",
     "duckdb": "local",
     "filelock": "local",
     "matplotlib": "local",

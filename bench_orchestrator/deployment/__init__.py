@@ -15,6 +15,7 @@ from bench_orchestrator.deployment.locations import (
     ConnectedLocation,
     shape_location,
 )
+from bench_orchestrator.deployment.project import find_code, probed_location
 from bench_orchestrator.deployment.status import DeploymentStatus, LocationState, LocationStatus
 from bench_orchestrator.deployment.workspace import read_locations
 
@@ -29,9 +30,11 @@ __all__ = [
     "LocationState",
     "LocationStatus",
     "RunningDeployment",
+    "find_code",
     "find_deployment",
     "find_home",
     "instance_home",
+    "probed_location",
     "read_locations",
     "shape_location",
     "why_no_cpu_limits",

@@ -45,7 +45,7 @@ def read_locations(workspace_file: Path, names: Sequence[str] = ()) -> list[Code
     """
     meta = CodeLocation(META_LOCATION, _META_MODULE, server=WARM_SERVER)
     declared: dict[str, CodeLocation | ConnectedLocation] = {META_LOCATION: meta}
-    declared |= {location.name: location for location in _declared_locations(workspace_file)}
+    declared |= {location.name: location for location in declared_locations(workspace_file)}
     if not names:
         return list(declared.values())
     return [
@@ -61,7 +61,7 @@ def _generated_location(name: str, workspace_file: Path) -> CodeLocation:
         raise DeploymentError(f"{name} is neither a location of {workspace_file} nor a shape: {error}") from error
 
 
-def _declared_locations(workspace_file: Path) -> Iterator[CodeLocation | ConnectedLocation]:
+def declared_locations(workspace_file: Path) -> Iterator[CodeLocation | ConnectedLocation]:
     """Yield the locations of a workspace file, in its order; none if there is no file."""
     content = read_mapping(workspace_file)
     if unknown := [key for key in content if key != "load_from"]:

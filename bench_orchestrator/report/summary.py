@@ -29,7 +29,7 @@ def render_table(sweep: Sweep) -> Table:
     table = Table(
         title=Text(f"{sweep.plan.scenario}  {sweep.plan.sweep_id}"),
         caption=Text(
-            "\n".join((*(_say_sides(evaluation) if evaluation else _say_rows(sweep, rows)), *_failures(sweep)))
+            "\n".join((*(_say_sides(evaluation) if evaluation else _say_rows(sweep, rows)), *list_failures(sweep)))
         ),
         caption_justify="left",
         box=box.SIMPLE,
@@ -181,7 +181,7 @@ def _coverage(rows: Sequence[Row]) -> str:
     return f", which cover {wording.span_of(covered)} %" if covered else ""
 
 
-def _failures(sweep: Sweep) -> Iterator[str]:
+def list_failures(sweep: Sweep) -> Iterator[str]:
     """Yield the trials without a measurement, grouped by location, outcome and reason."""
     failed = Counter(
         (

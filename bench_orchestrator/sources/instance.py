@@ -100,9 +100,7 @@ def find_runs(
         stored_after: the id of a run in the storage, after which to begin; without that run, nothing is found.
     """
     after = _EPOCH + timedelta(microseconds=updated_after_us) if updated_after_us is not None else None
-    filters = RunsFilter(
-        tags=tags, run_ids=run_ids, statuses=list(map(DagsterRunStatus, statuses)), updated_after=after
-    )
+    filters = RunsFilter(tags=tags, run_ids=run_ids, statuses=_known(statuses), updated_after=after)
     return [_run(record) for record in instance.get_run_records(filters, cursor=stored_after, ascending=True)]
 
 
@@ -170,7 +168,7 @@ def count_trial_runs(
     tags: dict[str, str] = {Tag.KIND: "trial", Tag.SWEEP: sweep_id, Tag.TRIAL: str(trial)}
     if role:
         tags[Tag.ROLE] = role
-    return instance.get_runs_count(RunsFilter(tags=tags, statuses=list(map(DagsterRunStatus, statuses))))
+    return instance.get_runs_count(RunsFilter(tags=tags, statuses=_known(statuses)))
 
 
 @patient
@@ -284,3 +282,8 @@ def _run(record: RunRecord) -> Run:
 
 def _datetime_us(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _known(statuses: Sequence[RunStatus]) -> list[DagsterRunStatus]:
+    """Return those statuses that this release of Dagster has; no run can have another."""
+    return [status for status in DagsterRunStatus if status.value in statuses]

@@ -22,6 +22,7 @@ from bench_orchestrator.deployment import (
     WARM_SERVER,
     Deployment,
     DeploymentError,
+    DeploymentStatus,
     LocationState,
     shape_location,
 )
@@ -219,6 +220,49 @@ def _chart_entry(location: str, variant: Variant) -> str:
     return f"  - {{{entry}{', warm: true' if variant.warm else ''}}}"
 
 
+def write_settings(home: Path, settings: Mapping[str, Any] = OWN_INSTANCE) -> None:
+    """Write the dagster.yaml of a temporary deployment."""
+    (home / "dagster.yaml").write_text(yaml.safe_dump(dict(settings)))
+
+
+def await_loaded(deployment: Deployment, on_progress: Callable[[DeploymentStatus], None]) -> DeploymentStatus:
+    """Wait until all locations of a temporary deployment are loaded.
+
+    Raises:
+        DeploymentError: it does not get ready.
+        PreflightError: a location cannot be loaded.
+    """
+    status = deployment.wait_until_loaded(_LOADING_S, on_progress)
+    broken = [location for location in status.locations if location.state is LocationState.ERROR]
+    if broken:
+        raise PreflightError("\n".join(f"{location.name}: {location.message}" for location in broken))
+    return status
+
+
+def own_site(
+    name: str,
+    deployment: Deployment,
+    status: DeploymentStatus,
+    instance: DagsterInstance,
+    particulars: Mapping[str, Any],
+) -> Site:
+    """Return the site of a temporary deployment that has loaded.
+
+    Args:
+        name: what the plan calls it; not empty.
+        particulars: what belongs into its environment besides what the instance tells.
+    """
+    return Site(
+        name=name,
+        webserver=Webserver(deployment.url),
+        instance=instance,
+        meter=UsageMeter(deployment.home),
+        environment={**describe_environment(instance), **particulars},
+        load_s={location.name: location.load_s for location in status.locations if location.load_s is not None},
+        servers=deployment,
+    )
+
+
 class _Own:
     """A temporary deployment of the sweep, from `start` to `stop`."""
 
@@ -245,34 +289,23 @@ class _Own:
             say: receives a line at every look while they load.
         """
         self._home.mkdir(parents=True)
-        (self._home / "dagster.yaml").write_text(yaml.safe_dump(self._settings))
+        write_settings(self._home, self._settings)
         # Not as a context manager, which would handle signals: Dagster uses them to cancel runs in this process.
         self._deployment = Deployment(self._home, self._locations)
         try:
             self._deployment.start()
-            status = self._deployment.wait_until_loaded(
-                _LOADING_S, lambda status: say(f"Still waiting for {', '.join(status.missing)} ...")
+            status = await_loaded(
+                self._deployment, lambda status: say(f"Still waiting for {', '.join(status.missing)} ...")
             )
         except DeploymentError as error:
             raise PreflightError(f"The deployment for {self._name!r} cannot be started: {error}") from error
-        broken = [location for location in status.locations if location.state is LocationState.ERROR]
-        if broken:
-            raise PreflightError("\n".join(f"{location.name}: {location.message}" for location in broken))
         self._instance = DagsterInstance.from_config(str(self._home))
-        return Site(
-            name=self._name,
-            webserver=Webserver(self._deployment.url),
-            instance=self._instance,
-            meter=UsageMeter(self._home),
-            environment={
-                **describe_environment(self._instance),
-                "cpus_of_code_servers": self._cpus,
-                "code_servers": " ".join(self._server),
-                "dagster_yaml": self._settings,
-            },
-            load_s={location.name: location.load_s for location in status.locations if location.load_s is not None},
-            servers=self._deployment,
-        )
+        particulars = {
+            "cpus_of_code_servers": self._cpus,
+            "code_servers": " ".join(self._server),
+            "dagster_yaml": self._settings,
+        }
+        return own_site(self._name, self._deployment, status, self._instance, particulars)
 
     def stop(self) -> None:
         if self._instance is not None:

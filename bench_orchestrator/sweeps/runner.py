@@ -7,7 +7,7 @@ yielded at once as a note for the caller to record, so a kill loses nothing.
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench_orchestrator.model.errors import UnusableError
@@ -48,7 +48,7 @@ def run_trials(
     trials: Sequence[PlannedTrial] | None = None,
     warn: Callable[[str], None] = _logger.warning,
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[TrialNote]:
+) -> Generator[TrialNote]:
     """Launch the plan's trials in order, one at a time, and yield a note on each when it ends.
 
     A timed-out trial is noted *before* it is terminated, so that a kill in between cannot turn it into a canceled one.

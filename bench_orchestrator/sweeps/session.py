@@ -263,7 +263,7 @@ def _launch(
     try:
         for note in run_trials(plan, sites, pace=pace, trials=trials, warn=session.warn):
             counts[note.outcome] += 1
-            line = _line(sites[plan.trials[note.number - 1].deployment], plan, note)
+            line = trial_line(sites[plan.trials[note.number - 1].deployment], plan, note)
             (session.say if note.outcome is Outcome.OK else session.warn)(line)
             yield TrialEntry(note, line)
     except SweepAbortedError as error:
@@ -276,7 +276,7 @@ def _launch(
     session.say(summary("is over"))
 
 
-def _line(site: Site, plan: SweepPlan, note: TrialNote) -> str:
+def trial_line(site: Site, plan: SweepPlan, note: TrialNote) -> str:
     """Return a line of the sweep's log: the trial, its outcome, and what the run's record has of its times.
 
     The stages are computed from the run's log, by the harvest alone.

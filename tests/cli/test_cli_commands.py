@@ -79,7 +79,7 @@ class TestHelp:
         import bench_orchestrator.cli
 
         folder = Path(bench_orchestrator.cli.__path__[0])
-        files = {path.stem.replace("_", "-"): path.read_text() for path in folder.glob("*.py")}
+        files = {path.stem.removesuffix("_").replace("_", "-"): path.read_text() for path in folder.glob("*.py")}
         assert set(COMMANDS) <= set(files)
         assert {name for name, content in files.items() if "@click.command" in content} <= set(COMMANDS)
 

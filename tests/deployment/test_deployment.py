@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -24,7 +25,13 @@ from bench_orchestrator.deployment import (
     shape_location,
 )
 from bench_orchestrator.deployment.ports import HeldPort
-from bench_orchestrator.deployment.processes import MARKER, SupervisedProcess, end_processes, processes_of
+from bench_orchestrator.deployment.processes import (
+    MARKER,
+    SupervisedProcess,
+    end_processes,
+    interrupted_by_sigterm,
+    processes_of,
+)
 
 WORKSPACE = """
 load_from:
@@ -241,3 +248,10 @@ def _poll_until(server: SupervisedProcess, condition: Callable[[], bool], start:
 def test_help_needs_no_dagster() -> None:
     code = "import sys, bench_orchestrator.cli.up; sys.exit('dagster' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_sigterm_interrupts_within_the_block_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), interrupted_by_sigterm():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -12,8 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from samples import measured_sweep
+from try_samples import CHECKED, try_sweep
 
-from bench_orchestrator.cli import gate, main, run
+from bench_orchestrator.cli import gate, main, run, try_
 from bench_orchestrator.deployment import home
 from bench_orchestrator.model.errors import PreflightError, UnusableError
 from bench_orchestrator.model.launch import Sweep
@@ -43,6 +44,10 @@ OPTIONS: Mapping[str, Sequence[str]] = {
     "doctor": ("--url", "--header", "--token", "--basic", "--runs", "--budget", "--every", "--json"),
     "sweeps": ("--json",),
     "shapes": ("--json",),
+    "try": (
+        *("--module-name", "--python-file", "--workspace", "--attribute", "--working-directory", "--location"),
+        *("--launches", "--timeout", "--json"),
+    ),
 }
 FLAGS = ("--gantt", "--json", "--quick")
 
@@ -76,6 +81,8 @@ def test_any_command_line_ends_with_an_exit_code(
     monkeypatch.chdir(tmp_path)
     for module in (run, gate):
         monkeypatch.setattr(module, "measure", sweep_as_configured)
+    monkeypatch.setattr(try_, "check_code", lambda *_: CHECKED)
+    monkeypatch.setattr(try_, "carry_out", lambda *_: try_sweep())
     Store.in_directory(tmp_path / "results").save(measured_sweep(("a10", "a250", "a2k"), 2))
     assert home.find_home() == tmp_path
 
