@@ -23,7 +23,7 @@ from bench_orchestrator.charts import save
 from bench_orchestrator.charts.remedies import remedies_chart
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.results import open_results
-from bench_orchestrator.cli.values import Duration
+from bench_orchestrator.cli.values import Duration, Output
 from bench_orchestrator.model.bounds import MOST_ASSETS, MOST_RUNS, MOST_STEPS
 from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.report.advice import capacity_lines
@@ -51,7 +51,7 @@ _ANSWERS = {True: "yes", False: "no", None: "perhaps"}
 @click.option("--max-lag", "max_lag_s", type=Duration(), help="Launch lag to stay under, such as 8s.")
 @click.option(
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Output(folder=True),
     help="Write the remedies and the verdicts on the study's claims to this folder.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")

@@ -13,7 +13,7 @@ from bench_orchestrator.analysis.doctor.diagnosis import Diagnosis, diagnose
 from bench_orchestrator.atomic import write_whole
 from bench_orchestrator.cli.connecting import access_options, connect
 from bench_orchestrator.cli.console import open_console
-from bench_orchestrator.cli.values import Duration
+from bench_orchestrator.cli.values import Duration, Output
 from bench_orchestrator.model.bounds import MOST_LAUNCHES
 from bench_orchestrator.report.doctor import (
     describe_cost,
@@ -46,7 +46,7 @@ _LONGEST_ANSWER_S = 60.0
     show_default="2min",
     help="Time to read for; where it is over, what was read is a sample.",
 )
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the diagnosis to this page.")
+@click.option("--html", type=Output(), help="Write the diagnosis to this page.")
 @click.option("--watch", is_flag=True, help="Read again and again, and show what changed. Ctrl-C ends it.")
 @click.option("--every", "every_s", type=Duration(), default=60.0, show_default="1min", help="With --watch: the pause.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.results import open_results
+from bench_orchestrator.cli.values import Output
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.report.files import write_sweep
 from bench_orchestrator.report.summary import render_table, summarize
@@ -16,7 +17,7 @@ from bench_orchestrator.results.store import Store, UnknownSweepError
 
 @click.command(name="report")
 @click.argument("sweep_id", metavar="[SWEEP]", required=False)
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for the files.")
+@click.option("--output", type=Output(folder=True), help="Folder for the files.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")
 def command(sweep_id: str | None, output: Path | None, as_json: bool) -> None:
     """Print a sweep's table and write its report.

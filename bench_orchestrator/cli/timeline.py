@@ -13,6 +13,7 @@ from rich.console import RenderableType
 from bench_orchestrator import settings
 from bench_orchestrator.charts import gantt, save, waterfall
 from bench_orchestrator.cli.console import open_console
+from bench_orchestrator.cli.values import Output
 from bench_orchestrator.deployment import find_home, instance_home
 from bench_orchestrator.model.content import Content
 from bench_orchestrator.model.launch import Sweep
@@ -69,7 +70,7 @@ class _Asked:
 @click.option("--sweep", "sweep_id", metavar="SWEEP", help="Show the median launch of this sweep. Default: the latest.")
 @click.option("--location", default="", help="Code location of the sweep. Default: the largest one measured.")
 @click.option("--variant", default="", help="Variant of the experiment. Default: its baseline.")
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for the chart.")
+@click.option("--output", type=Output(folder=True), help="Folder for the chart.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")
 def command(
     run_ids: tuple[str, ...],

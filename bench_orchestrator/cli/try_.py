@@ -12,7 +12,7 @@ from bench_orchestrator.analysis.trying import conclude
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.failures import warning_of_failures
 from bench_orchestrator.cli.loading import LoadingView
-from bench_orchestrator.cli.values import Seconds
+from bench_orchestrator.cli.values import Output, Seconds
 from bench_orchestrator.deployment import DeploymentError, find_code
 from bench_orchestrator.deployment.processes import interrupted_by_sigterm, let_children_be_interrupted
 from bench_orchestrator.model.bounds import MOST_LAUNCHES
@@ -52,7 +52,7 @@ _TIMEOUT_S = 300.0
     show_default=True,
     help="Seconds that loading the code, or a launch, may take.",
 )
-@click.option("--html", "page", type=Path, help="File for the answer as a page, with charts.")
+@click.option("--html", "page", type=Output(), help="File for the answer as a page, with charts.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")
 def command(
     module: str | None,

@@ -1,7 +1,9 @@
-"""Option types that several commands share: lists of names, seconds, durations."""
+"""Option types that several commands share: lists of names, seconds, durations, where to write."""
 
+import os
 import re
 from math import isnan
+from pathlib import Path
 
 import click
 
@@ -60,3 +62,18 @@ class Duration(click.ParamType[float]):
             problem = "is longer than a day" if seconds > 0 else "is not a positive duration"
             self.fail(f"{one_line(value, _SHOWN)!r} {problem}. Examples: 10s, 500ms, 2min.", param, ctx)
         return seconds
+
+
+class Output(click.Path):
+    """Where a command writes: a file, or with `folder` a folder."""
+
+    def __init__(self, *, folder: bool = False) -> None:
+        super().__init__(file_okay=not folder, dir_okay=folder, path_type=Path)
+
+    def convert(
+        self, value: "str | os.PathLike[str]", param: click.Parameter | None, ctx: click.Context | None
+    ) -> "str | bytes | os.PathLike[str]":
+        """Convert to a path; fail for what no path can contain."""
+        if "\0" in os.fspath(value):
+            self.fail("a path cannot contain a null character", param, ctx)
+        return super().convert(value, param, ctx)

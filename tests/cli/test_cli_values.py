@@ -1,13 +1,14 @@
-"""Numbers given to commands are finite and bounded; others are answered with one line and exit code 2."""
+"""Numbers given to commands are finite and bounded, paths are paths; others are answered with one line and exit code 2."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from bench_orchestrator.cli import COMMANDS, main
-from bench_orchestrator.cli.values import Duration
+from bench_orchestrator.cli.values import Duration, Output
 from bench_orchestrator.model.bounds import LONGEST_S
 
 UNUSABLE = ("inf", "-inf", "Infinity", "nan", "1e308", "1e400", "-1", "9" * 400, "9" * 5_000, "", "ten")
@@ -53,3 +54,10 @@ def test_durations_are_read_in_their_units(text: str, seconds: float) -> None:
 def test_a_duration_of_more_than_a_day_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is longer than a day"):
         Duration().convert(text, None, None)
+
+
+@pytest.mark.parametrize("option", [Output(), Output(folder=True)])
+def test_where_to_write_is_a_path(option: Output) -> None:
+    assert option.convert("new/place", None, None) == Path("new/place")
+    with pytest.raises(click.BadParameter, match="null character"):
+        option.convert("a\0b", None, None)
