@@ -1,4 +1,4 @@
-"""Numbers given to commands are finite and bounded, paths are paths; others are answered with one line and exit code 2."""
+"""Numbers given to commands are finite and bounded, paths are paths; else one line says so, with exit code 2."""
 
 from collections.abc import Iterator
 from pathlib import Path
