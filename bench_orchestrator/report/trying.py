@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bench_orchestrator.analysis.trying import Answer
 from bench_orchestrator.analysis.wording import describe_estimate
-from bench_orchestrator.atomic import replacing
+from bench_orchestrator.atomic import write_whole
 from bench_orchestrator.charts import save, waterfall
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.stages import Stage
@@ -105,9 +105,7 @@ def write_page(answer: Answer, sweep: Sweep, code: str, checked: Outcome, page: 
             files[svg.name] = svg
             pictures.append(Picture(svg.name, " ".join(figure.get_suptitle().split()), _SERVERS[side]))
         text = render_page(_markdown(answer, sweep, code, checked, pictures), files)
-    page.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_whole(page, text)
 
 
 def _markdown(answer: Answer, sweep: Sweep, code: str, checked: Outcome, pictures: list[Picture]) -> str:

@@ -1,6 +1,6 @@
 """Read what a deployment's webserver tells of its instance: version, settings, daemons, limits, pools, queue.
 
-Each function is one question with fields of its own, so that a field which an older webserver lacks costs one of them.
+Each function sends one query with its own fields, so a field that an older webserver lacks fails that query alone.
 """
 
 from collections import Counter

@@ -310,20 +310,31 @@ query BenchRuns($filter: RunsFilter!, $cursor: String, $limit: Int!) {
 }
 """
 
-_ERROR_FIELDS = """
+_TEXTS = """
 fragment BenchError on PythonError { message className causes { message className } }
+
+fragment BenchTexts on DagsterRunEvent {
+  ... on MessageEvent { eventType timestamp stepKey message }
+  ... on ErrorEvent { error { ...BenchError } }
+  ... on ExecutionStepFailureEvent { failureMetadata { description } }
+}
 """
 
+_LOG_FIELDS_WITHOUT_METADATA = (
+    _TEXTS
+    + """
+fragment BenchLog on EventConnection { cursor hasMore events { ...BenchTexts } }
+"""
+)
+
 _LOG_FIELDS = (
-    _ERROR_FIELDS
+    _TEXTS
     + """
 fragment BenchLog on EventConnection {
   cursor
   hasMore
   events {
-    ... on MessageEvent { eventType timestamp stepKey message }
-    ... on ErrorEvent { error { ...BenchError } }
-    ... on ExecutionStepFailureEvent { failureMetadata { description } }
+    ...BenchTexts
     ... on DisplayableEvent {
       description
       metadataEntries {
@@ -340,21 +351,6 @@ fragment BenchLog on EventConnection {
         ... on TimestampMetadataEntry { timestamp }
       }
     }
-  }
-}
-"""
-)
-
-_LOG_FIELDS_WITHOUT_METADATA = (
-    _ERROR_FIELDS
-    + """
-fragment BenchLog on EventConnection {
-  cursor
-  hasMore
-  events {
-    ... on MessageEvent { eventType timestamp stepKey message }
-    ... on ErrorEvent { error { ...BenchError } }
-    ... on ExecutionStepFailureEvent { failureMetadata { description } }
   }
 }
 """

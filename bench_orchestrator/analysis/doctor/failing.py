@@ -36,7 +36,7 @@ def _locations(reading: DeploymentReading) -> Iterator[Finding]:
             name="broken_locations",
             what=f"{len(broken)} of {counted(len(reading.locations), 'code location')} failed to load",
             sure=Surety.CERTAIN,
-            remedy="Nothing of them runs. Mend what the error says, or start the code server, and reload the location.",
+            remedy="None of its runs start. Fix what the error names or start the code server, then reload it.",
             evidence=tuple(
                 f"{location.name}: {one_line(location.error, 300)}"
                 + (f" (for {_ago(location.since_us, reading.at_us)})" if location.since_us is not None else "")
@@ -117,7 +117,7 @@ def _run_retries(launched: Sequence[Launched]) -> Iterator[Finding]:
         jobs = Counter(f"{one.location}: job {one.run.job}" for one in retries)
         yield Finding(
             name="run_retries",
-            what=f"{counted(len(retries), 'run')} repeated one that had failed, each with a launch of its own",
+            what=f"{counted(len(retries), 'run')} re-executed a failed run, each with its own launch",
             sure=Surety.CERTAIN,
             remedy="Look at what fails there. A retry policy on the op or asset repeats the step alone, without "
             "another launch. The seconds are those of the failed runs, as far as they were read.",

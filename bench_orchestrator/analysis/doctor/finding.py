@@ -45,7 +45,7 @@ class Finding:
     """The same in all of them."""
 
     def saving(self, savings_s: Collection[float]) -> "Finding":
-        """Return the finding about runs in each of which so many seconds would be saved; there is at least one."""
+        """Return the finding with the seconds that each affected run would save; there is at least one."""
         return replace(self, runs=len(savings_s), saved_s=median(savings_s), total_s=sum(savings_s))
 
 

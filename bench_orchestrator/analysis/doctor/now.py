@@ -1,4 +1,4 @@
-"""Findings about this moment: daemons, queued runs and what holds them, slots that nobody frees, runs that hang."""
+"""Findings about this moment: daemons, queued runs and what holds them, leaked slots, runs that hang."""
 
 from collections.abc import Iterator
 
@@ -132,7 +132,7 @@ def _leaked_slots(reading: DeploymentReading) -> Iterator[Finding]:
         after = f" It is set here, to {freed} s: see whether the daemon runs." if freed is not None else ""
         yield Finding(
             name="leaked_slots",
-            what=f"{counted(len(leaked), 'slot')} of pools held by runs that are over: nobody frees them",
+            what=f"{counted(len(leaked), 'slot')} of pools held by ended runs, and not freed",
             sure=Surety.CERTAIN,
             remedy=f"{FREE_SLOTS}{after}",
             apply=""

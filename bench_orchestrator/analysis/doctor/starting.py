@@ -76,7 +76,7 @@ def _step_processes(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
         processes = fmean(one.launch.processes - 1 for _, found in large for one in found)
         yield Finding(
             name="step_processes",
-            what=f"Each step starts a process of its own, {processes:.1f} in a run on average: in {_places(large)}",
+            what=f"Each step starts its own process, {processes:.1f} in a run on average: in {_places(large)}",
             sure=Surety.LIKELY,
             remedy=f"{describe_remedy(remedy)} Further steps save the same again where they follow one another. Where "
             f"steps have to be parallel: {describe_remedy(remedy_of('executors', 'forkserver, module, 1 step'))}",
@@ -123,7 +123,7 @@ def _celery(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
             name="celery_waits",
             what=f"Steps wait for a Celery worker, which also loads the definitions: in {_places(busy)}",
             sure=Surety.POSSIBLE,
-            remedy="Start more Celery workers, or give the queue of these steps workers of its own.",
+            remedy="Start more Celery workers, or dedicated workers for the queue of these steps.",
             evidence=_medians(busy, Stage.STEP_BOOT),
         ).saving(savings_s)
 
