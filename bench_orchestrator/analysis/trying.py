@@ -6,11 +6,11 @@ from operator import attrgetter
 
 from bench_orchestrator.analysis import wording
 from bench_orchestrator.analysis.summary import Row, sweep_rows
-from bench_orchestrator.analysis.wording import describe_estimate
+from bench_orchestrator.analysis.wording import counted, describe_estimate
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import Launch, Sweep, Trial
+from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.stages import Stage, StepWorker
-from bench_orchestrator.scenarios.experiment import STARTUP, Experiment, Remedy
+from bench_orchestrator.scenarios.experiment import STARTUP, Remedy
 from bench_orchestrator.scenarios.experiments import definitions_cache, dequeue_interval, executors
 from bench_orchestrator.scenarios.trying import STOCK, WARM
 from bench_orchestrator.statistics import Estimate, median, paired_difference
@@ -86,14 +86,14 @@ def _sentence(
     stock_s, warm_s = (rows[side].startup_s if side in rows else None for side in (STOCK, WARM))
     if stock_s is None or loads_s is None:
         return f"{wording.NOTHING_MEASURED}: {_why_not(rows[STOCK])}"
-    what = f"load {_count(assets, 'asset')}" if assets else "load your code"
+    what = f"load {counted(assets, 'asset')}" if assets else "load your code"
     times = "once" if stock[0].launch.executor is StepWorker.IN_PROCESS else "twice"
     own = (
         f"Your launches take {_seconds(stock_s)} from the queue to the first line of code; "
         f"{_seconds(loads_s)} of them {what}, {times}"
     )
     if faults:
-        return f"{own}. Behind the warm server it would be the same, because of {_count(len(faults), 'fault')}"
+        return f"{own}. Behind the warm server it would be the same, because of {counted(len(faults), 'fault')}"
     if WARM not in rows:
         return own
     if warm_s is None:
@@ -113,7 +113,7 @@ def _steps(stock: Sequence[Trial], saved_s: Estimate | None) -> Iterator[Step]:
     """Yield what would make the stock launches faster. Each saving is counted alone."""
     if saved_s is not None and (saved_s.low or saved_s.value) > 0:
         yield Step(
-            _remedy(definitions_cache.EXPERIMENT, "warm, a10k"),
+            definitions_cache.EXPERIMENT.remedy_of("warm, a10k"),
             saved_s.value,
             f"{_seconds(saved_s)} per launch, measured here",
         )
@@ -121,14 +121,14 @@ def _steps(stock: Sequence[Trial], saved_s: Estimate | None) -> Iterator[Step]:
     if step_process_s is not None and stock[0].launch.executor is StepWorker.MULTIPROCESS:
         stages = " and ".join(stage.label for stage in _OF_THE_STEP_PROCESS)
         yield Step(
-            _remedy(executors.EXPERIMENT, "in-process, 1 step"),
+            executors.EXPERIMENT.remedy_of("in-process, 1 step"),
             step_process_s.value,
             f"{_seconds(step_process_s)} per launch: {stages}, which it leaves out",
         )
     if stock:
         wait_s = DEFAULT_DEQUEUE_INTERVAL_S / 2
         yield Step(
-            _remedy(dequeue_interval.EXPERIMENT, "at once"),
+            dequeue_interval.EXPERIMENT.remedy_of("at once"),
             wait_s,
             f"{wait_s:g} s per launch in the median at Dagster's default dequeue interval of "
             f"{DEFAULT_DEQUEUE_INTERVAL_S:g} s, not measured here",
@@ -172,22 +172,9 @@ def _saved_s(measured: Mapping[str, Sequence[Trial]]) -> Estimate | None:
 
 def _median_of(trials: Sequence[Trial], stages: Sequence[Stage]) -> Estimate | None:
     """Return the median of what these stages take together, in seconds."""
-    samples = [seconds for trial in trials if (seconds := _sum_s(trial.launch, stages)) is not None]
+    samples = [us / MICROSECONDS for trial in trials if (us := trial.launch.took_us(*stages)) is not None]
     return median(samples) if samples else None
-
-
-def _sum_s(launch: Launch, stages: Sequence[Stage]) -> float | None:
-    durations_us = [us for stage in stages if (us := launch.stages_us.get(stage)) is not None]
-    return sum(durations_us) / MICROSECONDS if len(durations_us) == len(stages) else None
-
-
-def _remedy(experiment: Experiment, variant: str) -> Remedy:
-    return next(remedy for remedy in experiment.remedies if remedy.variant == variant)
 
 
 def _seconds(estimate: Estimate) -> str:
     return describe_estimate(estimate, digits=None)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

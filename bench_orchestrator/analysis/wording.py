@@ -121,6 +121,11 @@ def quote(name: str) -> str:
     return f"\N{LEFT SINGLE QUOTATION MARK}{name}\N{RIGHT SINGLE QUOTATION MARK}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 run`, `1,200 runs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def describe_estimate(
     estimate: Estimate | Prediction | None,
     unit: str = "s",

@@ -117,6 +117,11 @@ class Launch:
     run_worker: RunWorker | None = field(default=None, compare=False)
     """What ran it; None if its launcher does not say so. Not stored, because it is the sweep's launcher for all."""
 
+    def took_us(self, *stages: Stage) -> int | None:
+        """Return how long these stages took together; None if one of them is unknown."""
+        known = [us for stage in stages if (us := self.stages_us.get(stage)) is not None]
+        return sum(known) if len(known) == len(stages) else None
+
     @property
     def startup_us(self) -> int | None:
         """The startup time: the launch lag without the queue wait; None if one of them is unknown."""

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bench_orchestrator.analysis.doctor.diagnosis import Diagnosis, describe_sample, headline
-from bench_orchestrator.analysis.doctor.finding import Finding, counted
+from bench_orchestrator.analysis.doctor.finding import Finding
 from bench_orchestrator.analysis.doctor.launches import Hour, LocationLaunches
 from bench_orchestrator.analysis.doctor.now import explain_queue
-from bench_orchestrator.analysis.wording import describe_estimate
+from bench_orchestrator.analysis.wording import counted, describe_estimate
 from bench_orchestrator.model.deployment_reading import Cost
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.stages import Stage

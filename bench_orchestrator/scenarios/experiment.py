@@ -110,6 +110,10 @@ class Experiment:
         """The scenario's name."""
         return self.scenario.name
 
+    def remedy_of(self, variant: str) -> Remedy:
+        """Return the remedy that one of its sides measures."""
+        return next(remedy for remedy in self.remedies if remedy.variant == variant)
+
 
 def run_coordinator(*, prompt: bool = False, **config: Any) -> dict[str, Any]:
     """Return the entry of dagster.yaml for a queue: Dagster's, or the one that answers at once.

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from bench_orchestrator.analysis.doctor.finding import Finding, Surety, counted
+from bench_orchestrator.analysis.doctor.finding import Finding, Surety
 from bench_orchestrator.analysis.doctor.launches import Launched, group
+from bench_orchestrator.analysis.wording import counted
 from bench_orchestrator.model.deployment_reading import DeploymentReading
 from bench_orchestrator.model.errors import one_line
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us

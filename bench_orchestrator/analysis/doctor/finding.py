@@ -56,12 +56,7 @@ def rank(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 def remedy_of(experiment: str, variant: str) -> Remedy:
     """Return the remedy of an experiment that one of its sides measures."""
-    return next(remedy for remedy in EXPERIMENTS[experiment].remedies if remedy.variant == variant)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 run`, `1,200 runs`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return EXPERIMENTS[experiment].remedy_of(variant)
 
 
 def describe_remedy(remedy: Remedy) -> str:

@@ -33,8 +33,8 @@ class Launched:
 
     def seconds(self, *stages: Stage) -> float | None:
         """Return how long these stages took together; None if one of them is unknown."""
-        known = [us for stage in stages if (us := self.launch.stages_us[stage]) is not None]
-        return sum(known) / MICROSECONDS if len(known) == len(stages) else None
+        us = self.launch.took_us(*stages)
+        return None if us is None else us / MICROSECONDS
 
     @property
     def lag_s(self) -> float | None:

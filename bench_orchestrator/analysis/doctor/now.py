@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bench_orchestrator.analysis.doctor.finding import Finding, Surety, counted
+from bench_orchestrator.analysis.doctor.finding import Finding, Surety
 from bench_orchestrator.analysis.doctor.launches import group
 from bench_orchestrator.analysis.run_queue import (
     END_DEAD_RUNS,
@@ -13,6 +13,7 @@ from bench_orchestrator.analysis.run_queue import (
     holds,
     pool_waits,
 )
+from bench_orchestrator.analysis.wording import counted
 from bench_orchestrator.model.deployment_reading import Daemon, DeploymentReading
 from bench_orchestrator.model.instants import MICROSECONDS, describe_us
 from bench_orchestrator.model.run_queue import Hold, QueuedRun, RunQueue, runs_ahead

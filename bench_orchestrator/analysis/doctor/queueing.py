@@ -8,13 +8,12 @@ from datetime import tzinfo
 from bench_orchestrator.analysis.doctor.finding import (
     Finding,
     Surety,
-    counted,
     describe_remedy,
     remedy_of,
 )
 from bench_orchestrator.analysis.doctor.launches import Launched, created, group, median_of
 from bench_orchestrator.analysis.run_queue import pool_remedy
-from bench_orchestrator.analysis.wording import describe_estimate
+from bench_orchestrator.analysis.wording import counted, describe_estimate
 from bench_orchestrator.model.deployment_reading import DeploymentReading, ReadRun
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.run_queue import TagLimit

@@ -7,12 +7,11 @@ from statistics import fmean
 from bench_orchestrator.analysis.doctor.finding import (
     Finding,
     Surety,
-    counted,
     describe_remedy,
     remedy_of,
 )
 from bench_orchestrator.analysis.doctor.launches import Launched, LocationLaunches, median_of
-from bench_orchestrator.analysis.wording import describe_estimate
+from bench_orchestrator.analysis.wording import counted, describe_estimate
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.stages import RunWorker, Stage, StepWorker
 
