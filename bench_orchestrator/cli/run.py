@@ -35,7 +35,12 @@ from bench_orchestrator.scenarios.registry import SCENARIOS
 @click.option("--pause", "pause_s", type=Seconds(), help="Seconds of rest after each trial.")
 @click.option("--jitter", "jitter_s", type=Seconds(), help="Maximum of the random addition to it, in seconds.")
 @click.option("--settle", "settle_s", type=Seconds(), help="Maximum wait for the servers to be idle, in seconds.")
-@click.option("--resume", metavar="SWEEP", help="Launch the remaining trials of an interrupted sweep.")
+@click.option("--resume", metavar="SWEEP", help="Launch the remaining trials of an earlier sweep.")
+@click.option(
+    "--more",
+    type=click.IntRange(1, MOST_LAUNCHES),
+    help="With --resume: measured blocks to add, also to a complete sweep.",
+)
 @url_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout, all else to stderr.")
 def command(
@@ -58,8 +63,11 @@ def command(
       bench run assets-scaling --locations a100,a1k --url https://dagster.example.com
       bench run split-definitions --quick
       bench run executors --resume executors-1f2e3d4c
+      bench run executors --resume executors-1f2e3d4c --more 2
     """
     scenario = SCENARIOS[scenario_name]
+    if options["more"] and not options["resume"]:
+        raise click.UsageError("--more adds blocks to an earlier sweep: name it with --resume.")
     config = {field: value for field, value in options.items() if value is not None}
     if scenario.variants:
         if names:

@@ -63,7 +63,9 @@ def measure(
     if url is None:
         # The harvest's rows are exact to the microsecond. A deployment with another results folder has them elsewhere.
         with suppress(UnusableError, OSError):
-            return open_results().load(sweep.plan.sweep_id)
+            harvested = open_results().load(sweep.plan.sweep_id)
+            if harvested.plan.resumes == sweep.plan.resumes:  # else the rows are those of the sweep that it continues
+                return harvested
     return sweep
 
 

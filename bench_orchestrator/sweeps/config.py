@@ -47,8 +47,15 @@ class SweepConfig(dg.Config):
     )
     resume: str | None = Field(
         default=None,
-        description="Id of an interrupted sweep of this scenario: launch its remaining trials, by its own plan. The "
-        "other settings are ignored.",
+        description="Id of an earlier sweep of this scenario: launch its remaining trials, by its own plan. The "
+        "other settings but `more` are ignored.",
+    )
+    more: int = Field(
+        default=0,
+        ge=0,
+        le=MOST_LAUNCHES,
+        description="Measured blocks to add to the sweep that `resume` names, complete or not. The warm-ups are "
+        "launched again before them.",
     )
 
     def variants(self, scenario: Scenario) -> tuple[Variant, ...]:

@@ -88,16 +88,7 @@ def plan_sweep(
         PreflightError: lists all problems.
     """
     say = spaced(say)
-    by_name = {site.name: site for site in sites.values()}
-    targets: dict[str, dict[str, Target]] = {}
-    for site in by_name.values():
-        names = [name for variant in variants if sites[variant.name] is site for name in variant.locations]
-        targets[site.name] = {target.name: target for target in find_targets(site.webserver, names, say)}
-    placements = [
-        Placement(variant, site.name, site.webserver, tuple(targets[site.name][name] for name in variant.locations))
-        for variant in variants
-        for site in (sites[variant.name],)
-    ]
+    placements = _place(variants, sites, say)
     until_there_are_partitions = Retrying(
         retry=retry_if_exception_type(TooFewPartitionsError),
         stop=stop_after_delay(patience_s),
@@ -107,6 +98,7 @@ def plan_sweep(
     locations, trials = until_there_are_partitions(
         plan_trials, placements, repeats=repeats, warmups=warmups, seed=seed, say=say
     )
+    by_name = {site.name: site for site in sites.values()}
     return SweepPlan(
         sweep_id=sweep_id,
         scenario=scenario.name,
@@ -121,6 +113,68 @@ def plan_sweep(
         variants=tuple(variants) if scenario.variants else (),
         environments={name: site.environment for name, site in by_name.items() if name},
     )
+
+
+def plan_more(
+    plan: SweepPlan, sites: Mapping[str, Site], blocks: int, say: Callable[[str], None] = lambda _: None
+) -> SweepPlan:
+    """Return a sweep's plan with more measured blocks, after a repetition of its warm-ups.
+
+    The measured blocks are those that its seed gives next. Variants launched in turn are not launched again.
+
+    Args:
+        sites: the deployment of each variant, by name.
+
+    Raises:
+        PreflightError: its locations cannot be launched in, or do not have the assets that they had.
+    """
+    settings = {**plan.settings, "repeats": plan.settings["repeats"] + blocks}
+    compared = [variant for variant in planned_variants(plan) if not variant.in_turn]
+    placements = _place(compared, sites, spaced(say))
+    warmups = settings["warmups"]
+    _, trials = plan_trials(placements, repeats=settings["repeats"], warmups=warmups, seed=plan.seed, say=say)
+    names = {variant.name for variant in compared}
+    known = [_selection(trial) for trial in plan.trials if trial.variant in names and not trial.warmup]
+    measured = [trial for trial in trials if not trial.warmup]
+    if [_selection(trial) for trial in measured[: len(known)]] != known:
+        raise PreflightError(
+            f"The locations of the sweep {plan.sweep_id} do not have the assets that they had. Start a new sweep."
+        )
+    added = [trial for trial in trials if trial.warmup] + measured[len(known) :]
+    last = plan.trials[-1]
+    blocks_added = {block: last.block + at for at, block in enumerate(dict.fromkeys(t.block for t in added), start=1)}
+    more = tuple(
+        replace(trial, number=last.number + at, block=blocks_added[trial.block])
+        for at, trial in enumerate(added, start=1)
+    )
+    return replace(plan, trials=plan.trials + more, settings=settings)
+
+
+def planned_variants(plan: SweepPlan) -> tuple[Variant, ...]:
+    """Return the variants of a recorded plan, or one variant per location if it has none."""
+    return plan.variants or location_variants([location.name for location in plan.locations])
+
+
+def _selection(trial: PlannedTrial) -> tuple[str, str, tuple[str, ...]]:
+    """Return what the seed chooses of a trial. Its partitions are the latest at the time of planning."""
+    return trial.variant, trial.location, trial.asset_keys
+
+
+def _place(variants: Sequence[Variant], sites: Mapping[str, Site], say: Callable[[str], None]) -> list[Placement]:
+    """Return each variant with its locations, which pass preflight.
+
+    Raises:
+        PreflightError: lists all problems.
+    """
+    targets: dict[str, dict[str, Target]] = {}
+    for site in {site.name: site for site in sites.values()}.values():
+        names = [name for variant in variants if sites[variant.name] is site for name in variant.locations]
+        targets[site.name] = {target.name: target for target in find_targets(site.webserver, names, say)}
+    return [
+        Placement(variant, site.name, site.webserver, tuple(targets[site.name][name] for name in variant.locations))
+        for variant in variants
+        for site in (sites[variant.name],)
+    ]
 
 
 def find_targets(

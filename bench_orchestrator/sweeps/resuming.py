@@ -1,4 +1,4 @@
-"""Resuming an interrupted sweep: its remaining trials, and its plan for the run that continues it."""
+"""Resuming an earlier sweep: its remaining trials, and its plan for the run that continues it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,16 +17,22 @@ from bench_orchestrator.sweeps.journal import find_plan, read_journal
 from bench_orchestrator.sweeps.liveness import may_go_on
 
 
-def find_interrupted(
-    instance: DagsterInstance, scenario: str, sweep_id: str, warn: Callable[[str], None] = lambda _: None
+def find_resumable(
+    instance: DagsterInstance,
+    scenario: str,
+    sweep_id: str,
+    *,
+    complete_too: bool = False,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Sweep:
-    """Return an interrupted sweep as far as it got, with the plan for the run that continues it.
+    """Return an earlier sweep as far as it got, with the plan for the run that continues it.
 
     Args:
+        complete_too: whether a sweep without remaining trials can be continued, because blocks are added to it.
         warn: receives a line for each sweep of the scenario whose plan cannot be read.
 
     Raises:
-        PreflightError: there is no such sweep, it has another scenario, or it is complete.
+        PreflightError: there is no such sweep, it has another scenario, or there is nothing to resume.
         JournalError: its notes cannot be read.
     """
     runs = find_runs(instance, {Tag.KIND: "sweep", Tag.SCENARIO: scenario}, statuses=FINISHED)
@@ -43,11 +49,14 @@ def find_interrupted(
             assert sweep is not None
             assert journal is not None
             sweep = _with_unfinished_lost(instance, sweep, journal.notes)
-            if not missing_trials(sweep):
-                raise PreflightError(f"The sweep {sweep_id} is complete: there is nothing to resume.")
+            if not (complete_too or missing_trials(sweep)):
+                raise PreflightError(
+                    f"The sweep {sweep_id} is complete: there is nothing to resume. To add blocks to it, give their "
+                    "number: `--more`, or `more` in the launchpad."
+                )
             return replace(sweep, plan=replace(sweep.plan, resumes=run.run_id))
     raise PreflightError(
-        f"This deployment has no interrupted sweep {sweep_id!r} of {scenario}. `bench sweeps` lists the sweeps."
+        f"This deployment has no finished sweep {sweep_id!r} of {scenario}. `bench sweeps` lists the sweeps."
     )
 
 

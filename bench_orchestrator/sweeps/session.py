@@ -26,8 +26,8 @@ from bench_orchestrator.sweeps.ending import Strays
 from bench_orchestrator.sweeps.entries import JournalError
 from bench_orchestrator.sweeps.environment import blocking_limit, describe_environment
 from bench_orchestrator.sweeps.launching import trial_tags
-from bench_orchestrator.sweeps.planning import location_variants, plan_sweep
-from bench_orchestrator.sweeps.resuming import find_interrupted, missing_trials
+from bench_orchestrator.sweeps.planning import plan_more, plan_sweep, planned_variants
+from bench_orchestrator.sweeps.resuming import find_resumable, missing_trials
 from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials
 from bench_orchestrator.sweeps.turns import await_harvests
 from bench_orchestrator.waiting import poll
@@ -80,12 +80,12 @@ def carry_out(scenario: Scenario, config: SweepConfig, session: Session) -> Gene
             _refuse_second_sweep(session)
             # Before deployments are started, whose code servers' start is measured.
             await_harvests(session.instance, session.run_id, session.say)
-            earlier = _interrupted(scenario, config.resume, session) if config.resume else None
-            variants = _planned_variants(earlier.plan) if earlier else config.variants(scenario)
+            earlier = _earlier(scenario, config, session)
+            variants = planned_variants(earlier.plan) if earlier else config.variants(scenario)
             _await_servers({name for variant in variants for name in variant.locations}, session)
             variants, sites = stack.enter_context(_open(scenario, variants, session))
             if earlier:
-                plan, trials = _resume(earlier, sites, session)
+                plan, trials = _resume(earlier, config.more, sites, session)
             else:
                 plan = _plan(scenario, config, variants, sites, session)
                 trials = plan.trials
@@ -190,7 +190,7 @@ def _plan(
         repeats=config.repeats,
         warmups=config.warmups,
         seed=now_us() % 1_000_000 if config.seed is None else config.seed,
-        settings=config.model_dump(exclude={"seed", "resume"}),
+        settings=config.model_dump(exclude={"seed", "resume", "more"}),
         # In a new deployment, sensors may still be adding dynamic partitions.
         patience_s=_SENSOR_PATIENCE_S if any(site.name for site in sites.values()) else 0,
         say=session.say,
@@ -210,25 +210,30 @@ def _predict(plan: SweepPlan, session: Session) -> dict[str, Prediction]:
         return {}
 
 
-def _planned_variants(plan: SweepPlan) -> tuple[Variant, ...]:
-    """Return the variants of a recorded plan, or one variant per location if it has none."""
-    return plan.variants or location_variants([location.name for location in plan.locations])
-
-
-def _interrupted(scenario: Scenario, sweep_id: str, session: Session) -> Sweep:
-    """Return the sweep to resume.
+def _earlier(scenario: Scenario, config: SweepConfig, session: Session) -> Sweep | None:
+    """Return the sweep to resume; None for a new one.
 
     Raises:
         PreflightError: it cannot be resumed, or its journal cannot be read.
     """
+    if config.resume is None:
+        if config.more:
+            raise PreflightError("`more` adds blocks to an earlier sweep. Name it in `resume`.")
+        return None
     try:
-        return find_interrupted(session.instance, scenario.name, sweep_id, session.warn)
+        return find_resumable(
+            session.instance, scenario.name, config.resume, complete_too=config.more > 0, warn=session.warn
+        )
     except JournalError as error:
         raise PreflightError(str(error)) from error
 
 
-def _resume(earlier: Sweep, sites: Mapping[str, Site], session: Session) -> tuple[SweepPlan, tuple[PlannedTrial, ...]]:
-    """Return the plan of an interrupted sweep and its remaining trials; warn about changes in the environment.
+def _resume(
+    earlier: Sweep, more: int, sites: Mapping[str, Site], session: Session
+) -> tuple[SweepPlan, tuple[PlannedTrial, ...]]:
+    """Return the plan of an earlier sweep and the trials to launch: its remaining ones, then `more` measured blocks.
+
+    Warns about changes in the environment.
 
     Raises:
         PreflightError: its trials cannot be launched in the same deployments as before.
@@ -244,8 +249,9 @@ def _resume(earlier: Sweep, sites: Mapping[str, Site], session: Session) -> tupl
     for name in ("dagster", "python", "bench", "cpu_model", "cpu_count"):
         if (was := plan.environment.get(name)) != now[name]:
             session.warn(f"{name} was {was} when this sweep began and is {now[name]} now.")
-    owed = missing_trials(earlier)
-    return plan, tuple(trial for trial in plan.trials if trial.number in owed)
+    extended = plan_more(plan, sites, more, session.say) if more else plan
+    owed = missing_trials(earlier) | {trial.number for trial in extended.trials[len(plan.trials) :]}
+    return extended, tuple(trial for trial in extended.trials if trial.number in owed)
 
 
 def _launch(

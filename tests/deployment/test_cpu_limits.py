@@ -81,7 +81,7 @@ def members(parent: CgroupParent, name: str) -> list[str]:
 class TestRealCgroups:
     def test_a_limited_process_gets_its_share_of_the_cpu(self, cgroup_parent: CgroupParent, tmp_path: Path) -> None:
         folder = create_recorded(cgroup_parent, f"bench-{uuid.uuid4().hex}-0", 0.25, tmp_path)
-        environment = {**os.environ, MARKER: "some-id some home"}
+        environment = {**os.environ, MARKER: f"{uuid.uuid4().hex} {tmp_path}"}
         with subprocess.Popen(
             entering(folder, [sys.executable, "-c", SPIN]),
             env=environment,

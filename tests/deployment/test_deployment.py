@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,28 +143,30 @@ def test_a_state_file_whose_supervisor_is_gone_is_no_deployment(tmp_path: Path, 
 
 
 def test_processes_are_found_by_their_mark_and_ended_even_if_they_will_not(tmp_path: Path) -> None:
+    marked = uuid.uuid4().hex
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True)"
     process = subprocess.Popen(
         [sys.executable, "-c", f"{stubborn}; time.sleep(60)"],
-        env={**os.environ, MARKER: f"some-id {tmp_path}"},
+        env={**os.environ, MARKER: f"{marked} {tmp_path}"},
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
     with process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert [found.pid for found in processes_of("some-id")] == [process.pid]
+        assert [found.pid for found in processes_of(marked)] == [process.pid]
         assert [found.pid for found in processes_of(home=tmp_path)] == [process.pid]
-        assert processes_of("another-id", home=tmp_path / "other") == []
-        end_processes(lambda: processes_of("some-id"), grace_s=0.2)
-    assert processes_of("some-id") == []
+        assert processes_of(uuid.uuid4().hex, home=tmp_path / "other") == []
+        end_processes(lambda: processes_of(marked), grace_s=0.2)
+    assert processes_of(marked) == []
 
 
 def test_a_process_whose_id_was_another_processs_before_is_found_as_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    marked = uuid.uuid4().hex
     command = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
-    environment = {**os.environ, MARKER: f"some-id {tmp_path}"}
+    environment = {**os.environ, MARKER: f"{marked} {tmp_path}"}
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -171,7 +174,7 @@ def test_a_process_whose_id_was_another_processs_before_is_found_as_itself(
         monkeypatch.setattr(earlier, "_ident", (process.pid, 0.0))
         monkeypatch.setattr(psutil, "process_iter", lambda: [earlier])
         assert not earlier.is_running()
-        assert processes_of("some-id")[0].is_running()
+        assert processes_of(marked)[0].is_running()
 
 
 def test_a_server_that_never_answers_is_restarted_ever_later_and_reported(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -242,10 +243,13 @@ def test_a_deployment_within_another_ends_with_that(
     new_home: NewHome, free_port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = new_home()
-    monkeypatch.setenv(MARKER, "outer /home/of/the/outer/one")  # like a sweep's run that starts a separate deployment
+    outer = uuid.uuid4().hex
+    monkeypatch.setenv(
+        MARKER, f"{outer} /home/of/the/outer/one"
+    )  # like a sweep's run that starts a separate deployment
     with bench_up(home, "--port", free_port, "--locations", "a10") as process:
         wait_until(lambda: len(processes_of(home=home)) >= 2)  # the code servers
-        for supervisor in processes_of("outer"):
+        for supervisor in processes_of(outer):
             supervisor.kill()
         wait_until(lambda: not processes_of(home=home))
         process.wait()

@@ -29,7 +29,7 @@ from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, META_LOCATION, Tag
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import end_as_failed, find_runs, find_trial_runs, last_sign_us
 from bench_orchestrator.sweeps.journal import read_journal
-from bench_orchestrator.sweeps.resuming import find_interrupted
+from bench_orchestrator.sweeps.resuming import find_resumable
 from bench_orchestrator.webserver import Webserver, WebserverError
 from integration.leftovers import assert_nothing_left
 from integration.sweeping import FAST, PROJECT, instance_of, wait_for
@@ -158,7 +158,7 @@ class Chaos:
 
     def _is_incomplete(self, sweep_id: str) -> bool:
         try:
-            find_interrupted(self.instance, "quick", sweep_id)
+            find_resumable(self.instance, "quick", sweep_id)
         except PreflightError:  # it is complete
             return False
         return True

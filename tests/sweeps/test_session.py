@@ -1,6 +1,7 @@
 """The story of a sweep in this process: real runs in small locations, and a stand-in for the webserver."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -12,12 +13,13 @@ from recording import make_plan, make_run, other_release, run_sweep
 from bench_orchestrator.model.errors import PreflightError
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome
-from bench_orchestrator.model.plan import SweepPlan
+from bench_orchestrator.model.plan import PlannedTrial, SweepPlan
 from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.scenarios.registry import SCENARIOS
 from bench_orchestrator.sources.instance import find_trial_runs, get_run
 from bench_orchestrator.sweeps.config import SweepConfig, scenario_config
+from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.launching import trial_tags
 from bench_orchestrator.sweeps.runner import SweepAbortedError
 from bench_orchestrator.sweeps.session import Session, TrialEntry, carry_out
@@ -196,7 +198,7 @@ class TestRefusing:
         executed_again_by_a_person.carry_out()
 
     def test_to_resume_what_is_not_there(self, told: Told) -> None:
-        with pytest.raises(PreflightError, match=r"Nothing was launched\. This deployment has no interrupted sweep"):
+        with pytest.raises(PreflightError, match=r"Nothing was launched\. This deployment has no finished sweep"):
             told.carry_out(resume="quick-0")
 
 
@@ -251,6 +253,54 @@ class TestResuming:
         assert [entry.note.number for entry in trials] == [3, 4]
         (warning,) = told.warned
         assert warning.startswith(f"The journal of sweep run {foreign} cannot be read")
+
+
+def chosen(trial: PlannedTrial) -> tuple[str, tuple[str, ...]]:
+    """Return what the seed chooses of a trial."""
+    return trial.location, trial.asset_keys
+
+
+class TestAddingBlocks:
+    def test_a_complete_sweep_gets_its_warm_up_again_and_the_blocks_that_its_seed_gives_next(
+        self, instance: dg.DagsterInstance, told: Told
+    ) -> None:
+        plan, entries = told.carry_out()
+        run_sweep(instance, plan, [entry.note for entry in entries])
+        instance.delete_run(told.session.run_id)
+        told = Told(instance)
+        longer, added = told.carry_out(resume=plan.sweep_id, more=2)
+        instance.delete_run(told.session.run_id)
+        run = run_sweep(instance, longer, [entry.note for entry in added])
+        assert longer.trials[: len(plan.trials)] == plan.trials
+        assert [entry.note.number for entry in added] == list(range(5, 11))
+        assert [trial.block for trial in longer.trials] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+        assert {trial.block for trial in longer.trials if trial.warmup} == {1, 3}
+        at_once, _ = Told(instance).carry_out(repeats=3)
+        assert [chosen(trial) for trial in longer.trials[6:]] == [chosen(trial) for trial in at_once.trials[4:]]
+        sweep = harvest_sweep(instance, run)
+        assert sweep is not None
+        assert (sweep.plan.settings["repeats"], len(sweep.trials)) == (3, 10)
+        assert {trial.outcome for trial in sweep.trials} == {Outcome.OK}
+
+    def test_an_interrupted_one_gets_what_it_owes_first(self, instance: dg.DagsterInstance, told: Told) -> None:
+        plan, entries = told.carry_out()
+        run_sweep(instance, plan, [entry.note for entry in entries[:3]], RuntimeError)
+        instance.delete_run(told.session.run_id)
+        instance.delete_run(find_trial_runs(instance, plan.sweep_id)[-1].run_id)
+        _, added = Told(instance).carry_out(resume=plan.sweep_id, more=1)
+        assert [entry.note.number for entry in added] == [4, 5, 6, 7, 8]
+
+    def test_one_whose_locations_have_changed_is_refused(self, instance: dg.DagsterInstance, told: Told) -> None:
+        plan, entries = told.carry_out()
+        renamed = tuple(replace(trial, asset_keys=("renamed",)) for trial in plan.trials)
+        run_sweep(instance, replace(plan, trials=renamed), [entry.note for entry in entries])
+        instance.delete_run(told.session.run_id)
+        with pytest.raises(PreflightError, match=r"do not have the assets that they had\. Start a new sweep"):
+            Told(instance).carry_out(resume=plan.sweep_id, more=1)
+
+    def test_blocks_of_no_sweep_are_refused(self, told: Told) -> None:
+        with pytest.raises(PreflightError, match="`more` adds blocks to an earlier sweep"):
+            told.carry_out(more=1)
 
 
 class TestTakingTurns:
