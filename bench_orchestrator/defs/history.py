@@ -1,7 +1,7 @@
 """The history of all locations as an asset, and the checks that notice when launches became slower."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import dagster as dg
 from pydantic import Field
@@ -17,6 +17,7 @@ from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.tables import metadata_table
 from bench_orchestrator.model.bounds import LONGEST_S
+from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import describe_instant
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.report.text import bar, prose, table
@@ -27,6 +28,8 @@ from bench_orchestrator.statistics import Estimate
 NAME = "lag_over_time"
 SLOWER_CHECK = "no_slower_than_before"
 LIMIT_CHECK = "lag_under_limit"
+
+_Setting = TypeVar("_Setting")
 
 _MOST_LINES = 5
 """Maximum locations that a check's message names."""
@@ -85,7 +88,9 @@ def lag_history(
     if harvested in EXPERIMENTS:
         context.log.info(f"A sweep of {harvested} is no part of the history.")
         return
-    trends = [trace(history) for history in location_histories(results.store, settings.history_since_us())]
+    since_us, wrong_since = _read(settings.history_since_us)
+    max_lag_s, wrong_limit = _read(settings.max_lag_s) if config.max_lag_s is None else (config.max_lag_s, "")
+    trends = [trace(history) for history in location_histories(results.store, since_us or 0)]
     if not trends:
         context.log.info("No location has been measured yet; there is no history.")
         return
@@ -98,10 +103,23 @@ def lag_history(
             **_numbers(trends),
         },
         check_results=[
-            _check_slower(trends),
-            _check_limit(trends, settings.max_lag_s() if config.max_lag_s is None else config.max_lag_s),
+            _unchecked(SLOWER_CHECK, wrong_since) if wrong_since else _check_slower(trends),
+            _unchecked(LIMIT_CHECK, wrong_limit) if wrong_limit else _check_limit(trends, max_lag_s),
         ],
     )
+
+
+def _read(setting: Callable[[], _Setting]) -> tuple[_Setting | None, str]:
+    """Return a setting and an empty text; or None and what is wrong with it, which must not hold up the harvest."""
+    try:
+        return setting(), ""
+    except UnusableError as error:
+        return None, str(error)
+
+
+def _unchecked(check: str, wrong: str) -> dg.AssetCheckResult:
+    """Fail a check whose setting is wrong, and say how to mend it."""
+    return dg.AssetCheckResult(check_name=check, asset_key=NAME, passed=False, description=wrong)
 
 
 def _check_slower(trends: Sequence[Trend]) -> dg.AssetCheckResult:

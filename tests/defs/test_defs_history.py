@@ -149,6 +149,21 @@ class TestTheCheckOfTheLimit:
             assert told is not None
             assert told[1][LIMIT_CHECK].passed is passed
 
+    def test_a_wrong_setting_fails_its_own_check_and_holds_up_nothing(
+        self, grown: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for variable, check, other in (
+            (settings.MAX_LAG_S, LIMIT_CHECK, SLOWER_CHECK),
+            (settings.HISTORY_SINCE, SLOWER_CHECK, LIMIT_CHECK),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setenv(variable, "ten")
+                told = materialize(grown)
+            assert told is not None
+            assert not told[1][check].passed
+            assert described(told[1][check]).startswith(f"{variable} is 'ten'; it has to be a")
+            assert described(told[1][other]) == described(materialize(grown)[1][other])
+
     def test_passes_and_says_so_without_one(self, grown: Path) -> None:
         told = materialize(grown)
         assert told is not None
