@@ -33,6 +33,8 @@ class Target:
     repository: str
     assets: Mapping[str, bool]
     """Whether each asset is partitioned, by key."""
+    server_id: str = ""
+    """The id of its code server; empty if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,8 @@ def find_targets(
                 )
             else:
                 say(f"Asking for the assets of {name} ...")
-                target = Target(name, status.repositories[0], webserver.list_assets(name, status.repositories[0]))
+                repository = status.repositories[0]
+                target = Target(name, repository, webserver.list_assets(name, repository), status.server_id)
                 if not target.assets:
                     problems.append(f"The code location {name!r} has no executable asset.")
                 targets.append(target)
@@ -260,6 +263,7 @@ def plan_trials(
             asset_count=len(target.assets),
             partition_count=counts.get(place, 0),
             deployment=place[0],
+            server_id=target.server_id,
         )
         for place, target in places.items()
     )
