@@ -1,6 +1,7 @@
 """The history of all locations as an asset, and the checks that notice when launches became slower."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -33,6 +34,10 @@ DEPLOY_CHECK = "no_slower_after_deploy"
 
 _Setting = TypeVar("_Setting")
 
+_LATE_BY = timedelta(hours=1)
+"""The monitor launches every 15 minutes."""
+_SILENT_FOR = timedelta(days=1)
+
 _MOST_LINES = 5
 """Maximum locations that a check's message names."""
 _MOST_ROWS = 6
@@ -59,10 +64,11 @@ class HistoryConfig(dg.Config):
             deps=[launch_measurements],
             description="The startup time of every location over time, a point per sweep: when it became slower or "
             "faster for good, by how much, in which stage, and which version or size came with it. Sweeps of "
-            "experiments have no part in it.",
+            "experiments have no part in it. Not fresh: the monitor is silent, or off.",
             group_name="charts",
             kinds={"matplotlib", "duckdb"},
             skippable=True,
+            freshness_policy=dg.FreshnessPolicy.time_window(fail_window=_SILENT_FOR, warn_window=_LATE_BY),
         )
     ],
     check_specs=[
