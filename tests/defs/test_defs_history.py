@@ -183,8 +183,8 @@ class TestDeploys:
         assert described(check).endswith("(slower).")
         assert check.metadata["before_s/a250"].value == pytest.approx(3.6, rel=0.1)
         assert check.metadata["after_s/a250"].value == pytest.approx(7.2, rel=0.1)
-        (row,) = told[0]["deploys"]
-        assert (row.data["location"], row.data["verdict"]) == ("a250", "slower")
+        (row,) = (record.data for record in told[0]["deploys"].records)
+        assert (row["location"], row["verdict"]) == ("a250", "slower")
 
     def test_passes_and_says_so_without_one(self, grown: Path) -> None:
         told = materialize(grown)

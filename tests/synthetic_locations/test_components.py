@@ -14,6 +14,12 @@ from synthetic_locations.components import LaunchProbe, SyntheticLocation
 from synthetic_locations.probe import with_probe
 from synthetic_locations.probed import PROBE
 
+# Dagster itself uses them to load components.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`parse_obj_as` is deprecated"),
+    pytest.mark.filterwarnings("ignore:Class `LocalFileCodeReference` is currently in beta"),
+]
+
 
 @contextmanager
 def scaffolded(component: type[dg.Component], attributes: Mapping[str, Any] | None = None) -> Iterator[dg.Definitions]:
