@@ -9,7 +9,7 @@ from bench_orchestrator.defs.evaluations import evaluations
 from bench_orchestrator.defs.harvest import harvest_job, launch_measurements
 from bench_orchestrator.defs.harvest_sensor import harvest_sensor
 from bench_orchestrator.defs.history import lag_history
-from bench_orchestrator.defs.monitor import monitor
+from bench_orchestrator.defs.monitor import deploy_sensor, monitor
 from bench_orchestrator.defs.remedies import conclusions
 from bench_orchestrator.defs.resources import ResultsResource, WebserverResource
 from bench_orchestrator.defs.sweeps import sweep_jobs, sweeps
@@ -32,7 +32,7 @@ def defs() -> dg.Definitions:
             conclusions,
         ],
         jobs=[*sweep_jobs.values(), harvest_job],
-        sensors=[harvest_sensor],
+        sensors=[harvest_sensor, deploy_sensor],
         schedules=[monitor],
         resources={"webserver": WebserverResource.from_environment(), "results": ResultsResource()},
     )

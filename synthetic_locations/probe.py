@@ -5,10 +5,10 @@ and schedules stay stopped, and the probe needs none of its resources, I/O manag
 """
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import dagster as dg
-from dagster._grpc.utils import get_loadable_targets
 
 from synthetic_locations.probed import PROBE, read_options
 
@@ -28,10 +28,17 @@ _replaced: str | None = None
 """The executor that is not used in this process."""
 
 
-@dg.asset(key=PROBE, group_name="dagster_bench", io_manager_key=_IO_MANAGER, description="Does nothing.")
-def probe() -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Do nothing but tell which executor was replaced, if one was."""
-    return dg.MaterializeResult(metadata={REPLACED_EXECUTOR: _replaced} if _replaced else {})
+def probe_asset(key: str = PROBE, group: str = "dagster_bench") -> dg.AssetsDefinition:
+    """Return the probe with its own I/O manager: an asset that does nothing."""
+
+    @dg.asset(key=key.split("/"), group_name=group, io_manager_key=_IO_MANAGER, description="Does nothing.")
+    def probe() -> dg.MaterializeResult:  # type: ignore[type-arg]
+        """Do nothing but tell which executor was replaced, if one was."""
+        return dg.MaterializeResult(metadata={REPLACED_EXECUTOR: _replaced} if _replaced else {})
+
+    (bound,) = dg.with_resources([probe], {_IO_MANAGER: dg.FilesystemIOManager()})
+    assert isinstance(bound, dg.AssetsDefinition)
+    return bound
 
 
 def definitions() -> object:
@@ -42,6 +49,8 @@ def definitions() -> object:
     Raises:
         DagsterError: the code cannot be loaded, or takes no probe.
     """
+    from dagster._grpc.utils import get_loadable_targets  # private: not where a project has the component alone
+
     _keep_stopped()
     options: dict[str, Any] = read_options(os.environ)
     targets = get_loadable_targets(**options, resolve_lazy_defs=False)
@@ -72,16 +81,16 @@ def _add(target: object) -> object:
         case dg.Definitions():
             return _merge(target)
         case list():
-            return [*target, _probe()]
+            return _added(target)
         case dg.JobDefinition() | dg.GraphDefinition():
-            return dg.repository(name=f"{target.name}_with_a_probe")(lambda: [target, _probe()])
+            return dg.repository(name=f"{target.name}_with_a_probe")(lambda: [target, probe_asset()])
         case dg.RepositoryDefinition():
             content = target.__wrapped__() if hasattr(target, "__wrapped__") else None
             if not isinstance(content, list):
                 raise dg.DagsterInvariantViolationError(
                     f"The repository {target.name} is not a list: it takes no probe."
                 )
-            return dg.repository(name=target.name)(lambda: [*content, _probe()])
+            return dg.repository(name=target.name)(lambda: _added(content))
     load: Any = target  # a function decorated with @dg.definitions
 
     @dg.definitions
@@ -93,15 +102,19 @@ def _add(target: object) -> object:
     return loaded_with_probe
 
 
-def _probe() -> dg.AssetsDefinition:
-    (bound,) = dg.with_resources([probe], {_IO_MANAGER: dg.FilesystemIOManager()})
-    assert isinstance(bound, dg.AssetsDefinition)
-    return bound
+def _added(content: list[Any]) -> list[Any]:
+    """Return what a repository holds, with the probe, unless it has one."""
+    return content if _has_probe(content) else [*content, probe_asset()]
+
+
+def _has_probe(content: Iterable[object]) -> bool:
+    return any(dg.AssetKey(PROBE) in one.keys for one in content if isinstance(one, dg.AssetsDefinition))
 
 
 def _merge(code: dg.Definitions) -> dg.Definitions:
     global _replaced
-    merged = dg.Definitions.merge(code, dg.Definitions(assets=[_probe()]))
+    probed = _has_probe(code.assets or ())
+    merged = code if probed else dg.Definitions.merge(code, dg.Definitions(assets=[probe_asset()]))
     if _is_own(merged.executor):
         return merged
     _replaced = getattr(merged.executor, "name", type(merged.executor).__name__)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from samples import CREATED_US, ENVIRONMENT, make_sweep, make_trial
 
-from bench_orchestrator.analysis.history import LocationHistory, Point
+from bench_orchestrator.analysis.history import CODE_SERVER, LocationHistory, Point
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.stages import LAG_STAGES, Stage
@@ -58,6 +58,9 @@ def make_history(location: str = "a250", parts: Sequence[Part] = ((60, {}, {}),)
 GROWN: Part = (40, {Stage.WORKER_LOAD: 2.9, Stage.STEP_LOAD: 1.5}, {"assets": "2,000"})
 """The location has grown from 250 assets to 2,000: 3.6 s more."""
 
+DEPLOYED: Part = (6, GROWN[1], {"assets": "2,000", CODE_SERVER: "5e6f7a8b"})
+"""The same, six sweeps behind a new code server."""
+
 UPGRADED: Part = (60, {Stage.STEP_BOOT: 0.7}, {"dagster": "1.13.29"})
 """A release of Dagster with which step processes start sooner: 0.5 s less."""
 
@@ -73,7 +76,14 @@ def as_sweeps(history: LocationHistory) -> list[Sweep]:
         trial = make_trial(1, history.location, stages_us=stages_us, size=(assets, 0))
         sweep = make_sweep([trial], scenario=point.circumstances["scenario"])
         environment = {**ENVIRONMENT, **{name: point.circumstances[name] for name in ("dagster", "python")}}
-        plan = replace(sweep.plan, sweep_id=point.sweep_id, created_us=point.at_us, environment=environment)
+        server_id = point.circumstances.get(CODE_SERVER, "")
+        plan = replace(
+            sweep.plan,
+            sweep_id=point.sweep_id,
+            created_us=point.at_us,
+            environment=environment,
+            locations=tuple(replace(location, server_id=server_id) for location in sweep.plan.locations),
+        )
         trials = (replace(trial, sweep_id=plan.sweep_id, scenario=plan.scenario),)
         sweeps.append(Sweep(plan, "complete", trials))
     return sweeps

@@ -35,6 +35,9 @@ RELEVANT = 0.05
 """The relative slowdown up to which the present level counts as no slower than its baseline."""
 
 STARTUP = "startup time"
+CODE_SERVER = "code server"
+"""The circumstance that changes with every deploy."""
+
 UNKNOWN = "unknown"
 
 _STAGE_QUIET = QUIET * len(LAG_STAGES)
@@ -273,9 +276,9 @@ def _came_with(before: Sequence[Point], after: Sequence[Point]) -> tuple[str, ..
 
 
 def _usual(points: Sequence[Point]) -> dict[str, str]:
-    """Return the most frequent value of each circumstance, of equally frequent ones the earliest."""
+    """Return the value of each circumstance that most points have."""
     counts = Counter(entry for point in points for entry in point.circumstances.items())
-    return dict(entry for entry, _ in reversed(counts.most_common()))
+    return {name: value for (name, value), count in counts.items() if 2 * count > len(points)}
 
 
 def _differing(

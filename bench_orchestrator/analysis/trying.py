@@ -86,7 +86,7 @@ def _sentence(
     stock_s, warm_s = (rows[side].startup_s if side in rows else None for side in (STOCK, WARM))
     if stock_s is None or loads_s is None:
         return f"{wording.NOTHING_MEASURED}: {_why_not(rows[STOCK])}"
-    what = f"load {counted(assets, 'asset')}" if assets else "load your code"
+    what = f"load {counted(assets, 'asset')}" if assets > 1 else "load your code"
     times = "once" if stock[0].launch.executor is StepWorker.IN_PROCESS else "twice"
     own = (
         f"Your launches take {_seconds(stock_s)} from the queue to the first line of code; "

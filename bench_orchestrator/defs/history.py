@@ -1,12 +1,14 @@
 """The history of all locations as an asset, and the checks that notice when launches became slower."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import dagster as dg
 from pydantic import Field
 
 from bench_orchestrator import settings
+from bench_orchestrator.analysis.deploys import Deploy
 from bench_orchestrator.analysis.history import ESTABLISHED, RELEVANT, UNKNOWN, Trend, trace
 from bench_orchestrator.analysis.history_wording import describe_standing, headline
 from bench_orchestrator.analysis.wording import describe_estimate
@@ -17,16 +19,24 @@ from bench_orchestrator.defs.harvest import launch_measurements
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.defs.tables import metadata_table
 from bench_orchestrator.model.bounds import LONGEST_S
+from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import describe_instant
-from bench_orchestrator.model.tags import Tag
+from bench_orchestrator.model.tags import DEPLOY_SENSOR, Tag
 from bench_orchestrator.report.text import bar, prose, table
-from bench_orchestrator.results.queries import location_histories
+from bench_orchestrator.results.queries import latest_deploys, location_histories
 from bench_orchestrator.scenarios.registry import EXPERIMENTS
 from bench_orchestrator.statistics import Estimate
 
 NAME = "lag_over_time"
 SLOWER_CHECK = "no_slower_than_before"
 LIMIT_CHECK = "lag_under_limit"
+DEPLOY_CHECK = "no_slower_after_deploy"
+
+_Setting = TypeVar("_Setting")
+
+_LATE_BY = timedelta(hours=1)
+"""The monitor launches every 15 minutes."""
+_SILENT_FOR = timedelta(days=1)
 
 _MOST_LINES = 5
 """Maximum locations that a check's message names."""
@@ -54,10 +64,11 @@ class HistoryConfig(dg.Config):
             deps=[launch_measurements],
             description="The startup time of every location over time, a point per sweep: when it became slower or "
             "faster for good, by how much, in which stage, and which version or size came with it. Sweeps of "
-            "experiments have no part in it.",
+            "experiments have no part in it. Not fresh: the monitor is silent, or off.",
             group_name="charts",
             kinds={"matplotlib", "duckdb"},
             skippable=True,
+            freshness_policy=dg.FreshnessPolicy.time_window(fail_window=_SILENT_FOR, warn_window=_LATE_BY),
         )
     ],
     check_specs=[
@@ -74,6 +85,12 @@ class HistoryConfig(dg.Config):
             description="The median launch lag of each location's latest sweeps is under the limit "
             f"({settings.MAX_LAG_S}). An error if its whole interval is over the limit, else a warning.",
         ),
+        dg.AssetCheckSpec(
+            DEPLOY_CHECK,
+            asset=NAME,
+            description="No location's startup time is slower behind its present code server than behind the one "
+            f"before it, beyond the noise. The sensor {DEPLOY_SENSOR} launches after each deploy.",
+        ),
     ],
     can_subset=True,
 )
@@ -85,7 +102,10 @@ def lag_history(
     if harvested in EXPERIMENTS:
         context.log.info(f"A sweep of {harvested} is no part of the history.")
         return
-    trends = [trace(history) for history in location_histories(results.store, settings.history_since_us())]
+    since_us, wrong_since = _read(settings.history_since_us)
+    max_lag_s, wrong_limit = _read(settings.max_lag_s) if config.max_lag_s is None else (config.max_lag_s, "")
+    trends = [trace(history) for history in location_histories(results.store, since_us or 0)]
+    deploys = latest_deploys(results.store, since_us or 0)
     if not trends:
         context.log.info("No location has been measured yet; there is no history.")
         return
@@ -95,13 +115,28 @@ def lag_history(
             "summary": dg.MetadataValue.md(_summary(trends)),
             **publish(lag_over_time(trends), results, NAME),
             "changes": metadata_table(_change_lines(trends)),
+            "deploys": metadata_table(_deploy_lines(deploys)),
             **_numbers(trends),
         },
         check_results=[
-            _check_slower(trends),
-            _check_limit(trends, settings.max_lag_s() if config.max_lag_s is None else config.max_lag_s),
+            _unchecked(SLOWER_CHECK, wrong_since) if wrong_since else _check_slower(trends),
+            _unchecked(LIMIT_CHECK, wrong_limit) if wrong_limit else _check_limit(trends, max_lag_s),
+            _check_deploys(deploys),
         ],
     )
+
+
+def _read(setting: Callable[[], _Setting]) -> tuple[_Setting | None, str]:
+    """Return a setting and an empty text; or None and what is wrong with it, which must not hold up the harvest."""
+    try:
+        return setting(), ""
+    except UnusableError as error:
+        return None, str(error)
+
+
+def _unchecked(check: str, wrong: str) -> dg.AssetCheckResult:
+    """Fail a check whose setting is wrong, and say how to mend it."""
+    return dg.AssetCheckResult(check_name=check, asset_key=NAME, passed=False, description=wrong)
 
 
 def _check_slower(trends: Sequence[Trend]) -> dg.AssetCheckResult:
@@ -150,6 +185,25 @@ def _check_limit(trends: Sequence[Trend], limit_s: float | None) -> dg.AssetChec
     )
 
 
+def _check_deploys(deploys: Sequence[Deploy]) -> dg.AssetCheckResult:
+    """Warn if launches in a location are slower since its latest deploy; the message has the difference of each."""
+    slower = [deploy for deploy in deploys if deploy.slower]
+    metadata: dict[str, Any] = {"slower": [deploy.location for deploy in slower]}
+    for deploy in deploys:
+        metadata |= _interval(f"before_s/{deploy.location}", deploy.before_s)
+        metadata |= _interval(f"after_s/{deploy.location}", deploy.after_s)
+        metadata |= _interval(f"difference_s/{deploy.location}", deploy.comparison.difference)
+    return dg.AssetCheckResult(
+        check_name=DEPLOY_CHECK,
+        asset_key=NAME,
+        passed=not slower,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=_first(f"{deploy}." for deploy in slower or deploys)
+        or "No location was measured both before a deploy and after it.",
+        metadata=metadata,
+    )
+
+
 def _summary(trends: Sequence[Trend]) -> str:
     """Return the finding and the present levels, in under 1,000 characters, which the UI shows inline."""
     longest_s = max(trend.levels[-1].startup_s.value for trend in trends)
@@ -167,6 +221,21 @@ def _summary(trends: Sequence[Trend]) -> str:
         )
     heads = ("location", "level since", "sweeps", "startup, s", "")
     return f"{prose(shorten(headline(trends), _HEADLINE_LETTERS))}.\n\n{table(heads, cells)}"
+
+
+def _deploy_lines(deploys: Sequence[Deploy]) -> list[dict[str, str | int | float | None]]:
+    """Return a row for the latest deploy of each location, the latest first; durations in seconds."""
+    return [
+        {
+            "location": deploy.location,
+            "deployed before": describe_instant(deploy.at_us),
+            "before_s": describe_estimate(deploy.before_s, "", digits=None),
+            "after_s": describe_estimate(deploy.after_s, "", digits=None),
+            "difference_s": describe_estimate(deploy.comparison.difference, "", digits=None, signed=True),
+            "verdict": str(deploy.comparison.verdict),
+        }
+        for deploy in sorted(deploys, key=lambda deploy: -deploy.at_us)
+    ]
 
 
 def _change_lines(trends: Sequence[Trend]) -> list[dict[str, str | int | float | None]]:

@@ -118,6 +118,8 @@ class Location:
     """The plan's name for the deployment that serves it; empty: the deployment of the sweep itself."""
     load_s: float | None = None
     """Seconds from the start of its code server until it answered, if known."""
+    server_id: str = ""
+    """The id of its code server, which changes with every deploy; empty if it is not known."""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,9 @@ NO_RETRIES: Mapping[str, str] = MappingProxyType({"dagster/max_retries": "0"})
 HARVEST_SENSOR = "harvest_sensor"
 """The sensor that asks for harvests."""
 
+DEPLOY_SENSOR = "deploy_sensor"
+"""The sensor that launches after deploys."""
+
 SWEEPS_ASSET = "sweeps"
 """The asset under which a sweep records its plan, as a materialization, and its trials, as observations."""
 

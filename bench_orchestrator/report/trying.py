@@ -20,7 +20,7 @@ from bench_orchestrator.report.markdown import Picture
 from bench_orchestrator.report.rendering import render
 from bench_orchestrator.report.summary import list_failures
 from bench_orchestrator.scenarios.trying import STOCK, WARM
-from bench_orchestrator.waterfall.layout import Sample, Waterfall, median_of, of_trial
+from bench_orchestrator.waterfall.layout import Sample, Waterfall, median_waterfall, of_trial
 from bench_orchestrator.waterfall.text import render_waterfall, summarize_waterfall
 from dagster_warm.check import as_text
 from dagster_warm.loading import Outcome
@@ -141,5 +141,5 @@ def _waterfalls(sweep: Sweep) -> dict[str, tuple[Waterfall, Sample]]:
     for side in (variant.name for variant in sweep.plan.variants):
         trials = [trial for trial in sweep.trials if trial.measured and trial.variant == side]
         if trials:
-            found[side] = median_of([of_trial(one, sweep.plan.environment_of(one.deployment)) for one in trials])
+            found[side] = median_waterfall([of_trial(one, sweep.plan.environment_of(one.deployment)) for one in trials])
     return found

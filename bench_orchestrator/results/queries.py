@@ -5,9 +5,10 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from bench_orchestrator.analysis.deploys import Deploy, compare_deploy
 from bench_orchestrator.analysis.evaluation import evaluate
 from bench_orchestrator.analysis.evidence import LOCATION_SCENARIOS, Evidence
-from bench_orchestrator.analysis.history import LocationHistory, Point
+from bench_orchestrator.analysis.history import CODE_SERVER, LocationHistory, Point
 from bench_orchestrator.model.content import Content
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep
@@ -22,6 +23,7 @@ _LONGEST_HISTORY = 1_000
 """Points of a location's history: ten days of the monitor."""
 
 _MOST_HISTORIES = 24
+_MOST_DEPLOY_LAUNCHES = 200
 
 _ENVIRONMENT = (
     "dagster",
@@ -109,6 +111,24 @@ def location_histories(store: Store, since_us: int = 0) -> tuple[LocationHistory
     )
 
 
+def latest_deploys(store: Store, since_us: int = 0) -> tuple[Deploy, ...]:
+    """Return the latest deploy of each location that was measured before it and after it, by the location's name.
+
+    Of each location, at most 200 launches on each side of the deploy.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
+    rows = store.select("deploy_launches", since_us=since_us, most_launches=_MOST_DEPLOY_LAUNCHES)
+    deploys = []
+    for location, launches in groupby(rows, itemgetter(0)):
+        sides = [(at_us, [startup_s for *_, startup_s in side]) for at_us, side in groupby(launches, itemgetter(1))]
+        if len(sides) == 2:
+            (_, before_s), (at_us, after_s) = sides
+            deploys.append(compare_deploy(location, at_us, before_s, after_s))
+    return tuple(deploys)
+
+
 def _point(
     sweep_id: str,
     created_us: int,
@@ -117,6 +137,7 @@ def _point(
     assets: int,
     partitions: int,
     executor: str | None,
+    server_id: str | None,
     *medians_us: float,
 ) -> Point:
     known: dict[str, Any] = {
@@ -125,6 +146,7 @@ def _point(
         "assets": f"{assets:,}",
         "partitions": f"{partitions:,}",
         "executor": executor,
+        CODE_SERVER: server_id and server_id[:8],
     }
     # A median of integers is a multiple of a half; DuckDB's interpolation is that up to a rounding error.
     lag_s, startup_s, *stages_s = (round(2 * median_us) / (2 * MICROSECONDS) for median_us in medians_us)

@@ -12,9 +12,9 @@ import duckdb
 
 from bench_orchestrator.results.rows import COLUMNS, Column
 
-VERSION = 3
+VERSION = 4
 """1: the first version, in files without a version. 2: a trial may have several launches, each with a row. 3: they
-have roles."""
+have roles. 4: the contents of a sweep have the code servers of its locations."""
 
 _PLANS_AT_ONCE = 100
 

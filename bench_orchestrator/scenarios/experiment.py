@@ -47,7 +47,7 @@ UNQUEUED_TIME_TO_CODE = Measure(
     lambda trial: seconds(trial.launch.unqueued_time_to_code_us),
     TIME_TO_CODE,
 )
-WORK = Measure("work_s", "until all work is done", "s", lambda trial: seconds(trial.launch.work_us))
+WORK = Measure("work_s", "time until all work is done", "s", lambda trial: seconds(trial.launch.work_us))
 
 
 @dataclass(frozen=True)

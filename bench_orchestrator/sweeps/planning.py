@@ -16,6 +16,7 @@ from bench_orchestrator.model.plan import Location, PlannedTrial, Scenario, Swee
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.waiting import spaced
 from bench_orchestrator.webserver import ASSET_JOB, Webserver, WebserverError
+from synthetic_locations.probed import PROBE
 
 DEFAULT_VARIANT = "default"
 """The variant of scenarios that compare locations."""
@@ -27,12 +28,24 @@ class TooFewPartitionsError(PreflightError):
 
 @dataclass(frozen=True)
 class Target:
-    """A code location that passed preflight, with the assets a trial may choose from."""
+    """A code location that passed preflight, with its executable assets."""
 
     name: str
     repository: str
     assets: Mapping[str, bool]
     """Whether each asset is partitioned, by key."""
+    server_id: str = ""
+    """The id of its code server; empty if it is not known."""
+
+    @property
+    def choices(self) -> Mapping[str, bool]:
+        """The assets that a trial may choose from: where there is a probe, that alone, so that no other is executed."""
+        return {PROBE: self.assets[PROBE]} if PROBE in self.assets else self.assets
+
+    @property
+    def asset_count(self) -> int:
+        """The number of its assets without the probe."""
+        return len(self.assets) - (PROBE in self.assets)
 
 
 @dataclass(frozen=True)
@@ -202,7 +215,8 @@ def find_targets(
                 )
             else:
                 say(f"Asking for the assets of {name} ...")
-                target = Target(name, status.repositories[0], webserver.list_assets(name, status.repositories[0]))
+                repository = status.repositories[0]
+                target = Target(name, repository, webserver.list_assets(name, repository), status.server_id)
                 if not target.assets:
                     problems.append(f"The code location {name!r} has no executable asset.")
                 targets.append(target)
@@ -257,9 +271,10 @@ def plan_trials(
             name=target.name,
             repository=target.repository,
             job=ASSET_JOB,
-            asset_count=len(target.assets),
+            asset_count=target.asset_count,
             partition_count=counts.get(place, 0),
             deployment=place[0],
+            server_id=target.server_id,
         )
         for place, target in places.items()
     )
@@ -305,7 +320,7 @@ def _choose(placements: Sequence[Placement], *, blocks: int, rng: random.Random)
 
 def _choose_assets(variant: Variant, target: Target, rng: random.Random) -> tuple[str, ...]:
     """Choose a variant's assets in key order: a group of neighbours, or every stride-th from the first."""
-    keys = sorted(target.assets)
+    keys = sorted(target.choices)
     span = (variant.assets - 1) * variant.stride + 1
     if span > len(keys):
         raise PreflightError(

@@ -32,7 +32,7 @@ from bench_orchestrator.sources.processes import settle
 from bench_orchestrator.sweeps.deployments import OWN_INSTANCE, Site, await_loaded, own_site
 from bench_orchestrator.sweeps.deriving import derive_sweep
 from bench_orchestrator.sweeps.entries import Journal
-from bench_orchestrator.sweeps.planning import Placement, Target, find_targets, plan_trials
+from bench_orchestrator.sweeps.planning import Placement, find_targets, plan_trials
 from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials
 from bench_orchestrator.sweeps.session import trial_line
 from synthetic_locations.probed import PROBE
@@ -159,9 +159,7 @@ def _plan(attempt: Attempt, sides: Sequence[Variant], site: Site) -> SweepPlan:
         "settle_s": _SETTLE_S,
     }
     placements = [
-        Placement(side, site.name, site.webserver, (Target(name, targets[name].repository, {PROBE: False}),))
-        for side in sides
-        for name in side.locations
+        Placement(side, site.name, site.webserver, (targets[name],)) for side in sides for name in side.locations
     ]
     seed = now_us() % 1_000_000
     locations, trials = plan_trials(placements, repeats=repeats, warmups=_WARMUPS, seed=seed)
@@ -170,14 +168,7 @@ def _plan(attempt: Attempt, sides: Sequence[Variant], site: Site) -> SweepPlan:
         scenario=SCENARIO.name,
         seed=seed,
         created_us=now_us(),
-        locations=tuple(
-            replace(
-                location,
-                asset_count=len(targets[location.name].assets) - 1,
-                load_s=site.load_s.get(location.name),
-            )
-            for location in locations
-        ),
+        locations=tuple(replace(location, load_s=site.load_s.get(location.name)) for location in locations),
         trials=trials,
         settings=settings,
         environment=site.environment,

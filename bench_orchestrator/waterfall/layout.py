@@ -278,7 +278,7 @@ def _pieces(bars: Sequence[Bar], stage: Stage, pieces_us: Mapping[BootStage, int
     return tuple(Bar(piece, *edges) for piece, edges in zip(pieces_us, edges_us, strict=True))
 
 
-def median_of(waterfalls: Sequence[Waterfall]) -> tuple[Waterfall, Sample]:
+def median_waterfall(waterfalls: Sequence[Waterfall]) -> tuple[Waterfall, Sample]:
     """Return the waterfall with the median lag (for an even number, the faster of the middle two) and its sample.
 
     Raises UnknownLaunchError if none has a lag.

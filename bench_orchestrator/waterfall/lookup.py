@@ -26,7 +26,7 @@ from bench_orchestrator.waterfall.layout import (
     Sample,
     UnknownLaunchError,
     Waterfall,
-    median_of,
+    median_waterfall,
     of_launch,
     of_trial,
     subject_of,
@@ -53,7 +53,7 @@ def find_launch(run_ids: Iterable[str], store: Store, open_instance: Opening) ->
         UnusableError: the results database or the instance cannot be used.
     """
     launches = _find(run_ids, store, open_instance, _stored_waterfall, _read_waterfalls)
-    return (launches[0], None) if len(launches) == 1 else median_of(launches)
+    return (launches[0], None) if len(launches) == 1 else median_waterfall(launches)
 
 
 def find_launches(run_ids: Iterable[str], store: Store, open_instance: Opening) -> list[ChartedRun]:
@@ -68,7 +68,7 @@ def find_median(sweep: Sweep, location: str = "", variant: str = "") -> tuple[Wa
 
     Raises UnknownLaunchError if the sweep has no matching measurement.
     """
-    return median_of(
+    return median_waterfall(
         [
             _stored_waterfall(sweep, trial, launch)
             for trial in _choose(sweep, location, variant)

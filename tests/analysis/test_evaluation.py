@@ -266,8 +266,8 @@ class TestTheAnswer:
 
     def test_where_a_launch_has_much_to_do_says_when_it_is_done(self) -> None:
         evaluation = evaluate(experiment_sweep("graph-asset"))
-        assert "‘one function, in-process’ is the fastest: until all work is done −" in evaluation.answer
-        assert "until all work is done" not in evaluate(experiment_sweep()).answer
+        assert "‘one function, in-process’ is the fastest: time until all work is done −" in evaluation.answer
+        assert "time until all work is done" not in evaluate(experiment_sweep()).answer
         assert evaluation.lead(WORK) in evaluation.answer.replace(", 0.09 × [0.09, 0.10]", "")
 
     def test_each_group_of_sides_has_its_own_answer(self) -> None:

@@ -116,7 +116,7 @@ class TestWhatIsSaved:
     def test_groups_of_assets_are_about_the_time_until_all_is_done(self, model: LagModel) -> None:
         ranked = rank(sample_experiment("graph-asset"), model=model)
         fused = ranked["one function, multiprocess"]
-        assert fused.quantity == "until all work is done"
+        assert fused.quantity == "time until all work is done"
         assert saved_s(fused) > 9 * 1.2
         assert fused.lag_s is not None
         assert fused.lag_s.value < 15

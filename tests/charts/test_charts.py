@@ -317,7 +317,7 @@ def test_a_side_says_by_how_much_it_differs_and_whether_that_counts() -> None:
 def test_costs_that_do_not_differ_take_no_room() -> None:
     figure = costs(experiment_sweep())
     panels = [ax.get_title(loc="left") for ax in figure.axes]
-    assert "until all work is done, s" in panels
+    assert "time until all work is done, s" in panels
     assert not any("processes of the run" in panel for panel in panels)
     assert "within 5 %: processes of the run" in words(figure)
 

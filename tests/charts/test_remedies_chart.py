@@ -59,7 +59,7 @@ def test_each_bar_is_a_saving_with_its_interval_in_the_panel_of_its_quantity() -
     advice = ADVICE["everything"]()
     figure = remedies_chart(advice)
     quantities = list(dict.fromkeys(ranked.quantity for ranked in advice.measured))
-    assert {"until all work is done", "launch lag", "first batch loaded, from the run's start"} <= set(quantities)
+    assert {"time until all work is done", "launch lag", "first batch loaded, from the run's start"} <= set(quantities)
     assert [ax.get_xlabel() for ax in figure.axes] == [f"seconds saved, {quantity}" for quantity in quantities]
     drawn = [bar.get_width() for ax in figure.axes for bar in ax.patches]  # type: ignore[attr-defined]
     by_panel = sorted(advice.measured, key=lambda ranked: quantities.index(ranked.quantity))

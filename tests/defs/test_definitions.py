@@ -41,7 +41,7 @@ def test_loading_it_waits_neither_for_charts_nor_for_statistics() -> None:
 
 def test_there_is_a_job_for_each_scenario_and_one_that_harvests() -> None:
     assert set(OWN_JOBS) == {"harvest", *map(sweep_job_name, SCENARIOS)}
-    assert [sensor.name for sensor in REPOSITORY.sensor_defs] == ["harvest_sensor"]
+    assert [sensor.name for sensor in REPOSITORY.sensor_defs] == ["harvest_sensor", "deploy_sensor"]
     assert [schedule.name for schedule in REPOSITORY.schedule_defs] == [MONITOR]
 
 
@@ -102,7 +102,7 @@ def test_every_field_of_a_sweeps_configuration_is_described(job: dg.JobDefinitio
     assert isinstance(op, dg.OpDefinition)
     assert op.config_schema
     fields = op.config_schema.as_field().config_type.fields  # type: ignore[attr-defined]
-    assert len(fields) == (10 if "quick" in fields else 9)
+    assert len(fields) == (11 if "quick" in fields else 10)
     assert all(field.description for field in fields.values())
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import dagster as dg
 import pytest
 from experiment_samples import experiment_sweep
-from history_samples import GROWN, as_sweeps, make_history
+from history_samples import DEPLOYED, GROWN, as_sweeps, make_history
 from PIL import Image
 
 from bench_orchestrator import settings
-from bench_orchestrator.analysis.history import LocationHistory
-from bench_orchestrator.defs.history import LIMIT_CHECK, NAME, SLOWER_CHECK, HistoryConfig, lag_history
+from bench_orchestrator.analysis.history import CODE_SERVER, LocationHistory
+from bench_orchestrator.defs.history import DEPLOY_CHECK, LIMIT_CHECK, NAME, SLOWER_CHECK, HistoryConfig, lag_history
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.model.tags import Tag
 from bench_orchestrator.results.store import Store
@@ -149,9 +149,45 @@ class TestTheCheckOfTheLimit:
             assert told is not None
             assert told[1][LIMIT_CHECK].passed is passed
 
+    def test_a_wrong_setting_fails_its_own_check_and_holds_up_nothing(
+        self, grown: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for variable, check, other in (
+            (settings.MAX_LAG_S, LIMIT_CHECK, SLOWER_CHECK),
+            (settings.HISTORY_SINCE, SLOWER_CHECK, LIMIT_CHECK),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setenv(variable, "ten")
+                told = materialize(grown)
+            assert told is not None
+            assert not told[1][check].passed
+            assert described(told[1][check]).startswith(f"{variable} is 'ten'; it has to be a")
+            assert described(told[1][other]) == described(materialize(grown)[1][other])
+
     def test_passes_and_says_so_without_one(self, grown: Path) -> None:
         told = materialize(grown)
         assert told is not None
         check = told[1][LIMIT_CHECK]
         assert check.passed
         assert described(check).startswith("There is no limit; BENCH_MAX_LAG_S sets one. a250: ")
+
+
+class TestDeploys:
+    def test_a_slower_one_is_a_warning_with_both_medians(self, tmp_path: Path) -> None:
+        folder = stored(tmp_path, make_history(parts=((8, {}, {CODE_SERVER: "1a2b3c4d"}), DEPLOYED)))
+        told = materialize(folder)
+        assert told is not None
+        check = told[1][DEPLOY_CHECK]
+        assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert described(check).startswith("a250 +3.")
+        assert described(check).endswith("(slower).")
+        assert check.metadata["before_s/a250"].value == pytest.approx(3.6, rel=0.1)
+        assert check.metadata["after_s/a250"].value == pytest.approx(7.2, rel=0.1)
+        (row,) = (record.data for record in told[0]["deploys"].records)
+        assert (row["location"], row["verdict"]) == ("a250", "slower")
+
+    def test_passes_and_says_so_without_one(self, grown: Path) -> None:
+        told = materialize(grown)
+        assert told is not None
+        assert told[1][DEPLOY_CHECK].passed
+        assert described(told[1][DEPLOY_CHECK]) == "No location was measured both before a deploy and after it."

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 from experiment_samples import experiment_sweep
-from history_samples import GROWN, as_sweeps, make_history
+from history_samples import DEPLOYED, GROWN, as_sweeps, make_history
 from samples import CREATED_US, ENVIRONMENT, SWEEP_ID, failed_sweep, make_sweep, make_trial, relaunched, troubled_sweep
 
-from bench_orchestrator.analysis.history import LocationHistory
+from bench_orchestrator.analysis.history import CODE_SERVER, LocationHistory
 from bench_orchestrator.analysis.summary import location_rows
 from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.stages import LAG_STAGES
 from bench_orchestrator.results import queries
-from bench_orchestrator.results.queries import location_histories
+from bench_orchestrator.results.queries import latest_deploys, location_histories
 from bench_orchestrator.results.store import Store
+from bench_orchestrator.statistics import median
 
 
 @pytest.fixture
@@ -73,6 +74,46 @@ def test_points_come_in_order_of_time_from_an_instant_on(store: Store) -> None:
     )
     (later,) = location_histories(store, since_us=history.points[3].at_us)
     assert later == LocationHistory("a250", found.points[3:])
+
+
+def test_the_code_server_is_a_circumstance_where_it_is_known(store: Store) -> None:
+    for sweep in as_sweeps(make_history(parts=((1, {}, {}), (1, {}, {CODE_SERVER: "1a2b3c4d"})))):
+        store.save(sweep)
+    ((earlier, later),) = (history.points for history in location_histories(store))
+    assert (earlier.circumstances.get(CODE_SERVER), later.circumstances[CODE_SERVER]) == (None, "1a2b3c4d")
+
+
+class TestDeploys:
+    def test_the_launches_behind_the_present_code_server_are_compared_with_those_before(self, store: Store) -> None:
+        first, second = (8, {}, {CODE_SERVER: "1a2b3c4d"}), (9, {}, {CODE_SERVER: "2b3c4d5e"})
+        history = make_history(parts=((5, {}, {}), first, second, DEPLOYED))
+        for sweep in reversed(as_sweeps(history)):
+            store.save(sweep)
+        (deploy,) = latest_deploys(store)
+        before, after = history.points[13:22], history.points[22:]
+        assert (deploy.location, deploy.at_us) == ("a250", after[0].at_us)
+        assert (deploy.before_s.n, deploy.after_s.n) == (9, 6)
+        assert deploy.before_s.value == pytest.approx(median([point.startup_s for point in before]).value, abs=1e-5)
+        assert deploy.after_s.value == pytest.approx(median([point.startup_s for point in after]).value, abs=1e-5)
+        assert deploy.slower
+        assert str(deploy).startswith("a250 +")
+        assert latest_deploys(store, since_us=after[0].at_us) == ()
+
+    def test_of_many_launches_the_latest_count(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(queries, "_MOST_DEPLOY_LAUNCHES", 3)
+        history = make_history(parts=((8, {}, {CODE_SERVER: "1a2b3c4d"}), DEPLOYED))
+        for sweep in as_sweeps(history):
+            store.save(sweep)
+        (deploy,) = latest_deploys(store)
+        assert (deploy.before_s.n, deploy.after_s.n) == (3, 3)
+        latest = sorted(point.startup_s for point in history.points[5:8])
+        assert deploy.before_s.value == pytest.approx(latest[1], abs=1e-5)
+
+    def test_without_a_deploy_or_a_database_there_is_none(self, store: Store) -> None:
+        assert latest_deploys(store) == ()
+        for sweep in as_sweeps(make_history(parts=((3, {}, {}), (3, {}, {CODE_SERVER: "1a2b3c4d"})))):
+            store.save(sweep)
+        assert latest_deploys(store) == ()
 
 
 def test_experiments_failures_warm_ups_and_other_deployments_are_no_points(store: Store) -> None:

@@ -27,6 +27,7 @@ from bench_orchestrator.sweeps.planning import (
     with_baselines_again,
 )
 from bench_orchestrator.webserver import ASSET_JOB, LocationEntry, Webserver, WebserverUnreachableError
+from synthetic_locations.probed import PROBE
 
 
 class FakeWebserver(Webserver):
@@ -74,6 +75,13 @@ class TestPreflight:
         assert [target.name for target in targets] == ["a5", "a3"]
         assert targets[0].repository == "a5_repository"
         assert targets[0].assets == assets_of("a5", 5)
+
+    def test_in_a_location_with_a_probe_nothing_else_is_launched_or_counted_differently(self) -> None:
+        webserver = FakeWebserver({"own": {**assets_of("own", 5, partitioned=True), PROBE: False}})
+        locations, trials = plan_trials(placed_by_location(webserver), repeats=4, warmups=1, seed=3)
+        assert {trial.asset_keys for trial in trials} == {(PROBE,)}
+        assert {trial.partition_key for trial in trials} == {None}
+        assert [(location.asset_count, location.partition_count) for location in locations] == [(5, 0)]
 
     def test_a_location_named_twice_is_one_target(self) -> None:
         assert [target.name for target in find_targets(TWO, ["a5", "a3", "a5"])] == ["a5", "a3"]

@@ -24,6 +24,9 @@ def own() -> None:
     raise AssertionError("the user's asset was executed")
 
 
+probe_of_its_own = probe.probe_asset()
+
+
 @dg.op
 def count() -> None:
     pass
@@ -93,13 +96,24 @@ def launch(target: object) -> dg.ExecuteInProcessResult:
     ("target", "others"),
     [
         (dg.Definitions(assets=[own]), {"own"}),
+        (dg.Definitions(assets=[own, probe_of_its_own]), {"own"}),
         (dg.Definitions(jobs=[count_job]), set()),
         ([own], {"own"}),
+        ([own, probe_of_its_own], {"own"}),
         (shop, {"own"}),
         (count_job, set()),
         (count_graph, set()),
     ],
-    ids=["definitions", "definitions without assets", "assets", "repository", "job", "graph"],
+    ids=[
+        "definitions",
+        "definitions with a probe",
+        "definitions without assets",
+        "assets",
+        "assets with a probe",
+        "repository",
+        "job",
+        "graph",
+    ],
 )
 def test_it_joins_what_dagster_loads(target: object, others: set[str]) -> None:
     with_probe = probe.with_probe(target)

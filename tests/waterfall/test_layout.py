@@ -31,7 +31,7 @@ from bench_orchestrator.waterfall.layout import (
     Waterfall,
     excerpt,
     headline,
-    median_of,
+    median_waterfall,
     of_launch,
     of_trial,
     remarks,
@@ -278,7 +278,7 @@ class TestTheMedian:
         trials = [
             make_trial(n, stages_us=dict.fromkeys(Stage, 0) | {Stage.WORKER_LOAD: us}) for n, us in enumerate(loads_us)
         ]
-        shown, sample = median_of([of(trial) for trial in trials])
+        shown, sample = median_waterfall([of(trial) for trial in trials])
         assert shown.lag_us == sorted(loads_us)[(len(loads_us) - 1) // 2]
         assert sample.lag_s.value == pytest.approx(float(np.median(loads_us)) / MICROSECONDS)
         assert (sample.lag_s.n, sample.without_lag) == (len(loads_us), 0)
@@ -286,7 +286,7 @@ class TestTheMedian:
     def test_is_that_of_the_tables(self) -> None:
         sweep = measured_sweep(["a10k"])
         (row,) = location_rows(sweep.trials)
-        shown, sample = median_of([of(trial) for trial in sweep.trials if trial.measured])
+        shown, sample = median_waterfall([of(trial) for trial in sweep.trials if trial.measured])
         assert row.median_launch is not None
         assert (shown.lag_us or 0) / MICROSECONDS == row.median_launch.lag_s
         assert sample.lag_s == row.lag_s
@@ -294,11 +294,11 @@ class TestTheMedian:
         assert "the median lag of n = 5; the interval covers the median with 94 %" in " ".join(remarks(shown, sample))
 
     def test_leaves_out_and_counts_what_has_no_lag(self) -> None:
-        shown, sample = median_of([failed_run(), of(make_trial())])
+        shown, sample = median_waterfall([failed_run(), of(make_trial())])
         assert (shown.run_id, sample.lag_s.n, sample.without_lag) == (of(make_trial()).run_id, 1, 1)
         assert "1 more did not reach their first step" in " ".join(remarks(shown, sample))
         with pytest.raises(UnknownLaunchError, match="None of the 2 runs reached its first step"):
-            median_of([failed_run(), failed_run()])
+            median_waterfall([failed_run(), failed_run()])
 
 
 class TestItsWords:

@@ -1,10 +1,13 @@
 """What changed between two diagnoses of a deployment, in sentences. Pure."""
 
+import re
 from collections.abc import Iterator
 
 from bench_orchestrator.analysis.doctor.diagnosis import Diagnosis
 from bench_orchestrator.analysis.doctor.finding import Finding
 from bench_orchestrator.analysis.wording import describe_estimate
+
+_TIMES = re.compile(r"\d[\d,.:]* (?:ms|s|min|h|days?)\b|\d\d:\d\d(?::\d\d)?")
 
 
 def changes(before: Diagnosis, after: Diagnosis) -> Iterator[str]:
@@ -38,9 +41,14 @@ def _findings(before: Diagnosis, after: Diagnosis) -> Iterator[str]:
     for name, finding in later.items():
         if name not in earlier:
             yield f"new: {finding.what}"
-        elif finding.urgent and finding.what != earlier[name].what:
+        elif finding.urgent and _timeless(finding.what) != _timeless(earlier[name].what):
             yield f"still: {finding.what}"
     yield from (f"over: {finding.what}" for name, finding in earlier.items() if name not in later)
+
+
+def _timeless(what: str) -> str:
+    """Return a finding's words without durations and times of day, which differ at every reading."""
+    return _TIMES.sub("", what)
 
 
 def _by_name(diagnosis: Diagnosis) -> dict[str, Finding]:

@@ -12,7 +12,7 @@ from bench_orchestrator.analysis.doctor.launches import (
     by_hour,
     by_location,
     launched_of,
-    median_of,
+    median_s,
 )
 from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.model.deployment_reading import DeploymentReading
@@ -35,7 +35,7 @@ class Diagnosis:
     @property
     def lag_s(self) -> Estimate | None:
         """The median launch lag of all runs read; None if none has one."""
-        return median_of(self.launched, lambda one: one.lag_s)
+        return median_s(self.launched, lambda one: one.lag_s)
 
     @property
     def longest(self) -> tuple[Stage, Estimate] | None:
@@ -43,7 +43,7 @@ class Diagnosis:
         whole = [one for one in self.launched if one.lag_s is not None]
         totals_us = {stage: sum(one.launch.stages_us[stage] or 0 for one in whole) for stage in LAG_STAGES}
         stage = max(totals_us, key=lambda stage: totals_us[stage])
-        took_s = median_of(whole, lambda one: one.seconds(stage))
+        took_s = median_s(whole, lambda one: one.seconds(stage))
         return None if took_s is None else (stage, took_s)
 
 

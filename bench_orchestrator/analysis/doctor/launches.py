@@ -55,13 +55,13 @@ class LocationLaunches:
     @cached_property
     def lag_s(self) -> Estimate | None:
         """The median launch lag; None if no run has one."""
-        return median_of(self.launched, lambda one: one.lag_s)
+        return median_s(self.launched, lambda one: one.lag_s)
 
     @cached_property
     def stages_s(self) -> Mapping[Stage, Estimate]:
         """The median of each stage of the launches that have a lag. They do not add up; those of one launch do."""
         whole = [one for one in self.launched if one.lag_s is not None]
-        medians = {stage: median_of(whole, lambda one: one.seconds(stage)) for stage in Stage}  # noqa: B023
+        medians = {stage: median_s(whole, lambda one: one.seconds(stage)) for stage in Stage}  # noqa: B023
         return {stage: estimate for stage, estimate in medians.items() if estimate is not None}
 
     @property
@@ -109,7 +109,7 @@ def by_hour(launched: Iterable[Launched], zone: tzinfo) -> tuple[Hour, ...]:
     with_lag = [one for one in launched if one.lag_s is not None]
     dated = [(when.hour, one) for one in with_lag if (when := created(one, zone)) is not None]
     hours = {hour: [one for _, one in found] for hour, found in group(dated, itemgetter(0)).items()}
-    medians = {hour: median_of(found, lambda one: one.lag_s) for hour, found in sorted(hours.items())}
+    medians = {hour: median_s(found, lambda one: one.lag_s) for hour, found in sorted(hours.items())}
     return tuple(Hour(hour, lag_s) for hour, lag_s in medians.items() if lag_s is not None)
 
 
@@ -128,7 +128,7 @@ def group(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key, li
     return groups
 
 
-def median_of(launched: Sequence[Launched], seconds: Callable[[Launched], float | None]) -> Estimate | None:
+def median_s(launched: Sequence[Launched], seconds: Callable[[Launched], float | None]) -> Estimate | None:
     """Return the median of a figure of the launches that have it; None if none has."""
     known = [value for one in launched if (value := seconds(one)) is not None]
     return median(known) if known else None

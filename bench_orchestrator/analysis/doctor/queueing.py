@@ -11,7 +11,7 @@ from bench_orchestrator.analysis.doctor.finding import (
     describe_remedy,
     remedy_of,
 )
-from bench_orchestrator.analysis.doctor.launches import Launched, created, group, median_of
+from bench_orchestrator.analysis.doctor.launches import Launched, created, group, median_s
 from bench_orchestrator.analysis.run_queue import pool_remedy
 from bench_orchestrator.analysis.wording import counted, describe_estimate
 from bench_orchestrator.model.deployment_reading import DeploymentReading, ReadRun
@@ -61,7 +61,7 @@ def _interval(reading: DeploymentReading, launched: Sequence[Launched]) -> Itera
         remedy=f"{describe_remedy(prompt)} Or: {describe_remedy(second)}",
         apply=prompt.apply,
         evidence=(
-            f"queue wait {describe_estimate(median_of(launched, _wait_s))} in all runs read; {len(savings_s):,} of "
+            f"queue wait {describe_estimate(median_s(launched, _wait_s))} in all runs read; {len(savings_s):,} of "
             f"them waited at most {interval_s + _LOOK_S:g} s",
         ),
     ).saving(savings_s)
@@ -172,10 +172,10 @@ def _full_hour(launched: Sequence[Launched], zone: tzinfo) -> Iterator[Finding]:
     peak, others = ([one for _, one in sides.get(side, [])] for side in (True, False))
     if min(len(peak), len(others)) < _FEWEST:
         return
-    peak_s, others_s = median_of(peak, _lag_s), median_of(others, _lag_s)
+    peak_s, others_s = median_s(peak, _lag_s), median_s(others, _lag_s)
     if not peak_s or not others_s or (peak_s.low or 0.0) <= (others_s.high or 0.0):
         return
-    wait_s, other_wait_s = median_of(peak, _wait_s), median_of(others, _wait_s)
+    wait_s, other_wait_s = median_s(peak, _wait_s), median_s(others, _wait_s)
     yield Finding(
         name="full_hour",
         what=f"Launches in the first {_PEAK_MINUTES} minutes of an hour take longer than others: "

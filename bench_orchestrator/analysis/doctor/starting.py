@@ -10,7 +10,7 @@ from bench_orchestrator.analysis.doctor.finding import (
     describe_remedy,
     remedy_of,
 )
-from bench_orchestrator.analysis.doctor.launches import Launched, LocationLaunches, median_of
+from bench_orchestrator.analysis.doctor.launches import Launched, LocationLaunches, median_s
 from bench_orchestrator.analysis.wording import counted, describe_estimate
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.stages import RunWorker, Stage, StepWorker
@@ -67,7 +67,7 @@ def _step_processes(locations: Sequence[LocationLaunches]) -> Iterator[Finding]:
     large = [
         (location, found)
         for location, found in own
-        if (both_s := median_of(found, lambda one: one.seconds(*stages))) is not None and both_s.value >= LARGE_S
+        if (both_s := median_s(found, lambda one: one.seconds(*stages))) is not None and both_s.value >= LARGE_S
     ]
     savings_s = _seconds(large, *stages)
     if savings_s:
@@ -192,7 +192,7 @@ def _large(
         (location, found)
         for location, found in chosen
         if all(
-            (took_s := median_of(found, lambda one: one.seconds(stage))) is not None  # noqa: B023
+            (took_s := median_s(found, lambda one: one.seconds(stage))) is not None  # noqa: B023
             and took_s.value >= least_s
             for stage in stages
         )
@@ -210,7 +210,7 @@ def _medians(found: _Found, *stages: Stage) -> tuple[str, ...]:
     return tuple(
         f"{location.location.name}{_size(location)}: "
         + ", ".join(
-            f"{stage.label} {describe_estimate(median_of(launched, lambda one: one.seconds(stage)))}"  # noqa: B023
+            f"{stage.label} {describe_estimate(median_s(launched, lambda one: one.seconds(stage)))}"  # noqa: B023
             for stage in stages
         )
         + f", n = {len(launched)}"

@@ -30,5 +30,6 @@ CREATE OR REPLACE TABLE contents (
     blocks    BIGINT NOT NULL,     -- those with a measured trial that is not launched in turn
     sizes     BIGINT NOT NULL,     -- different numbers of assets in locations without partitions
     kinds     BIGINT NOT NULL,     -- 2: locations with partitions and without
-    locations VARCHAR[] NOT NULL
+    locations VARCHAR[] NOT NULL,
+    servers   MAP(VARCHAR, VARCHAR)  -- the ids of the code servers, by location, where they are known
 );

@@ -4,6 +4,7 @@ WITH described AS MATERIALIZED (
     SELECT
         sweep_id,
         plan -> '$.variants' AS variants,
+        plan -> '$.locations' AS places,
         coalesce(json_array_length(plan, '$.variants'), 0) > 0 AS sides,
         coalesce(plan ->> '$.settings.quick', 'false') = 'false' AS full_size,
         coalesce(json_array_length(plan, '$.settings.only'), 0) = 0 AS all_sides
@@ -14,6 +15,12 @@ launched_in_turn AS (
     SELECT DISTINCT sweep_id, side ->> 'name' AS variant, true AS in_turn
     FROM (SELECT sweep_id, unnest(from_json(variants, '["JSON"]')) AS side FROM described)
     WHERE side ->> 'in_turn' = 'true'
+),
+served AS (
+    SELECT sweep_id, map(list(place ->> 'name'), list(place ->> 'server_id')) AS servers
+    FROM (SELECT sweep_id, unnest(from_json(places, '["JSON"]')) AS place FROM described)
+    WHERE place ->> 'server_id' <> '' AND coalesce(place ->> 'deployment', '') = ''
+    GROUP BY sweep_id
 ),
 counted AS (
     SELECT
@@ -29,5 +36,5 @@ counted AS (
     WHERE trials.sweep_id IN (SELECT sweep_id FROM described)
     GROUP BY trials.sweep_id
 )
-SELECT counted.*, sides, full_size, all_sides
-FROM counted JOIN described USING (sweep_id);
+SELECT counted.*, sides, full_size, all_sides, servers
+FROM counted JOIN described USING (sweep_id) LEFT JOIN served USING (sweep_id);

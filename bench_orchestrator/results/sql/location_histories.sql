@@ -1,9 +1,12 @@
 -- A point for each sweep in a location as it is: the medians of the launches that count, and the circumstances.
 -- Of the locations with the most sweeps, the latest sweeps of each; by location, in order of time.
 WITH visits AS (
-    SELECT sweep_id, created_us, unnest(locations) AS location
-    FROM sweeps JOIN contents USING (sweep_id)
-    WHERE NOT sides AND measured > 0 AND created_us >= $since_us
+    SELECT *, map_extract(servers, location)[1] AS server
+    FROM (
+        SELECT sweep_id, created_us, unnest(locations) AS location, servers
+        FROM sweeps JOIN contents USING (sweep_id)
+        WHERE NOT sides AND measured > 0 AND created_us >= $since_us
+    )
 ),
 ranked AS (
     SELECT
@@ -13,7 +16,7 @@ ranked AS (
     FROM visits
 ),
 chosen AS (
-    SELECT sweep_id, location
+    SELECT sweep_id, location, server
     FROM ranked
     WHERE age <= $most_points
     QUALIFY dense_rank() OVER (ORDER BY sweeps_in_it DESC, location) <= $most_locations
@@ -25,6 +28,7 @@ points AS (
         min(asset_count) AS assets,
         min(partition_count) AS partitions,
         min(executor) AS executor,
+        min(server) AS server,
         median(lag_us) AS lag_us,
         median(lag_us - queue_wait_us) AS startup_us,
         median(queue_wait_us) AS queue_wait_us,

@@ -46,9 +46,11 @@ def test_what_stays_is_not_said_again() -> None:
     assert list(changes(diagnose(reading, UTC), diagnose(replace(reading, at_us=reading.at_us + 1), UTC))) == []
 
 
-def test_something_urgent_is_said_again_where_its_words_differ() -> None:
-    def waiting(seconds: float) -> QueueState:
-        return QueueState(RunLimits(0), queued=(queued_run("q", 3_600.0 - seconds),))
+def test_something_urgent_is_said_again_where_more_differs_than_its_age() -> None:
+    def waiting(run_id: str, seconds: float) -> QueueState:
+        return QueueState(RunLimits(0), queued=(queued_run(run_id, 3_600.0 - seconds),))
 
-    two = [diagnose(make_reading(queue=waiting(seconds)), UTC) for seconds in (100.0, 160.0)]
-    assert list(changes(*two)) == ["still: 1 run queued, the oldest for 160 s: run q, job nightly"]
+    readings = [("q", 100.0), ("q", 160.0), ("r", 160.0)]
+    first, older, other = [diagnose(make_reading(queue=waiting(*reading)), UTC) for reading in readings]
+    assert list(changes(first, older)) == []
+    assert list(changes(older, other)) == ["still: 1 run queued, the oldest for 160 s: run r, job nightly"]

@@ -1,0 +1,1 @@
+-- To version 4: the contents of a sweep have the code servers of its locations. They are derived.
