@@ -41,7 +41,7 @@ def test_loading_it_waits_neither_for_charts_nor_for_statistics() -> None:
 
 def test_there_is_a_job_for_each_scenario_and_one_that_harvests() -> None:
     assert set(OWN_JOBS) == {"harvest", *map(sweep_job_name, SCENARIOS)}
-    assert [sensor.name for sensor in REPOSITORY.sensor_defs] == ["harvest_sensor", "deploy_sensor"]
+    assert [sensor.name for sensor in REPOSITORY.sensor_defs] == ["deploy_sensor", "harvest_sensor"]
     assert [schedule.name for schedule in REPOSITORY.schedule_defs] == [MONITOR]
 
 
