@@ -70,7 +70,7 @@ class Exporter:
             "runs": self._read_runs,
         }
         self._own = OwnMetrics(registry, self._collectors)
-        self._failing: set[str] = set()
+        self._failing: list[str] = []
         self._queue = QueueReader(webserver)
         self._ended = EndedRuns(webserver, now_us() if since_us is None else since_us)
         self._pending: deque[ReadRun] = deque()
@@ -86,6 +86,7 @@ class Exporter:
     def read(self) -> None:
         """Read the deployment once. What fails has no gauges; a webserver that does not answer is asked no more."""
         away: WebserverError | None = None
+        errors: dict[str, str] = {}
         for name, read in self._collectors.items():
             before, began_s = replace(self._webserver.traffic), self._clock()
             error = away
@@ -104,19 +105,20 @@ class Exporter:
                 took_s=self._clock() - began_s,
             )
             self._own.tell(name, cost, succeeded_at_s=time.time() if error is None else None)
-            self._note(name, error)
+            if error is not None:
+                self._gauges.hide(name)
+                errors[name] = str(error)
+        self._say_what_changed(errors)
 
-    def _note(self, name: str, error: WebserverError | None) -> None:
-        """Hide the gauges of a collector that failed, and say where one begins or ceases to fail."""
-        if error is None:
-            if name in self._failing:
-                self._failing.discard(name)
-                self._say(f"{name}: read again")
-            return
-        self._gauges.hide(name)
-        if name not in self._failing:
-            self._failing.add(name)
-            self._say(f"{name}: {error}")
+    def _say_what_changed(self, errors: Mapping[str, str]) -> None:
+        """Say which collectors begin to fail, and why, and which succeed again."""
+        new = {name: error for name, error in errors.items() if name not in self._failing}
+        for why in dict.fromkeys(new.values()):
+            self._say(f"{', '.join(name for name, error in new.items() if error == why)}: {why}")
+        again = [name for name in self._failing if name not in errors]
+        if again:
+            self._say(f"{', '.join(again)}: read again")
+        self._failing = list(errors)
 
     def _read_locations(self) -> Sequence[Metric]:
         return location_gauges(self._webserver.list_locations())

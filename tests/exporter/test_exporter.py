@@ -180,9 +180,8 @@ class TestFailures:
         assert scraped.total("dagster_runs_ended_total") == 1
         assert scraped.value("dagster_runs_queued") == 0
         assert scraped.value("dagster_exporter_collector_success", collector="runs") == 1
-        assert scraped.said[:1] == ["locations: no answer"]
-        assert scraped.said[-1] == "runs: read again"
-        assert len(scraped.said) == 2 * len(COLLECTORS)
+        all_of_them = ", ".join(COLLECTORS)
+        assert scraped.said == [f"{all_of_them}: no answer", f"{all_of_them}: read again"]
 
     @pytest.mark.parametrize(
         ("error", "failing"), [(WebserverError("no field"), {"ticks"}), (AccessDeniedError(), {"ticks", "runs"})]
