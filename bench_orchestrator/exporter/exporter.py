@@ -128,6 +128,8 @@ class Exporter:
 
     def _read_queue(self) -> Sequence[Metric]:
         queue = self._queue.read()
+        for run in queue.in_progress:
+            self._runs.begin(run.location, run.job)
         at_us = now_us() + round(self._webserver.ahead_s * MICROSECONDS)
         return queue_gauges(queue, at_us, self._jobs)
 

@@ -70,11 +70,19 @@ class RunMetrics:
         )
         self._stage = histogram("dagster_run_stage_seconds", "Each stage of a launch; they sum to the launch.", "stage")
 
+    def begin(self, location: str, job: str) -> tuple[str, str]:
+        """Begin the series of a job at zero, for its first end to be an increase, and return its labels' values."""
+        names = self._jobs.of(location, job)
+        for status in FINISHED:
+            self._ended.labels(*names, status.lower())
+        for histogram in (self._wait, self._queue, self._init, self._lag):
+            histogram.labels(*names)
+        return names
+
     def count(self, ended: ReadRun) -> None:
         """Count a run that has ended, by its record."""
-        names = self._jobs.of(ended.location, ended.run.job)
-        for status in FINISHED:
-            self._ended.labels(*names, status.lower()).inc(status is ended.run.status)
+        names = self.begin(ended.location, ended.run.job)
+        self._ended.labels(*names, ended.run.status.lower()).inc()
         if ended.run.started_us is not None:
             _observe(self._wait.labels(*names), ended.run.started_us - ended.run.created_us)
 

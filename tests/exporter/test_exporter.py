@@ -58,6 +58,14 @@ class TestTheRuns:
         assert list(counts.values()) == [1, 1, 1, 1, 0, 0]
         assert scraped.total("dagster_run_launch_lag_seconds_count") == 4
 
+    def test_a_job_is_at_zero_while_its_first_run_is_in_progress(self, deployment: EndingRuns) -> None:
+        scraped = Scraped(deployment)
+        deployment.add("a", "STARTED", job="report")
+        scraped.exporter.read()
+        of = {"location": "sales", "job": "report"}
+        assert scraped.value("dagster_runs_ended_total", status="failure", **of) == 0
+        assert scraped.value("dagster_run_launch_lag_seconds_count", **of) == 0
+
     def test_those_before_the_start_count_if_asked_for(self, deployment: EndingRuns) -> None:
         deployment.add("old", ended_s=-100.0)
         deployment.add("recent", ended_s=-1.0)

@@ -76,6 +76,13 @@ def test_alerts_have_names_of_their_own_and_say_what_is_wrong() -> None:
     assert all(rule["annotations"]["summary"] and rule["labels"]["severity"] for rule in RULES)
 
 
+def test_each_alert_is_seen_to_fire() -> None:
+    """The thorough test of a real Prometheus evaluates that file."""
+    tried = yaml.safe_load((FOLDER.parents[1] / "tests" / "integration" / "alerts_fire.yaml").read_text())["tests"]
+    fired = re.findall(r'alertname="(\w+)"', json.dumps([one["promql_expr_test"] for one in tried]).replace("\\", ""))
+    assert sorted(fired) == sorted(rule["alert"] for rule in RULES)
+
+
 def test_the_page_describes_each_metric(families: dict[str, tuple[str, set[str], set[str]]]) -> None:
     rows = re.findall(r"^\| `(dagster_\w+)` \| (\w+) \|([^|]*)\|", (FOLDER / "README.md").read_text(), re.MULTILINE)
     described = {

@@ -133,6 +133,7 @@ def test_prometheus_scrapes_alerts_and_answers(programs: Path, tmp_path: Path) -
     promtool = programs / "promtool"
     subprocess.run([promtool, "check", "rules", FOLDER / "alerts.yaml"], check=True)
     subprocess.run([promtool, "check", "config", FOLDER / "prometheus.yaml"], check=True)
+    subprocess.run([promtool, "test", "rules", Path(__file__).with_name("alerts_fire.yaml")], check=True)
 
     def ask(path: str, **parameters: str) -> Any:
         answer = requests.get(f"{api}/{path}", params=parameters, timeout=30).json()
