@@ -1,12 +1,15 @@
 """The answers of a small deployment to everything that a reading of it asks, by the queries' names."""
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from doctor_samples import BEGIN_US, launch_events
 
 from bench_orchestrator.model.runs import RunEvent
 from bench_orchestrator.sources.graphql import _PIPELINE_TYPES
+from bench_orchestrator.webserver import Webserver
 
 BEGIN_S = BEGIN_US / 1_000_000
 _GRAPHQL_TYPES = {name: kind for kind, name in _PIPELINE_TYPES.items()}
@@ -171,3 +174,84 @@ ANSWERS: Mapping[str, dict[str, Any]] = {
     },
     "BenchLogs": {f"log{number}": LOG for number in range(25)},
 }
+
+EXPORTER_ANSWERS: Mapping[str, dict[str, Any]] = {
+    **ANSWERS,
+    "BenchRunCount": {"runs": {"__typename": "Runs", "count": 2}},
+    "BenchLatestTicks": {
+        "workspace": {
+            "__typename": "Workspace",
+            "locationEntries": [
+                {
+                    "name": "sales",
+                    "locationOrLoadError": {
+                        "repositories": [
+                            {
+                                "schedules": [
+                                    {
+                                        "name": "nightly",
+                                        "state": {
+                                            "status": "RUNNING",
+                                            "ticks": [{"timestamp": BEGIN_S + 1, "status": "SUCCESS"}],
+                                        },
+                                    },
+                                    {"name": "off", "state": {"status": "STOPPED", "ticks": []}},
+                                ],
+                                "sensors": [
+                                    {
+                                        "name": "files",
+                                        "minIntervalSeconds": 30,
+                                        "state": {
+                                            "status": "RUNNING",
+                                            "ticks": [{"timestamp": BEGIN_S + 2, "status": "FAILURE"}],
+                                        },
+                                    },
+                                    {
+                                        "name": "new",
+                                        "minIntervalSeconds": 60,
+                                        "state": {"status": "RUNNING", "ticks": []},
+                                    },
+                                ],
+                            }
+                        ]
+                    },
+                },
+                {"name": "broken", "locationOrLoadError": {}},
+                {"name": "loading", "locationOrLoadError": None},
+            ],
+        }
+    },
+}
+"""The same, and to what only the exporter asks."""
+
+
+@dataclass
+class Clock:
+    """A clock that only queries move."""
+
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class AnsweringWebserver(Webserver):
+    """A webserver that answers each query by its name, and takes time for it."""
+
+    def __init__(self, answers: Mapping[str, Any], clock: Clock, takes_s: float = 0.0) -> None:
+        super().__init__("http://127.0.0.1:9")
+        self.answers = answers
+        self.asked: list[tuple[str, Mapping[str, Any]]] = []
+        self._clock = clock
+        self._takes_s = takes_s
+
+    def query(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        (name,) = re.findall(r"query (Bench\w+)", document)
+        self.asked.append((name, variables or {}))
+        self.traffic.requests += 1
+        self._clock.now_s += self._takes_s
+        answer = self.answers[name]
+        if isinstance(answer, Exception):
+            raise answer
+        found: dict[str, Any] = answer(variables or {}, document) if callable(answer) else answer
+        return found

@@ -25,7 +25,15 @@ from bench_orchestrator.results.store import Store
 PROJECT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
 PAGES = sorted(
     page
-    for pattern in ("*.md", "docs/*.md", "docs/results/*.md", "helm/**/*.md", "packages/*/*.md", "benchmarks/*.md")
+    for pattern in (
+        "*.md",
+        "docs/*.md",
+        "docs/monitoring/*.md",
+        "docs/results/*.md",
+        "helm/**/*.md",
+        "packages/*/*.md",
+        "benchmarks/*.md",
+    )
     for page in PROJECT.glob(pattern)
 )
 

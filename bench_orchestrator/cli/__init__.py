@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "timeline": "Show the launch of a run, stage by stage.",
     "compare": "Compare two sweeps: what got faster or slower.",
     "doctor": "Say where the seconds go in a deployment, and what to do.",
+    "exporter": "Serve a deployment's launches as metrics for Prometheus.",
     "advise": "Predict the launch lag at a size and rank the remedies.",
     "sweeps": "List the measured sweeps.",
     "locations": "List the code locations of a deployment.",

@@ -21,6 +21,7 @@ EXTRAS: Mapping[str, str] = {
     "psycopg2": "postgres",
     "dagster_k8s": "kubernetes",
     "kubernetes": "kubernetes",
+    "prometheus_client": "exporter",
 }
 """The extra of each top-level module that is not installed with dagster-bench alone."""
 

@@ -9,6 +9,7 @@ import click
 
 from bench_orchestrator.model.bounds import LONGEST_S
 from bench_orchestrator.model.errors import one_line
+from bench_orchestrator.model.instants import parse_instant_us
 
 _SHOWN = 40
 """Maximum letters of a refused value in its message."""
@@ -77,3 +78,20 @@ class Output(click.Path):
         if "\0" in os.fspath(value):
             self.fail("a path cannot contain a null character", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Instant(click.ParamType[int]):
+    """A date or a time in ISO format, in microseconds since the epoch; UTC unless it says otherwise."""
+
+    name = "TIME"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Convert to microseconds; fail unless it is an instant from 1970 on."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_instant_us(value)
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{one_line(value, _SHOWN)!r} is neither a date nor a time. Example: 2026-11-30T09:30.", param, ctx
+            )

@@ -83,6 +83,33 @@ class FailedTick:
 
 
 @dataclass(frozen=True)
+class LatestTick:
+    """The latest tick of a schedule or a sensor that is switched on."""
+
+    location: str
+    kind: str
+    """`schedule` or `sensor`."""
+    name: str
+    at_us: int | None
+    """None if there was none yet."""
+    failed: bool
+    least_interval_s: int | None = None
+    """A sensor's minimum interval; None for schedules."""
+
+
+@dataclass(frozen=True)
+class QueueDepth:
+    """How many runs wait and are in progress at one instant."""
+
+    queued: int
+    oldest_us: int | None
+    """When the oldest queued run was created; None if none is queued."""
+    in_progress: tuple[QueuedRun, ...]
+    limits: RunLimits | None
+    """None if the instance has no run queue."""
+
+
+@dataclass(frozen=True)
 class ReadRun:
     """A run of a code location, with its log if there was time to read it."""
 

@@ -1,11 +1,11 @@
-"""Read what a code location of a deployment holds, and which of its ticks failed, over GraphQL."""
+"""Read what a code location of a deployment holds, and its ticks, over GraphQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from bench_orchestrator.model.deployment_reading import FailedTick
+from bench_orchestrator.model.deployment_reading import FailedTick, LatestTick
 from bench_orchestrator.model.errors import one_line
 from bench_orchestrator.model.sampling import spread_evenly
 from bench_orchestrator.sources.graphql import to_us
@@ -14,7 +14,7 @@ from bench_orchestrator.webserver import ASSET_JOB, Webserver, WebserverError, m
 COUNTED_PARTITIONS = 3
 """Of how many partitioned assets of a location the partitions are counted: each answer holds all their keys."""
 
-_TICK_OF = TypeAdapter(FailedTick)
+_TICK_OF, _LATEST_TICK_OF = TypeAdapter(FailedTick), TypeAdapter(LatestTick)
 _NAMES = TypeAdapter(list[str])
 
 
@@ -60,6 +60,37 @@ def read_failed_ticks(webserver: Webserver, location: str, repository: str) -> l
     ]
 
 
+@understood
+def read_latest_ticks(webserver: Webserver) -> tuple[LatestTick, ...]:
+    """Return the latest tick of each schedule and sensor that is switched on, of all loaded locations, in one query."""
+    answer = webserver.query(_LATEST_TICKS)["workspace"]
+    if "locationEntries" not in answer:
+        raise WebserverError(f"{webserver.url} cannot list its code locations: {message_of(answer)}")
+    return tuple(
+        tick
+        for entry in answer["locationEntries"]
+        for repository in (entry["locationOrLoadError"] or {}).get("repositories", ())
+        for kind in ("schedule", "sensor")
+        for tick in _latest_ticks(entry["name"], kind, repository[f"{kind}s"])
+    )
+
+
+def _latest_ticks(location: str, kind: str, instigators: Sequence[Mapping[str, Any]]) -> Iterator[LatestTick]:
+    for instigator in instigators:
+        if instigator["state"]["status"] == "RUNNING":
+            latest = next(iter(instigator["state"]["ticks"]), None)
+            yield _LATEST_TICK_OF.validate_python(
+                {
+                    "location": location,
+                    "kind": kind,
+                    "name": instigator["name"],
+                    "at_us": to_us(latest["timestamp"]) if latest else None,
+                    "failed": latest is not None and latest["status"] == "FAILURE",
+                    "least_interval_s": instigator.get("minIntervalSeconds"),
+                }
+            )
+
+
 def _whole_message(error: Mapping[str, Any]) -> str:
     return " ".join(str(one["message"]) for one in (error, *error["causes"]))
 
@@ -95,3 +126,27 @@ _FAILED_TICKS = _query(
     "BenchFailedTicks",
     f"schedules {{ name state: scheduleState {{ {_TICKS} }} }} sensors {{ name state: sensorState {{ {_TICKS} }} }}",
 )
+
+_LATEST_TICK = "{ status ticks(limit: 1) { timestamp status } }"
+
+_LATEST_TICKS = f"""
+query BenchLatestTicks {{
+  workspace: workspaceOrError {{
+    __typename
+    ... on Workspace {{
+      locationEntries {{
+        name
+        locationOrLoadError {{
+          ... on RepositoryLocation {{
+            repositories {{
+              schedules {{ name state: scheduleState {_LATEST_TICK} }}
+              sensors {{ name minIntervalSeconds state: sensorState {_LATEST_TICK} }}
+            }}
+          }}
+        }}
+      }}
+    }}
+    ... on PythonError {{ message }}
+  }}
+}}
+"""

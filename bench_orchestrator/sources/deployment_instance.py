@@ -23,7 +23,7 @@ from bench_orchestrator.model.run_queue import (
     read_tag_limits,
 )
 from bench_orchestrator.model.runs import Run, RunStatus
-from bench_orchestrator.sources.graphql import find_runs, list_runs, run_of, to_us
+from bench_orchestrator.sources.graphql import LOCATION_FIELD, find_runs, list_runs, location_of, run_of, to_us
 from bench_orchestrator.webserver import Webserver, understood
 
 DAGSTERS_INTERVAL_S = 5.0
@@ -128,7 +128,7 @@ def read_queued_runs(
     Args:
         with_pools: whether to ask for the pools of their steps, which older webservers do not know.
     """
-    fields = f"repositoryOrigin {{ repositoryLocationName }} {_POOL_FIELDS if with_pools else ''}"
+    fields = f"{LOCATION_FIELD} {_POOL_FIELDS if with_pools else ''}"
     answers = list_runs(webserver, {"statuses": statuses}, most=most, more_fields=fields)
     return [_queued_run(answer, run_of(answer)) for answer in reversed(answers)]
 
@@ -174,7 +174,6 @@ def _pool(answer: Mapping[str, Any], holders: Mapping[str, Holder]) -> Pool:
 
 
 def _queued_run(answer: Mapping[str, Any], run: Run) -> QueuedRun:
-    origin = answer["repositoryOrigin"]
     free = answer.get("hasUnconstrainedRootNodes")
     waits = run.status is RunStatus.QUEUED
     return _QUEUED_RUN_OF.validate_python(
@@ -184,7 +183,7 @@ def _queued_run(answer: Mapping[str, Any], run: Run) -> QueuedRun:
             "status": run.status,
             "tags": run.tags,
             "since_us": run.started_us or (run.created_us if waits else run.updated_us),
-            "location": origin["repositoryLocationName"] if origin else "",
+            "location": location_of(answer),
             "pools": frozenset(answer.get("allPools") or ()),
             "first_pools": dict(Counter(answer.get("rootConcurrencyKeys") or ())),
             "begins_freely": True if free is None else free,

@@ -37,6 +37,11 @@ _WITH_METADATA = frozenset({"ENGINE_EVENT", "STEP_WORKER_STARTING", "ASSET_MATER
 
 _RUN_OF, _EVENT_OF, _ERROR_OF = TypeAdapter(Run), TypeAdapter(RunEvent), TypeAdapter(RunError)
 _NEXT_PAGE = TypeAdapter(tuple[str, bool])
+_COUNT_OF = TypeAdapter(int)
+
+LOCATION_FIELD = "repositoryOrigin { repositoryLocationName }"
+"""What `location_of` reads of a run, as one of `more_fields`."""
+_LOCATION_OF = TypeAdapter(str)
 
 
 @dataclass(frozen=True)
@@ -92,16 +97,22 @@ def find_runs(
 
 @understood
 def list_runs(
-    webserver: Webserver, selected: Mapping[str, Any], *, most: int | None = None, more_fields: str = ""
+    webserver: Webserver,
+    selected: Mapping[str, Any],
+    *,
+    most: int | None = None,
+    before: str | None = None,
+    more_fields: str = "",
 ) -> list[Mapping[str, Any]]:
     """Return the answers about the runs that a RunsFilter selects, newest first.
 
     Args:
         most: how many to return at most; None for all.
+        before: only those that were created before the run with this id; None for all.
         more_fields: of each run, besides those that `run_of` reads.
     """
     found: list[Mapping[str, Any]] = []
-    cursor: str | None = None
+    cursor = before
     while True:
         limit = _RUNS_PER_PAGE if most is None else min(_RUNS_PER_PAGE, most - len(found))
         variables = {"filter": selected, "cursor": cursor, "limit": limit}
@@ -115,6 +126,15 @@ def list_runs(
         if cursor == last:
             raise ValueError("the same page of runs again")
         cursor = last
+
+
+@understood
+def count_runs(webserver: Webserver, selected: Mapping[str, Any]) -> int:
+    """Return how many runs a RunsFilter selects."""
+    answer = webserver.query(_COUNT, {"filter": selected})["runs"]
+    if "count" not in answer:
+        raise WebserverError(f"{webserver.url} cannot count its runs: {message_of(answer)}")
+    return _COUNT_OF.validate_python(answer["count"])
 
 
 @understood
@@ -214,6 +234,12 @@ def run_of(answer: Mapping[str, Any]) -> Run:
     )
 
 
+def location_of(answer: Mapping[str, Any]) -> str:
+    """Return the code location of the run that an answer with LOCATION_FIELD is about; empty if it has none."""
+    origin = answer["repositoryOrigin"]
+    return _LOCATION_OF.validate_python(origin["repositoryLocationName"] if origin else "")
+
+
 def to_us(timestamp_s: float) -> int:
     """Convert a time of an answer, in seconds since the epoch, to microseconds."""
     return read_instant_us(round(timestamp_s * MICROSECONDS))
@@ -305,6 +331,16 @@ query BenchRuns($filter: RunsFilter!, $cursor: String, $limit: Int!) {
   runs: runsOrError(filter: $filter, cursor: $cursor, limit: $limit) {
     __typename
     ... on Runs { results { ...BenchRun } }
+    ... on Error { message }
+  }
+}
+"""
+
+_COUNT = """
+query BenchRunCount($filter: RunsFilter!) {
+  runs: runsOrError(filter: $filter, limit: 1) {
+    __typename
+    ... on Runs { count }
     ... on Error { message }
   }
 }

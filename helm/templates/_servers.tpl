@@ -29,7 +29,7 @@ The code servers, as {servers: [...]}: the meta location's, then one per entry o
 {{- end -}}
 {{- $servers := list $meta -}}
 {{- $taken := dict -}}
-{{- range $component := list "meta" "webserver" "daemon" "postgresql" -}}
+{{- range $component := list "meta" "webserver" "daemon" "exporter" "postgresql" -}}
 {{- $_ := set $taken (include "bench.name" (list $ $component)) (printf "the %s" $component) -}}
 {{- end -}}
 {{- range $entry := .Values.locations -}}

@@ -4,7 +4,7 @@ import functools
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,11 @@ def helm3() -> Path:
     )
 
 
-def render(values: Values | None = None, *, kubernetes: str = "1.31.0") -> Objects:
+def render(values: Values | None = None, *, kubernetes: str = "1.31.0", kinds: Sequence[str] = ()) -> Objects:
     """Return what Helm 3 would install on a cluster of that version.
+
+    Args:
+        kinds: what the cluster has besides Kubernetes' own, such as `monitoring.coreos.com/v1/ServiceMonitor`.
 
     Raises:
         RejectedError: the values are invalid.
@@ -57,6 +60,7 @@ def render(values: Values | None = None, *, kubernetes: str = "1.31.0") -> Objec
         str(CHART),
         f"--namespace={NAMESPACE}",
         f"--kube-version={kubernetes}",
+        *(f"--api-versions={kind}" for kind in kinds),
     ]
     rendered = subprocess.run(
         [*command, "--values=-"],

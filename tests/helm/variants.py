@@ -167,6 +167,20 @@ VARIANTS: Mapping[str, Values] = MappingProxyType(
             "runLauncher": {"warm": False},
             "results": {"accessMode": "ReadWriteMany"},
         },
+        "exporter": {
+            "locations": ["a10"],
+            "webserver": {"pathPrefix": "/dagster"},
+            "exporter": {
+                "enabled": True,
+                "everySeconds": 30,
+                "env": {"BENCH_WEBSERVER_HEADERS": {"secretKeyRef": {"name": "proxy", "key": "headers"}}},
+                "serviceMonitor": {"labels": {"release": "prometheus"}, "interval": "30s"},
+            },
+            "networkPolicy": {
+                "enabled": True,
+                "exporterFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
+            },
+        },
         "service": {"locations": ["a10"], "webserver": {"service": {"type": "NodePort", "port": 8080}}},
     }
 )

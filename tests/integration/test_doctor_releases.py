@@ -1,21 +1,24 @@
-"""`bench doctor` reads the webservers of other releases of Dagster, each in an environment of its own."""
+"""`bench doctor` and `bench exporter` read webservers of other releases of Dagster, each in its own environment."""
 
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from prometheus_client import CollectorRegistry
 
 from bench_orchestrator.cli import main
 from bench_orchestrator.deployment.home import port_answers
 from bench_orchestrator.deployment.ports import HeldPort
+from bench_orchestrator.exporter import Exporter
+from bench_orchestrator.webserver import Webserver
 
 HISTORY = Path(__file__).with_name("history_of_a_release.py")
 WORKSPACE = f"load_from: [{{python_file: {{relative_path: {HISTORY}, location_name: old}}}}]\n"
@@ -70,11 +73,18 @@ def loaded(url: str) -> dict[str, Any]:
         time.sleep(1)
 
 
+def exported(url: str) -> Callable[..., float | None]:
+    """Return what looks up the samples of an exporter's page, after one reading of all history."""
+    registry = CollectorRegistry()
+    Exporter(Webserver(url), registry, since_us=0).read()
+    return lambda name, **labels: registry.get_sample_value(name, labels)
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize(("release", "lacking"), [("1.11", []), ("1.12", []), ("1.13", [])])
 def test_it_reads_a_history_of_all_kinds_of_runs(tmp_path: Path, release: str, lacking: list[str]) -> None:
     with webserver_of(release, tmp_path) as url:
-        data = loaded(url)
+        data, sample = loaded(url), exported(url)
     assert data["version"].startswith(f"{release}.")
     assert [line.partition(":")[0] for line in data["not_answered"]] == lacking
     (old,) = data["locations"]
@@ -88,3 +98,10 @@ def test_it_reads_a_history_of_all_kinds_of_runs(tmp_path: Path, release: str, l
     (queued,) = data["queued"]
     assert queued["job"] == "shaky"
     assert queued["waits_for"][0]["kind"] == "daemon"
+    for collector in ("locations", "daemons", "queue", "ticks", "runs"):
+        assert sample("dagster_exporter_collector_success", collector=collector) == 1
+    # Runs that are executed in a test's process have no location in their record.
+    assert sample("dagster_runs_ended_total", location="unknown", job="shaky", status="success") == 1
+    assert sample("dagster_run_init_seconds_count", location="unknown", job="shaky") == 1
+    assert sample("dagster_runs_queued") == 1
+    assert sample("dagster_runs_in_progress", location="old", job="shaky") == 1

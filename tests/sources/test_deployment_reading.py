@@ -1,12 +1,11 @@
 """A deployment is read whole or as a sample, one request at a time, and what is not answered costs a line."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from deployment_answers import ANSWERS, LOG, event_answer, run_answer
+from deployment_answers import ANSWERS, LOG, AnsweringWebserver, Clock, event_answer, run_answer
 from doctor_samples import BEGIN_US, launch_events
 
 from bench_orchestrator.model.deployment_reading import Contents, Daemon, FailedTick, InstanceSettings
@@ -15,41 +14,7 @@ from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.sources import deployment_reading
 from bench_orchestrator.sources.deployment_instance import read_settings
 from bench_orchestrator.sources.deployment_reading import DeploymentReader
-from bench_orchestrator.webserver import AccessDeniedError, Webserver, WebserverError, WebserverUnreachableError
-
-URL = "http://127.0.0.1:9"
-
-
-@dataclass
-class Clock:
-    """A clock that only queries move."""
-
-    now_s: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-class AnsweringWebserver(Webserver):
-    """A webserver that answers each query by its name, and takes time for it."""
-
-    def __init__(self, answers: Mapping[str, Any], clock: Clock, takes_s: float = 0.0) -> None:
-        super().__init__(URL)
-        self.answers = answers
-        self.asked: list[tuple[str, Mapping[str, Any]]] = []
-        self._clock = clock
-        self._takes_s = takes_s
-
-    def query(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        (name,) = re.findall(r"query (Bench\w+)", document)
-        self.asked.append((name, variables or {}))
-        self.traffic.requests += 1
-        self._clock.now_s += self._takes_s
-        answer = self.answers[name]
-        if isinstance(answer, Exception):
-            raise answer
-        found: dict[str, Any] = answer(variables or {}, document) if callable(answer) else answer
-        return found
+from bench_orchestrator.webserver import AccessDeniedError, WebserverError, WebserverUnreachableError
 
 
 @dataclass
