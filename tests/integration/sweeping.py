@@ -19,7 +19,7 @@ import pytest
 
 from bench_orchestrator import settings
 from bench_orchestrator.defs.harvest import OUTCOME_CHECK
-from bench_orchestrator.defs.history import LIMIT_CHECK, SLOWER_CHECK
+from bench_orchestrator.defs.history import DEPLOY_CHECK, LIMIT_CHECK, SLOWER_CHECK
 from bench_orchestrator.deployment import (
     WARM_SERVER,
     CodeLocation,
@@ -32,7 +32,7 @@ from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.plan import SweepPlan, again
 from bench_orchestrator.model.runs import Run, RunStatus
 from bench_orchestrator.model.stages import INIT_STAGES, QUEUE_STAGES
-from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, META_LOCATION, Tag
+from bench_orchestrator.model.tags import HARVEST_SENSOR, MEASUREMENTS_ASSET, META_LOCATION, Tag
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.scenarios.experiment import MEBIBYTE
 from bench_orchestrator.sources.instance import find_runs, find_trial_runs, get_run
@@ -184,6 +184,38 @@ class Bench:
         )
         assert self.wait_for_end(submitted) is RunStatus.SUCCESS
         return self.recorded(run_id)
+
+    @contextmanager
+    def harvesting(self) -> Iterator[None]:
+        """Switch the harvest sensor on within the block."""
+        self._ask_for_sensor("mutation", "startSensor")
+        try:
+            yield
+        finally:
+            self.stop_harvests()
+
+    def stop_harvests(self) -> None:
+        """Switch the harvest sensor off: its charts take seconds of CPU, and `harvest_now` needs none."""
+        answer = self.webserver.query(
+            "mutation Stop($id: String!) { stopSensor(id: $id) { __typename } }",
+            {"id": self._ask_for_sensor("query", "sensorOrError")["sensorState"]["id"]},
+        )
+        assert answer["stopSensor"]["__typename"] == "StopSensorMutationResult"
+
+    def _ask_for_sensor(self, kind: str, field: str) -> Mapping[str, Any]:
+        answer: Mapping[str, Any] = self.webserver.query(
+            f"""{kind} Ask($selector: SensorSelector!) {{
+                {field}(sensorSelector: $selector) {{ ... on Sensor {{ sensorState {{ id }} }} }}
+            }}""",
+            {
+                "selector": {
+                    "repositoryLocationName": META_LOCATION,
+                    "repositoryName": "__repository__",
+                    "sensorName": HARVEST_SENSOR,
+                }
+            },
+        )[field]
+        return answer
 
     def submit(self, job: str, **how: Any) -> str:
         """Launch a job of the meta location like a click in the UI; return its run id."""
@@ -340,6 +372,7 @@ def sweep_well(bench: Bench) -> None:
         OUTCOME_CHECK: True,
         SLOWER_CHECK: True,
         LIMIT_CHECK: True,
+        DEPLOY_CHECK: True,
     }
 
     again = bench.submit("harvest", asset_keys=[MEASUREMENTS_ASSET])

@@ -18,6 +18,7 @@ from bench_orchestrator.model.launch import Outcome
 from bench_orchestrator.model.runs import Run, RunStatus
 from bench_orchestrator.model.tags import META_LOCATION
 from bench_orchestrator.scenarios.registry import sweep_job_name, sweep_op_name
+from bench_orchestrator.sources.instance import find_trial_runs
 from bench_orchestrator.webserver import ASSET_JOB, LaunchRejectedError, LocationAwayError
 from integration.conftest import NewDatabase
 from integration.sweeping import (
@@ -47,6 +48,7 @@ def bench(
         raising_location(tmp_path_factory.mktemp("locations")),
     ]
     with bench_in(new_home(), locations, new_database_url()) as bench:
+        bench.stop_harvests()
         yield bench
 
 
@@ -101,20 +103,29 @@ def test_a_code_server_that_is_killed_costs_trials_at_most(bench: Bench) -> None
         )
 
 
-def test_a_sweep_whose_process_is_killed_keeps_what_it_measured(bench: Bench) -> None:
+def test_a_sweep_whose_process_is_killed_keeps_what_it_measured_and_can_be_resumed_with_a_block_more(
+    bench: Bench,
+) -> None:
     run_id = bench.start([FAST], repeats=3)
     bench.wait_for_notes(run_id, 1)
-    bench.wait_for_trial(run_id, 2)
+    in_progress = bench.wait_for_trial(run_id, 2)
     bench.worker(run_id).kill()
     assert bench.wait_for_end(run_id) is Status.FAILURE
     assert "was terminated by signal 9 (SIGKILL)" in bench.log(run_id)[-1]
-    sweep = bench.harvest(run_id)  # waits for the trial in progress
+    bench.wait_for_end(in_progress.run_id)
+    sweep = bench.harvest_now(run_id)
     assert sweep.status == "failed"
     assert [(trial.outcome, trial.reason) for trial in sweep.trials] == [
         (Outcome.OK, ""),
         (Outcome.OK, ""),
         (Outcome.LOST, "the sweep ended before this trial was launched"),
     ]
+    resumed = bench.start([FAST], resume=sweep.plan.sweep_id, more=1)
+    assert bench.wait_for_end(resumed) is Status.SUCCESS
+    longer = bench.harvest_now(resumed)
+    assert longer.plan.sweep_id == sweep.plan.sweep_id
+    assert bench.outcomes(longer) == ["ok"] * 4
+    assert [trial.launch.run_id for trial in longer.trials[:2]] == [trial.launch.run_id for trial in sweep.trials[:2]]
 
 
 def test_a_sweep_outlives_its_code_server_and_one_that_dies_unseen_is_given_up(
@@ -138,7 +149,10 @@ def test_a_sweep_outlives_its_code_server_and_one_that_dies_unseen_is_given_up(
     assert bench.run(run_id).status is Status.FAILURE
     assert "its process counts as dead" in bench.log(run_id)[-1]
 
-    sweep = bench.harvest(run_id)
+    launched = find_trial_runs(bench.instance, bench.planned(run_id).sweep_id)
+    for trial in launched:
+        bench.wait_for_end(trial.run_id)
+    sweep = bench.harvest_now(run_id)
     assert sweep.status == "failed"
     assert bench.outcomes(sweep)[:2] == ["ok", "ok"]
     assert bench.outcomes(sweep)[3:] == ["lost", "lost"]
@@ -146,7 +160,7 @@ def test_a_sweep_outlives_its_code_server_and_one_that_dies_unseen_is_given_up(
 
 def test_a_database_in_use_and_a_killed_harvest_cost_time_only(bench: Bench) -> None:
     bench.results.mkdir(exist_ok=True)
-    with duckdb.connect(bench.store.path):
+    with bench.harvesting(), duckdb.connect(bench.store.path):
         run_id = bench.start([FAST])
         assert bench.wait_for_end(run_id) is Status.SUCCESS
 
@@ -157,7 +171,7 @@ def test_a_database_in_use_and_a_killed_harvest_cost_time_only(bench: Bench) -> 
         assert f"Another process has held {bench.store.path} for {LOCK_WAIT_S} s" in _errors(bench, second.run_id)
 
         third = _attempt(bench, run_id, 3)
-    assert bench.wait_for_end(third.run_id) is Status.SUCCESS
+    assert bench.wait_for_end(third.run_id) is Status.SUCCESS  # it waits for the file
     assert [run.status for run in bench.harvests(run_id)] == [Status.FAILURE, Status.FAILURE, Status.SUCCESS]
     assert bench.outcomes(bench.recorded(run_id)) == ["ok"]
 

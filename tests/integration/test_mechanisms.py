@@ -35,6 +35,10 @@ HERE = ("served", "served, again", "impostor")
 """The sides that launch in the deployment of the sweep."""
 LESS = "it succeeded, but did 1 of 3 units of work"
 
+_KILLED = pytest.param("killed", marks=pytest.mark.thorough)
+KILLED = pytest.mark.parametrize("interrupted", [_KILLED], indirect=True)
+"""For what is to be said of a killed sweep alone."""
+
 
 @pytest.fixture(scope="module")
 def bench(new_home: Callable[..., Path]) -> Iterator[Bench]:
@@ -49,9 +53,11 @@ def bench(new_home: Callable[..., Path]) -> Iterator[Bench]:
             yield bench
 
 
-@pytest.fixture(scope="module")
-def interrupted(bench: Bench) -> Sweep:
-    """Return the sweep, whose worker is killed during a launch in one of the separate deployments."""
+@pytest.fixture(scope="module", params=["whole", _KILLED])
+def interrupted(bench: Bench, request: pytest.FixtureRequest) -> Sweep | None:
+    """Return the sweep, whose worker is killed during a launch in one of the separate deployments; None: it is not."""
+    if request.param == "whole":
+        return None
     run_id = bench.start_experiment(NAME, seed=_seed())
     bench.wait_for_notes(run_id, KILLED_AFTER, LONGEST_EXPERIMENT_S)
     bench.worker(run_id).send_signal(signal.SIGKILL)
@@ -60,19 +66,20 @@ def interrupted(bench: Bench) -> Sweep:
 
 
 @pytest.fixture(scope="module")
-def resumed(bench: Bench, interrupted: Sweep) -> str:
-    """Return the finished run that resumes it."""
-    run_id = bench.start_experiment(NAME, resume=interrupted.plan.sweep_id)
+def finished(bench: Bench, interrupted: Sweep | None) -> str:
+    """Return the run of the sweep that finished: the only one, or the one that resumes the killed one."""
+    run_id = bench.start_experiment(NAME, **({"resume": interrupted.plan.sweep_id} if interrupted else {}))
     assert bench.wait_for_end(run_id, LONGEST_EXPERIMENT_S) is Status.SUCCESS, bench.log(run_id)
     return run_id
 
 
 @pytest.fixture(scope="module")
-def sweep(bench: Bench, resumed: str) -> Sweep:
+def sweep(bench: Bench, finished: str) -> Sweep:
     """Return the sweep as its sensor harvested it."""
-    return bench.harvest(resumed)
+    return bench.harvest(finished)
 
 
+@KILLED
 def test_a_killed_sweep_owes_what_was_not_over(interrupted: Sweep) -> None:
     over = [trial for trial in interrupted.trials if trial.outcome is not Outcome.LOST]
     assert [trial.number for trial in over] == list(range(1, KILLED_AFTER + 1))
@@ -80,6 +87,7 @@ def test_a_killed_sweep_owes_what_was_not_over(interrupted: Sweep) -> None:
     assert {trial.outcome for trial in over} <= {Outcome.OK, Outcome.FAILED}
 
 
+@KILLED
 def test_a_resumed_sweep_launches_what_is_owed_and_keeps_the_rest(
     bench: Bench, interrupted: Sweep, sweep: Sweep
 ) -> None:
@@ -157,8 +165,8 @@ def test_every_launch_has_its_cost(sweep: Sweep) -> None:
             assert cost["run_peak_rss_bytes"] > 30e6
 
 
-def test_its_evaluation_reports_what_the_sides_did_and_did_not(bench: Bench, resumed: str, sweep: Sweep) -> None:
-    harvest = next(run for run in bench.harvests(resumed) if run.status is Status.SUCCESS)
+def test_its_evaluation_reports_what_the_sides_did_and_did_not(bench: Bench, finished: str, sweep: Sweep) -> None:
+    harvest = next(run for run in bench.harvests(finished) if run.status is Status.SUCCESS)
     events = [entry.dagster_event for entry in bench.instance.all_logs(harvest.run_id) if entry.dagster_event]
     (evaluation,) = (
         event.step_materialization_data.materialization

@@ -1,4 +1,4 @@
-"""Sweeps on PostgreSQL: a successful one, and failures: a restart, cut connections, a full disk.
+"""Sweeps on PostgreSQL, and its failures: a restart, cut connections, a full disk.
 
 `make test-thorough` also runs everything in `test_sweeps` and `test_bad_days` on PostgreSQL.
 """
@@ -20,14 +20,12 @@ from bench_orchestrator.model.runs import RunStatus
 from integration.leftovers import assert_nothing_left
 from integration.sweeping import (
     FAST,
-    PARTITIONED,
     PATIENCE_S,
     Bench,
     bench_command,
     bench_in,
     ended,
     project_locations,
-    sweep_well,
     wait_for,
 )
 
@@ -60,7 +58,8 @@ def server(small_disk: Path | None) -> Iterator[PostgresServer]:
 @pytest.fixture(scope="module")
 def deployed(new_home: Callable[..., Path], server: PostgresServer) -> Iterator[Bench]:
     """Yield a deployment on that server."""
-    with bench_in(new_home(), project_locations(FAST, PARTITIONED), server.url) as bench:
+    with bench_in(new_home(), project_locations(FAST), server.url) as bench:
+        bench.stop_harvests()
         yield bench
 
 
@@ -69,10 +68,6 @@ def bench(deployed: Bench) -> Bench:
     """Return the deployment, recovered from earlier tests."""
     deployed.wait_until_usable()
     return deployed
-
-
-def test_a_good_sweep(bench: Bench) -> None:
-    sweep_well(bench)
 
 
 def test_a_restart_in_the_middle_of_a_sweep_loses_no_launch(bench: Bench, server: PostgresServer) -> None:
@@ -103,6 +98,7 @@ def test_connections_that_are_cut_lose_no_launch(bench: Bench, server: PostgresS
     assert sweep.trials[0].outcome is Outcome.OK
 
 
+@pytest.mark.thorough
 def test_a_full_disk_is_named_and_every_launch_is_recorded_once(
     bench: Bench, server: PostgresServer, small_disk: Path | None
 ) -> None:

@@ -103,6 +103,7 @@ def test_one_click_launches_the_scenario_as_it_is_and_it_says_which_locations_ar
     assert run.run_id == run_id
 
 
+@pytest.mark.thorough
 def test_a_tick_of_the_monitor_schedule_is_a_sweep_of_the_configured_locations(bench: Bench) -> None:
     answer = bench.webserver.query(
         """mutation Tick($selector: ScheduleSelector!) {
@@ -179,6 +180,7 @@ def test_ctrl_c_keeps_what_was_measured(bench: Bench) -> None:
     assert bench.outcomes(bench.recorded(_sweep_run(output))) == ["ok", "canceled"]
 
 
+@pytest.mark.thorough
 def test_bench_run_refuses_locations_that_are_missing_or_broken(bench: Bench) -> None:
     arguments = ("run", "quick", "--locations", f"nowhere,broken,{FAST}", *HURRIED)
     with ended(bench_command(bench.deployment.home, *arguments)) as process:
@@ -192,6 +194,7 @@ def test_bench_run_refuses_locations_that_are_missing_or_broken(bench: Bench) ->
     assert bench.harvests(run_id) == []
 
 
+@pytest.mark.thorough
 def test_a_sweep_refuses_limits_that_cannot_let_it_and_a_trial_run_together(bench: Bench) -> None:
     arguments = ("run", LIMITED_SCENARIO, "--locations", FAST, *HURRIED)
     with ended(bench_command(bench.deployment.home, *arguments)) as process:
