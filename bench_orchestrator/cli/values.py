@@ -1,4 +1,4 @@
-"""Option types that several commands share: lists of names, seconds, durations, where to write."""
+"""Option types that several commands share: lists of names, seconds, durations, percentages, where to write."""
 
 import os
 import re
@@ -12,6 +12,8 @@ from bench_orchestrator.model.errors import one_line
 
 _SHOWN = 40
 """Maximum letters of a refused value in its message."""
+
+_LARGEST_PERCENT = 1000
 
 _SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0}
 
@@ -62,6 +64,24 @@ class Duration(click.ParamType[float]):
             problem = "is longer than a day" if seconds > 0 else "is not a positive duration"
             self.fail(f"{one_line(value, _SHOWN)!r} {problem}. Examples: 10s, 500ms, 2min.", param, ctx)
         return seconds
+
+
+class Percentage(click.ParamType[float]):
+    """A percentage such as `10%`, as a fraction."""
+
+    name = "PERCENT"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Convert to a fraction; fail unless it is a positive percentage of at most 1,000 %."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*%", value.strip())
+        percent = float(found[1]) if found else 0.0
+        if not 0 < percent <= _LARGEST_PERCENT:
+            self.fail(
+                f"{one_line(value, _SHOWN)!r} is not a percentage over 0 % and up to 1000 %. Example: 10%.", param, ctx
+            )
+        return percent / 100
 
 
 class Output(click.Path):

@@ -21,7 +21,7 @@ from bench_orchestrator.scenarios.trying import FEWEST, LAUNCHES, STOCK, WARM
 from bench_orchestrator.sweeps import trying
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.runner import SweepAbortedError
-from bench_orchestrator.sweeps.trying import Attempt, affordable_launches, carry_out
+from bench_orchestrator.sweeps.trying import Attempt, Checkout, affordable_launches, carry_out
 from bench_orchestrator.webserver import LocationEntry, Webserver
 from synthetic_locations.probed import PROBE
 
@@ -117,7 +117,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., mock.Mock]:
 
 def attempt(tmp_path: Path, **changes: Any) -> Attempt:
     options: dict[str, Any] = {"warm": True, "launches": 2, "timeout_s": 60.0} | changes
-    return Attempt(CODE, tmp_path, tmp_path, **options)
+    return Attempt(Checkout(CODE, tmp_path), tmp_path, **options)
 
 
 def test_the_probe_is_launched_on_both_sides_in_every_block(deployed: Callable[..., mock.Mock], tmp_path: Path) -> None:
