@@ -21,6 +21,7 @@ from bench_orchestrator.cli.results import keep, open_results
 from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
 from bench_orchestrator.cli.values import Duration, Names, Output, Percentage
 from bench_orchestrator.model.bounds import MOST_LAUNCHES
+from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.report.files import write_sweep
 from bench_orchestrator.report.gate import (
@@ -31,15 +32,16 @@ from bench_orchestrator.report.gate import (
     render_table,
     summarize_gate,
 )
-from bench_orchestrator.results.store import UnknownSweepError
 from bench_orchestrator.scenarios.experiment import INIT, LAG, QUEUE, STARTUP
 from bench_orchestrator.scenarios.registry import GATE, SCENARIOS
 from bench_orchestrator.scenarios.trying import BASE, NOTHING_EXECUTED
 from bench_orchestrator.sweeps.trying import Attempt, carry_out
+from synthetic_locations.probed import PROBE
 
 _EXIT_CODES = {Ruling.UNDER: 0, Ruling.OVER: 1, Ruling.UNDECIDED: 4}
 _MEASURES = {"max_lag_s": LAG, "max_queue_s": QUEUE, "max_init_s": INIT, "max_startup_s": STARTUP}
 _MAX_REGRESSION = 0.1
+_PROBED = "What was launched is the asset that does nothing; no other asset was executed."
 _EXECUTED = "Each launch in a location that is not synthetic has really materialized one of its assets."
 
 
@@ -74,6 +76,9 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=Names(),
     help=f"Code locations of a deployment, separated by commas.  [{','.join(SCENARIOS[GATE].locations)}]",
 )
+@click.option("--probe", is_flag=True, help="Launch the probe that each of --locations carries: it does nothing.")
+@click.option("--asset", "assets", multiple=True, metavar="KEY", help="Launch this asset; may be repeated.")
+@click.option("--execute", is_flag=True, help="Agree that the assets of --asset are really materialized.")
 @click.option(
     "--trials",
     type=click.IntRange(FEWEST_TRIALS, MOST_LAUNCHES),
@@ -94,6 +99,9 @@ def command(
     against: Path | None,
     max_regression: float | None,
     saved: Path | None,
+    probe: bool,
+    assets: tuple[str, ...],
+    execute: bool,
     trials: int,
     timeout_s: float | None,
     url: str | None,
@@ -108,7 +116,8 @@ def command(
     asset that does nothing, and launches that. Nothing of your code is executed but its import.
 
     Otherwise it launches in the locations of a deployment. In a location that is not synthetic, each trial really
-    materializes one of its assets.
+    materializes one of its assets. With --probe that is the probe, where the locations carry one, and nothing of them
+    is executed. With --asset it is one of those, which needs --execute.
 
     It judges the 95 % interval of each median, or of the ratio to the baseline's.
 
@@ -129,6 +138,7 @@ def command(
     """
     own_code = project or not named.is_empty
     limits = [Limit(measure, limit) for name, measure in _MEASURES.items() if (limit := limits_s[name]) is not None]
+    _check_launched(own_code, names, probe, assets, execute=execute)
     _check_usage(named, own_code, names, url, baseline_name, against, max_regression, [*limits, saved])
     baseline = None if baseline_name is None else _find_baseline(baseline_name)
     console = open_console(as_json=as_json)
@@ -138,9 +148,12 @@ def command(
     else:
         names = names or SCENARIOS[GATE].locations
         config: dict[str, Any] = {"locations": list(names), "repeats": trials}
+        if probe or assets:
+            config["assets"] = [PROBE] if probe else list(assets)
         if timeout_s is not None:
             config["timeout_s"] = timeout_s
-        sweep, reference, remarks = measure(SCENARIOS[GATE], config, names, url, console), None, [_EXECUTED]
+        sweep, reference = measure(SCENARIOS[GATE], config, names, url, console), None
+        remarks = [_PROBED if probe else _EXECUTED]
     if baseline is not None:
         remarks += [f"{change}." for change in baseline.changes(sweep)]
     compared = reference or baseline
@@ -189,20 +202,34 @@ def _check_usage(
             raise click.UsageError("Give a limit, such as --max-lag 10s, or what to compare with.")
 
 
+def _check_launched(
+    own_code: bool, names: Sequence[str] | None, probe: bool, assets: Sequence[str], *, execute: bool
+) -> None:
+    """Raise UsageError for a choice of assets that does not fit, or to which nobody has agreed."""
+    if (probe or assets or execute) and (own_code or not names):
+        raise click.UsageError("--probe, --asset and --execute belong to --locations of a deployment.")
+    if probe and assets:
+        raise click.UsageError("Launch one of --probe and --asset.")
+    if assets and not execute:
+        raise click.UsageError(f"Each trial really materializes {' or '.join(assets)}: agree to it with --execute.")
+    if execute and not assets:
+        raise click.UsageError("--execute belongs to --asset.")
+
+
 def _find_baseline(name: str) -> Baseline:
     """Return the baseline of a file, or of a sweep in the results database.
 
     Raises:
-        UsageError: there is no such sweep, or it is an experiment.
-        UnusableError: the file is not a baseline.
+        UsageError: the sweep is an experiment.
+        UnusableError: there is neither, or the file is not a baseline.
     """
     file = Path(name)
     if file.is_file():
         return read_baseline(file.read_text(encoding="utf-8", errors="replace"), name)
     try:
         sweep = open_results().load(name)
-    except UnknownSweepError as error:
-        raise click.UsageError(f"There is no file {name}. {error}") from error
+    except UnusableError as error:
+        raise UnusableError(f"There is no file {name}, and no such sweep: {error}") from error
     if sweep.plan.variants:
         raise click.UsageError(f"{name} is an experiment: a baseline is a sweep of code locations.")
     return baseline_of(sweep)
@@ -213,7 +240,7 @@ def _launch_code(
 ) -> tuple[Sweep, Beside | None]:
     """Launch a probe in the user's code; return those launches, and those in the other checkout of the same blocks."""
     head = named.find(Path.cwd())
-    base = None if against is None else named.find(against.absolute())
+    base = None if against is None else named.find(against.resolve())
     with temporary_home() as home:
         for checkout in filter(None, (base, head)):
             load_once(checkout, home, timeout_s, console)

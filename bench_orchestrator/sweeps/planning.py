@@ -4,7 +4,7 @@ Preflight reports all problems at once. Nothing is launched in a deployment that
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +33,8 @@ class Target:
     repository: str
     assets: Mapping[str, bool]
     """Whether each asset is partitioned, by key."""
+    chosen: Collection[str] | None = None
+    """The keys that trials choose from; None: all."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def plan_sweep(
     warmups: int,
     seed: int,
     settings: Mapping[str, Any],
+    only: Collection[str] = (),
     patience_s: float = 0.0,
     say: Callable[[str], None] = lambda _: None,
 ) -> SweepPlan:
@@ -81,6 +84,7 @@ def plan_sweep(
         variants: launched in every block; in an experiment, the baseline first.
         sites: the deployment of each variant, by name.
         settings: recorded with the plan.
+        only: keys of the assets that trials choose from; empty: all of a location's.
         patience_s: seconds to wait for partitions that a sensor of the location is still adding.
         say: receives a line for each minute of questions to the webserver.
 
@@ -88,7 +92,7 @@ def plan_sweep(
         PreflightError: lists all problems.
     """
     say = spaced(say)
-    placements = _place(variants, sites, say)
+    placements = _place(variants, sites, say, only)
     until_there_are_partitions = Retrying(
         retry=retry_if_exception_type(TooFewPartitionsError),
         stop=stop_after_delay(patience_s),
@@ -130,7 +134,7 @@ def plan_more(
     """
     settings = {**plan.settings, "repeats": plan.settings["repeats"] + blocks}
     compared = [variant for variant in planned_variants(plan) if not variant.in_turn]
-    placements = _place(compared, sites, spaced(say))
+    placements = _place(compared, sites, spaced(say), settings.get("assets", ()))
     warmups = settings["warmups"]
     _, trials = plan_trials(placements, repeats=settings["repeats"], warmups=warmups, seed=plan.seed, say=say)
     names = {variant.name for variant in compared}
@@ -160,7 +164,9 @@ def _selection(trial: PlannedTrial) -> tuple[str, str, tuple[str, ...]]:
     return trial.variant, trial.location, trial.asset_keys
 
 
-def _place(variants: Sequence[Variant], sites: Mapping[str, Site], say: Callable[[str], None]) -> list[Placement]:
+def _place(
+    variants: Sequence[Variant], sites: Mapping[str, Site], say: Callable[[str], None], only: Collection[str]
+) -> list[Placement]:
     """Return each variant with its locations, which pass preflight.
 
     Raises:
@@ -169,7 +175,7 @@ def _place(variants: Sequence[Variant], sites: Mapping[str, Site], say: Callable
     targets: dict[str, dict[str, Target]] = {}
     for site in {site.name: site for site in sites.values()}.values():
         names = [name for variant in variants if sites[variant.name] is site for name in variant.locations]
-        targets[site.name] = {target.name: target for target in find_targets(site.webserver, names, say)}
+        targets[site.name] = {target.name: target for target in find_targets(site.webserver, names, say, only)}
     return [
         Placement(variant, site.name, site.webserver, tuple(targets[site.name][name] for name in variant.locations))
         for variant in variants
@@ -178,9 +184,15 @@ def _place(variants: Sequence[Variant], sites: Mapping[str, Site], say: Callable
 
 
 def find_targets(
-    webserver: Webserver, names: Sequence[str], say: Callable[[str], None] = lambda _: None
+    webserver: Webserver,
+    names: Sequence[str],
+    say: Callable[[str], None] = lambda _: None,
+    only: Collection[str] = (),
 ) -> list[Target]:
     """Return the locations to launch in, in the given order; `say` receives a line for each.
+
+    Args:
+        only: keys of the assets that trials choose from, of which each location needs one; empty: all.
 
     Raises:
         PreflightError: the webserver cannot be used, or a location is missing, loading, broken or empty.
@@ -202,9 +214,13 @@ def find_targets(
                 )
             else:
                 say(f"Asking for the assets of {name} ...")
-                target = Target(name, status.repositories[0], webserver.list_assets(name, status.repositories[0]))
-                if not target.assets:
+                assets = webserver.list_assets(name, status.repositories[0])
+                chosen = [key for key in only if key in assets] if only else None
+                target = Target(name, status.repositories[0], assets, chosen)
+                if not assets:
                     problems.append(f"The code location {name!r} has no executable asset.")
+                elif chosen == []:
+                    problems.append(f"The code location {name!r} has no executable asset {' or '.join(only)}.")
                 targets.append(target)
     except WebserverError as error:
         raise PreflightError(str(error)) from error
@@ -305,7 +321,7 @@ def _choose(placements: Sequence[Placement], *, blocks: int, rng: random.Random)
 
 def _choose_assets(variant: Variant, target: Target, rng: random.Random) -> tuple[str, ...]:
     """Choose a variant's assets in key order: a group of neighbours, or every stride-th from the first."""
-    keys = sorted(target.assets)
+    keys = sorted(target.assets if target.chosen is None else target.chosen)
     span = (variant.assets - 1) * variant.stride + 1
     if span > len(keys):
         raise PreflightError(
