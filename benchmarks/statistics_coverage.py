@@ -4,8 +4,9 @@
 
 Draws data sets whose truth is known, and counts. Launch times have three distributions: a floor plus lognormal work;
 the same plus a queue wait, uniform between 0 and 5 s; the same plus an outlier in one of twenty launches. Blocks drift
-together or not. Gates are given limits at which the truth lies. Sides differ by a shift, by a factor, or not at all; the truth is the difference (ratio) of their true
-medians. Lines and bends have noise that is the same at every size or grows fourfold.
+together or not. Sides differ by a shift, by a factor, or not at all; the truth is the difference (ratio) of their true
+medians. Lines and bends have noise that is the same at every size or grows fourfold. Gates have the truth at their
+limit.
 
 Each share of the data sets has a minimum or maximum: the interval's own claim or, where a docstring states a weaker
 one, that. A table row combines the truths with a common limit and names the one closest to it. Exits with 1 if a share
@@ -315,7 +316,7 @@ def check_bends(rng: np.random.Generator, sets: int) -> Iterator[Share]:
                 yield covered("slope after", where, n, [bend.after.slope for bend in bends], steep, less)
 
 
-CHECKS = (check_medians, check_differences, check_verdicts, check_gates, check_lines, check_bends)
+CHECKS = (check_medians, check_differences, check_verdicts, check_lines, check_bends, check_gates)
 
 
 def as_table(shares: Sequence[Share]) -> Table:

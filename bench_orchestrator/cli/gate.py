@@ -16,7 +16,14 @@ from bench_orchestrator.atomic import write_whole
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.failures import warning_of_failures
 from bench_orchestrator.cli.loading import LoadingView
-from bench_orchestrator.cli.own_code import TIMEOUT_S, NamedCode, code_options, load_once, temporary_home
+from bench_orchestrator.cli.own_code import (
+    TIMEOUT_S,
+    NamedCode,
+    code_options,
+    load_once,
+    refuse_installed,
+    temporary_home,
+)
 from bench_orchestrator.cli.results import keep, open_results
 from bench_orchestrator.cli.sweeping import measure, timeout_option, url_option
 from bench_orchestrator.cli.values import Duration, Names, Output, Percentage
@@ -241,6 +248,9 @@ def _launch_code(
     """Launch a probe in the user's code; return those launches, and those in the other checkout of the same blocks."""
     head = named.find(Path.cwd())
     base = None if against is None else named.find(against.resolve())
+    if base is not None:
+        for checkout in (base, head):
+            refuse_installed(checkout)
     with temporary_home() as home:
         for checkout in filter(None, (base, head)):
             load_once(checkout, home, timeout_s, console)

@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from bench_orchestrator.deployment import DeploymentError, find_code
+from bench_orchestrator.deployment.locations import TargetKind
 from bench_orchestrator.deployment.processes import interrupted_by_sigterm, let_children_be_interrupted
 from bench_orchestrator.sweeps.deployments import write_settings
 from bench_orchestrator.sweeps.trying import Checkout
@@ -102,6 +103,24 @@ def code_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         named = option(named)
     return named
+
+
+def refuse_installed(checkout: Checkout) -> None:
+    """Refuse a module that is not in its folder: of two checkouts, both would import the one that is installed.
+
+    Raises:
+        DeploymentError: it is not there.
+    """
+    code = checkout.code
+    if code.kind is TargetKind.FILE:
+        return
+    folder = code.working_directory or checkout.folder
+    name, *_ = code.target.split(".")
+    if not ((folder / name).is_dir() or (folder / f"{name}.py").is_file()):
+        raise DeploymentError(
+            f"{folder} has no {name}: each checkout would import the one that is installed. Say where it is with -d, "
+            f"such as -m {code.target} -d src."
+        )
 
 
 @contextmanager

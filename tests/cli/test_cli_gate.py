@@ -4,7 +4,7 @@ tests/integration uses it with real launches.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,7 @@ def test_bad_usage_exits_with_2(home: Path, arguments: tuple[str, ...], message:
     assert message in result.stderr
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("arguments", "assets", "said"),
     [
@@ -141,6 +142,7 @@ def test_the_assets_to_launch_are_chosen(
     assert said in result.output
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("kind", ["file", "sweep"])
 def test_a_baseline_is_a_file_or_an_earlier_sweep(
     recorded: Callable[[Sweep], list[Mapping[str, Any]]], tmp_path: Path, kind: str
@@ -233,6 +235,32 @@ def test_another_checkout_is_launched_in_the_same_blocks(
     (place,) = json.loads(result.stdout)["locations"]
     assert place["location"] == f"{CODE}_stock"
     assert place["judgements"][0]["estimate"]["value"] == pytest.approx(1 / factor, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments", "refused"),
+    [
+        (("shop.py", "base/shop.py"), (), False),
+        (("src/shop/__init__.py", "base/src/shop/__init__.py"), ("-d", "src"), False),
+        (("src/shop/__init__.py", "base/src/shop/__init__.py"), (), True),
+        (("shop.py",), (), True),
+    ],
+)
+def test_two_checkouts_never_import_one_installed_module(
+    tried: Callable[..., list[Attempt]],
+    tmp_path: Path,
+    files: Sequence[str],
+    arguments: tuple[str, ...],
+    refused: bool,
+) -> None:
+    attempts = tried(try_sweep([STOCK, BASE]))
+    for name in ("base/README.md", *files):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    result = bench_gate("-m", "shop", *arguments, "--against", "base")
+    assert (result.exit_code, len(attempts)) == ((3, 0) if refused else (0, 1)), result.output
+    if refused:
+        assert f"{tmp_path / 'base'} has no shop: each checkout would import the one that is installed" in result.stderr
 
 
 @pytest.mark.parametrize("limit", [(), ("--max-startup", "5min")])
