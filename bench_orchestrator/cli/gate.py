@@ -70,7 +70,7 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--baseline", "baseline_name", metavar="SWEEP|FILE", help="Earlier launches to compare with.")
 @click.option(
     "--against",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=Output(folder=True, exists=True),
     help="Another checkout of the code to compare with: both are launched in turn.",
 )
 @click.option("--max-regression", type=Percentage(), help="How much longer the startup time may be than there.  [10%]")

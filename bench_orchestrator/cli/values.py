@@ -85,10 +85,10 @@ class Percentage(click.ParamType[float]):
 
 
 class Output(click.Path):
-    """Where a command writes: a file, or with `folder` a folder."""
+    """Where a command writes: a file, or with `folder` a folder, which with `exists` it reads."""
 
-    def __init__(self, *, folder: bool = False) -> None:
-        super().__init__(file_okay=not folder, dir_okay=folder, path_type=Path)
+    def __init__(self, *, folder: bool = False, exists: bool = False) -> None:
+        super().__init__(exists=exists, file_okay=not folder, dir_okay=folder, path_type=Path)
 
     def convert(
         self, value: "str | os.PathLike[str]", param: click.Parameter | None, ctx: click.Context | None

@@ -32,7 +32,7 @@ from bench_orchestrator.sources.processes import settle
 from bench_orchestrator.sweeps.deployments import OWN_INSTANCE, Site, await_loaded, own_site
 from bench_orchestrator.sweeps.deriving import derive_sweep
 from bench_orchestrator.sweeps.entries import Journal
-from bench_orchestrator.sweeps.planning import Placement, find_targets, plan_trials
+from bench_orchestrator.sweeps.planning import Placement, Target, find_targets, plan_trials
 from bench_orchestrator.sweeps.runner import Pace, SweepAbortedError, run_trials
 from bench_orchestrator.sweeps.session import trial_line
 from synthetic_locations.probed import PROBE
@@ -170,7 +170,7 @@ def _plan(attempt: Attempt, sides: Sequence[Variant], site: Site) -> SweepPlan:
         "settle_s": _SETTLE_S,
     }
     placements = [
-        Placement(side, site.name, site.webserver, (replace(targets[name], chosen=(PROBE,)),))
+        Placement(side, site.name, site.webserver, (Target(name, targets[name].repository, {PROBE: False}),))
         for side in sides
         for name in side.locations
     ]
