@@ -5,7 +5,8 @@
 Draws data sets whose truth is known, and counts. Launch times have three distributions: a floor plus lognormal work;
 the same plus a queue wait, uniform between 0 and 5 s; the same plus an outlier in one of twenty launches. Blocks drift
 together or not. Sides differ by a shift, by a factor, or not at all; the truth is the difference (ratio) of their true
-medians. Lines and bends have noise that is the same at every size or grows fourfold.
+medians. Lines and bends have noise that is the same at every size or grows fourfold. Gates have the truth at their
+limit.
 
 Each share of the data sets has a minimum or maximum: the interval's own claim or, where a docstring states a weaker
 one, that. A table row combines the truths with a common limit and names the one closest to it. Exits with 1 if a share
@@ -28,6 +29,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from bench_orchestrator.analysis.gate import CONFIDENCE, WRONG, Ruling, confidence_of_each, rule
 from bench_orchestrator.statistics import (
     Estimate,
     Verdict,
@@ -45,6 +47,8 @@ from bench_orchestrator.statistics import (
 SETS = 2_000
 COUNTS = (5, 10, 30)
 """Blocks, or launches of each side."""
+GATE_COUNTS = (6, 9, 30)
+"""Launches of each side for a gate; six are the fewest."""
 FALSE_VERDICT_SETS = 3
 """Multiplies the data sets of rows whose true share is right at the limit."""
 FALSE_CALLS = 0.05
@@ -215,6 +219,44 @@ def decide_later(rng: np.random.Generator, draw: Draw, change: float, sets: int)
             yield compare(dict(enumerate(side)), dict(enumerate(baseline))).verdict is not Verdict.UNDECIDED
 
 
+def check_gates(rng: np.random.Generator, sets: int) -> Iterator[Share]:
+    """Check the rulings of `bench gate` where they are hardest: with the truth at the limit, and beyond it by a little.
+
+    At the limit itself, a single ruling either way is wrong. With several locations, one that is ruled over is.
+    """
+    many = FALSE_VERDICT_SETS * sets
+    for (name, draw), n in product({**DRAWS, "5 % noise": steady_s}.items(), GATE_COUNTS):
+        middle = true_median(draw)
+        for places in (1, 3, 7):
+            confidence = confidence_of_each(places)
+            samples = draw(rng, (many // places, places, n)).tolist()
+            rulings = [[rule(median(one, confidence), middle, confidence) for one in gate] for gate in samples]
+            yield misjudged("gate, limit", f"{name}; at the limit", f"{places} \N{MULTIPLICATION SIGN} {n}", rulings)
+        confidence = confidence_of_each(1)
+        for drifts, effect in product((False, True), (1.1, 1.5)):
+            walk = np.exp(0.3 * drift(rng, many, n)) if drifts else np.ones((many, n))
+            head, base = effect * draw(rng, (many, n)) * walk, draw(rng, (many, n)) * walk
+            pairs = list(zip(head.tolist(), base.tolist(), strict=True))
+            truth = f"{name}{', drift' if drifts else ''}; \N{MULTIPLICATION SIGN} {effect} at the limit"
+            beside = [[rule(paired_ratio(*pair, confidence), effect, confidence)] for pair in pairs]
+            yield misjudged("gate, against", truth, str(n), beside)
+            if not drifts:
+                before = [[rule(ratio(*pair, confidence), effect, confidence)] for pair in pairs]
+                yield misjudged("gate, baseline", truth, f"{n} + {n}", before)
+    for n, (change, ruling) in product(GATE_COUNTS, ((1.0, Ruling.UNDER), (1.3, Ruling.OVER))):
+        truth = f"5 % noise; \N{MULTIPLICATION SIGN} {change} under a limit of 1.1"
+        pairs = list(zip((change * steady_s(rng, (sets, n))).tolist(), steady_s(rng, (sets, n)).tolist(), strict=True))
+        hits = sum(rule(ratio(*pair), 1.1, CONFIDENCE) is ruling for pair in pairs)
+        yield Share(f"gate, baseline: {ruling}", truth, f"{n} + {n}", hits, sets, 0.99 if change > 1 else None)
+
+
+def misjudged(what: str, truth: str, n: str, gates: Sequence[Sequence[Ruling]]) -> Share:
+    """Count the gates that are decided although the truth is at the limit."""
+    wrong = {Ruling.OVER, Ruling.UNDER} if len(gates[0]) == 1 else {Ruling.OVER}
+    hits = sum(not wrong.isdisjoint(rulings) for rulings in gates)
+    return Share(what, truth, n, hits, len(gates), WRONG, at_most=True)
+
+
 def called(what: str, truth: str, n: str, verdicts: Sequence[Verdict], most: float) -> Share:
     """Count the verdicts that report a difference."""
     hits = sum(verdict in (Verdict.FASTER, Verdict.SLOWER) for verdict in verdicts)
@@ -274,7 +316,7 @@ def check_bends(rng: np.random.Generator, sets: int) -> Iterator[Share]:
                 yield covered("slope after", where, n, [bend.after.slope for bend in bends], steep, less)
 
 
-CHECKS = (check_medians, check_differences, check_verdicts, check_lines, check_bends)
+CHECKS = (check_medians, check_differences, check_verdicts, check_lines, check_bends, check_gates)
 
 
 def as_table(shares: Sequence[Share]) -> Table:

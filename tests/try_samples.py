@@ -1,7 +1,8 @@
 """Hand-made sweeps of `bench try`: a probe launched behind Dagster's code server and behind the warm one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from samples import ENVIRONMENT, make_sweep, make_trial, relaunched, unmeasured
 
@@ -9,7 +10,7 @@ from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Launch, Outcome, Sweep, Trial
 from bench_orchestrator.model.plan import Variant
 from bench_orchestrator.model.stages import Stage, StepWorker
-from bench_orchestrator.scenarios.trying import SCENARIO, STOCK, WARM
+from bench_orchestrator.scenarios.trying import BASE, SCENARIO, STOCK, WARM
 from dagster_warm.findings import FAULT, NOTICE, Finding
 from dagster_warm.loading import Outcome as Checked
 
@@ -19,6 +20,7 @@ _STAGES_S = {
     STOCK: (0.1, 0.01, 0.5, 1.0, 4.0, 0.1, 1.0, 3.0, 0.1),
     WARM: (0.1, 0.01, 0.5, 0.02, 0.01, 0.1, 0.02, 0.01, 0.1),
 }
+_STAGES_S[BASE] = _STAGES_S[STOCK]
 """Seconds of each stage in the middle: a startup time of 9.2 s and of 0.26 s, of which 7 s and 0.02 s load."""
 
 FINDING = Finding(NOTICE, "environment", "environment TOKEN", "Read it in the run.", "shop/definitions.py", 7, None)
@@ -47,11 +49,21 @@ def in_process(launch: Launch) -> Launch:
 
 
 def try_sweep(
-    sides: Sequence[str] = (STOCK, WARM), *, assets: int = 3_000, blocks: int = 8, failing: Sequence[str] = ()
+    sides: Sequence[str] = (STOCK, WARM),
+    *,
+    assets: int = 3_000,
+    blocks: int = 8,
+    failing: Sequence[str] = (),
+    factors: Mapping[str, float] = MappingProxyType({}),
 ) -> Sweep:
-    """Return a sweep with one warm-up block; launches of the blocks take 0.96, 0.97, … times as long as the middle."""
+    """Return a sweep with one warm-up block; launches of the blocks take 0.96, 0.97, … times as long as the middle.
+
+    Args:
+        failing: sides of which each launch fails.
+        factors: how many times as long those of a side take.
+    """
     trials = [
-        _trial(number, side, block, assets, failing)
+        _trial(number, side, block, assets, failing, factors.get(side, 1.0))
         for number, (block, side) in enumerate(
             ((block, side) for block in range(blocks + 1) for side in sides), start=1
         )
@@ -61,11 +73,11 @@ def try_sweep(
     return replace(sweep, plan=replace(sweep.plan, variants=variants, environments={SCENARIO.name: ENVIRONMENT}))
 
 
-def _trial(number: int, side: str, block: int, assets: int, failing: Sequence[str]) -> Trial:
+def _trial(number: int, side: str, block: int, assets: int, failing: Sequence[str], factor: float) -> Trial:
     trial = make_trial(
         number,
         f"{CODE}_{side}",
-        stages_us=stages_us(side, 0.96 + 0.01 * block),
+        stages_us=stages_us(side, factor * (0.96 + 0.01 * block)),
         variant=side,
         block=block + 1,
         warmup=block == 0,

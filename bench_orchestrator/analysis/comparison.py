@@ -80,9 +80,16 @@ def compare_sweeps(before: Sweep, after: Sweep) -> Changes:
         before,
         after,
         tuple(change for place in comparable for change in _changes(place, mine[place], theirs[place])),
-        dict(_differences(before, after)),
+        dict(_differences_of(before, after)),
         (*resized, *alone),
     )
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Yield the name of each environment value that differs, with its value before and after."""
+    for name in dict.fromkeys([*before, *after]):
+        if name not in _NOT_COMPARED and before.get(name) != after.get(name):
+            yield name, (before.get(name), after.get(name))
 
 
 def _change_of_size(before: list[Trial], after: list[Trial]) -> str:
@@ -114,15 +121,13 @@ def _changes(place: str, before: list[Trial], after: list[Trial]) -> Iterator[Ch
             yield Change(place, measure.label, median(was_s), median(is_s), compare_unpaired(is_s, was_s))
 
 
-def _differences(before: Sweep, after: Sweep) -> Iterator[tuple[str, tuple[Any, Any]]]:
+def _differences_of(before: Sweep, after: Sweep) -> Iterator[tuple[str, tuple[Any, Any]]]:
     for was, now in (
         (before.plan.environment, after.plan.environment),
         ({"scenario": before.plan.scenario}, {"scenario": after.plan.scenario}),
         (_pace(before), _pace(after)),
     ):
-        for name in dict.fromkeys([*was, *now]):
-            if name not in _NOT_COMPARED and was.get(name) != now.get(name):
-                yield name, (was.get(name), now.get(name))
+        yield from differences(was, now)
 
 
 def _pace(sweep: Sweep) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from bench_orchestrator.analysis import wording
+from bench_orchestrator.analysis.baseline import paired_startups_s
 from bench_orchestrator.analysis.summary import Row, sweep_rows
 from bench_orchestrator.analysis.wording import counted, describe_estimate
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.launch import Sweep, Trial
 from bench_orchestrator.model.stages import Stage, StepWorker
-from bench_orchestrator.scenarios.experiment import STARTUP, Remedy
+from bench_orchestrator.scenarios.experiment import Remedy
 from bench_orchestrator.scenarios.experiments import definitions_cache, dequeue_interval, executors
 from bench_orchestrator.scenarios.trying import STOCK, WARM
 from bench_orchestrator.statistics import Estimate, median, paired_difference
@@ -160,14 +161,8 @@ def _remarks(rows: Mapping[str, Row], measured: Mapping[str, Sequence[Trial]]) -
 
 def _saved_s(measured: Mapping[str, Sequence[Trial]]) -> Estimate | None:
     """Return by how much the warm launches are faster, from those of the same block."""
-    stock, warm = (
-        {trial.block: value for trial in measured.get(side, ()) if (value := STARTUP.of(trial)) is not None}
-        for side in (STOCK, WARM)
-    )
-    blocks = sorted(stock.keys() & warm.keys())
-    if not blocks:
-        return None
-    return paired_difference([stock[block] for block in blocks], [warm[block] for block in blocks])
+    stock, warm = paired_startups_s(measured.get(STOCK, ()), measured.get(WARM, ()))
+    return paired_difference(stock, warm) if stock else None
 
 
 def _median_of(trials: Sequence[Trial], stages: Sequence[Stage]) -> Estimate | None:

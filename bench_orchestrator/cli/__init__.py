@@ -17,7 +17,7 @@ COMMANDS: Mapping[str, str] = {
     "try": "Measure launches of your own code, stock and warm.",
     "up": "Start the local deployment and keep it running.",
     "run": "Launch a scenario's trials and report what they took.",
-    "gate": "Fail if the launch lag is over a limit, for CI.",
+    "gate": "Fail if launches are over a limit or slower than before, for CI.",
     "report": "Print a sweep's table and write its report.",
     "timeline": "Show the launch of a run, stage by stage.",
     "compare": "Compare two sweeps: what got faster or slower.",

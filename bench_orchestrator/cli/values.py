@@ -1,4 +1,4 @@
-"""Option types that several commands share: lists of names, seconds, durations, where to write."""
+"""Option types that several commands share: lists of names, seconds, durations, percentages, where to write."""
 
 import os
 import re
@@ -13,6 +13,8 @@ from bench_orchestrator.model.instants import parse_instant_us
 
 _SHOWN = 40
 """Maximum letters of a refused value in its message."""
+
+_LARGEST_PERCENT = 1000
 
 _SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0}
 
@@ -65,11 +67,29 @@ class Duration(click.ParamType[float]):
         return seconds
 
 
-class Output(click.Path):
-    """Where a command writes: a file, or with `folder` a folder."""
+class Percentage(click.ParamType[float]):
+    """A percentage such as `10%`, as a fraction."""
 
-    def __init__(self, *, folder: bool = False) -> None:
-        super().__init__(file_okay=not folder, dir_okay=folder, path_type=Path)
+    name = "PERCENT"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Convert to a fraction; fail unless it is a positive percentage of at most 1,000 %."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*%", value.strip())
+        percent = float(found[1]) if found else 0.0
+        if not 0 < percent <= _LARGEST_PERCENT:
+            self.fail(
+                f"{one_line(value, _SHOWN)!r} is not a percentage over 0 % and up to 1000 %. Example: 10%.", param, ctx
+            )
+        return percent / 100
+
+
+class Output(click.Path):
+    """Where a command writes: a file, or with `folder` a folder, which with `exists` it reads."""
+
+    def __init__(self, *, folder: bool = False, exists: bool = False) -> None:
+        super().__init__(exists=exists, file_okay=not folder, dir_okay=folder, path_type=Path)
 
     def convert(
         self, value: "str | os.PathLike[str]", param: click.Parameter | None, ctx: click.Context | None

@@ -19,16 +19,11 @@ from bench_orchestrator.report.html import render_page
 from bench_orchestrator.report.markdown import Picture
 from bench_orchestrator.report.rendering import render
 from bench_orchestrator.report.summary import list_failures
-from bench_orchestrator.scenarios.trying import STOCK, WARM
+from bench_orchestrator.scenarios.trying import NOTHING_EXECUTED, STOCK, WARM
 from bench_orchestrator.waterfall.layout import Sample, Waterfall, median_waterfall, of_trial
 from bench_orchestrator.waterfall.text import render_waterfall, summarize_waterfall
 from dagster_warm.check import as_text
 from dagster_warm.loading import Outcome
-
-NOTHING_EXECUTED = (
-    "Nothing of the code was executed but its import. What was launched is an asset that does nothing; sensors and "
-    "schedules were stopped, and the instance was a new one."
-)
 
 _SERVERS: Mapping[str, str] = {STOCK: "Behind Dagster's code server", WARM: "Behind the warm code server"}
 

@@ -38,6 +38,8 @@ def seconds(duration_us: int | None) -> float | None:
 
 
 LAG = Measure("lag_s", "launch lag", "s", lambda trial: seconds(trial.launch.lag_us))
+QUEUE = Measure("queue_s", "queue time", "s", lambda trial: seconds(trial.launch.queue_us))
+INIT = Measure("init_s", "init time", "s", lambda trial: seconds(trial.launch.init_us))
 STARTUP = Measure("startup_s", "startup time", "s", lambda trial: seconds(trial.launch.startup_us), LAG)
 TIME_TO_CODE = Measure("time_to_code_s", "time to code", "s", lambda trial: seconds(trial.launch.time_to_code_us))
 UNQUEUED_TIME_TO_CODE = Measure(

@@ -71,6 +71,10 @@ class LocationSweepConfig(SweepConfig):
     """The configuration of a sweep that compares code locations."""
 
     locations: list[str] = Field(min_length=1, description="Code locations to launch in, each once per block.")
+    assets: list[str] = Field(
+        default=[],
+        description="Keys of the assets to choose from, of which each location needs one. Empty: all assets.",
+    )
 
     def variants(self, scenario: Scenario) -> tuple[Variant, ...]:  # noqa: ARG002
         """Return one variant per location."""

@@ -4,7 +4,7 @@ Preflight reports all problems at once. Nothing is launched in a deployment that
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,11 +36,15 @@ class Target:
     """Whether each asset is partitioned, by key."""
     server_id: str = ""
     """The id of its code server; empty if it is not known."""
+    chosen: Collection[str] | None = None
+    """The keys that trials choose from; None: the probe where there is one, or else all."""
 
     @property
-    def choices(self) -> Mapping[str, bool]:
-        """The assets that a trial may choose from: where there is a probe, that alone, so that no other is executed."""
-        return {PROBE: self.assets[PROBE]} if PROBE in self.assets else self.assets
+    def choices(self) -> Collection[str]:
+        """The keys that a trial may choose from: in a location with a probe no other is executed, unless it is named."""
+        if self.chosen is not None:
+            return self.chosen
+        return [PROBE] if PROBE in self.assets else self.assets.keys()
 
     @property
     def asset_count(self) -> int:
@@ -85,6 +89,7 @@ def plan_sweep(
     warmups: int,
     seed: int,
     settings: Mapping[str, Any],
+    only: Collection[str] = (),
     patience_s: float = 0.0,
     say: Callable[[str], None] = lambda _: None,
 ) -> SweepPlan:
@@ -94,6 +99,7 @@ def plan_sweep(
         variants: launched in every block; in an experiment, the baseline first.
         sites: the deployment of each variant, by name.
         settings: recorded with the plan.
+        only: keys of the assets that trials choose from; empty: its probe, or all if it has none.
         patience_s: seconds to wait for partitions that a sensor of the location is still adding.
         say: receives a line for each minute of questions to the webserver.
 
@@ -101,7 +107,7 @@ def plan_sweep(
         PreflightError: lists all problems.
     """
     say = spaced(say)
-    placements = _place(variants, sites, say)
+    placements = _place(variants, sites, say, only)
     until_there_are_partitions = Retrying(
         retry=retry_if_exception_type(TooFewPartitionsError),
         stop=stop_after_delay(patience_s),
@@ -143,7 +149,7 @@ def plan_more(
     """
     settings = {**plan.settings, "repeats": plan.settings["repeats"] + blocks}
     compared = [variant for variant in planned_variants(plan) if not variant.in_turn]
-    placements = _place(compared, sites, spaced(say))
+    placements = _place(compared, sites, spaced(say), settings.get("assets", ()))
     warmups = settings["warmups"]
     _, trials = plan_trials(placements, repeats=settings["repeats"], warmups=warmups, seed=plan.seed, say=say)
     names = {variant.name for variant in compared}
@@ -173,7 +179,9 @@ def _selection(trial: PlannedTrial) -> tuple[str, str, tuple[str, ...]]:
     return trial.variant, trial.location, trial.asset_keys
 
 
-def _place(variants: Sequence[Variant], sites: Mapping[str, Site], say: Callable[[str], None]) -> list[Placement]:
+def _place(
+    variants: Sequence[Variant], sites: Mapping[str, Site], say: Callable[[str], None], only: Collection[str]
+) -> list[Placement]:
     """Return each variant with its locations, which pass preflight.
 
     Raises:
@@ -182,7 +190,7 @@ def _place(variants: Sequence[Variant], sites: Mapping[str, Site], say: Callable
     targets: dict[str, dict[str, Target]] = {}
     for site in {site.name: site for site in sites.values()}.values():
         names = [name for variant in variants if sites[variant.name] is site for name in variant.locations]
-        targets[site.name] = {target.name: target for target in find_targets(site.webserver, names, say)}
+        targets[site.name] = {target.name: target for target in find_targets(site.webserver, names, say, only)}
     return [
         Placement(variant, site.name, site.webserver, tuple(targets[site.name][name] for name in variant.locations))
         for variant in variants
@@ -191,9 +199,15 @@ def _place(variants: Sequence[Variant], sites: Mapping[str, Site], say: Callable
 
 
 def find_targets(
-    webserver: Webserver, names: Sequence[str], say: Callable[[str], None] = lambda _: None
+    webserver: Webserver,
+    names: Sequence[str],
+    say: Callable[[str], None] = lambda _: None,
+    only: Collection[str] = (),
 ) -> list[Target]:
     """Return the locations to launch in, in the given order; `say` receives a line for each.
+
+    Args:
+        only: keys of the assets that trials choose from, of which each location needs one; empty: its probe, or all if it has none.
 
     Raises:
         PreflightError: the webserver cannot be used, or a location is missing, loading, broken or empty.
@@ -216,9 +230,13 @@ def find_targets(
             else:
                 say(f"Asking for the assets of {name} ...")
                 repository = status.repositories[0]
-                target = Target(name, repository, webserver.list_assets(name, repository), status.server_id)
-                if not target.assets:
+                assets = webserver.list_assets(name, repository)
+                chosen = [key for key in only if key in assets] if only else None
+                target = Target(name, repository, assets, status.server_id, chosen)
+                if not assets:
                     problems.append(f"The code location {name!r} has no executable asset.")
+                elif chosen == []:
+                    problems.append(f"The code location {name!r} has no executable asset {' or '.join(only)}.")
                 targets.append(target)
     except WebserverError as error:
         raise PreflightError(str(error)) from error

@@ -182,6 +182,7 @@ def _plan(
     sites: Mapping[str, Site],
     session: Session,
 ) -> SweepPlan:
+    settings = config.model_dump(exclude={"seed", "resume", "more"})
     plan = plan_sweep(
         f"{scenario.name}-{session.run_id[:8]}",
         scenario,
@@ -190,7 +191,8 @@ def _plan(
         repeats=config.repeats,
         warmups=config.warmups,
         seed=now_us() % 1_000_000 if config.seed is None else config.seed,
-        settings=config.model_dump(exclude={"seed", "resume", "more"}),
+        settings=settings,
+        only=settings.get("assets", ()),
         # In a new deployment, sensors may still be adding dynamic partitions.
         patience_s=_SENSOR_PATIENCE_S if any(site.name for site in sites.values()) else 0,
         say=session.say,

@@ -1,4 +1,4 @@
-"""Launches a probe in a user's own code, behind Dagster's code server and behind the warm one in turn.
+"""Launches a probe in a user's own code: in turn behind Dagster's code server, the warm one, in another checkout.
 
 The sweep runs in the process of the command, in a deployment that ends with it: without the meta location, a harvest or
 the results database. Its trials are planned, carried out and derived like those of any sweep.
@@ -27,7 +27,7 @@ from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, Sweep, TrialNote
 from bench_orchestrator.model.plan import SweepPlan, Variant
 from bench_orchestrator.model.runs import Run, RunLog, RunStatus
-from bench_orchestrator.scenarios.trying import BUDGET_S, FEWEST, LAUNCHES, SCENARIO, STOCK, WARM
+from bench_orchestrator.scenarios.trying import BASE, BUDGET_S, FEWEST, LAUNCHES, SCENARIO, STOCK, WARM
 from bench_orchestrator.sources.processes import settle
 from bench_orchestrator.sweeps.deployments import OWN_INSTANCE, Site, await_loaded, own_site
 from bench_orchestrator.sweeps.deriving import derive_sweep
@@ -50,12 +50,19 @@ at once."""
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """What to launch, and how often."""
+class Checkout:
+    """Code, and where it is."""
 
     code: CodeLocation
     folder: Path
     """The working directory of the code's processes."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What to launch, and how often."""
+
+    head: Checkout
     home: Path
     """The empty folder of an instance, with its settings."""
     warm: bool
@@ -63,6 +70,8 @@ class Attempt:
     launches: int | None
     """Measured launches on each side; None: as many as the time allows."""
     timeout_s: float
+    base: Checkout | None = None
+    """Another checkout of the code to launch in as well, behind Dagster's code server."""
 
 
 def affordable_launches(load_s: float) -> int:
@@ -94,8 +103,9 @@ def carry_out(attempt: Attempt, view: View) -> Sweep:
     """
     sides = _sides(attempt)
     locations = [
-        probed_location(attempt.code, location, attempt.folder, WARM_SERVER if side.warm else STOCK_SERVER)
+        probed_location(checkout.code, location, checkout.folder, WARM_SERVER if side.warm else STOCK_SERVER)
         for side in sides
+        for checkout in ((attempt.base if side.name == BASE else None) or attempt.head,)
         for location in side.locations
     ]
     view.say("Starting a deployment ...")
@@ -133,10 +143,11 @@ def _launch(plan: SweepPlan, site: Site, say: Callable[[str], None]) -> Iterator
 
 
 def _sides(attempt: Attempt) -> tuple[Variant, ...]:
-    name = attempt.code.name
+    name = attempt.head.code.name
     stock = Variant(STOCK, (name,), work=1, warm=False, against=STOCK)
     warm = Variant(WARM, (f"{name}_warm",), work=1, warm=True, against=STOCK)
-    return (stock, warm) if attempt.warm else (stock,)
+    base = Variant(BASE, (f"{name}_base",), work=1, warm=False, against=STOCK)
+    return (stock, *([warm] if attempt.warm else ()), *([base] if attempt.base else ()))
 
 
 def _plan(attempt: Attempt, sides: Sequence[Variant], site: Site) -> SweepPlan:

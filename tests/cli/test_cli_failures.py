@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 from test_cli_commands import bench
 
-from bench_orchestrator.cli import COMMANDS, gate, main, run, shapes, sweeping, sweeps, try_
+from bench_orchestrator.cli import COMMANDS, gate, main, own_code, run, shapes, sweeping, sweeps
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.failures import describe
 from bench_orchestrator.exporter import Exporter
@@ -253,7 +253,7 @@ def test_no_bad_value_ends_a_command_unexpectedly(name: str, results: Path, monk
     command = main.get_command(click.Context(main), name)
     assert command is not None
     monkeypatch.setattr(sweeping, "Deployment", None)  # nothing here may start one
-    monkeypatch.setattr(try_, "check_code", lambda *_: Outcome(error="no such code"))  # nor load code
+    monkeypatch.setattr(own_code, "check_code", lambda *_: Outcome(error="no such code"))  # nor load code
     monkeypatch.setattr(Exporter, "run", lambda _: None)  # nor serve for ever
     needed = {"gate": ["--max-lag", "1s"], "advise": ["--assets", "10"], "run": ["quick"]}.get(name, [])
     away = ["--url", "http://127.0.0.1:9"] if name in ("gate", "run", "locations") else []

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from try_samples import CHECKED, CODE, COLD, try_sweep
 
-from bench_orchestrator.cli import main, try_
+from bench_orchestrator.cli import main, own_code, try_
 from bench_orchestrator.deployment import CodeLocation, DeploymentError
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.scenarios.trying import STOCK, WARM
@@ -51,7 +51,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., T
                 raise sweep
             return sweep
 
-        monkeypatch.setattr(try_, "check_code", check)
+        monkeypatch.setattr(own_code, "check_code", check)
         monkeypatch.setattr(try_, "carry_out", carry_out)
         return tried
 
@@ -67,7 +67,7 @@ def test_it_prints_the_answer_last_and_writes_the_page(recorded: Callable[..., T
     assert "Page: answers/try.html" in result.output
     assert (tmp_path / "answers" / "try.html").exists()
     (attempt,) = tried.attempts
-    assert (attempt.code.target, attempt.warm, attempt.launches, attempt.timeout_s) == (CODE, True, 8, 30.0)
+    assert (attempt.head.code.target, attempt.warm, attempt.launches, attempt.timeout_s) == (CODE, True, 8, 30.0)
     assert not any(home.exists() for home in tried.homes)
 
 

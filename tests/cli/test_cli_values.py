@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench_orchestrator.cli import COMMANDS, main
-from bench_orchestrator.cli.values import Duration, Output
+from bench_orchestrator.cli.values import Duration, Output, Percentage
 from bench_orchestrator.model.bounds import LONGEST_S
 
 UNUSABLE = ("inf", "-inf", "Infinity", "nan", "1e308", "1e400", "-1", "9" * 400, "9" * 5_000, "", "ten")
@@ -21,14 +21,18 @@ def numeric_options() -> Iterator[tuple[str, str]]:
         assert command is not None
         for option in command.params:
             assert option.type not in (click.INT, click.FLOAT), f"{name} {option.opts[0]} has no bounds"
-            if isinstance(option.type, (click.IntRange, click.FloatRange, Duration)):
+            if isinstance(option.type, (click.IntRange, click.FloatRange, Duration, Percentage)):
                 yield name, option.opts[0]
 
 
 def test_there_are_options_that_take_numbers() -> None:
-    assert {("run", "--timeout"), ("gate", "--max-lag"), ("advise", "--assets"), ("up", "--port")} <= {
-        *numeric_options()
-    }
+    assert {
+        ("run", "--timeout"),
+        ("gate", "--max-lag"),
+        ("gate", "--max-regression"),
+        ("advise", "--assets"),
+        ("up", "--port"),
+    } <= {*numeric_options()}
 
 
 @pytest.mark.parametrize(("command", "option"), sorted(numeric_options()))

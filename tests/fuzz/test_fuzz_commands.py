@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from samples import measured_sweep
 from try_samples import CHECKED, try_sweep
 
-from bench_orchestrator.cli import gate, main, run, try_
+from bench_orchestrator.cli import gate, main, own_code, run, try_
 from bench_orchestrator.deployment import home
 from bench_orchestrator.model.errors import PreflightError, UnusableError
 from bench_orchestrator.model.launch import Sweep
@@ -36,7 +36,11 @@ OPTIONS: Mapping[str, Sequence[str]] = {
         *("--locations", "--only", "--repeats", "--warmups", "--seed", "--timeout", "--pause", "--jitter"),
         *("--settle", "--resume", "--url", "--quick", "--json"),
     ),
-    "gate": ("--max-lag", "--locations", "--trials", "--timeout", "--url", "--json"),
+    "gate": (
+        *("--max-lag", "--max-queue", "--max-init", "--max-startup", "--baseline", "--against", "--max-regression"),
+        *("--module-name", "--python-file", "--project", "--save-baseline", "--junit", "--markdown"),
+        *("--locations", "--trials", "--timeout", "--url", "--json"),
+    ),
     "report": ("--json",),
     "timeline": ("--gantt", "--steps", "--sweep", "--location", "--variant", "--json"),
     "compare": ("--json",),
@@ -49,7 +53,7 @@ OPTIONS: Mapping[str, Sequence[str]] = {
         *("--launches", "--timeout", "--json"),
     ),
 }
-FLAGS = ("--gantt", "--json", "--quick")
+FLAGS = ("--gantt", "--json", "--project", "--quick")
 
 
 @st.composite
@@ -81,8 +85,9 @@ def test_any_command_line_ends_with_an_exit_code(
     monkeypatch.chdir(tmp_path)
     for module in (run, gate):
         monkeypatch.setattr(module, "measure", sweep_as_configured)
-    monkeypatch.setattr(try_, "check_code", lambda *_: CHECKED)
-    monkeypatch.setattr(try_, "carry_out", lambda *_: try_sweep())
+    monkeypatch.setattr(own_code, "check_code", lambda *_: CHECKED)
+    for module in (try_, gate):
+        monkeypatch.setattr(module, "carry_out", lambda *_: try_sweep())
     Store.in_directory(tmp_path / "results").save(measured_sweep(("a10", "a250", "a2k"), 2))
     assert home.find_home() == tmp_path
 

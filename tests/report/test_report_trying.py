@@ -10,8 +10,8 @@ from try_samples import CHECKED, CODE, COLD, try_sweep
 
 from bench_orchestrator.analysis.trying import conclude
 from bench_orchestrator.model.launch import Sweep
-from bench_orchestrator.report.trying import NOTHING_EXECUTED, render_answer, summarize_answer, write_page
-from bench_orchestrator.scenarios.trying import STOCK, WARM
+from bench_orchestrator.report.trying import render_answer, summarize_answer, write_page
+from bench_orchestrator.scenarios.trying import NOTHING_EXECUTED, STOCK, WARM
 from dagster_warm.loading import Outcome as Checked
 
 

@@ -103,6 +103,21 @@ class TestPreflight:
         assert "'broken' is not loaded (error: ImportError: no pandas). Fix it" in broken
         assert "'empty' has no executable asset" in empty
 
+    def test_trials_choose_from_the_assets_that_are_named(self) -> None:
+        only = ["a5/asset_3", "a3/asset_1", "a5/asset_1"]
+        targets = find_targets(TWO, ["a5", "a3"], only=only)
+        placements = [
+            Placement(variant, "", TWO, (target,))
+            for variant, target in zip(location_variants(["a5", "a3"]), targets, strict=True)
+        ]
+        locations, trials = plan_trials(placements, repeats=20, warmups=0, seed=1)
+        assert {trial.asset_keys for trial in trials} == {(key,) for key in only}
+        assert {location.name: location.asset_count for location in locations} == {"a5": 5, "a3": 3}
+
+    def test_a_location_without_any_of_the_named_assets_is_a_problem(self) -> None:
+        with pytest.raises(PreflightError, match="'a3' has no executable asset a5/asset_0 or a5/asset_1"):
+            find_targets(TWO, ["a5", "a3"], only=["a5/asset_0", "a5/asset_1"])
+
     def test_a_deployment_without_locations_is_reported(self) -> None:
         with pytest.raises(PreflightError, match="loaded now: none"):
             find_targets(FakeWebserver({}), ["a3"])

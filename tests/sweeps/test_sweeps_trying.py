@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 from unittest import mock
@@ -17,13 +18,13 @@ from bench_orchestrator.model.launch import Outcome, TrialNote
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.runs import RunEvent, RunLog
 from bench_orchestrator.model.stages import Stage
-from bench_orchestrator.scenarios.trying import FEWEST, LAUNCHES, STOCK, WARM
+from bench_orchestrator.scenarios.trying import BASE, FEWEST, LAUNCHES, STOCK, WARM
 from bench_orchestrator.sweeps import trying
 from bench_orchestrator.sweeps.deployments import Site
 from bench_orchestrator.sweeps.runner import SweepAbortedError
-from bench_orchestrator.sweeps.trying import Attempt, affordable_launches, carry_out
+from bench_orchestrator.sweeps.trying import Attempt, Checkout, affordable_launches, carry_out
 from bench_orchestrator.webserver import LocationEntry, Webserver
-from synthetic_locations.probed import PROBE
+from synthetic_locations.probed import PROBE, read_options
 
 CODE = CodeLocation("shop", "shop.definitions")
 ASSETS = {"orders": False, "customers": True, PROBE: False}
@@ -37,7 +38,7 @@ class FakeWebserver(Webserver):
         self.assets, self.url = assets, "http://fake"
 
     def list_locations(self) -> dict[str, LocationEntry]:
-        return {name: LocationEntry(name, "loaded", ("__repository__",)) for name in ("shop", "shop_warm")}
+        return {name: LocationEntry(name, "loaded", ("__repository__",)) for name in ("shop", "shop_warm", "shop_base")}
 
     def list_assets(self, location: str, repository: str) -> dict[str, bool]:
         assert location.startswith("shop")
@@ -117,7 +118,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., mock.Mock]:
 
 def attempt(tmp_path: Path, **changes: Any) -> Attempt:
     options: dict[str, Any] = {"warm": True, "launches": 2, "timeout_s": 60.0} | changes
-    return Attempt(CODE, tmp_path, tmp_path, **options)
+    return Attempt(Checkout(CODE, tmp_path), tmp_path, **options)
 
 
 def test_the_probe_is_launched_on_both_sides_in_every_block(deployed: Callable[..., mock.Mock], tmp_path: Path) -> None:
@@ -142,6 +143,21 @@ def test_cold_code_is_launched_on_one_side(deployed: Callable[..., mock.Mock], t
     sweep = carry_out(attempt(tmp_path, warm=False), Recorded())
     assert [one.name for one in deployment.call_args.args[1]] == ["shop"]
     assert {trial.variant for trial in sweep.trials} == {STOCK}
+
+
+def test_another_checkout_is_launched_in_the_same_blocks(deployed: Callable[..., mock.Mock], tmp_path: Path) -> None:
+    deployment = deployed()
+    base = Checkout(replace(CODE, target="old.definitions"), tmp_path / "base")
+    sweep = carry_out(attempt(tmp_path, warm=False, base=base), Recorded())
+    served = {one.name: one for one in deployment.call_args.args[1]}
+    assert served.keys() == {"shop", "shop_base"}
+    for name, module, folder in (("shop", "shop.definitions", tmp_path), ("shop_base", "old.definitions", base.folder)):
+        assert served[name].working_directory == folder
+        assert read_options(served[name].environment)["module_name"] == module
+    assert {(trial.variant, trial.location) for trial in sweep.trials} == {(STOCK, "shop"), (BASE, "shop_base")}
+    assert [{trial.variant for trial in sweep.trials if trial.block == block} for block in (1, 2, 3)] == [
+        {STOCK, BASE}
+    ] * 3
 
 
 def test_a_warm_up_that_fails_is_the_last_launch(deployed: Callable[..., mock.Mock], tmp_path: Path) -> None:
