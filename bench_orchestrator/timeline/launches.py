@@ -1,8 +1,8 @@
 """Builds a launch from a run and its log: pure, for any source of runs, with or without a sweep."""
 
 from bench_orchestrator.model.errors import one_line
-from bench_orchestrator.model.launch import Launch, Outcome
-from bench_orchestrator.model.runs import Pod, RunLog
+from bench_orchestrator.model.launch import OUTCOMES, Launch, Outcome
+from bench_orchestrator.model.runs import Pod, Request, Run, RunLog
 from bench_orchestrator.model.stages import Boundary, Origin, Stage
 from bench_orchestrator.timeline.stages import timeline
 from bench_orchestrator.timeline.worker_boot import boot_stages
@@ -60,4 +60,22 @@ def launch_of(
         pod=pod,
         origin=origin,
         run_worker=run_worker_of(log.events),
+    )
+
+
+def launch_of_run(run: Run, log: RunLog, request: Request | None, pod: Pod | None = None) -> Launch:
+    """Return the launch of any run, as its record tells it.
+
+    Args:
+        request: what asked for it; None if nothing recorded that.
+        pod: the run worker's, if it is a Kubernetes job.
+    """
+    return launch_of(
+        run.run_id,
+        log,
+        outcome=OUTCOMES.get(run.status),
+        requested_us=request.at_us if request else None,
+        created_us=run.created_us,
+        origin=request.origin if request else Origin.REQUEST,
+        pod=pod,
     )

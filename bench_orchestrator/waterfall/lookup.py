@@ -13,12 +13,12 @@ from typing import TypeVar
 from dagster import DagsterInstance
 
 from bench_orchestrator.model.instants import now_us
-from bench_orchestrator.model.launch import OUTCOMES, Launch, Outcome, Sweep, Trial
+from bench_orchestrator.model.launch import Launch, Outcome, Sweep, Trial
 from bench_orchestrator.model.runs import Pod, Run, RunLog
-from bench_orchestrator.model.stages import Boundary, Origin, Stage
+from bench_orchestrator.model.stages import Boundary, Stage
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.instance import find_request, find_run_ids, get_run, read_run_log, read_run_logs
-from bench_orchestrator.timeline.launches import launch_of
+from bench_orchestrator.timeline.launches import launch_of_run
 from bench_orchestrator.timeline.worker_boot import step_boot_stages
 from bench_orchestrator.waterfall.gantt import ChartedRun, Gantt
 from bench_orchestrator.waterfall.gantt_layout import gantt_of, run_panel
@@ -242,16 +242,7 @@ def _read_waterfall(instance: DagsterInstance, run: Run) -> Waterfall:
 
 
 def _launch_of(instance: DagsterInstance, run: Run, log: RunLog, pod: Pod | None = None) -> Launch:
-    request = find_request(instance, run)
-    return launch_of(
-        run.run_id,
-        log,
-        outcome=OUTCOMES.get(run.status),
-        requested_us=request.at_us if request else None,
-        created_us=run.created_us,
-        origin=request.origin if request else Origin.REQUEST,
-        pod=pod,
-    )
+    return launch_of_run(run, log, find_request(instance, run), pod)
 
 
 def _subject_of(run: Run) -> str:

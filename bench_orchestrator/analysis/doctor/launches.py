@@ -12,11 +12,11 @@ from typing import TypeVar
 from bench_orchestrator.model.deployment_reading import DeploymentReading, ReadLocation, ReadRun
 from bench_orchestrator.model.estimates import Estimate, median
 from bench_orchestrator.model.instants import MICROSECONDS
-from bench_orchestrator.model.launch import OUTCOMES, Launch
+from bench_orchestrator.model.launch import Launch
 from bench_orchestrator.model.runs import Run
-from bench_orchestrator.model.stages import LAG_STAGES, Origin, Stage
+from bench_orchestrator.model.stages import LAG_STAGES, Stage
 from bench_orchestrator.model.story import Story
-from bench_orchestrator.timeline.launches import launch_of
+from bench_orchestrator.timeline.launches import launch_of_run
 
 _Item = TypeVar("_Item")
 _Key = TypeVar("_Key")
@@ -135,13 +135,5 @@ def median_of(launched: Sequence[Launched], seconds: Callable[[Launched], float 
 
 
 def _launched(one: ReadRun, story: Story) -> Launched:
-    request = one.run.request
-    launch = launch_of(
-        one.run.run_id,
-        story.log,
-        outcome=OUTCOMES.get(one.run.status),
-        requested_us=request.at_us if request else None,
-        created_us=one.run.created_us,
-        origin=request.origin if request else Origin.REQUEST,
-    )
+    launch = launch_of_run(one.run, story.log, one.run.request)
     return Launched(one.run, one.location, story, launch)
