@@ -14,6 +14,7 @@ import sqlite3
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
@@ -31,16 +32,15 @@ from dagster import EventLogEntry
 from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable, SqliteEventLogStorage
 from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.runs.schema import RunsTable
-from dagster._serdes import deserialize_value
+from dagster._serdes import deserialize_value, serialize_value
 from rich.console import Console
 
-from bench_orchestrator.model.instants import now_us, us_datetime
+from bench_orchestrator.model.instants import MICROSECONDS, now_us, us_datetime
 from bench_orchestrator.model.observed import Selection
 from bench_orchestrator.report.text import table
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sources.finished import id_of
 from bench_orchestrator.sources.observing import observe
-from bench_orchestrator.sources.storage import store_queued_copies
 from benchmarks.rows import write_rows
 from benchmarks.warm_server.measuring import describe_machine
 
@@ -82,8 +82,7 @@ def make_backlog(instance: dg.DagsterInstance, runs: int) -> None:
     assert isinstance(storage, SqlEventLogStorage)
     with storage.run_connection(run_id) as connection:
         _pad(connection, run_id)
-    store_queued_copies(instance, run_id, runs - 1, {})
-    copies = _finish(instance, run_id)
+    copies = _copy_records(instance, run_id, runs - 1)
     if isinstance(storage, SqliteEventLogStorage):
         _copy_files(Path(storage.path_for_shard(run_id)), run_id, copies)
     else:
@@ -102,23 +101,26 @@ def _pad(connection: sa.Connection, run_id: str) -> None:
         connection.execute(sa.insert(log).values(last))
 
 
-def _finish(instance: dg.DagsterInstance, run_id: str) -> list[str]:
-    """Mark all runs as successful, one a second until now; return the ids of all but one."""
-    storage = instance.run_storage
+def _copy_records(instance: dg.DagsterInstance, run_id: str, count: int) -> list[str]:
+    """Record copies of a run that ended one a second until now; return their ids."""
+    original, storage = instance.get_run_by_id(run_id), instance.run_storage
+    assert original is not None
     assert isinstance(storage, SqlRunStorage)
+    copies = [original._replace(run_id=str(uuid.uuid4())) for _ in range(count)]
+    begun_us = now_us() - count * MICROSECONDS
+    rows = [
+        {
+            "run_id": copy.run_id,
+            "pipeline_name": copy.job_name,
+            "status": copy.status.value,
+            "run_body": serialize_value(copy),
+            "update_timestamp": us_datetime(begun_us + number * MICROSECONDS).replace(tzinfo=None),
+        }
+        for number, copy in enumerate(copies)
+    ]
     with storage.connect() as connection:
-        run_ids = list(connection.scalars(sa.select(RunsTable.c.run_id).order_by(RunsTable.c.id)))
-        begun_us = now_us() - len(run_ids) * 1_000_000
-        connection.execute(
-            sa.update(RunsTable)
-            .where(RunsTable.c.run_id == sa.bindparam("which"))
-            .values(status="SUCCESS", update_timestamp=sa.bindparam("ended")),
-            [
-                {"which": one, "ended": us_datetime(begun_us + number * 1_000_000).replace(tzinfo=None)}
-                for number, one in enumerate(run_ids)
-            ],
-        )
-    return [one for one in run_ids if one != run_id]
+        connection.execute(sa.insert(RunsTable), rows)
+    return [copy.run_id for copy in copies]
 
 
 def _copy_files(original: Path, run_id: str, copies: list[str]) -> None:

@@ -3,7 +3,7 @@
 The event log is the source of truth; the results database is derived from it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -232,10 +232,16 @@ def read_run_log(instance: DagsterInstance, run_id: str) -> RunLog:
 
 
 @patient
-def read_run_logs(instance: DagsterInstance, run_ids: Sequence[str]) -> dict[str, RunLog]:
-    """Return the logs of many runs by run id; the log of a run without events, or with a damaged one, is empty."""
+def read_run_logs(
+    instance: DagsterInstance, run_ids: Sequence[str], types: Iterable[str] = run_log.LOG_TYPES
+) -> dict[str, RunLog]:
+    """Return the logs of many runs by run id; the log of a run without events, or with a damaged one, is empty.
+
+    Args:
+        types: the types of events that are read; without the others, a log lacks what they say.
+    """
     logs = dict.fromkeys(run_ids, RunLog())
-    for run_id, entries in entries_of_runs(instance, run_ids, _LOG_TYPES):
+    for run_id, entries in entries_of_runs(instance, run_ids, frozenset(map(DagsterEventType, types))):
         with suppress(dg.DagsterEventLogInvalidForRun):
             logs[run_id] = run_log.fold(map(run_event, entries))
     return logs

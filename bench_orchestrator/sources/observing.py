@@ -17,6 +17,7 @@ from bench_orchestrator.model.text import legible
 from bench_orchestrator.sources.finished import find_gaps, finished_since
 from bench_orchestrator.sources.instance import find_requests, find_runs, read_run_logs
 from bench_orchestrator.timeline.launches import launch_of_run
+from bench_orchestrator.timeline.run_log import START_TYPES
 
 OVERLAP_US = 2 * 3_600 * MICROSECONDS
 """How late a change may come: an hour for clocks and waits, and the hour that clocks are put back once a year, where a
@@ -71,7 +72,7 @@ def _beginning_us(place_us: int) -> int:
 
 
 def _read(instance: DagsterInstance, runs: list[Run]) -> tuple[Observed, ...]:
-    logs = read_run_logs(instance, [run.run_id for run in runs])
+    logs = read_run_logs(instance, [run.run_id for run in runs], START_TYPES)
     requests = find_requests(instance, runs)
     return tuple(
         Observed(

@@ -7,10 +7,10 @@ public query for several runs, nor for runs by the beginning of their id, and it
 
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import wraps
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -19,7 +19,8 @@ from dagster import DagsterEventLogInvalidForRun, DagsterEventType, DagsterInsta
 from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable, SqliteEventLogStorage
 from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
-from dagster._serdes import deserialize_value, serialize_value
+from dagster._serdes import serialize_value
+from dagster_shared.serdes import deserialize_values
 from dagster_shared.serdes.errors import DeserializationError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
@@ -134,7 +135,7 @@ def entries_of_runs(
         )
         with storage.index_connection() as connection:
             for run_id, group in groupby(connection.execute(query), key=lambda row: str(row.run_id)):
-                yield run_id, (_entry(run_id, row.event) for row in group)
+                yield run_id, _read_entries(run_id, (row.event for row in group))
 
 
 def _entries_of_file(path: Path, run_id: str, types: frozenset[DagsterEventType]) -> Iterator[EventLogEntry]:
@@ -152,8 +153,7 @@ def _entries_of_file(path: Path, run_id: str, types: frozenset[DagsterEventType]
     )
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=_BUSY_S)) as connection:
-            for (text,) in connection.execute(query, [run_id, *kinds]):
-                yield _entry(run_id, text)
+            yield from _read_entries(run_id, (text for (text,) in connection.execute(query, [run_id, *kinds])))
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode & 0xFF not in _DAMAGED:
             raise
@@ -227,9 +227,11 @@ def _sql_runs(instance: DagsterInstance) -> SqlRunStorage:
     return instance.run_storage
 
 
-def _entry(run_id: str, text: str) -> EventLogEntry:
-    """Read a stored event. Raises what Dagster's own queries raise if it is damaged."""
+def _read_entries(run_id: str, texts: Iterable[str]) -> Iterator[EventLogEntry]:
+    """Read stored events, many at a time. Raises what Dagster's own queries raise if one is damaged."""
+    left = iter(texts)
     try:
-        return deserialize_value(text, EventLogEntry)
+        while page := list(islice(left, _PAGE)):
+            yield from deserialize_values(page, EventLogEntry)
     except (ValueError, DeserializationError) as error:
         raise DagsterEventLogInvalidForRun(run_id=run_id) from error  # type: ignore[no-untyped-call]
