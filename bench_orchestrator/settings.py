@@ -19,6 +19,8 @@ LOCK_WAIT_S = "BENCH_LOCK_WAIT_S"
 MONITOR_LOCATIONS = "BENCH_MONITOR_LOCATIONS"
 MAX_LAG_S = "BENCH_MAX_LAG_S"
 HISTORY_SINCE = "BENCH_HISTORY_SINCE"
+OBSERVED_LOCATIONS = "BENCH_OBSERVED_LOCATIONS"
+OBSERVE_BENCH = "BENCH_OBSERVE_BENCH"
 POSTGRES_URL = "DAGSTER_BENCH_POSTGRES_URL"
 TRACEBACK = "BENCH_TRACEBACK"
 
@@ -87,7 +89,17 @@ def history_since_us() -> int:
 
 def monitor_locations() -> tuple[str, ...]:
     """Return the code locations of the monitor schedule; empty for the scenario's own."""
-    return tuple(name.strip() for name in os.environ.get(MONITOR_LOCATIONS, "").split(",") if name.strip())
+    return _read_names(MONITOR_LOCATIONS)
+
+
+def observed_locations() -> tuple[str, ...]:
+    """Return the code locations whose runs are observed, as `Selection.parse` reads them; empty for all."""
+    return _read_names(OBSERVED_LOCATIONS)
+
+
+def observes_bench() -> bool:
+    """Return whether the bench's own runs are observed as well."""
+    return bool(os.environ.get(OBSERVE_BENCH))
 
 
 def postgres_url() -> str | None:
@@ -98,6 +110,10 @@ def postgres_url() -> str | None:
 def wants_traceback() -> bool:
     """Return whether a command that fails prints the traceback, too."""
     return bool(os.environ.get(TRACEBACK))
+
+
+def _read_names(variable: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in os.environ.get(variable, "").split(",") if name.strip())
 
 
 def _read_seconds(variable: str, told: str) -> float:

@@ -81,6 +81,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in (
         *(settings.RESULTS_DIR, settings.WEBSERVER_URL, settings.MONITOR_LOCATIONS),
         *(settings.MAX_LAG_S, settings.HISTORY_SINCE),
+        *(settings.OBSERVED_LOCATIONS, settings.OBSERVE_BENCH),
         *settings.WEBSERVER_ACCESS.values(),
     ):
         monkeypatch.delenv(name, raising=False)

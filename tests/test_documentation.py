@@ -20,6 +20,7 @@ from dagster._core.workspace.load import location_origins_from_yaml_paths
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from bench_orchestrator.model.observed import Observation, Observed
 from bench_orchestrator.results.store import Store
 
 PROJECT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
@@ -123,6 +124,8 @@ class TestTheResultsDatabase:
     def results(self, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         store = Store.in_directory(tmp_path)
         store.save(samples.troubled_sweep())
+        observed = Observed("sales", "nightly", None, 1, samples.make_trial().launch)
+        store.save_observed("", Observation((), (observed,), until_us=1, newest_id=1, deleted=0, forget_us=0))
         with duckdb.connect(store.path, read_only=True) as connection:
             yield connection
 
@@ -131,11 +134,17 @@ class TestTheResultsDatabase:
         assert results.execute(query).fetchall()
 
     def test_each_column_is_described(self, results: duckdb.DuckDBPyConnection) -> None:
-        view = results.execute("SELECT * FROM launch_measurements LIMIT 0").description
-        table = self.PAGE.partition("| column |")[2]
-        first_cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
-        described = [name for cell in first_cells for name in re.findall("`(.+?)`", cell)]
-        assert sorted(described) == sorted(column[0] for column in view)
+        of_launches, of_observed = (
+            [name for cell in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE) for name in re.findall("`(.+?)`", cell)]
+            for table in self.PAGE.split("| column |")[1:]
+        )
+        assert sorted(of_launches) == sorted(self.columns_of(results, "launch_measurements"))
+        observed = self.columns_of(results, "observed_launches")
+        assert observed <= {*of_observed, *of_launches}
+        assert {*of_observed} <= observed
+
+    def columns_of(self, results: duckdb.DuckDBPyConnection, table: str) -> set[str]:
+        return {column[0] for column in results.execute(f"SELECT * FROM {table} LIMIT 0").description}
 
 
 def _tokens(markdown: str) -> Iterator[Token]:

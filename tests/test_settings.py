@@ -17,6 +17,8 @@ def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
         settings.MONITOR_LOCATIONS,
         settings.MAX_LAG_S,
         settings.HISTORY_SINCE,
+        settings.OBSERVED_LOCATIONS,
+        settings.OBSERVE_BENCH,
         "DAGSTER_HOME",
     ):
         monkeypatch.delenv(name, raising=False)
@@ -83,6 +85,13 @@ def test_the_monitors_locations_are_names_with_commas_between(
     if value is not None:
         monkeypatch.setenv(settings.MONITOR_LOCATIONS, value)
     assert settings.monitor_locations() == names
+
+
+def test_runs_of_all_locations_are_observed_but_not_the_benchs_own_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (settings.observed_locations(), settings.observes_bench()) == ((), False)
+    monkeypatch.setenv(settings.OBSERVED_LOCATIONS, "sales=0.1, *")
+    monkeypatch.setenv(settings.OBSERVE_BENCH, "1")
+    assert (settings.observed_locations(), settings.observes_bench()) == (("sales=0.1", "*"), True)
 
 
 @pytest.mark.parametrize(("value", "limit_s"), [(None, None), ("", None), ("12.5", 12.5)])

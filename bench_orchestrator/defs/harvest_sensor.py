@@ -8,9 +8,7 @@ from bench_orchestrator.model.runs import IN_PROGRESS, RunStatus
 from bench_orchestrator.model.tags import HARVEST_SENSOR, MEASUREMENTS_ASSET, Tag
 from bench_orchestrator.sources.instance import end_as_failed, find_runs
 from bench_orchestrator.sweeps.liveness import given_up, may_go_on, overdue
-from bench_orchestrator.sweeps.turns import Finished, Position, find_measuring, find_owed
-
-_LONGEST_BACKOFF_S = 600.0
+from bench_orchestrator.sweeps.turns import Finished, Position, backoff_s, find_measuring, find_owed
 
 
 @dg.sensor(
@@ -64,9 +62,9 @@ def _why_wait(instance: dg.DagsterInstance, finished: Finished) -> str:
         return f"The harvest of sweep run {sweep_run.run_id} is in progress."
     failed = [run for run in finished.harvests if run.status is not RunStatus.SUCCESS]
     if failed:
-        backoff_s = min(5 * 2.0 ** len(failed), _LONGEST_BACKOFF_S)
-        if now_us() - failed[-1].updated_us < backoff_s * MICROSECONDS:
-            return f"{len(failed)} harvests of sweep run {sweep_run.run_id} failed; the next one waits {backoff_s:g} s."
+        wait_s = backoff_s(len(failed))
+        if now_us() - failed[-1].updated_us < wait_s * MICROSECONDS:
+            return f"{len(failed)} harvests of sweep run {sweep_run.run_id} failed; the next one waits {wait_s:g} s."
     if may_go_on(instance, sweep_run, now_us()):
         return f"Sweep run {sweep_run.run_id} may still be running: Dagster could not reach its worker."
     if not overdue(instance, sweep_run, now_us()):

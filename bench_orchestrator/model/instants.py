@@ -39,13 +39,22 @@ def parse_instant_us(told: str) -> int:
         ValueError: it is neither, or before 1970.
     """
     instant = datetime.fromisoformat(told)
-    us = ((instant if instant.tzinfo else instant.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
-    return read_instant_us(us)
+    return read_instant_us(datetime_us(instant if instant.tzinfo else instant.replace(tzinfo=UTC)))
+
+
+def datetime_us(moment: datetime) -> int:
+    """Return the instant of a time with a zone, in microseconds since the epoch."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def us_datetime(us: int) -> datetime:
+    """Return an instant as a time in UTC."""
+    return _EPOCH + timedelta(microseconds=us)
 
 
 def describe_instant(us: int) -> str:
     """Return an instant as a person reads it: `2026-11-30 09:30 UTC`."""
-    return f"{_EPOCH + timedelta(microseconds=us):%Y-%m-%d %H:%M} UTC"
+    return f"{us_datetime(us):%Y-%m-%d %H:%M} UTC"
 
 
 def describe_us(us: int | None, decimals: int | None = None) -> str:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from bench_orchestrator.model.instants import read_instant_us
+from bench_orchestrator.model.instants import datetime_us, read_instant_us
 from bench_orchestrator.model.stages import Origin
 from bench_orchestrator.model.tags import COPYING_TAGS, SCHEDULED_TIME_TAG, Tag
 
@@ -31,8 +31,6 @@ IN_PROGRESS = (RunStatus.STARTING, RunStatus.STARTED, RunStatus.CANCELING)
 FINISHED = (RunStatus.SUCCESS, RunStatus.FAILURE, RunStatus.CANCELED)
 UNFINISHED = tuple(status for status in RunStatus if status not in FINISHED)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 @dataclass(frozen=True)
 class Request:
@@ -54,6 +52,8 @@ class Run:
     updated_us: int
     started_us: int | None = None
     """When its worker started to execute it; None before that."""
+    location: str = ""
+    """Its code location; empty if the source does not tell it."""
 
     @property
     def finished(self) -> bool:
@@ -64,6 +64,11 @@ class Run:
     def reexecuted(self) -> bool:
         """Whether it repeats an earlier run or backfill, whose tags it may have copied: ours and Dagster's."""
         return not COPYING_TAGS.isdisjoint(self.tags)
+
+    @property
+    def of_bench(self) -> bool:
+        """Whether the bench launched it, or launched it for itself: a sweep, a trial, a harvest."""
+        return Tag.KIND in self.tags and not self.reexecuted
 
     @property
     def requested_us(self) -> int | None:
@@ -82,7 +87,7 @@ class Run:
             with suppress(ValueError):
                 scheduled = datetime.fromisoformat(self.tags[SCHEDULED_TIME_TAG])
                 if scheduled.tzinfo is not None:
-                    return Request((scheduled - _EPOCH) // timedelta(microseconds=1), Origin.SCHEDULE)
+                    return Request(datetime_us(scheduled), Origin.SCHEDULE)
         return None
 
 

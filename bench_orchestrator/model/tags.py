@@ -12,7 +12,7 @@ class Tag(StrEnum):
     """The run tags that identify the bench's runs, also for filters on the runs page."""
 
     KIND = "bench/kind"
-    """`sweep`, `trial`, `harvest`, or `filler`: a run that only fills the queue."""
+    """`sweep`, `trial`, `harvest`, `observation`, or `filler`: a run that only fills the queue."""
     SCENARIO = "bench/scenario"
     SWEEP = "bench/sweep"
     VARIANT = "bench/variant"
@@ -27,6 +27,8 @@ class Tag(StrEnum):
     """The run id of the sweep that a harvest run reads."""
     HARVEST_AS_OF = "bench/harvest_as_of_us"
     """When that sweep's run last changed."""
+    OBSERVATION = "bench/observation"
+    """A name that the sensor gives the observation that it asks for."""
 
 
 SCHEDULED_TIME_TAG = ".dagster/scheduled_execution_time"
@@ -34,6 +36,9 @@ SCHEDULED_TIME_TAG = ".dagster/scheduled_execution_time"
 
 TICK_TAG = "dagster/tick"
 """Dagster's tag of a run that a tick of a schedule or sensor asked for: the tick's id."""
+
+PARTITION_TAG = "dagster/partition"
+"""Dagster's tag of a run with a partition: its key."""
 
 BACKFILL_TAG = "dagster/backfill"
 """Dagster's tag of a backfill's run: the backfill's id."""
@@ -58,7 +63,15 @@ HARVEST_SENSOR = "harvest_sensor"
 DEPLOY_SENSOR = "deploy_sensor"
 """The sensor that launches after deploys."""
 
+OBSERVE_SENSOR = "observe_sensor"
+"""The sensor that asks for observations."""
+
+OBSERVATION = "observation"
+"""The kind of the runs that observe others. They are never observed themselves: each would ask for another."""
+
 SWEEPS_ASSET = "sweeps"
 """The asset under which a sweep records its plan, as a materialization, and its trials, as observations."""
 
 MEASUREMENTS_ASSET = "launch_measurements"
+
+OBSERVED_ASSET = "observed_launches"

@@ -1,6 +1,7 @@
 """Flat rows, one per launch, as in the results database, CSV and Parquet. Their texts are legible, and so are UTF-8.
 
-`COLUMNS` declares them once; the table's definition, writing, reading and the catalog's description derive from it.
+`COLUMNS` declares those of a sweep once, `OBSERVED_COLUMNS` those of observed runs; the tables' definitions, writing,
+reading and the catalog's descriptions derive from them.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter
 
 from bench_orchestrator.model.launch import Launch, Trial
+from bench_orchestrator.model.observed import Observed
 from bench_orchestrator.model.stages import Boundary, Stage, StepWorker
 from bench_orchestrator.model.text import legible, legible_data
 
@@ -23,11 +25,11 @@ _SQL_TYPES: Mapping[type, str] = {str: "VARCHAR", bool: "BOOLEAN", int: "BIGINT"
 
 @dataclass(frozen=True)
 class Column:
-    """A column: a field of a trial or of its launch, or an entry of such a field."""
+    """A column: a field of a trial or an observed run, or of its launch, or an entry of such a field."""
 
     name: str
     description: str
-    owner: type[Trial] | type[Launch]
+    owner: type[Trial] | type[Observed] | type[Launch]
     field: str
     entry: Boundary | Stage | None = None
     """The entry of the field's mapping; None for the whole field."""
@@ -58,13 +60,13 @@ class Column:
             return "VARCHAR"
         return next(sql for kind, sql in _SQL_TYPES.items() if issubclass(self.kind, kind))
 
-    def encode(self, trial: Trial, launch: Launch) -> str | int | bool | None:
-        """Return the column's value in a launch's row."""
-        value = getattr(trial if self.owner is Trial else launch, self.field)
+    def encode(self, of: Trial | Observed, launch: Launch) -> str | int | bool | None:
+        """Return the column's value in the row of a launch."""
+        value = getattr(launch if self.owner is Launch else of, self.field)
         if self.entry is not None:
             return value.get(self.entry)  # type: ignore[no-any-return]
-        if self.name == "outcome" and value is None:
-            value = trial.outcome
+        if self.name == "outcome" and value is None and isinstance(of, Trial):
+            value = of.outcome
         if value is not None and self.is_json:
             return json.dumps(legible_data(self._adapter.dump_python(value)), sort_keys=self._named)
         value = value.value if isinstance(value, Enum) else value
@@ -143,6 +145,36 @@ COLUMNS: Sequence[Column] = (
     _launch("role", "What the run is in a trial with several runs"),
 )
 """All columns in order. Instants (`_at_us`) and durations (`_us`) are integer microseconds, so sums are exact."""
+
+
+def _observed(name: str, description: str) -> Column:
+    return Column(name, description, Observed, name)
+
+
+_OF_OBSERVED: Sequence[Column] = (
+    _observed("location", "The code location; empty if the run has none"),
+    _observed("job", "The job"),
+    _observed("partition_key", "The partition"),
+    _observed("updated_us", "When the run's record last changed"),
+    _launch("origin", "request, schedule, sensor, backfill"),
+    _launch("run_worker", "What ran it: pod, container, ecs_task, celery; null if its launcher does not say so"),
+)
+
+_NOT_OBSERVED = frozenset({"step_process", "work", "materialized_us", "work_us", "steps", "pod", "role"})
+"""What a launch did, not how it started: long for runs with many steps."""
+
+_RUN_ID, *_OF_LAUNCH = sorted(
+    (column for column in COLUMNS if column.owner is Launch and column.name not in _NOT_OBSERVED),
+    key=lambda column: column.name != "run_id",
+)
+
+OBSERVED_COLUMNS: Sequence[Column] = (_RUN_ID, *_OF_OBSERVED, *_OF_LAUNCH)
+"""All columns of observed runs in order."""
+
+
+def observed_row(observed: Observed) -> Row:
+    """Return the flat row of an observed run."""
+    return {column.name: column.encode(observed, observed.launch) for column in OBSERVED_COLUMNS}
 
 
 def launch_rows(trial: Trial) -> Iterator[Row]:

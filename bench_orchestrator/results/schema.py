@@ -1,20 +1,24 @@
 """The tables of the results database, their version, and the migrations from earlier versions.
 
 To change the tables, increase `VERSION` and add `sql/migrations/VERSION.sql`, which migrates from the previous version.
-New files are created from `rows.COLUMNS` and `sql/schema.sql`; a test checks that both ways give the same tables. What
-follows from other tables, `sql/derived.sql`, is created anew by each migration.
+New files are created from the columns of `rows` and `sql/schema.sql`; a test checks that both ways give the same
+tables. What follows from other tables, `sql/derived.sql`, is created anew by each migration.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 import duckdb
 
-from bench_orchestrator.results.rows import COLUMNS, Column
+from bench_orchestrator.results.rows import COLUMNS, OBSERVED_COLUMNS, Column
 
 VERSION = 4
 """1: the first version, in files without a version. 2: a trial may have several launches, each with a row. 3: they
-have roles. 4: the contents of a sweep have the code servers of its locations."""
+have roles. 4: finished runs of any location are observed; the contents
+of a sweep have the code servers of its locations."""
+
+_TABLES: Mapping[str, Sequence[Column]] = {"columns": COLUMNS, "observed_columns": OBSERVED_COLUMNS}
+"""What `sql/schema.sql` inserts."""
 
 _PLANS_AT_ONCE = 100
 
@@ -43,7 +47,8 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     try:
         version = read_version(connection)
         if version == 0:
-            connection.execute(read_sql("schema").replace("{columns}", ",\n    ".join(map(_define, COLUMNS))))
+            defined = {name: ",\n    ".join(map(_define, columns)) for name, columns in _TABLES.items()}
+            connection.execute(read_sql("schema").format(**defined))
         else:
             for step in range(version + 1, VERSION + 1):
                 connection.execute(read_sql(f"migrations/{step}"))

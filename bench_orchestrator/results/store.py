@@ -1,7 +1,7 @@
-"""The results database: a DuckDB file with every harvested sweep, and a row for each launch.
+"""The results database: a DuckDB file with every harvested sweep, and a row for each launch and each observed run.
 
-A sweep is written in one transaction, so readers see all of it or nothing. Its texts are made legible: ids and names
-with invisible characters are found under their escapes.
+A sweep is written in one transaction, so readers see all of it or nothing; observed runs are, with the progress. All
+texts are made legible: ids and names with invisible characters are found under their escapes.
 """
 
 import json
@@ -18,10 +18,11 @@ from pydantic import TypeAdapter
 
 from bench_orchestrator import settings
 from bench_orchestrator.model.launch import Sweep
+from bench_orchestrator.model.observed import Observation, Progress
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.text import legible, legible_data
 from bench_orchestrator.results.database import CONNECTION_CONFIG, StoreError, open_database
-from bench_orchestrator.results.rows import COLUMNS, Row, launch_rows, read_trial
+from bench_orchestrator.results.rows import COLUMNS, OBSERVED_COLUMNS, Row, launch_rows, observed_row, read_trial
 from bench_orchestrator.results.schema import describe_contents, read_sql
 
 _PLAN = TypeAdapter(SweepPlan)
@@ -30,6 +31,7 @@ _BATCH = 500
 """Rows per write or read, to bound memory."""
 
 _STRUCTURE = json.dumps([{column.name: column.sql_type for column in COLUMNS} | {"launch": "BIGINT"}])
+_OBSERVED_STRUCTURE = json.dumps([{column.name: column.sql_type for column in OBSERVED_COLUMNS}])
 
 
 class UnknownSweepError(StoreError):
@@ -89,6 +91,50 @@ class Store:
             describe_contents(connection, [legible(sweep.plan.sweep_id)])
             connection.execute("COMMIT")
 
+    def save_observed(self, instance_id: str, observation: Observation) -> None:
+        """Write observed runs and the progress in one transaction, replacing earlier rows of these runs.
+
+        Args:
+            instance_id: identifies the Dagster instance; several may have their results in one file.
+
+        Raises:
+            StoreError: as `save`.
+        """
+        whose = {"instance": legible(instance_id)}
+        looked_at = observation.looked_at
+        with self._connect(read_only=False) as connection:
+            connection.execute("BEGIN")
+            rows = iter(observation.observed)
+            while batch := [observed_row(one) for one in islice(rows, _BATCH)]:
+                written = {"rows": json.dumps(batch), "structure": _OBSERVED_STRUCTURE}
+                connection.execute(read_sql("upsert_observed"), written)
+            recent = {
+                "run_ids": [legible(run.run_id) for run in looked_at],
+                "updated_us": [run.updated_us for run in looked_at],
+            }
+            connection.execute(read_sql("remember_recent"), whose | recent)
+            connection.execute(read_sql("forget_recent"), whose | {"forget_us": observation.forget_us})
+            moved = {name: getattr(observation, name) for name in ("until_us", "newest_id", "deleted")}
+            connection.execute(read_sql("move_progress"), whose | moved)
+            connection.execute("COMMIT")
+
+    def observation_progress(self, instance_id: str) -> Progress:
+        """Return how far the runs of a Dagster instance have been observed.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        if not self.path.exists():
+            return Progress()
+        whose = {"instance": legible(instance_id)}
+        with self._connect(read_only=True) as connection:
+            found = connection.execute(read_sql("observation_progress"), whose).fetchone()
+            recent = connection.execute(read_sql("observed_recently"), whose).fetchall()
+        if found is None:
+            return Progress()
+        until_us, newest_id, deleted = found
+        return Progress(until_us, newest_id, deleted, frozenset(recent))
+
     def load(self, sweep_id: str) -> Sweep:
         """Return a sweep with its trials in order.
 
@@ -125,6 +171,11 @@ class Store:
     def count_launches(self) -> int:
         """Return the number of rows of `launch_measurements`."""
         rows = self.select("count_launches")
+        return int(rows[0][0]) if rows else 0
+
+    def count_observed(self) -> int:
+        """Return the number of rows of `observed_launches`."""
+        rows = self.select("count_observed")
         return int(rows[0][0]) if rows else 0
 
     def select(self, query: str, **parameters: Any) -> Sequence[tuple[Any, ...]]:

@@ -3,9 +3,9 @@
 The event log is the source of truth; the results database is derived from it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLogEntry, RunRecord, RunsFilter
 
 from bench_orchestrator.model.errors import UnusableError, one_line
-from bench_orchestrator.model.instants import MICROSECONDS
+from bench_orchestrator.model.instants import MICROSECONDS, datetime_us, us_datetime
 from bench_orchestrator.model.runs import LOG_MESSAGE, Request, Run, RunError, RunEvent, RunLog, RunStatus
 from bench_orchestrator.model.stages import Origin
 from bench_orchestrator.model.tags import BACKFILL_TAG, TICK_TAG, Tag
@@ -27,7 +27,6 @@ from bench_orchestrator.sources.storage import (
 )
 from bench_orchestrator.timeline import run_log
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_DIGITS = 18
 """Of a number that fits into a database's 64 bits."""
 
@@ -99,25 +98,40 @@ def find_runs(
         updated_after_us: exclusive, like Dagster's filter.
         stored_after: the id of a run in the storage, after which to begin; without that run, nothing is found.
     """
-    after = _EPOCH + timedelta(microseconds=updated_after_us) if updated_after_us is not None else None
+    after = None if updated_after_us is None else us_datetime(updated_after_us)
     filters = RunsFilter(tags=tags, run_ids=run_ids, statuses=_known(statuses), updated_after=after)
     return [_run(record) for record in instance.get_run_records(filters, cursor=stored_after, ascending=True)]
 
 
-@patient
 def find_request(instance: DagsterInstance, run: Run) -> Request | None:
     """Return what asked for a run: as its tags tell it, or else the tick or the backfill that they name.
 
     None if nothing recorded the request, if the record is gone, or if the run repeats an earlier one.
     """
-    if run.request is not None or run.reexecuted:
-        return run.request
-    tick_id, storage = run.tags.get(TICK_TAG, ""), instance.schedule_storage
-    if storage is not None and tick_id.isascii() and tick_id.isdecimal() and len(tick_id) <= _MOST_DIGITS:
-        for tick in storage.get_ticks_by_ids([int(tick_id)]):
-            return Request(to_us(tick.timestamp), Origin.SENSOR)
-    backfill = instance.get_backfill(run.tags[BACKFILL_TAG]) if BACKFILL_TAG in run.tags else None
-    return Request(to_us(backfill.backfill_timestamp), Origin.BACKFILL) if backfill is not None else None
+    return find_requests(instance, [run])[run.run_id]
+
+
+@patient
+def find_requests(instance: DagsterInstance, runs: Sequence[Run]) -> dict[str, Request | None]:
+    """Return what asked for each of these runs, by run id: one query for all ticks, and one for each backfill."""
+    told = {run.run_id: run.request for run in runs}
+    untold = [run for run in runs if run.request is None and not run.reexecuted]
+    tick_ids = {tick_id for run in untold if (tick_id := _tick_id(run)) is not None}
+    storage = instance.schedule_storage
+    found = storage.get_ticks_by_ids(sorted(tick_ids)) if storage is not None and tick_ids else ()
+    begun_us: dict[int | None, int] = {tick.tick_id: to_us(tick.timestamp) for tick in found}
+    get_backfill = cache(instance.get_backfill)
+    for run in untold:
+        if (tick_us := begun_us.get(_tick_id(run))) is not None:
+            told[run.run_id] = Request(tick_us, Origin.SENSOR)
+        elif BACKFILL_TAG in run.tags and (backfill := get_backfill(run.tags[BACKFILL_TAG])) is not None:
+            told[run.run_id] = Request(to_us(backfill.backfill_timestamp), Origin.BACKFILL)
+    return told
+
+
+def _tick_id(run: Run) -> int | None:
+    told = run.tags.get(TICK_TAG, "")
+    return int(told) if told.isascii() and told.isdecimal() and len(told) <= _MOST_DIGITS else None
 
 
 def find_trial_runs(
@@ -218,10 +232,16 @@ def read_run_log(instance: DagsterInstance, run_id: str) -> RunLog:
 
 
 @patient
-def read_run_logs(instance: DagsterInstance, run_ids: Sequence[str]) -> dict[str, RunLog]:
-    """Return the logs of many runs by run id; the log of a run without events, or with a damaged one, is empty."""
+def read_run_logs(
+    instance: DagsterInstance, run_ids: Sequence[str], types: Iterable[str] = run_log.LOG_TYPES
+) -> dict[str, RunLog]:
+    """Return the logs of many runs by run id; the log of a run without events, or with a damaged one, is empty.
+
+    Args:
+        types: the types of events that are read; without the others, a log lacks what they say.
+    """
     logs = dict.fromkeys(run_ids, RunLog())
-    for run_id, entries in entries_of_runs(instance, run_ids, _LOG_TYPES):
+    for run_id, entries in entries_of_runs(instance, run_ids, frozenset(map(DagsterEventType, types))):
         with suppress(dg.DagsterEventLogInvalidForRun):
             logs[run_id] = run_log.fold(map(run_event, entries))
     return logs
@@ -268,20 +288,17 @@ def _error(error: Any) -> RunError | None:
 
 
 def _run(record: RunRecord) -> Run:
-    run = record.dagster_run
+    run, origin = record.dagster_run, record.dagster_run.remote_job_origin
     return Run(
         run_id=run.run_id,
         status=RunStatus(run.status.value),
         job=run.job_name,
         tags=dict(run.tags),
-        created_us=_datetime_us(record.create_timestamp),
-        updated_us=_datetime_us(record.update_timestamp),
+        created_us=datetime_us(record.create_timestamp),
+        updated_us=datetime_us(record.update_timestamp),
         started_us=None if record.start_time is None else to_us(record.start_time),
+        location=origin.location_name if origin else "",
     )
-
-
-def _datetime_us(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def _known(statuses: Sequence[RunStatus]) -> list[DagsterRunStatus]:

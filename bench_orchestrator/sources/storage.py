@@ -5,10 +5,13 @@ public query for several runs, nor for runs by the beginning of their id, and it
 `tests/sources/test_storage.py` pins the private API used here.
 """
 
+import sqlite3
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import wraps
-from itertools import groupby
+from itertools import groupby, islice
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
@@ -16,7 +19,8 @@ from dagster import DagsterEventLogInvalidForRun, DagsterEventType, DagsterInsta
 from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable, SqliteEventLogStorage
 from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
-from dagster._serdes import deserialize_value, serialize_value
+from dagster._serdes import serialize_value
+from dagster_shared.serdes import deserialize_values
 from dagster_shared.serdes.errors import DeserializationError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
@@ -30,6 +34,10 @@ _RETRY_S = 1.0
 _GAVE_UP = "DagsterPostgresException"
 """The exception of dagster-postgres after several failed connection attempts. It is matched by name, because importing
 the library would cost each process of the meta location 0.1 s, even with SQLite."""
+_BUSY_S = 20.0
+"""Seconds to wait while another process writes to a file."""
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
+"""The codes of a file that is no database, or has no table of events."""
 _PAGE = 1_000
 _RUNS_AT_ONCE = 25
 """Maximum number of runs whose events are in memory together."""
@@ -69,7 +77,9 @@ def patient(read: _Read) -> _Read:
 
 def _is_away(error: BaseException) -> bool:
     """Return whether an error means that the database is unavailable or closed the connection."""
-    return _gave_up(error) or isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError))
+    return _gave_up(error) or isinstance(
+        error, (sa.exc.OperationalError, sa.exc.InterfaceError, sqlite3.OperationalError)
+    )
 
 
 def _gave_up(error: BaseException) -> bool:
@@ -106,12 +116,15 @@ def entries_of_runs(
     Consume a run's events before advancing to the next run. Runs without events may be left out. A damaged event ends
     its run's events with DagsterEventLogInvalidForRun.
     """
-    storage = instance.event_log_storage
-    if not isinstance(storage, SqlEventLogStorage) or isinstance(storage, SqliteEventLogStorage):
-        for run_id in dict.fromkeys(run_ids):
+    storage, unique = instance.event_log_storage, list(dict.fromkeys(run_ids))
+    if isinstance(storage, SqliteEventLogStorage):
+        for run_id in unique:
+            yield run_id, _entries_of_file(Path(storage.path_for_shard(run_id)), run_id, types)
+        return
+    if not isinstance(storage, SqlEventLogStorage):
+        for run_id in unique:
             yield run_id, entries_of_run(instance, run_id, types)
         return
-    unique = list(dict.fromkeys(run_ids))
     table = SqlEventLogStorageTable.c
     for first in range(0, len(unique), _RUNS_AT_ONCE):
         query = (
@@ -122,7 +135,29 @@ def entries_of_runs(
         )
         with storage.index_connection() as connection:
             for run_id, group in groupby(connection.execute(query), key=lambda row: str(row.run_id)):
-                yield run_id, (_entry(run_id, row.event) for row in group)
+                yield run_id, _read_entries(run_id, (row.event for row in group))
+
+
+def _entries_of_file(path: Path, run_id: str, types: frozenset[DagsterEventType]) -> Iterator[EventLogEntry]:
+    """Yield the events of a run that has a file of its own.
+
+    Dagster compares the file's schema with its migrations first, which takes longer than to read the events, and it
+    makes the file of a run that has been deleted.
+    """
+    if not path.exists():
+        return
+    kinds = [kind.value for kind in types]
+    query = (
+        f"SELECT event FROM event_logs WHERE run_id = ? AND dagster_event_type IN ({', '.join('?' * len(kinds))}) "
+        "ORDER BY id"
+    )
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=_BUSY_S)) as connection:
+            yield from _read_entries(run_id, (text for (text,) in connection.execute(query, [run_id, *kinds])))
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in _DAMAGED:
+            raise
+        raise DagsterEventLogInvalidForRun(run_id=run_id) from error  # type: ignore[no-untyped-call]
 
 
 def run_ids_beginning_with(instance: DagsterInstance, prefix: str, limit: int) -> list[str]:
@@ -192,9 +227,11 @@ def _sql_runs(instance: DagsterInstance) -> SqlRunStorage:
     return instance.run_storage
 
 
-def _entry(run_id: str, text: str) -> EventLogEntry:
-    """Read a stored event. Raises what Dagster's own queries raise if it is damaged."""
+def _read_entries(run_id: str, texts: Iterable[str]) -> Iterator[EventLogEntry]:
+    """Read stored events, many at a time. Raises what Dagster's own queries raise if one is damaged."""
+    left = iter(texts)
     try:
-        return deserialize_value(text, EventLogEntry)
+        while page := list(islice(left, _PAGE)):
+            yield from deserialize_values(page, EventLogEntry)
     except (ValueError, DeserializationError) as error:
         raise DagsterEventLogInvalidForRun(run_id=run_id) from error  # type: ignore[no-untyped-call]

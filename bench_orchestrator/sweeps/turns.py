@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.runs import IN_PROGRESS, UNFINISHED, Run, RunStatus
-from bench_orchestrator.model.tags import HARVEST_SENSOR, Tag
+from bench_orchestrator.model.tags import HARVEST_SENSOR, OBSERVATION, Tag
 from bench_orchestrator.sources.instance import find_runs, get_run, is_sensor_at_work
 from bench_orchestrator.sweeps.journal import has_plan
 from bench_orchestrator.waiting import poll
@@ -28,6 +28,14 @@ _OVERLAP_US = 3_600 * MICROSECONDS
 
 _AT_ONCE = 500
 """Maximum number of sweeps in one query for their harvests."""
+
+
+_LONGEST_BACKOFF_S = 600.0
+
+
+def backoff_s(failures: int) -> float:
+    """Return the seconds to wait after this number of failures, at least one, before it is tried again."""
+    return min(5 * 2.0**failures, _LONGEST_BACKOFF_S)
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,8 @@ def await_harvests(
 ) -> None:
     """Wait until earlier sweeps are harvested, for two minutes at most, and only if there is a sensor to ask for it.
 
+    Also waits for the end of an observation.
+
     Sweeps whose first harvest failed are not waited for: further ones follow with growing pauses.
     """
     own = get_run(instance, own_run_id)
@@ -152,7 +162,7 @@ def await_harvests(
 
     def look() -> bool:
         """Return whether no harvest is under way or about to be."""
-        if find_runs(instance, {Tag.KIND: "harvest"}, statuses=UNFINISHED):
+        if find_runs(instance, {Tag.KIND: ("harvest", OBSERVATION)}, statuses=UNFINISHED):
             return False
         sweeps = find_runs(instance, {Tag.KIND: "sweep"}, updated_after_us=ended_after_us)
         return all(one.harvests for one in find_owed(instance, sweeps))

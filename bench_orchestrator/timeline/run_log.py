@@ -17,6 +17,9 @@ _FAILURES = frozenset({"STEP_FAILURE", "PIPELINE_FAILURE"})
 LOG_TYPES = EVENT_TYPES | _STEP_ENDS | {"ASSET_MATERIALIZATION"}
 """The event types that affect a log; without all others, a run has the same log."""
 
+START_TYPES = EVENT_TYPES | {"STEP_FAILURE"}
+"""The event types that tell how a run started and failed; without all others, it has the same stages and failure."""
+
 _NO_REASON = "This run has been marked as failed from outside the execution context."
 """Dagster's message for a run that died or was not launched; the preceding engine event has the reason."""
 

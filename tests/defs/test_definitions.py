@@ -13,14 +13,23 @@ from dagster._core.execution.retries import auto_reexecution_should_retry_run
 from pydantic import TypeAdapter, ValidationError
 
 from bench_orchestrator.definitions import defs
-from bench_orchestrator.model.tags import MEASUREMENTS_ASSET, SWEEPS_ASSET, Tag
+from bench_orchestrator.model.tags import (
+    HARVEST_SENSOR,
+    MEASUREMENTS_ASSET,
+    OBSERVATION,
+    OBSERVE_SENSOR,
+    OBSERVED_ASSET,
+    SWEEPS_ASSET,
+    Tag,
+)
 from bench_orchestrator.scenarios.registry import MONITOR, SCENARIOS, sweep_job_name
 
 DEFINITIONS = defs()
 REPOSITORY = DEFINITIONS.get_repository_def()
 SPECS = dict(sorted((spec.key.to_user_string(), spec) for spec in DEFINITIONS.resolve_all_asset_specs()))
 OWN_JOBS = {name: REPOSITORY.get_job(name) for name in sorted(REPOSITORY.job_names) if not name.startswith("__")}
-SWEEP_JOBS = {name: job for name, job in OWN_JOBS.items() if name != "harvest"}
+OTHER_KINDS = {"harvest": "harvest", "observe": OBSERVATION}
+SWEEP_JOBS = {name: job for name, job in OWN_JOBS.items() if name not in OTHER_KINDS}
 
 
 def test_a_process_builds_it_once() -> None:
@@ -39,9 +48,9 @@ def test_loading_it_waits_neither_for_charts_nor_for_statistics() -> None:
     assert not {"matplotlib", "scipy.special", "scipy.optimize"} & set(loaded)
 
 
-def test_there_is_a_job_for_each_scenario_and_one_that_harvests() -> None:
-    assert set(OWN_JOBS) == {"harvest", *map(sweep_job_name, SCENARIOS)}
-    assert [sensor.name for sensor in REPOSITORY.sensor_defs] == ["deploy_sensor", "harvest_sensor"]
+def test_there_is_a_job_for_each_scenario_one_that_harvests_and_one_that_observes() -> None:
+    assert set(OWN_JOBS) == {*OTHER_KINDS, *map(sweep_job_name, SCENARIOS)}
+    assert {sensor.name for sensor in REPOSITORY.sensor_defs} == {DEPLOY_SENSOR, HARVEST_SENSOR, OBSERVE_SENSOR}
     assert [schedule.name for schedule in REPOSITORY.schedule_defs] == [MONITOR]
 
 
@@ -58,13 +67,14 @@ def test_the_lineage_runs_from_sweeps_over_measurements_to_charts_and_evaluation
     parents = {name: {dep.asset_key.to_user_string() for dep in spec.deps} for name, spec in SPECS.items()}
     assert parents.pop(SWEEPS_ASSET) == set()
     assert parents.pop(MEASUREMENTS_ASSET) == {SWEEPS_ASSET}
+    assert parents.pop(OBSERVED_ASSET) == set()
     assert all(MEASUREMENTS_ASSET in known for known in parents.values())
 
 
 @pytest.mark.parametrize("job", OWN_JOBS.values(), ids=list(OWN_JOBS))
 def test_a_job_says_what_it_does_and_what_kind_its_runs_are(job: dg.JobDefinition) -> None:
     assert job.description
-    assert job.tags[Tag.KIND] == ("harvest" if job.name == "harvest" else "sweep")
+    assert job.tags[Tag.KIND] == OTHER_KINDS.get(job.name, "sweep")
 
 
 def test_sensors_schedules_and_checks_say_what_they_do() -> None:

@@ -12,13 +12,15 @@ import sqlalchemy as sa
 import yaml
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.event_log import SqlEventLogStorage
+from finished_runs import NOON_US, add_run
 from postgresql import PostgresServer, new_database, running_server
 from recording import make_plan, run_sweep, run_trial
 
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
-from bench_orchestrator.model.runs import RunLog
-from bench_orchestrator.sources import storage
+from bench_orchestrator.model.runs import FINISHED, RunLog
+from bench_orchestrator.sources import finished, storage
+from bench_orchestrator.sources.finished import find_gaps, finished_since, id_of
 from bench_orchestrator.sources.instance import find_run_ids, find_trial_runs, get_run, read_run_log, read_run_logs
 from bench_orchestrator.sources.storage import StorageError, delete_runs, describe_storage, store_queued_copies
 from bench_orchestrator.sweeps.harvest import harvest_sweep
@@ -142,6 +144,33 @@ def test_queued_copies_are_as_dagster_stores_runs(
     delete_runs(instance, [run.run_id for run in queued])
     assert {run.run_id for run in instance.get_runs()} == {"first", "waiting"}
     assert instance.get_run_tags(["role"]) == [("role", {"first"})]
+
+
+@pytest.mark.parametrize("kind", ["home_instance", "on_postgresql"])
+def test_finished_runs_are_found_in_the_order_of_their_last_change_and_deleted_ones_missed(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(finished, "_PAGE", 2)
+    instance: dg.DagsterInstance = request.getfixturevalue(kind)
+    offsets = (5, 3, 3, 3, 9)
+    run_ids = [
+        add_run(instance, NOON_US + offset, status=status)
+        for offset, status in zip(offsets, (*FINISHED, *FINISHED), strict=False)
+    ]
+    found = list(finished_since(instance, NOON_US - 1))
+    assert [run.updated_us - NOON_US for run in found] == sorted(offsets)
+    assert sorted(run.run_id for run in found) == sorted(run_ids)
+    assert list(finished_since(instance, NOON_US + 5)) == [found[-1]]
+    assert id_of(instance) == id_of(instance) != ""
+    newest_id, _ = find_gaps(instance, None)
+    assert newest_id is not None
+    instance.delete_run(run_ids[1])
+    assert find_gaps(instance, newest_id - 4) == (newest_id, 1)
+
+
+def test_a_look_at_a_run_that_is_gone_makes_no_file_of_it(home_instance: dg.DagsterInstance) -> None:
+    assert read_run_logs(home_instance, ["gone"]) == {"gone": RunLog()}
+    assert not list(Path(home_instance.root_directory).rglob("gone*"))
 
 
 class TestRunsByTheBeginningOfTheirIds:

@@ -1,0 +1,1 @@
+SELECT until_us, newest_id, deleted FROM observation_progress WHERE instance = $instance;

@@ -1,0 +1,1 @@
+SELECT run_id, updated_us FROM observed_recently WHERE instance = $instance;
