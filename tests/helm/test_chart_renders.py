@@ -1,15 +1,12 @@
 """Both Helms accept the chart, and every Kubernetes would accept the result."""
 
-import functools
 import json
 import subprocess
-from typing import Any
 
 import helm_python
 import kubernetes_validate
 import pytest
 from helms import CHART, RELEASE, RejectedError, Values, files_of_helm4, helm3, render, render_with_helm4
-from kubernetes_validate import utils
 from variants import VARIANTS, container, pods, rendered
 
 KUBERNETES = ("1.20.2", "1.23.17", "1.31.0", "1.37.0")
@@ -17,14 +14,6 @@ KUBERNETES = ("1.20.2", "1.23.17", "1.31.0", "1.37.0")
 
 SCHEMAS = ("1.25", "1.31", "1.37")
 """The oldest version with a schema, a recent and the newest one."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _schemas_read_once() -> Any:
-    """Cache the two megabytes of a version's definitions, which would be read again for every object."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(utils, "schema_contents", functools.cache(utils.schema_contents))
-        yield
 
 
 @pytest.mark.parametrize("strict", [False, True])

@@ -273,7 +273,13 @@ def test_webserver_and_daemon_know_the_options_that_they_are_started_with(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("variant", "server"), [("default", "a10"), ("warm", "a10"), ("default", "meta"), ("own code", "sales")]
+    ("variant", "server"),
+    [
+        ("default", "a10"),
+        ("default", "meta"),
+        pytest.param("warm", "a10", marks=pytest.mark.thorough),
+        pytest.param("own code", "sales", marks=pytest.mark.thorough),
+    ],
 )
 def test_a_code_server_starts_as_rendered_and_informs_the_launcher_about_its_runs(
     variant: str, server: str, tmp_path: Path

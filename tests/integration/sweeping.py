@@ -19,7 +19,7 @@ import pytest
 
 from bench_orchestrator import settings
 from bench_orchestrator.defs.harvest import OUTCOME_CHECK
-from bench_orchestrator.defs.history import LIMIT_CHECK, SLOWER_CHECK
+from bench_orchestrator.defs.history import DEPLOY_CHECK, LIMIT_CHECK, SLOWER_CHECK
 from bench_orchestrator.deployment import (
     WARM_SERVER,
     CodeLocation,
@@ -340,6 +340,7 @@ def sweep_well(bench: Bench) -> None:
         OUTCOME_CHECK: True,
         SLOWER_CHECK: True,
         LIMIT_CHECK: True,
+        DEPLOY_CHECK: True,
     }
 
     again = bench.submit("harvest", asset_keys=[MEASUREMENTS_ASSET])
@@ -398,11 +399,17 @@ def instance_of(home: Path, postgres_url: str | None = None) -> Iterator[dg.Dags
 
 
 def project_locations(
-    *names: str, server: tuple[str, ...] = WARM_SERVER, **meta_environment: str
+    *names: str, server: tuple[str, ...] = WARM_SERVER, drawn: bool = False, **meta_environment: str
 ) -> list[CodeLocation]:
-    """Return the meta location with additional variables, and generated ones; warm, unless launches are the subject."""
+    """Return the meta location with additional variables, and generated ones; warm, unless launches are the subject.
+
+    Args:
+        drawn: whether its charts are more than blank pictures.
+    """
     found = read_locations(PROJECT / "workspace.yaml", [META_LOCATION, *names])
     meta, *others = (location for location in found if isinstance(location, CodeLocation))
+    if not drawn:
+        meta = replace(meta, target="integration.undrawn", working_directory=PROJECT / "tests")
     return [replace(meta, environment=meta_environment), *(replace(other, server=server) for other in others)]
 
 

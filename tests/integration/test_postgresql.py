@@ -60,7 +60,7 @@ def server(small_disk: Path | None) -> Iterator[PostgresServer]:
 @pytest.fixture(scope="module")
 def deployed(new_home: Callable[..., Path], server: PostgresServer) -> Iterator[Bench]:
     """Yield a deployment on that server."""
-    with bench_in(new_home(), project_locations(FAST, PARTITIONED), server.url) as bench:
+    with bench_in(new_home(), project_locations(FAST, PARTITIONED, drawn=True), server.url) as bench:
         yield bench
 
 
