@@ -1,6 +1,5 @@
 """Fixtures for several modules: real Dagster instances that are discarded afterwards."""
 
-import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,10 +9,10 @@ import dagster as dg
 import hypothesis
 import pytest
 import recording
+from blank_charts import BLANK
 from cluster import Cluster, ExistingCluster, build, why_not
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
-from PIL import Image
 from postgresql import running_server
 from recording import Served
 from webservers import running_webserver
@@ -98,13 +97,9 @@ def home_instance(home: Path) -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the pictures of charts blank: drawing one takes a second, and `tests/charts` tests it."""
-    blank = io.BytesIO()
-    Image.new("RGB", (1_100, 600), "white").save(blank, "PNG")
-    monkeypatch.setattr(output, "_png", lambda _figure, _dpi: blank.getvalue())
-    monkeypatch.setattr(
-        output, "_svg", lambda _figure: b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>"
-    )
+    """Leave the pictures of charts blank."""
+    for name, blank in BLANK.items():
+        monkeypatch.setattr(output, name, blank)
 
 
 @pytest.fixture(scope="session", autouse=True)

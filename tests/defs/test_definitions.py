@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench_orchestrator.definitions import defs
 from bench_orchestrator.model.tags import (
+    DEPLOY_SENSOR,
     HARVEST_SENSOR,
     MEASUREMENTS_ASSET,
     OBSERVATION,

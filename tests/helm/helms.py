@@ -7,10 +7,13 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import helm_python
+import kubernetes_validate
 import yaml
 from install_helm3 import INSTALLED, PACKAGE
+from kubernetes_validate import utils
 
 CHART = Path(__file__).parents[2] / "helm"
 RELEASE = "bench"
@@ -91,6 +94,16 @@ def files_of_helm4(values: Values | None = None) -> dict[str, str]:
             return chart.render(dict(values or {}), name=RELEASE, namespace=NAMESPACE)
         except helm_python.HelmError as error:
             raise RejectedError(str(error)) from error
+
+
+_schema_contents = functools.cache(utils.schema_contents)
+"""Reads the two megabytes of a version's definitions, which would be read again for every object."""
+
+
+def validate(manifest: dict[str, Any], version: str) -> None:
+    """Raise an exception unless this version of Kubernetes would take the object as it is."""
+    with mock.patch.object(utils, "schema_contents", _schema_contents):
+        kubernetes_validate.validate(manifest, version, strict=True)
 
 
 def _objects(manifests: str) -> Objects:

@@ -1,15 +1,11 @@
 """Both Helms accept the chart, and every Kubernetes would accept the result."""
 
-import functools
 import json
 import subprocess
-from typing import Any
 
 import helm_python
-import kubernetes_validate
 import pytest
-from helms import CHART, RELEASE, RejectedError, Values, files_of_helm4, helm3, render, render_with_helm4
-from kubernetes_validate import utils
+from helms import CHART, RELEASE, RejectedError, Values, files_of_helm4, helm3, render, render_with_helm4, validate
 from variants import VARIANTS, container, pods, rendered
 
 KUBERNETES = ("1.20.2", "1.23.17", "1.31.0", "1.37.0")
@@ -17,14 +13,6 @@ KUBERNETES = ("1.20.2", "1.23.17", "1.31.0", "1.37.0")
 
 SCHEMAS = ("1.25", "1.31", "1.37")
 """The oldest version with a schema, a recent and the newest one."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _schemas_read_once() -> Any:
-    """Cache the two megabytes of a version's definitions, which would be read again for every object."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(utils, "schema_contents", functools.cache(utils.schema_contents))
-        yield
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -46,14 +34,14 @@ def test_helm_4_finds_nothing_to_complain_about(variant: str) -> None:
 def test_kubernetes_takes_everything(variant: str) -> None:
     for version in SCHEMAS:
         for manifest in rendered(variant).values():
-            kubernetes_validate.validate(manifest, version, strict=True)
+            validate(manifest, version)
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_every_supported_kubernetes_gets_what_it_knows(version: str) -> None:
     objects = render(kubernetes=version)
     for manifest in objects.values():
-        kubernetes_validate.validate(manifest, max(SCHEMAS[0], ".".join(version.split(".")[:2])), strict=True)
+        validate(manifest, max(SCHEMAS[0], ".".join(version.split(".")[:2])))
     knows_grpc_probes = version not in ("1.20.2", "1.23.17")
     probe = container(objects["Deployment", f"{RELEASE}-a10"]["spec"]["template"])["readinessProbe"]
     assert ("grpc" in probe, "tcpSocket" in probe) == (knows_grpc_probes, not knows_grpc_probes)

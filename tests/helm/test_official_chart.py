@@ -14,12 +14,11 @@ from typing import Any
 from unittest import mock
 
 import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
 from dagster._serdes.config_class import ConfigurableClassData
 from dagster_k8s import K8sRunLauncher
-from helms import CHART, helm3
+from helms import CHART, helm3, validate
 from launched import construct_job
 from test_chart_objects import assert_hardened
 from variants import container, environment, rendered
@@ -165,7 +164,7 @@ def run_pod(entry: Mapping[str, Any], **configured: Any) -> dict[str, Any]:
     with mock.patch("kubernetes.config.load_incluster_config"):
         launcher = K8sRunLauncher(**chart_s_launcher(), **configured)
     job = construct_job(launcher, container_context(entry), server_pod(entry)["spec"]["containers"][0]["image"], "run")
-    kubernetes_validate.validate(job, "1.37", strict=True)
+    validate(job, "1.37")
     pod: dict[str, Any] = job["spec"]["template"]
     return pod
 
@@ -174,7 +173,7 @@ def test_kubernetes_takes_the_code_servers_and_they_are_hardened(values: Mapping
     for entry in deployments(values).values():
         pod = server_pod(entry)
         for version in ("1.25", "1.31", "1.37"):
-            kubernetes_validate.validate(pod, version, strict=True)
+            validate(pod, version)
         pod["spec"]["enableServiceLinks"] = False  # what that chart cannot set
         assert_hardened(pod)
         writable = {mount["mountPath"] for mount in container(pod)["volumeMounts"]}
@@ -229,7 +228,7 @@ def test_only_runs_of_the_meta_location_may_look_at_pods(values: Mapping[str, An
     manifests = json.dumps(values["extraManifests"]).replace("{{ .Release.Namespace }}", "dagster")
     claim, role, binding = json.loads(manifests)
     for manifest in (claim, role, binding):
-        kubernetes_validate.validate(manifest, "1.37", strict=True)
+        validate(manifest, "1.37")
     assert role["rules"] == rendered("default")["Role", "bench-meta"]["rules"]
     assert not values["rbacEnabled"]
     assert binding["roleRef"]["name"] == role["metadata"]["name"]

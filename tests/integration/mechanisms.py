@@ -1,5 +1,7 @@
 """The meta location with an additional experiment, whose few sides use every mechanism of experiments."""
 
+from typing import Any
+
 import dagster as dg
 
 from bench_orchestrator.deployment.cpu_limits import why_no_cpu_limits
@@ -18,11 +20,9 @@ IMPOSTOR = "a2_graph3_inprocess"
 TRIGGERED = "a2p3_dynamic_sleep0ms_triggers_inprocess"
 PARTS = tuple(f"a4_spine2_part{number}of2_sleep0ms_inprocess" for number in (1, 2))
 CHAIN = "a2_chain_sleep0ms"
+SLOW = "a1_sleep2000ms_inprocess"
+"""Takes so long that runs which start at once are in progress together."""
 
-UNQUEUED = {
-    "run_coordinator": {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"},
-    "concurrency": None,
-}
 CARELESS = {
     "run_coordinator": {
         "module": "integration.careless",
@@ -33,6 +33,8 @@ CARELESS = {
 }
 """A queue that does not keep its limit of one run at a time."""
 LIMITED = not why_no_cpu_limits()
+PARTICULAR: dict[str, Any] = {"instance": CARELESS, "cpus": 0.5 if LIMITED else None, "warm": True}
+"""A deployment with settings of its own, a CPU limit and the warm server."""
 
 SIDES = (
     Variant("served", (SERVED,), work=1),
@@ -43,19 +45,19 @@ SIDES = (
     Variant("from zero", PARTS, work=1, server=ServerState.FROM_ZERO),
     Variant("path", PARTS, assets=2, stride=2, work=2, in_turn=True),
     Variant("chain", (CHAIN,), assets=2, work=2),
+    Variant("particular", (SLOW,), work=1, **PARTICULAR),
     *(
         Variant(
             name,
-            (SERVED,),
+            (SLOW,),
             work=runs,
-            instance=CARELESS,
+            **PARTICULAR,
             workload=Workload((Submit("run", runs),), (Limit("max_concurrent_runs", 1),)),
         )
         for name, runs in (("alone", 1), ("crowd", 3))
     ),
-    Variant("particular", (CHAIN,), work=1, instance=UNQUEUED, cpus=0.5 if LIMITED else None, warm=True),
 )
-"""The first two launch in the sweep's own deployment, the last two groups in separate ones, the rest in another."""
+"""The first two launch in the sweep's own deployment, the last three in a separate one, the rest in another."""
 
 EXPERIMENT = Experiment(
     Scenario(
@@ -74,6 +76,6 @@ def defs() -> dg.Definitions:
     """Return the meta location's definitions, built with the additional experiment."""
     EXPERIMENTS[NAME] = EXPERIMENT
     SCENARIOS[NAME] = EXPERIMENT.scenario
-    from bench_orchestrator.definitions import defs as meta
+    from integration.undrawn import defs as undrawn
 
-    return meta()
+    return undrawn()

@@ -24,6 +24,7 @@ from integration.sweeping import wait_for
 LOCATION = "behaviours"
 DAGSTER_YAML: Mapping[str, Any] = {
     "telemetry": {"enabled": False},
+    "freshness": {"enabled": False},
     "run_coordinator": {
         "module": "dagster.core.run_coordinator",
         "class": "QueuedRunCoordinator",
@@ -41,6 +42,14 @@ DAGSTER_YAML: Mapping[str, Any] = {
     "run_monitoring": {"enabled": True, "poll_interval_seconds": 1},
     "run_retries": {"enabled": True, "max_retries": 0},
 }
+
+
+AT_ONCE: Mapping[str, Any] = {
+    "module": "dagster_warm.queue",
+    "class": "PromptRunCoordinator",
+    "config": {**DAGSTER_YAML["run_coordinator"]["config"], "dequeue_interval_seconds": 3_600},
+}
+"""The queue that is looked at when it changes; its interval is longer than the tests' patience."""
 
 
 def _is_locked(history: Path) -> bool:

@@ -1,6 +1,7 @@
 """Runs behave the same on Dagster's own code server and on the warm one: one test, both servers.
 
-Each server is in a real deployment, with a webserver, a daemon and run monitoring. The warm one is there twice: with
+Each server is in a real deployment, with a webserver, a daemon and run monitoring. Runs of the warm one wait in the
+queue that is looked at when it changes, whose interval is longer than these tests' patience. It is there twice: with
 Dagster's run launcher, and with the warm one beside a launcher that stands in for Kubernetes. `test_warm_server` and
 `test_run_launcher` cover what only these have.
 
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psutil
@@ -22,7 +24,7 @@ import pytest
 from bench_orchestrator.deployment import STOCK_SERVER, WARM_SERVER
 from bench_orchestrator.webserver import LocationAwayError
 from dagster_warm.launcher import WarmRunLauncher
-from integration.serving import LOCATION, Server, behaviours, beside_pods, gone, serve
+from integration.serving import AT_ONCE, LOCATION, Server, behaviours, beside_pods, gone, serve
 from integration.sweeping import wait_for
 
 
@@ -36,7 +38,9 @@ from integration.sweeping import wait_for
 )
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     command, is_beside_pods = request.param
-    settings = {"run_launcher": beside_pods(tmp_path_factory.mktemp("pods"))} if is_beside_pods else {}
+    settings: dict[str, Any] = {"run_coordinator": AT_ONCE} if command == WARM_SERVER else {}
+    if is_beside_pods:
+        settings["run_launcher"] = beside_pods(tmp_path_factory.mktemp("pods"))
     with serve(tmp_path_factory.mktemp("home"), behaviours(command), **settings) as servers:
         yield servers[LOCATION]
 

@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -93,6 +93,15 @@ def bench_up(home: Path, *arguments: str, in_background: bool = False) -> Iterat
             yield process
         finally:
             process.kill()
+
+
+def servers_of(home: Path, process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """Return the servers that `bench up` has started: of each location, the webserver, the daemon."""
+    found = []
+    for server in processes_of(home=home):
+        with suppress(psutil.NoSuchProcess):
+            found += [server] if server.ppid() == process.pid else []
+    return found
 
 
 def ready(process: subprocess.Popen[str]) -> dict[str, object]:
@@ -196,26 +205,24 @@ def test_code_server_and_daemon_that_are_killed_come_back(
 def test_bench_up_leaves_nothing_however_it_is_stopped(new_home: NewHome, free_port: str) -> None:
     home = new_home()
     arguments = ("--port", free_port, "--locations", "a10")
-    with bench_up(home, *arguments) as process:
+    with bench_up(home, *arguments, in_background=True) as process:
         line = ready(process)
         assert line["url"] == f"http://127.0.0.1:{free_port}"
         assert line["locations"] == {"bench_orchestrator": "loaded", "a10": "loaded"}
-        run_id = launch(str(line["url"]), "a10", "asset_0000")
-        wait_for_run(str(line["url"]), run_id, DagsterRunStatus.SUCCESS)
-        process.kill()
-        process.wait()
-        assert find_deployment(home) is None
-        wait_until(lambda: not processes_of(home=home))
-
-    with bench_up(home, *arguments, in_background=True) as process:
-        ready(process)
         if sys.platform == "linux":
-            servers = [server for server in processes_of(home=home) if server.ppid() == process.pid]
-            assert len(servers) == 4  # of two locations, the webserver, the daemon
+            servers = servers_of(home, process)
+            assert len(servers) == 4
             assert not any(map(ignores_interrupts, servers))
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         assert_nothing_left(home)
+
+    with bench_up(home, *arguments) as process:  # killed as soon as its servers are started
+        wait_until(lambda: len(servers_of(home, process)) >= 4, timeout_s=180)
+        process.kill()
+        process.wait()
+        assert find_deployment(home) is None
+        wait_until(lambda: not processes_of(home=home))
 
     with bench_up(home, *arguments) as process:  # interrupted repeatedly until it ends
         wait_until((home / ".bench" / "deployment.json").exists)

@@ -1,4 +1,4 @@
-"""Every mechanism of an experiment in one sweep, which is killed and resumed.
+"""Every mechanism of an experiment in one sweep; `make test-thorough` kills and resumes it.
 
 `tests/scenarios/test_sides.py` tests in process that each side of the experiments does its work; `make test-thorough`
 does so with real deployments.
@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -31,13 +32,10 @@ Status = RunStatus
 pytestmark = pytest.mark.timeout(LONGEST_EXPERIMENT_S + 200)
 
 KILLED_AFTER = 4
+RESUMED = "killed and resumed"
 HERE = ("served", "served, again", "impostor")
 """The sides that launch in the deployment of the sweep."""
 LESS = "it succeeded, but did 1 of 3 units of work"
-
-_KILLED = pytest.param("killed", marks=pytest.mark.thorough)
-KILLED = pytest.mark.parametrize("interrupted", [_KILLED], indirect=True)
-"""For what is to be said of a killed sweep alone."""
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +51,9 @@ def bench(new_home: Callable[..., Path]) -> Iterator[Bench]:
             yield bench
 
 
-@pytest.fixture(scope="module", params=["whole", _KILLED])
-def interrupted(bench: Bench, request: pytest.FixtureRequest) -> Sweep | None:
-    """Return the sweep, whose worker is killed during a launch in one of the separate deployments; None: it is not."""
-    if request.param == "whole":
-        return None
+@pytest.fixture(scope="module")
+def interrupted(bench: Bench) -> Sweep:
+    """Return the sweep, whose worker is killed during a launch in one of the separate deployments."""
     run_id = bench.start_experiment(NAME, seed=_seed())
     bench.wait_for_notes(run_id, KILLED_AFTER, LONGEST_EXPERIMENT_S)
     bench.worker(run_id).send_signal(signal.SIGKILL)
@@ -65,10 +61,14 @@ def interrupted(bench: Bench, request: pytest.FixtureRequest) -> Sweep | None:
     return bench.harvest_now(run_id)
 
 
-@pytest.fixture(scope="module")
-def finished(bench: Bench, interrupted: Sweep | None) -> str:
-    """Return the run of the sweep that finished: the only one, or the one that resumes the killed one."""
-    run_id = bench.start_experiment(NAME, **({"resume": interrupted.plan.sweep_id} if interrupted else {}))
+@pytest.fixture(scope="module", params=["at once", pytest.param(RESUMED, marks=pytest.mark.thorough)])
+def finished(request: pytest.FixtureRequest, bench: Bench) -> str:
+    """Return the run that finished the sweep: the only one, or the one that resumed it after the kill."""
+    config: dict[str, Any] = {"seed": _seed()}
+    if request.param == RESUMED:
+        interrupted: Sweep = request.getfixturevalue("interrupted")
+        config = {"resume": interrupted.plan.sweep_id}
+    run_id = bench.start_experiment(NAME, **config)
     assert bench.wait_for_end(run_id, LONGEST_EXPERIMENT_S) is Status.SUCCESS, bench.log(run_id)
     return run_id
 
@@ -79,7 +79,7 @@ def sweep(bench: Bench, finished: str) -> Sweep:
     return bench.harvest(finished)
 
 
-@KILLED
+@pytest.mark.thorough
 def test_a_killed_sweep_owes_what_was_not_over(interrupted: Sweep) -> None:
     over = [trial for trial in interrupted.trials if trial.outcome is not Outcome.LOST]
     assert [trial.number for trial in over] == list(range(1, KILLED_AFTER + 1))
@@ -87,14 +87,16 @@ def test_a_killed_sweep_owes_what_was_not_over(interrupted: Sweep) -> None:
     assert {trial.outcome for trial in over} <= {Outcome.OK, Outcome.FAILED}
 
 
-@KILLED
-def test_a_resumed_sweep_launches_what_is_owed_and_keeps_the_rest(
-    bench: Bench, interrupted: Sweep, sweep: Sweep
-) -> None:
+@pytest.mark.thorough
+@pytest.mark.parametrize("finished", [RESUMED], indirect=True)
+def test_a_resumed_sweep_launches_what_is_owed_and_keeps_the_rest(interrupted: Sweep, sweep: Sweep) -> None:
     assert sweep.plan.sweep_id == interrupted.plan.sweep_id
     for before, after in zip(interrupted.trials, sweep.trials, strict=True):
         if before.outcome is Outcome.OK:
             assert after.launch.run_id == before.launch.run_id
+
+
+def test_its_deployments_are_gone_and_nothing_is_left_to_resume(bench: Bench, sweep: Sweep) -> None:
     assert not (bench.deployment.home / ".bench" / "experiments").exists()
 
     in_vain = bench.start_experiment(NAME, resume=sweep.plan.sweep_id)
@@ -132,10 +134,9 @@ def test_what_is_particular_about_a_side_is_so(sweep: Sweep) -> None:
     assert trials["chain"].launch.executor == "multiprocess"
     particular = trials["particular"]
     assert particular.deployment == "particular"
-    assert particular.launch.stages_us[Stage.QUEUE_WAIT] == 0
     environment = sweep.plan.environments["particular"]
     assert environment["cpus_of_code_servers"] == (0.5 if LIMITED else None)
-    assert environment["dagster_yaml"]["run_coordinator"]["class"] == "DefaultRunCoordinator"
+    assert environment["dagster_yaml"]["run_coordinator"]["class"] == "CarelessRunCoordinator"
     assert ("throttled_s" in particular.usage) is LIMITED
 
 

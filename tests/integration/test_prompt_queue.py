@@ -1,6 +1,7 @@
 """The queue that is looked at when it changes, in a real deployment: its order, its limits, and daemons that die.
 
-No test waits for the interval of the daemon: it is longer than their patience.
+No test waits for the interval of the daemon: it is longer than their patience. On SQLite, `test_code_servers` has this
+queue in every day's tests.
 """
 
 import logging
@@ -26,24 +27,17 @@ from webservers import running_webserver
 from bench_orchestrator.deployment import WARM_SERVER
 from bench_orchestrator.webserver import Webserver
 from dagster_warm.changes import PostgresChanges, changes_of
-from integration.serving import LOCATION, Server, behaviours, gone, serve
+from integration.serving import AT_ONCE, LOCATION, Server, behaviours, gone, serve
 from integration.sweeping import PATIENCE_S, wait_for
 
 Kind = dg.DagsterEventType
 Status = dg.DagsterRunStatus
 
 LIMIT = 2
-COORDINATOR = {
-    "module": "dagster_warm.queue",
-    "class": "PromptRunCoordinator",
-    "config": {"dequeue_interval_seconds": 3_600},
-}
-
-
 on_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=[pytest.param("sqlite", marks=pytest.mark.thorough), "postgresql"])
 def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
     """Yield the URL of a database; None: files in the home."""
     if request.param == "sqlite":
@@ -58,9 +52,7 @@ def server(database: str | None, tmp_path_factory: pytest.TempPathFactory) -> It
     settings: dict[str, Any] = {"storage": {"postgres": {"postgres_url": database}}} if database else {}
     concurrency = {"runs": {"max_concurrent_runs": LIMIT}, "pools": {"default_limit": 1}}
     home = tmp_path_factory.mktemp("home")
-    with serve(
-        home, behaviours(WARM_SERVER), run_coordinator=COORDINATOR, concurrency=concurrency, **settings
-    ) as servers:
+    with serve(home, behaviours(WARM_SERVER), run_coordinator=AT_ONCE, concurrency=concurrency, **settings) as servers:
         yield servers[LOCATION]
 
 

@@ -83,7 +83,7 @@ def test_runs_that_are_dequeued_while_the_server_is_away_wait_for_it(warm: Serve
     assert any("Waits in the queue" in line for run_id in run_ids for line in warm.story(run_id))
 
 
-@pytest.mark.parametrize("location", [LOCATION, COLD_LOCATION])
+@pytest.mark.parametrize("location", [LOCATION, pytest.param(COLD_LOCATION, marks=pytest.mark.thorough)])
 def test_a_run_is_ended_after_its_maximum_runtime(servers: dict[str, Server], tmp_path: Path, location: str) -> None:
     server, path = servers[location], tmp_path / "here"
     run_id = server.launch("endless_in_process", {"dagster/max_runtime": "1"}, wait=path)

@@ -1,6 +1,7 @@
 """Features of the warm code server only: its template, and runs when that dies, reloads or is not safe to fork.
 
-`test_code_servers` covers what it has in common with Dagster's own.
+`test_code_servers` covers what it has in common with Dagster's own, and the distribution's tests what can be seen
+without a webserver and a daemon: cold steps and launches, and code that cannot be forked.
 """
 
 import json
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from bench_orchestrator.deployment import WARM_SERVER, CodeLocation
-from integration.serving import LOCATION, Server, behaviours, gone, serve
+from integration.serving import Server, gone, serve
 from integration.sweeping import wait_for
 
 RELOADING_SERVER = ("dagster_warm",)
@@ -23,12 +24,8 @@ FOLDER = "import tempfile\nFOLDER = tempfile.TemporaryDirectory()\nFOUND = lambd
 THREADED = f"{THREAD}\n{FOLDER}"
 
 MODULES = {
-    "killed": (WARM_SERVER, ""),
-    "reloaded": (RELOADING_SERVER, ""),
-    "threaded": (WARM_SERVER, THREAD),
-    "refused": ((*WARM_SERVER, "--on-hazard", "refuse"), THREAD),
+    "reloading": (RELOADING_SERVER, ""),
     "accepted": ((*WARM_SERVER, "--accept", "thread metrics *", "--after-fork", "accepted:hook"), THREADED),
-    "cold_steps": ((*WARM_SERVER, "--cold-steps", "--after-fork", "cold_steps:hook"), ""),
 }
 """Code locations with the module below, by name: each server's options, and the additional lines of its code."""
 
@@ -63,15 +60,22 @@ def wait():
 def tell_after(context: dg.OpExecutionContext, waited):
     context.add_output_metadata({{"version": VERSION}})
 
+@dg.asset
+def orders(): ...
+
 @dg.job
 def telling():
+    tell()
+
+@dg.job(executor_def=dg.in_process_executor)
+def telling_in_process():
     tell()
 
 @dg.job
 def waiting():
     tell_after(wait())
 
-defs = dg.Definitions(jobs=[telling, waiting])
+defs = dg.Definitions([orders], jobs=[telling, telling_in_process, waiting])
 """
 
 
@@ -83,8 +87,8 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory, code: Path) -> Iterator[dict[str, Server]]:
-    """Yield a server for each module, and one for the behaviours' code."""
-    locations = [behaviours(WARM_SERVER)]
+    """Yield a server for each module."""
+    locations = []
     for name, (server, more) in MODULES.items():
         (code / name).mkdir()
         write(code, name, more=more)
@@ -95,8 +99,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory, code: Path) -> Iterator[di
 
 @pytest.fixture
 def server(servers: dict[str, Server]) -> Server:
-    """Return the server with the behaviours' code."""
-    return servers[LOCATION]
+    """Return the server that reloads."""
+    return servers["reloading"]
 
 
 def write(code: Path, name: str, version: str = "first", more: str = "") -> None:
@@ -116,8 +120,8 @@ def template_of(server: Server, run_id: str) -> psutil.Process:
     return psutil.Process(int(warmth(server, run_id)["template_pid"]))
 
 
-def launch(server: Server, job: str, **tags: str) -> str:
-    return server.launch(job, tags, repository="__repository__")
+def launch(server: Server, job: str) -> str:
+    return server.launch(job, repository="__repository__")
 
 
 def finish(server: Server, job: str) -> str:
@@ -126,30 +130,25 @@ def finish(server: Server, job: str) -> str:
 
 class TestARun:
     def test_says_that_it_was_launched_warm_and_from_what(self, server: Server) -> None:
-        for job in ("success", "success_in_process"):
-            run_id = server.finish(job)
+        for job in ("telling", "telling_in_process"):
+            run_id = finish(server, job)
             told = warmth(server, run_id)
             assert told["template_generation"] == "1"
-            assert told["template_assets"] == "2"
+            assert told["template_assets"] == "1"
             assert 0 <= float(told["fork_ms"]) < 60_000
             assert 0 < float(told["template_age_s"]) < 3_600
             template = template_of(server, run_id)
             assert "dagster_warm" in template.cmdline()
             assert template.num_threads() == 1
 
-    def test_is_launched_the_stock_way_if_its_tag_says_so(self, server: Server) -> None:
-        run_id = server.finish("success", tags={"bench/cold": "true"})
-        assert warmth(server, run_id) == {}
-        assert server.saw(run_id, "add")
-
     @pytest.mark.parametrize("count", [10, pytest.param(500, marks=pytest.mark.thorough)])
     def test_and_many_more_leave_nothing_behind(self, server: Server, count: int) -> None:
-        template = template_of(server, server.finish("success"))
+        template = template_of(server, finish(server, "telling"))
         code_server = psutil.Process(template.ppid())
         wait_for("the end of the last run", lambda: not template.children())
         before = (template.num_fds(), code_server.num_fds(), code_server.num_threads())
         files = set(server.temporary.rglob("*"))
-        run_ids = [server.launch("connecting") for _ in range(count)]
+        run_ids = [launch(server, "telling") for _ in range(count)]
         assert {server.wait_for_end(run_id) for run_id in run_ids} == {dg.DagsterRunStatus.SUCCESS}
         wait_for("the end of the last run", lambda: not template.children())
         assert all(warmth(server, run_id)["template_pid"] == str(template.pid) for run_id in run_ids)
@@ -160,8 +159,7 @@ class TestARun:
 
 
 class TestATemplateThatDies:
-    def test_is_replaced_and_the_run_that_hits_it_is_launched_once(self, servers: dict[str, Server]) -> None:
-        server = servers["killed"]
+    def test_is_replaced_and_the_run_that_hits_it_is_launched_once(self, server: Server) -> None:
         first = template_of(server, finish(server, "telling"))
         first.kill()
         run_id = finish(server, "telling")
@@ -181,8 +179,7 @@ class TestATemplateThatDies:
         assert len(server.events(run_id, dg.DagsterEventType.RUN_START)) == 1
         assert int(self.finish_warm(server)["template_generation"]) == generation + 1
 
-    def test_leaves_its_runs_alone(self, servers: dict[str, Server], code: Path) -> None:
-        server = servers["killed"]
+    def test_leaves_its_runs_alone(self, server: Server, code: Path) -> None:
         run_id = launch(server, "waiting")
         held = code / server.location / "waiting"
         wait_for("its first step", held.exists)
@@ -198,9 +195,8 @@ class TestATemplateThatDies:
 
 class TestAReload:
     def test_is_for_later_runs_and_those_in_flight_finish_with_the_code_they_began_with(
-        self, servers: dict[str, Server], code: Path
+        self, server: Server, code: Path
     ) -> None:
-        server = servers["reloaded"]
         write(code, server.location)
         self.reload(server)
         assert server.saw(finish(server, "telling"), "tell")["version"] == "first"
@@ -221,8 +217,7 @@ class TestAReload:
         assert server.saw(in_flight, "tell_after")["version"] == "first"
         wait_for("the end of the old template", lambda: gone(old))
 
-    def test_of_broken_code_says_so_and_can_be_repaired(self, servers: dict[str, Server], code: Path) -> None:
-        server = servers["reloaded"]
+    def test_of_broken_code_says_so_and_can_be_repaired(self, server: Server, code: Path) -> None:
         write(code, server.location, more="raise RuntimeError('a typo')")
         assert "a typo" in json.dumps(self.reload(server))
         write(code, server.location, version="third")
@@ -241,15 +236,17 @@ class TestAReload:
 
 
 class TestCodeThatCannotBeForked:
-    def test_is_launched_the_stock_way_and_the_log_names_it(self, servers: dict[str, Server]) -> None:
-        server = servers["threaded"]
-        assert warmth(server, finish(server, "telling")) == {}
-        assert "thread metrics (time:sleep)" in server.log
-
-    def test_is_refused_on_request(self, servers: dict[str, Server]) -> None:
-        locations = servers["refused"].deployment.status().locations
-        (message,) = (status.message for status in locations if status.name == "refused")
-        assert "thread metrics (time:sleep) (start it when it is needed, not at import)" in message
+    @pytest.mark.thorough
+    def test_is_refused_on_request(self, tmp_path: Path) -> None:
+        (tmp_path / "refused").mkdir()
+        write(tmp_path, "refused", more=THREAD)
+        command = (*WARM_SERVER, "--on-hazard", "refuse")
+        location = CodeLocation("refused", "refused", working_directory=tmp_path / "refused", server=command)
+        home = tmp_path / "home"
+        home.mkdir()
+        with serve(home, location) as servers:
+            (status,) = servers["refused"].deployment.status().locations
+        assert "thread metrics (time:sleep) (start it when it is needed, not at import)" in status.message
 
     def test_is_forked_if_the_user_accepts_it(self, servers: dict[str, Server]) -> None:
         assert warmth(servers["accepted"], finish(servers["accepted"], "telling"))
@@ -263,10 +260,3 @@ def test_a_hook_runs_in_every_process_and_what_was_made_by_an_import_is_there_fo
         told = server.saw(finish(server, "telling"), "tell")
         assert told["hooked"] is True
         assert told["found"] is True
-
-
-def test_steps_are_spawned_on_request(servers: dict[str, Server]) -> None:
-    server = servers["cold_steps"]
-    run_id = finish(server, "telling")
-    assert warmth(server, run_id)
-    assert server.saw(run_id, "tell")["hooked"] is False

@@ -198,7 +198,15 @@ LASTING = THREADED.replace("daemon=True", "daemon=False")
 """The interpreter waits for such a thread at its end, as Dagster's server does."""
 
 
-@pytest.mark.parametrize("options", [["--no-reload"], ["--reload"], ["--reload", "--on-hazard", "refuse"]], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(["--no-reload"], marks=pytest.mark.thorough),
+        ["--reload"],
+        pytest.param(["--reload", "--on-hazard", "refuse"], marks=pytest.mark.thorough),
+    ],
+    ids=str,
+)
 def test_a_thread_of_an_import_does_not_keep_a_server_from_its_end(tmp_path: Path, options: list[str]) -> None:
     (tmp_path / "served.py").write_text(LASTING)
     with serve(tmp_path, [*options, "--python-file", "served.py"]) as server:

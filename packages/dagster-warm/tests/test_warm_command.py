@@ -132,8 +132,8 @@ def test_its_own_options_can_be_variables(served: dict[str, Any], monkeypatch: p
     "words",
     [
         ["sh", "-c", 'echo "$1"', "sh", "heard -m"],
-        [sys.executable, "-c", "import sys; print(sys.argv[1])", "heard -m"],
-        ["env", "printf", "%s\\n", "heard -m"],
+        pytest.param([sys.executable, "-c", "import sys; print(sys.argv[1])", "heard -m"], marks=pytest.mark.thorough),
+        pytest.param(["env", "printf", "%s\\n", "heard -m"], marks=pytest.mark.thorough),
     ],
     ids=["sh", "python", "env"],
 )
@@ -150,7 +150,9 @@ def test_what_is_no_command_is_a_wrong_argument() -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("options", [(), ("--no-reload",)], ids=["reloading", "once"])
+@pytest.mark.parametrize(
+    "options", [(), pytest.param(("--no-reload",), marks=pytest.mark.thorough)], ids=["reloading", "once"]
+)
 def test_it_ends_on_sigterm_even_if_it_inherits_an_ignored_sigint(tmp_path: Path, options: tuple[str, ...]) -> None:
     (tmp_path / "served.py").write_text("import dagster as dg\n\ndefs = dg.Definitions()\n")
     ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -101,6 +101,13 @@ def deployed(tmp_path: Path, *options: str) -> Iterator[LoneServer]:
     wait_until(lambda: not processes_of(server))
 
 
+@pytest.fixture(scope="module")
+def reloading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneServer]:
+    """Yield a server behind a proxy, which outlives its tests."""
+    with deployed(tmp_path_factory.mktemp("home"), "--reload", "--startup-timeout", "30") as server:
+        yield server
+
+
 def failure_of(server: LoneServer, run_id: str) -> str:
     """Return why a run failed."""
     (failure,) = server.instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
@@ -176,57 +183,55 @@ class TestSigkill:
             (tmp_path / "waiting").unlink()
             assert server.wait_for(finishing) is SUCCESS, server.story(finishing)
 
-    def test_of_the_server_behind_a_proxy_has_it_replaced(self, tmp_path: Path) -> None:
-        with deployed(tmp_path, "--reload") as server:
-            run_id, _ = begin(server, "waiting")
-            with server.workspace() as workspace:
-                client = workspace.get_code_location("it").client
-            (behind,) = (pid for pid in processes_of(server) if parent_of(pid) == server.process.pid)
-            assert can_cancel(client, run_id)
-            os.kill(behind, signal.SIGKILL)
-            wait_until(lambda: answers(client))
-            assert server.wait_for(server.launch("quick")) is SUCCESS
-            (tmp_path / "waiting").unlink()
-            assert server.wait_for(run_id) is SUCCESS, server.story(run_id)
-
-    def test_of_a_run_worker_ends_its_steps(self, tmp_path: Path) -> None:
-        with deployed(tmp_path, "--no-reload") as server:
-            run_id, step = begin(server, "refusing")
-            (worker,) = (
-                int(line.partition("(pid: ")[2].rstrip(")."))
-                for line in server.story(run_id)
-                if "process for run" in line
-            )
-            os.kill(worker, signal.SIGKILL)
-            assert server.wait_for(run_id) is FAILURE
-            assert any("terminated by signal 9" in line for line in server.story(run_id))
-            wait_until(lambda: not is_alive(step))
-
-
-def test_a_reload_that_hangs_is_given_up(tmp_path: Path) -> None:
-    with deployed(tmp_path, "--reload", "--startup-timeout", "10") as server:
+    def test_of_the_server_behind_a_proxy_has_it_replaced(self, reloading: LoneServer) -> None:
+        server = reloading
         run_id, _ = begin(server, "waiting")
         with server.workspace() as workspace:
             client = workspace.get_code_location("it").client
-        (tmp_path / "served.py").write_text("import time\ntime.sleep(600)\n")
-        client.reload_code(timeout=int(PATIENCE_S))
-        assert "Timed out" in client.list_repositories()
-        (tmp_path / "served.py").write_text(MODULE)
-        client.reload_code(timeout=int(PATIENCE_S))
-        (tmp_path / "waiting").unlink()
-        assert server.wait_for(run_id) is SUCCESS, server.story(run_id)
-        assert server.wait_for(server.launch("quick")) is SUCCESS
-
-
-def test_a_run_that_began_before_a_reload_is_known_to_its_server(tmp_path: Path) -> None:
-    with deployed(tmp_path, "--reload") as server:
-        run_id, _ = begin(server, "waiting")
-        with server.workspace() as workspace:
-            client = workspace.get_code_location("it").client
-            client.reload_code(timeout=int(PATIENCE_S))
+        (behind,) = (pid for pid in processes_of(server) if parent_of(pid) == server.process.pid)
         assert can_cancel(client, run_id)
-        assert not can_cancel(client, "no such run")
-        (tmp_path / "waiting").unlink()
+        os.kill(behind, signal.SIGKILL)
+        wait_until(lambda: answers(client))
+        assert server.wait_for(server.launch("quick")) is SUCCESS
+        (server.home / "waiting").unlink()
         assert server.wait_for(run_id) is SUCCESS, server.story(run_id)
-        with suppress(DagsterUserCodeUnreachableError):  # its server has ended with it
-            wait_until(lambda: not can_cancel(client, run_id))
+
+    def test_of_a_run_worker_ends_its_steps(self, reloading: LoneServer) -> None:
+        server = reloading
+        run_id, step = begin(server, "refusing")
+        (worker,) = (
+            int(line.partition("(pid: ")[2].rstrip(").")) for line in server.story(run_id) if "process for run" in line
+        )
+        os.kill(worker, signal.SIGKILL)
+        assert server.wait_for(run_id) is FAILURE
+        assert any("terminated by signal 9" in line for line in server.story(run_id))
+        wait_until(lambda: not is_alive(step))
+
+
+def test_a_reload_that_hangs_is_given_up(reloading: LoneServer) -> None:
+    server = reloading
+    run_id, _ = begin(server, "waiting")
+    with server.workspace() as workspace:
+        client = workspace.get_code_location("it").client
+    (server.home / "served.py").write_text("import time\ntime.sleep(600)\n")
+    client.reload_code(timeout=int(PATIENCE_S))
+    assert "Timed out" in client.list_repositories()
+    (server.home / "served.py").write_text(MODULE)
+    client.reload_code(timeout=int(PATIENCE_S))
+    (server.home / "waiting").unlink()
+    assert server.wait_for(run_id) is SUCCESS, server.story(run_id)
+    assert server.wait_for(server.launch("quick")) is SUCCESS
+
+
+def test_a_run_that_began_before_a_reload_is_known_to_its_server(reloading: LoneServer) -> None:
+    server = reloading
+    run_id, _ = begin(server, "waiting")
+    with server.workspace() as workspace:
+        client = workspace.get_code_location("it").client
+        client.reload_code(timeout=int(PATIENCE_S))
+    assert can_cancel(client, run_id)
+    assert not can_cancel(client, "no such run")
+    (server.home / "waiting").unlink()
+    assert server.wait_for(run_id) is SUCCESS, server.story(run_id)
+    with suppress(DagsterUserCodeUnreachableError):  # its server has ended with it
+        wait_until(lambda: not can_cancel(client, run_id))

@@ -1,5 +1,6 @@
 """Many reloads and launches in one server leave nothing behind: no memory, descriptor, process or file."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,54 +59,56 @@ def reload_code(server: LoneServer) -> None:
         workspace.get_code_location("it").client.reload_code(timeout=int(PATIENCE_S))
 
 
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder for the server's temporary files."""
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    monkeypatch.setenv("TMPDIR", str(temporary))
-    (tmp_path / "served.py").write_text(MODULE)
-    return temporary
+    return tmp_path_factory.mktemp("tmp")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[LoneServer]:
+    """Yield a server that has reloaded once and run once; it leaves no process and no file."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "served.py").write_text(MODULE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(temporary))
+        with serve(home, ["--python-file", "served.py"]) as server:
+            reload_and_run(server)
+            yield server
+    wait_until(lambda: not processes_of(server))
+    assert list(temporary.rglob("*")) == []
 
 
 @pytest.mark.timeout(3_600)
-@pytest.mark.parametrize("reloads", [3, pytest.param(50, marks=pytest.mark.thorough)])
-def test_reloads_leave_nothing_behind(tmp_path: Path, temporary: Path, reloads: int) -> None:
-    with serve(tmp_path, ["--python-file", "served.py"]) as server:
+@pytest.mark.parametrize("reloads", [2, pytest.param(50, marks=pytest.mark.thorough)])
+def test_reloads_leave_nothing_behind(server: LoneServer, temporary: Path, reloads: int) -> None:
+    wait_until(lambda: len(processes_of(server)) == 3)  # the proxy, the server and the template
+    proxy, files = processes_of(server)[:1], len(list(temporary.rglob("*")))
+    before_kib, held = memory_kib(proxy), descriptors(proxy)
+    for _ in range(reloads):
         reload_and_run(server)
-        wait_until(lambda: len(processes_of(server)) == 3)  # the proxy, the server and the template
-        proxy, files = processes_of(server)[:1], len(list(temporary.rglob("*")))
-        before_kib, held = memory_kib(proxy), descriptors(proxy)
-        for _ in range(reloads):
-            reload_and_run(server)
-        wait_until(lambda: len(processes_of(server)) == 3)
-        after_kib = memory_kib(proxy)
-        print(f"the proxy before and after {reloads} reloads: {before_kib}, {after_kib} KiB")
-        assert after_kib <= MOST_GROWTH * before_kib
-        wait_until(lambda: descriptors(proxy) <= held)
-        assert len(list(temporary.rglob("*"))) == files
-    wait_until(lambda: not processes_of(server))
-    assert list(temporary.rglob("*")) == []
+    wait_until(lambda: len(processes_of(server)) == 3)
+    after_kib = memory_kib(proxy)
+    print(f"the proxy before and after {reloads} reloads: {before_kib}, {after_kib} KiB")
+    assert after_kib <= MOST_GROWTH * before_kib
+    wait_until(lambda: descriptors(proxy) <= held)
+    assert len(list(temporary.rglob("*"))) == files
 
 
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize(("early", "launches"), [(20, 50), pytest.param(100, 2_000, marks=pytest.mark.thorough)])
-def test_launches_leave_nothing_behind(tmp_path: Path, temporary: Path, early: int, launches: int) -> None:
-    with serve(tmp_path, ["--python-file", "served.py"]) as server:
-        reload_and_run(server)
-        launch(server, early)
-        wait_until(lambda: len(processes_of(server)) == 3)
-        pids, files = processes_of(server), len(list(temporary.rglob("*")))
-        early_kib, held = [memory_kib([pid]) for pid in pids], descriptors(pids)
-        launch(server, launches - early)
-        wait_until(lambda: processes_of(server) == pids)
-        late_kib = [memory_kib([pid]) for pid in pids]
-        print(f"proxy, server, template at launch {early}: {early_kib}, at {launches}: {late_kib} KiB")
-        assert all(late <= MOST_GROWTH * early for early, late in zip(early_kib, late_kib, strict=True))
-        wait_until(lambda: descriptors(pids) <= held)
-        assert len(list(temporary.rglob("*"))) == files
-    wait_until(lambda: not processes_of(server))
-    assert list(temporary.rglob("*")) == []
+def test_launches_leave_nothing_behind(server: LoneServer, temporary: Path, early: int, launches: int) -> None:
+    launch(server, early)
+    wait_until(lambda: len(processes_of(server)) == 3)
+    pids, files = processes_of(server), len(list(temporary.rglob("*")))
+    early_kib, held = [memory_kib([pid]) for pid in pids], descriptors(pids)
+    launch(server, launches - early)
+    wait_until(lambda: processes_of(server) == pids)
+    late_kib = [memory_kib([pid]) for pid in pids]
+    print(f"proxy, server, template at launch {early}: {early_kib}, at {launches}: {late_kib} KiB")
+    assert all(late <= MOST_GROWTH * early for early, late in zip(early_kib, late_kib, strict=True))
+    wait_until(lambda: descriptors(pids) <= held)
+    assert len(list(temporary.rglob("*"))) == files
 
 
 def reload_and_run(server: LoneServer) -> None:

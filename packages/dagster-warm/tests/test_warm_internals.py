@@ -99,7 +99,12 @@ def imports(server: LoneServer) -> int:
 
 
 @pytest.mark.parametrize(
-    "words", [pytest.param("dagster api grpc", marks=pytest.mark.thorough), "dagster code-server start", ""]
+    "words",
+    [
+        pytest.param("dagster api grpc", marks=pytest.mark.thorough),
+        "dagster code-server start",
+        pytest.param("", marks=pytest.mark.thorough),
+    ],
 )
 def test_runs_and_steps_are_forked_and_load_nothing_again(serve_module: Serve, words: str) -> None:
     with serve_module(*words.split()) as server:
@@ -112,12 +117,18 @@ def test_runs_and_steps_are_forked_and_load_nothing_again(serve_module: Serve, w
         assert imports(server) == 1
 
 
-def test_steps_are_forked_whatever_their_start_method_is(serve_module: Serve) -> None:
-    with serve_module("--no-reload") as server:
+@pytest.mark.parametrize("knows_home", [pytest.param(True, marks=pytest.mark.thorough), False])
+def test_steps_are_forked_whatever_their_start_method_is_unless_a_tag_has_the_run_launched_the_stock_way(
+    serve_module: Serve, knows_home: bool
+) -> None:
+    with serve_module("--no-reload", knows_home=knows_home) as server:
         for job in ("by_forkserver", "by_spawn"):
             told = server.run(job)
             assert told["first"]["parent"] == told["second"]["parent"] == told["warmth"]["template_pid"]
         assert imports(server) == 1
+        told = server.run("by_default", **{"bench/cold": "true"})
+        assert told["warmth"] == {}
+        assert imports(server) == 4  # by the server, the cold run worker and its two steps
 
 
 def test_steps_are_forked_only_where_their_executor_says_so(serve_module: Serve) -> None:
@@ -131,16 +142,10 @@ def test_steps_are_forked_only_where_their_executor_says_so(serve_module: Serve)
         assert imports(server) == 3
 
 
-@pytest.mark.parametrize("knows_home", [pytest.param(True, marks=pytest.mark.thorough), False])
-def test_a_tag_has_a_run_launched_the_stock_way(serve_module: Serve, knows_home: bool) -> None:
-    with serve_module("--no-reload", knows_home=knows_home) as server:
-        assert server.run("by_default")["warmth"]
-        told = server.run("by_default", **{"bench/cold": "true"})
-        assert told["warmth"] == {}
-        assert imports(server) == 4  # by the server, the cold run worker and its two steps
-
-
-def test_a_launcher_has_it_launched_by_another_one(serve_module: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.filterwarnings("ignore:Error loading repository location it")
+def test_a_launcher_has_a_run_launched_by_another_one_and_asks_a_server_that_was_away_when_the_daemon_looked(
+    serve_module: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with serve_module("--no-reload", run_launcher=LAUNCHER) as server:
         with monkeypatch.context() as patch:
             patch.setattr(dg.DagsterInstance, "from_ref", pytest.fail)  # the launching process has one open
@@ -150,13 +155,8 @@ def test_a_launcher_has_it_launched_by_another_one(serve_module: Serve, monkeypa
         launcher, told = server.run_by_command("by_default", **{"bench/cold": "true"})
         assert told["warmth"] == {}
         assert told["first"]["parent"] == launcher
-
-
-@pytest.mark.filterwarnings("ignore:Error loading repository location it")
-def test_a_launcher_asks_a_server_that_was_away_when_the_daemon_looked(serve_module: Serve, tmp_path: Path) -> None:
-    with serve_module("--no-reload", run_launcher=LAUNCHER) as server:
-        server.run("by_default")
-        (earlier,) = server.instance.get_runs()
+        earlier = server.instance.get_run_by_id(run_id)
+        assert earlier
         origin = earlier.remote_job_origin
         assert origin
     with (

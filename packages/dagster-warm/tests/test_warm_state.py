@@ -138,11 +138,11 @@ def wait_until_warm(server: LoneServer, kind: str) -> str:
     return run_ids[-1]
 
 
-@pytest.fixture(params=[pytest.param("stock", marks=pytest.mark.thorough), "warm"])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LoneServer]:
+@pytest.fixture(scope="module", params=[pytest.param("stock", marks=pytest.mark.thorough), "warm"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneServer]:
     """Yield a server with state in local files, and with versioned state."""
     command = {"stock": ("dagster", "api", "grpc"), "warm": WARM}[request.param]
-    with served(tmp_path, *command, kinds=(LOCAL, VERSIONED)) as server:
+    with served(tmp_path_factory.mktemp("home"), *command, kinds=(LOCAL, VERSIONED)) as server:
         yield server
 
 
