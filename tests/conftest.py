@@ -1,5 +1,6 @@
 """Fixtures for several modules: real Dagster instances that are discarded afterwards."""
 
+import gc
 import io
 import os
 import shutil
@@ -10,6 +11,8 @@ import dagster as dg
 import hypothesis
 import pytest
 import recording
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from cluster import Cluster, ExistingCluster, build, why_not
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
@@ -30,9 +33,15 @@ pytest.register_assert_rewrite("integration.sweeping", "release")
 # Servers started by these tests end on SIGTERM even if the tests run in the background with SIGINT ignored.
 let_children_be_interrupted()
 
-# Tests must not depend on the machine's speed or load.
-hypothesis.settings.register_profile("bench", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# Tests must not depend on the machine's speed or load. `make test-thorough` tries ten times as many examples.
+for profile, examples in (("bench", 30), ("thorough", 300)):
+    hypothesis.settings.register_profile(
+        profile, max_examples=examples, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
 hypothesis.settings.load_profile("bench")
+
+# Imports and collected tests stay for good: searching them for garbage again and again takes a tenth of all CPU time.
+gc.disable()
 
 
 LONGEST = ("test_random_kills", "test_mechanisms", "test_postgresql", "test_bad_days", "test_sweeps")
@@ -56,6 +65,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         order += [*computing[:share], path]
         del computing[:share]
     items[:] = [item for path in (*order, *computing) for item in files[path]]
+
+
+def pytest_collection_finish() -> None:
+    """From now on, collect the garbage of what the tests make."""
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrations_are_read_once() -> Iterator[None]:
+    """Have alembic read Dagster's migrations once, and not twice for each database that an instance creates."""
+    read: dict[str | None, ScriptDirectory] = {}
+    from_config = ScriptDirectory.from_config
+
+    def known(config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        if place not in read:
+            read[place] = from_config(config)
+        return read[place]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", known)
+        yield
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,21 @@ def printed_json(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a results folder with one sweep."""
+    folder = tmp_path_factory.mktemp("saved")
+    Store.in_directory(folder).save(samples.troubled_sweep())
+    return folder
+
+
 @pytest.fixture
-def results(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a results folder with one sweep, for a home without a deployment."""
+def results(home: Path, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of that folder, for a home without a deployment."""
     assert home.is_dir()
     folder = tmp_path / "measured"
+    shutil.copytree(saved, folder)
     monkeypatch.setenv("BENCH_RESULTS_DIR", str(folder))
-    Store.in_directory(folder).save(samples.troubled_sweep())
     return folder
 
 

@@ -20,7 +20,8 @@ from dagster._core.utils import make_new_run_id
 from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
-from hypothesis import given, settings
+from examples import fewer
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench_orchestrator.analysis.run_queue import describe, holds
@@ -202,7 +203,7 @@ class TestTheQueue:
         assert seen(instance, first).unreachable == ""
 
 
-@settings(max_examples=15)
+@fewer(3)
 @given(
     st.lists(
         st.tuples(st.sampled_from(Status), st.sampled_from("abc"), st.sampled_from(["-1", "0", "x", "2"])), max_size=9
