@@ -243,9 +243,9 @@ def test_it_does_what_it_says(variant: str) -> None:
 
 @pytest.mark.parametrize("limits", ["", "concurrency:\n  runs:\n    max_concurrent_runs: 10\n"])
 @pytest.mark.parametrize("variant", ["every 1 s", "at once", "no queue"])
-def test_dagster_takes_the_queues_configuration(tmp_path: Path, variant: str, limits: str) -> None:
-    (tmp_path / "dagster.yaml").write_text(f"{limits}{REMEDIES[variant].apply}\n")
-    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+def test_dagster_takes_the_queues_configuration(prepared_home: Path, variant: str, limits: str) -> None:
+    (prepared_home / "dagster.yaml").write_text(f"{limits}{REMEDIES[variant].apply}\n")
+    with dg.DagsterInstance.from_config(str(prepared_home)) as instance:
         coordinator = instance.run_coordinator
         if variant == "every 1 s":
             assert isinstance(coordinator, QueuedRunCoordinator)
