@@ -4,6 +4,7 @@ import gc
 import io
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import dagster as dg
 import hypothesis
 import pytest
 import recording
+import sqlalchemy as sa
+import yaml
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from cluster import Cluster, ExistingCluster, build, why_not
@@ -19,6 +22,8 @@ from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from PIL import Image
 from postgresql import running_server
 from recording import Served
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 from webservers import running_webserver
 
 from bench_orchestrator import settings
@@ -26,6 +31,11 @@ from bench_orchestrator.charts import output
 from bench_orchestrator.deployment.processes import let_children_be_interrupted
 
 PROJECT = Path(__file__).parent.parent
+
+UNCAPTURED = {
+    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+}
+"""Settings of an instance: Dagster would start two processes for each step that a test executes."""
 
 # Helper modules whose failed assertions should show details.
 pytest.register_assert_rewrite("integration.sweeping", "release")
@@ -74,6 +84,11 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """Let the interpreter collect everything at its end: DuckDB complains of what is left."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def migrations_are_read_once() -> Iterator[None]:
     """Have alembic read Dagster's migrations once, and not twice for each database that an instance creates."""
@@ -89,6 +104,19 @@ def migrations_are_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ScriptDirectory, "from_config", known)
         yield
+
+
+def _without_syncing(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF").close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_disk_is_waited_for() -> Iterator[None]:
+    """Have SQLite leave its writes in this process to the operating system: only a power failure would lose them."""
+    sa.event.listen(sa.Engine, "connect", _without_syncing)
+    yield
+    sa.event.remove(sa.Engine, "connect", _without_syncing)
 
 
 @pytest.fixture
@@ -130,8 +158,10 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def prepared_home(home: Path, databases: Path) -> Path:
-    """Return that home with empty databases in it."""
+    """Return that home with empty databases in it, where the output of runs is not captured."""
     shutil.copytree(databases, home, dirs_exist_ok=True)
+    with (home / "dagster.yaml").open("a") as settings_of_home:
+        settings_of_home.write(yaml.safe_dump(UNCAPTURED))
     return home
 
 
@@ -178,7 +208,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Yield a real webserver in this process, on a SQLite instance and without a code location."""
     with (
         dg.DagsterInstance.local_temp(
-            str(tmp_path_factory.mktemp("served")), overrides={"telemetry": {"enabled": False}}
+            str(tmp_path_factory.mktemp("served")), overrides={"telemetry": {"enabled": False}, **UNCAPTURED}
         ) as instance,
         WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as workspace,
         running_webserver(workspace) as url,

@@ -27,7 +27,8 @@ def check_small(figure: Figure) -> None:
 
 
 def check_legible(figure: Figure) -> None:
-    """Check that no text of a figure that was drawn is cut off by the edges, and that none is written over another."""
+    """Check that no text is cut off by the edges, and that none is written over another."""
+    figure.draw_without_rendering()
     shown = [ax for ax in figure.axes if ax.axison]
     texts = [*figure.texts, *(text for ax in figure.axes for text in ax.texts)]
     texts += [text for ax in shown for text in (*ax.get_yticklabels(), ax.title)]

@@ -229,6 +229,7 @@ class TestReport:
         assert result.exit_code == 2
         assert "bench run quick" in result.stderr
 
+    @pytest.mark.usefixtures("undrawn")
     def test_it_prints_the_table_and_writes_every_file(self, results: Path) -> None:
         result = bench("report")
         assert result.exit_code == 0
@@ -296,6 +297,7 @@ class TestTimeline:
         assert f"Chart: {folder / 'timeline.png'}" in result.stdout
         assert sorted(path.name for path in folder.iterdir()) == ["timeline.png", "timeline.svg"]
 
+    @pytest.mark.usefixtures("undrawn")
     def test_as_json_only_the_numbers_are_on_stdout(self, results: Path, tmp_path: Path) -> None:
         assert results.is_dir()
         result = bench("timeline", "--location", "a250", "--json", "--output", str(tmp_path / "here"))
@@ -314,6 +316,7 @@ class TestTimeline:
         assert "in a5k, trial" in named.stdout
         assert bench("timeline").stdout == named.stdout
 
+    @pytest.mark.usefixtures("undrawn")
     def test_any_run_of_the_instance_is_accepted(self, home: Path, home_instance: dg.DagsterInstance) -> None:
         run_id = dg.materialize([measured], instance=home_instance).run_id
         result = bench("timeline", run_id[:8], "--json")
