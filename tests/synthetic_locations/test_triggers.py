@@ -19,6 +19,12 @@ REQUEST_IN_SINGLE_FLIGHT = LaunchRequest("sweep-9", (f"{SINGLE_FLIGHT}/asset_000
 IN_PROGRESS = {"QUEUED", "STARTING", "STARTED", "CANCELING"}
 
 
+@pytest.fixture
+def instance(home_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """Return an instance on disk, like a deployment's: a schedule's tick opens it once more."""
+    return home_instance
+
+
 def tick_of_schedule(
     definitions: dg.Definitions, instance: dg.DagsterInstance, trigger: Trigger = Trigger.SCHEDULE, minute: int = 0
 ) -> tuple[list[dg.RunRequest], str | None]:
