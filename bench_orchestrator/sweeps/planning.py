@@ -41,7 +41,7 @@ class Target:
 
     @property
     def choices(self) -> Collection[str]:
-        """The keys that a trial may choose from: in a location with a probe no other is executed, unless it is named."""
+        """The keys that a trial may choose from: of a location with a probe that alone, unless others are named."""
         if self.chosen is not None:
             return self.chosen
         return [PROBE] if PROBE in self.assets else self.assets.keys()
@@ -207,7 +207,8 @@ def find_targets(
     """Return the locations to launch in, in the given order; `say` receives a line for each.
 
     Args:
-        only: keys of the assets that trials choose from, of which each location needs one; empty: its probe, or all if it has none.
+        only: keys of the assets that trials choose from, of which each location needs one; empty: its probe, or all if
+            it has none.
 
     Raises:
         PreflightError: the webserver cannot be used, or a location is missing, loading, broken or empty.

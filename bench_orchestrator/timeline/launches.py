@@ -79,21 +79,3 @@ def launch_of(
         origin=origin,
         run_worker=run_worker_of(log.events),
     )
-
-
-def launch_of_run(run: Run, log: RunLog, request: Request | None, pod: Pod | None = None) -> Launch:
-    """Return the launch of any run, as its record tells it.
-
-    Args:
-        request: what asked for it; None if nothing recorded that.
-        pod: the run worker's, if it is a Kubernetes job.
-    """
-    return launch_of(
-        run.run_id,
-        log,
-        outcome=OUTCOMES.get(run.status),
-        requested_us=request.at_us if request else None,
-        created_us=run.created_us,
-        origin=request.origin if request else Origin.REQUEST,
-        pod=pod,
-    )

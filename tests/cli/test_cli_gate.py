@@ -23,6 +23,8 @@ from bench_orchestrator.sweeps.trying import Attempt
 from dagster_warm.loading import Outcome as Checked
 from synthetic_locations.probed import PROBE
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def bench_gate(*arguments: str) -> Result:
     """Invoke the command and return its result; an unhandled exception fails the test."""
