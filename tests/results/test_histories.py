@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from experiment_samples import experiment_sweep
-from history_samples import DEPLOYED, GROWN, as_sweeps, make_history
+from history_samples import DEPLOYED, GROWN, Part, as_sweeps, make_history
 from samples import CREATED_US, ENVIRONMENT, SWEEP_ID, failed_sweep, make_sweep, make_trial, relaunched, troubled_sweep
 
 from bench_orchestrator.analysis.history import CODE_SERVER, LocationHistory
@@ -85,8 +85,8 @@ def test_the_code_server_is_a_circumstance_where_it_is_known(store: Store) -> No
 
 class TestDeploys:
     def test_the_launches_behind_the_present_code_server_are_compared_with_those_before(self, store: Store) -> None:
-        first, second = (8, {}, {CODE_SERVER: "1a2b3c4d"}), (9, {}, {CODE_SERVER: "2b3c4d5e"})
-        history = make_history(parts=((5, {}, {}), first, second, DEPLOYED))
+        earlier: list[Part] = [(8, {}, {CODE_SERVER: "1a2b3c4d"}), (9, {}, {CODE_SERVER: "2b3c4d5e"})]
+        history = make_history(parts=((5, {}, {}), *earlier, DEPLOYED))
         for sweep in reversed(as_sweeps(history)):
             store.save(sweep)
         (deploy,) = latest_deploys(store)
