@@ -243,7 +243,7 @@ def describe(machine: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     return (
         f"{table(head, times)}\n\n"
         f"{table(('claim', 'measured', 'limit'), claims)}\n\n"
-        f"Observing took {figures['ratio_to_texts']:.1f} × as long as reading the texts, which makes no events of them. "
+        f"Observing took {figures['ratio_to_texts']:.1f} × as long as reading the texts alone. "
         f"On {figures['storage']}; {figures['peak_mib']:.0f} MiB at most; {machine['cpu_count']} CPUs "
         f"({machine['cpu_model']}), Python {machine['python']}, Dagster {machine['dagster']}."
     )
