@@ -1,6 +1,6 @@
 """Do intervals contain the truth as often as they claim, and are chance differences rare enough?
 
-    python -m benchmarks.statistics_coverage [--sets 2000] [--seed 1] [--json]
+    python -m benchmarks.statistics_coverage [--sets 2000] [--seed 1] [--only gates] [--json]
 
 Draws data sets whose truth is known, and counts. Launch times have three distributions: a floor plus lognormal work;
 the same plus a queue wait, uniform between 0 and 5 s; the same plus an outlier in one of twenty launches. Blocks drift
@@ -316,7 +316,14 @@ def check_bends(rng: np.random.Generator, sets: int) -> Iterator[Share]:
                 yield covered("slope after", where, n, [bend.after.slope for bend in bends], steep, less)
 
 
-CHECKS = (check_medians, check_differences, check_verdicts, check_lines, check_bends, check_gates)
+CHECKS = {
+    "medians": check_medians,
+    "differences": check_differences,
+    "verdicts": check_verdicts,
+    "lines": check_lines,
+    "bends": check_bends,
+    "gates": check_gates,
+}
 
 
 def as_table(shares: Sequence[Share]) -> Table:
@@ -343,13 +350,14 @@ def as_table(shares: Sequence[Share]) -> Table:
 @click.command(help=__doc__, context_settings={"show_default": True})
 @click.option("--sets", default=SETS, help="Data sets per row.")
 @click.option("--seed", default=1, help="Seed of the draws.")
+@click.option("--only", multiple=True, type=click.Choice(list(CHECKS)), help="Check these alone; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def main(sets: int, seed: int, as_json: bool) -> None:
+def main(sets: int, seed: int, only: tuple[str, ...], as_json: bool) -> None:
     rng = np.random.default_rng(seed)
     shares: list[Share] = []
-    for check in CHECKS:
-        shares += check(rng, sets)
-        click.echo(f"{check.__name__.removeprefix('check_')} measured", err=True)
+    for name in only or CHECKS:
+        shares += CHECKS[name](rng, sets)
+        click.echo(f"{name} measured", err=True)
     if as_json:
         click.echo(json.dumps([{**asdict(share), "share": share.share, "missed": share.missed} for share in shares]))
     else:

@@ -113,7 +113,7 @@ def test_every_field_of_a_sweeps_configuration_is_described(job: dg.JobDefinitio
     assert isinstance(op, dg.OpDefinition)
     assert op.config_schema
     fields = op.config_schema.as_field().config_type.fields  # type: ignore[attr-defined]
-    assert len(fields) == (11 if "quick" in fields else 10)
+    assert len(fields) == 11
     assert all(field.description for field in fields.values())
 
 

@@ -17,7 +17,7 @@ from ticking import requested, tick
 from bench_orchestrator.charts import CHARTS
 from bench_orchestrator.definitions import defs
 from bench_orchestrator.defs.harvest import OUTCOME_CHECK, launch_measurements
-from bench_orchestrator.defs.history import LIMIT_CHECK, SLOWER_CHECK
+from bench_orchestrator.defs.history import DEPLOY_CHECK, LIMIT_CHECK, SLOWER_CHECK
 from bench_orchestrator.model.errors import UnusableError
 from bench_orchestrator.model.instants import now_us
 from bench_orchestrator.model.launch import Outcome, TrialNote
@@ -75,7 +75,7 @@ class TestAHarvest:
         check, *of_history = result.get_asset_check_evaluations()
         assert check.passed
         assert f"of {plan.sweep_id} succeeded" in (check.description or "")
-        assert {one.check_name: one.passed for one in of_history} == {SLOWER_CHECK: True, LIMIT_CHECK: True}
+        assert {one.check_name: one.passed for one in of_history} == dict.fromkeys((SLOWER_CHECK, LIMIT_CHECK, DEPLOY_CHECK), True)
 
         drawn = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}  # type: ignore[union-attr]
         drawn -= {"launch_measurements", "launch_timeline", "gantt_chart", "lag_over_time"}

@@ -119,6 +119,7 @@ class TestASweep:
             "jitter_s": 0.0,
             "settle_s": 0.0,
             "locations": ["a2", "a1p3"],
+            "assets": [],
         }
 
     def test_that_is_closed_between_two_trials_says_so(self, told: Told) -> None:
