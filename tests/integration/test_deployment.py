@@ -205,6 +205,13 @@ def test_code_server_and_daemon_that_are_killed_come_back(
 def test_bench_up_leaves_nothing_however_it_is_stopped(new_home: NewHome, free_port: str) -> None:
     home = new_home()
     arguments = ("--port", free_port, "--locations", "a10")
+    with bench_up(home, *arguments) as process:  # killed as soon as its servers are started
+        wait_until(lambda: len(servers_of(home, process)) >= 4, timeout_s=180)
+        process.kill()
+        process.wait()
+        assert find_deployment(home) is None
+        wait_until(lambda: not processes_of(home=home))
+
     with bench_up(home, *arguments, in_background=True) as process:
         line = ready(process)
         assert line["url"] == f"http://127.0.0.1:{free_port}"
@@ -216,13 +223,6 @@ def test_bench_up_leaves_nothing_however_it_is_stopped(new_home: NewHome, free_p
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         assert_nothing_left(home)
-
-    with bench_up(home, *arguments) as process:  # killed as soon as its servers are started
-        wait_until(lambda: len(servers_of(home, process)) >= 4, timeout_s=180)
-        process.kill()
-        process.wait()
-        assert find_deployment(home) is None
-        wait_until(lambda: not processes_of(home=home))
 
     with bench_up(home, *arguments) as process:  # interrupted repeatedly until it ends
         wait_until((home / ".bench" / "deployment.json").exists)

@@ -160,9 +160,9 @@ class TestARun:
 
 class TestATemplateThatDies:
     def test_is_replaced_and_the_run_that_hits_it_is_launched_once(self, server: Server) -> None:
-        first = template_of(server, finish(server, "telling"))
+        first = template_of(server, finish(server, "telling_in_process"))
         first.kill()
-        run_id = finish(server, "telling")
+        run_id = finish(server, "telling_in_process")
         assert len(server.events(run_id, dg.DagsterEventType.RUN_START)) == 1
         assert f"The template (pid {first.pid}) has died" in server.log
         told = self.finish_warm(server)
@@ -171,7 +171,7 @@ class TestATemplateThatDies:
 
         second = psutil.Process(int(told["template_pid"]))
         second.suspend()
-        run_id = launch(server, "telling")
+        run_id = launch(server, "telling_in_process")
         wait_for("the request", lambda: server.run(run_id).status is dg.DagsterRunStatus.STARTING)
         time.sleep(1)  # the template will never read it
         second.kill()
@@ -190,7 +190,7 @@ class TestATemplateThatDies:
 
     def finish_warm(self, server: Server) -> dict[str, str]:
         """Finish runs until one is forked; the others are launched cold while the template is being replaced."""
-        return wait_for("a forked run", lambda: warmth(server, finish(server, "telling")))
+        return wait_for("a forked run", lambda: warmth(server, finish(server, "telling_in_process")))
 
 
 class TestAReload:

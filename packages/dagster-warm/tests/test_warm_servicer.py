@@ -38,7 +38,7 @@ def nothing(): ...
 def waiting():
     note(wait())
 
-@dg.job
+@dg.job(executor_def=dg.in_process_executor)
 def quick():
     note(nothing())
 
