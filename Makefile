@@ -22,8 +22,8 @@ bench: $(STAMP)  ## Measure launches in a code location of 5,000 assets, as it i
 test: lint $(HELM3)  ## Lint, type check, and every mechanism once: all unit tests, and real deployments, kills and a PostgreSQL. Fetches nothing.
 	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder  # in the order of tests/conftest.py
 
-test-thorough: $(STAMP) $(HELM3)  ## What takes too long for every day: all experiments end to end, all sweeps on PostgreSQL, Dagster's own server held to the same behaviour, other releases of Dagster, both distributions installed from their wheels, 500 runs.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m thorough --timeout 1800
+test-thorough: $(STAMP) $(HELM3)  ## What takes too long for every day: ten times as many examples of every property, all experiments end to end, all sweeps on PostgreSQL, Dagster's own server held to the same behaviour, other releases of Dagster, both distributions installed from their wheels, 500 runs.
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "thorough or hypothesis" --hypothesis-profile thorough --timeout 1800
 
 test-kubernetes: $(STAMP) $(HELM3)  ## What needs a cluster: KUBECONFIG's, or one that is built here (Debian and root; six minutes, once).
 	@$(BIN)/python -m pytest -m kubernetes --timeout 3600 tests/kubernetes

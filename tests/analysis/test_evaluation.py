@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from experiment_samples import experiment_sweep, only_variants, troubled_experiment
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from samples import measured_sweep, relaunched, unmeasured
 
@@ -337,7 +337,6 @@ def test_an_interrupted_sweep_is_evaluated_as_far_as_it_came(name: str, trials: 
     assert evaluation.answer
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     name=st.sampled_from(list(EXPERIMENTS)),
     outcomes=st.lists(st.sampled_from(Outcome), min_size=60, max_size=60),

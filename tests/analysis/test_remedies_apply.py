@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench_orchestrator.deployment.ports import HeldPort
 from bench_orchestrator.scenarios.registry import EXPERIMENTS
+from dagster_warm.command import command
 from dagster_warm.queue import PromptRunCoordinator
 
 REMEDIES = {remedy.variant: remedy for experiment in EXPERIMENTS.values() for remedy in experiment.remedies}
@@ -135,14 +136,14 @@ def prove_memoised() -> None:
 
 
 def prove_no_garbage_collection() -> None:
+    frozen = gc.get_freeze_count()
     try:
         module = write("memoised, no garbage collection")
         assert not gc.isenabled()
         assert dg.materialize([module["orders"]]).success
         assert gc.isenabled()
-        assert gc.get_freeze_count()
+        assert gc.get_freeze_count() > frozen
     finally:
-        gc.unfreeze()
         gc.enable()
 
 
@@ -242,9 +243,9 @@ def test_it_does_what_it_says(variant: str) -> None:
 
 @pytest.mark.parametrize("limits", ["", "concurrency:\n  runs:\n    max_concurrent_runs: 10\n"])
 @pytest.mark.parametrize("variant", ["every 1 s", "at once", "no queue"])
-def test_dagster_takes_the_queues_configuration(tmp_path: Path, variant: str, limits: str) -> None:
-    (tmp_path / "dagster.yaml").write_text(f"{limits}{REMEDIES[variant].apply}\n")
-    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+def test_dagster_takes_the_queues_configuration(prepared_home: Path, variant: str, limits: str) -> None:
+    (prepared_home / "dagster.yaml").write_text(f"{limits}{REMEDIES[variant].apply}\n")
+    with dg.DagsterInstance.from_config(str(prepared_home)) as instance:
         coordinator = instance.run_coordinator
         if variant == "every 1 s":
             assert isinstance(coordinator, QueuedRunCoordinator)
@@ -292,6 +293,14 @@ def test_steps_run_where_it_says_and_load_nothing_again(
     assert (len(processes["IMPORTS"]), len(processes["STEPS"])) == (imported, stepped)
 
 
+def test_the_server_that_it_names_takes_its_arguments() -> None:
+    _, *module, shown_module, name, option, port = yaml.safe_load(REMEDIES["warm, a10k"].apply)["command"]
+    assert module == ["-m", "dagster_warm"]
+    given = command.make_context("dagster-warm", [shown_module, name, option, port]).params
+    assert (given["module_name"], given["port"]) == ("my_project.definitions", 4_000)
+
+
+@pytest.mark.thorough
 def test_the_server_that_it_names_serves_the_code(tmp_path: Path) -> None:
     (tmp_path / "my_project").mkdir()
     (tmp_path / "my_project" / "definitions.py").write_text("import dagster as dg\n\ndefs = dg.Definitions()\n")

@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.runs.schema import RunsTable
-from hypothesis import given, settings
+from examples import fewer
+from hypothesis import given
 from hypothesis import strategies as st
 from recording import damage_log, end_run, make_plan, make_run, other_release, run_sweep
 from ticking import reason, requested, tick
@@ -231,7 +232,7 @@ class TestTheSensor:
             assert "Every finished sweep" in reason(tick(instance, result.cursor))
             instance.delete_run(done)
 
-    @settings(max_examples=10, deadline=None)
+    @fewer(6)
     @given(batches=st.lists(st.lists(st.integers(-100_000, 100_000), max_size=2), min_size=1, max_size=3))
     def test_every_sweep_is_harvested_exactly_once_whatever_the_clocks_and_the_earliest_end_first(
         self, batches: list[list[int]]

@@ -7,8 +7,9 @@ from tempfile import TemporaryDirectory
 import pytest
 import samples
 from advice_samples import sample_experiment, sized_sweep
+from examples import fewer
 from experiment_samples import experiment_sweep, only_variants
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from samples import failed_sweep
 
@@ -173,8 +174,8 @@ def says_most(sweeps: list[Sweep], experiment: str) -> Sweep | None:
 WANTED = st.lists(st.tuples(st.sampled_from(Content), st.booleans()), min_size=3, max_size=3)
 
 
-# Few examples: each opens the file about ten times.
-@settings(max_examples=10, deadline=None)
+# Each opens the file about ten times.
+@fewer(6)
 @given(histories(), WANTED)
 def test_what_is_chosen_is_what_python_chooses(history: list[Sweep], wanted: list[tuple[Content, bool]]) -> None:
     with TemporaryDirectory() as directory:

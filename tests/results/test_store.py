@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 import duckdb
 import pytest
 import samples
-from hypothesis import given, settings
+from examples import fewer
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench_orchestrator.model.launch import Launch, Outcome, Sweep, Trial
@@ -209,7 +210,7 @@ SAVE_HALFWAY = """
 
 
 class TestSavingAndLoading:
-    @settings(max_examples=15, deadline=None)
+    @fewer(5)
     @given(sweeps())
     def test_any_sweep_is_loaded_as_it_was_saved(self, sweep: Sweep) -> None:
         with TemporaryDirectory() as directory:

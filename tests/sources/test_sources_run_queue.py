@@ -20,7 +20,8 @@ from dagster._core.utils import make_new_run_id
 from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
-from hypothesis import given, settings
+from examples import fewer
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench_orchestrator.analysis.run_queue import describe, holds
@@ -97,25 +98,27 @@ def said(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 class TestTheLimits:
-    def test_they_are_those_of_dagster_yaml_with_their_section(self, home: Path) -> None:
+    def test_they_are_those_of_dagster_yaml_with_their_section(self, prepared_home: Path) -> None:
         runs = {"max_concurrent_runs": 3, "tag_concurrency_limits": [{"key": "team", "value": "data", "limit": 1}]}
         tag_limits = (TagLimit("team", 1, "data"),)
-        with instance_with(home, concurrency={"runs": runs, "pools": {"granularity": "run"}}) as instance:
+        with instance_with(prepared_home, concurrency={"runs": runs, "pools": {"granularity": "run"}}) as instance:
             assert read_limits(instance) == RunLimits(3, tag_limits, granularity=Granularity.RUN)
-        with instance_with(home, run_queue=runs) as instance:
+        with instance_with(prepared_home, run_queue=runs) as instance:
             section = "run_queue or run_coordinator"
             assert read_limits(instance) == RunLimits(3, tag_limits, section, Granularity.OP)
 
-    def test_by_default_ten_runs_and_steps_that_take_slots(self, home: Path) -> None:
-        with instance_with(home) as instance:
+    def test_by_default_ten_runs_and_steps_that_take_slots(self, prepared_home: Path) -> None:
+        with instance_with(prepared_home) as instance:
             assert read_limits(instance) == RunLimits(10, granularity=Granularity.OP)
-        with instance_with(home, run_queue={"block_op_concurrency_limited_runs": {"enabled": False}}) as instance:
+        with instance_with(
+            prepared_home, run_queue={"block_op_concurrency_limited_runs": {"enabled": False}}
+        ) as instance:
             assert read_limits(instance) == RunLimits(10)
 
-    def test_without_a_queue_there_are_none(self, home: Path, instance: dg.DagsterInstance) -> None:
+    def test_without_a_queue_there_are_none(self, prepared_home: Path, instance: dg.DagsterInstance) -> None:
         assert read_limits(instance) is None
         coordinator = {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"}
-        with instance_with(home, run_coordinator=coordinator) as none:
+        with instance_with(prepared_home, run_coordinator=coordinator) as none:
             assert "no run queue any more" in said(none, add_run(none))
 
 
@@ -202,7 +205,7 @@ class TestTheQueue:
         assert seen(instance, first).unreachable == ""
 
 
-@settings(max_examples=15)
+@fewer(3)
 @given(
     st.lists(
         st.tuples(st.sampled_from(Status), st.sampled_from("abc"), st.sampled_from(["-1", "0", "x", "2"])), max_size=9
@@ -241,16 +244,18 @@ def refuse(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 class TestPools:
-    def test_one_of_runs_is_held_by_the_runs_in_it(self, home: Path) -> None:
-        with instance_with(home, concurrency={"pools": {"granularity": "run", "default_limit": 1}}) as instance:
+    def test_one_of_runs_is_held_by_the_runs_in_it(self, prepared_home: Path) -> None:
+        with instance_with(
+            prepared_home, concurrency={"pools": {"granularity": "run", "default_limit": 1}}
+        ) as instance:
             holder = add_run(instance, Status.STARTED, pools={"db": 1})
             words = said(instance, add_run(instance, pools={"db": 1}))
             assert instance.event_log_storage.get_concurrency_keys() == set()  # it was only read
         assert words.startswith(f"The pool db has 1 slot for runs. Held by run {holder} (job nightly, STARTED")
         assert "`dagster instance concurrency set db 2`, or concurrency.pools.default_limit in dagster.yaml," in words
 
-    def test_one_of_steps_is_held_by_the_steps_that_claimed_its_slots(self, home: Path) -> None:
-        with instance_with(home) as instance:
+    def test_one_of_steps_is_held_by_the_steps_that_claimed_its_slots(self, prepared_home: Path) -> None:
+        with instance_with(prepared_home) as instance:
             storage = instance.event_log_storage
             storage.set_concurrency_slots("db", 2)
             live, dead, waiting = (
@@ -274,8 +279,8 @@ class TestPools:
         assert f"Held by step load of run {dead} (job nightly, CANCELED and has not given its slot back)" in words
         assert "Free concurrency slots" in words
 
-    def test_a_slot_of_a_deleted_run_is_still_held(self, home: Path) -> None:
-        with instance_with(home) as instance:
+    def test_a_slot_of_a_deleted_run_is_still_held(self, prepared_home: Path) -> None:
+        with instance_with(prepared_home) as instance:
             instance.event_log_storage.set_concurrency_slots("db", 1)
             instance.event_log_storage.claim_concurrency_slot("db", "deleted", "load")
             assert "step load of run deleted (which the instance does not have any more)" in said(

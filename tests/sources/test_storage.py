@@ -47,11 +47,20 @@ def on_postgresql(open_on: OpenInstance, postgres_server: str) -> Iterator[dg.Da
         yield instance
 
 
+@pytest.fixture(scope="module")
+def separate_server() -> Iterator[PostgresServer]:
+    """Yield a server that tests may stop if they start it again."""
+    with running_server() as server:
+        yield server
+
+
 @pytest.fixture
-def breakable(open_on: OpenInstance) -> Iterator[tuple[PostgresServer, dg.DagsterInstance]]:
-    """Yield an instance on a separate server, which may be stopped."""
-    with running_server() as server, open_on(server.url) as instance:
-        yield server, instance
+def breakable(
+    open_on: OpenInstance, separate_server: PostgresServer
+) -> Iterator[tuple[PostgresServer, dg.DagsterInstance]]:
+    """Yield that server, and an instance with a new database in it."""
+    with new_database(separate_server.url) as url, open_on(url) as instance:
+        yield separate_server, instance
 
 
 def copy(run_id: str, source: dg.DagsterInstance, target: dg.DagsterInstance) -> None:

@@ -6,7 +6,7 @@ from math import inf, nan
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
@@ -133,7 +133,6 @@ def test_points_to_come_change_no_alarm(values: list[int], count: int) -> None:
     assert find_alarms(values)[: len(known)] == known
 
 
-@settings(max_examples=50)
 @given(VALUES.filter(lambda values: len(values) > 1) | TIED)
 def test_watching_gives_the_same_statistics_as_ranking(values: list[int]) -> None:
     samples = np.array(values, dtype=np.float64)

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import fewer
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench_orchestrator.statistics import difference, fit_line, paired_difference, pairs
@@ -40,21 +41,21 @@ def columns(points: Sequence[tuple[int, int]]) -> tuple[Floats, Floats]:
     return np.array(xs, dtype=np.float64), np.array(ys, dtype=np.float64)
 
 
-@settings(max_examples=50)
+@fewer(4)
 @given(POINTS)
 def test_slopes(points: list[tuple[int, int]]) -> None:
     xs, ys = columns(points)
     assert counted(lambda: ordered_slopes(xs, ys)) == pytest.approx(list(ordered_slopes(xs, ys)), rel=1e-9, abs=1e-9)
 
 
-@settings(max_examples=50)
+@fewer(2)
 @given(VALUES, VALUES)
 def test_shifts(side: list[int], baseline: list[int]) -> None:
     arms = np.array(side, dtype=np.float64), np.array(baseline, dtype=np.float64)
     assert counted(lambda: ordered_shifts(*arms)) == pytest.approx(list(ordered_shifts(*arms)), rel=1e-9, abs=1e-9)
 
 
-@settings(max_examples=50)
+@fewer(2)
 @given(VALUES)
 def test_walsh_averages(values: list[int]) -> None:
     samples = np.array(values, dtype=np.float64)

@@ -60,7 +60,7 @@ K8S = {
 
 
 @pytest.fixture
-def on_kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+def on_kubernetes(prepared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     """Yield an instance whose runs are Kubernetes jobs, except for those of two locations."""
     monkeypatch.setattr("kubernetes.config.load_incluster_config", lambda: None)
     launcher = {
@@ -69,8 +69,8 @@ def on_kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[d
         "config": {"cold": K8S, "locations": ["a10_warm", "oddly_warm"]},
     }
     settings = {"telemetry": {"enabled": False}, "run_launcher": launcher}
-    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
-    with dg.DagsterInstance.from_config(str(tmp_path)) as made:
+    (prepared_home / "dagster.yaml").write_text(yaml.safe_dump(settings))
+    with dg.DagsterInstance.from_config(str(prepared_home)) as made:
         yield made
 
 

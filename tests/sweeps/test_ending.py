@@ -4,6 +4,7 @@ import dataclasses
 
 import dagster as dg
 import pytest
+from examples import fewer
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from recording import make_plan, make_run, run_sweep
@@ -110,7 +111,7 @@ ACTIONS = st.recursive(
 )
 
 
-@settings(max_examples=8, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(fewer(6), phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(actions=st.lists(ACTIONS, max_size=5), pause_s=st.sampled_from([0, 1, 5]))
 def test_whatever_is_lost_each_trial_is_one_launch_and_no_other_goes_on(actions: list[Action], pause_s: float) -> None:
     with dg.DagsterInstance.ephemeral() as instance:

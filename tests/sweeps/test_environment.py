@@ -59,14 +59,14 @@ def warm(**config: Any) -> dict[str, Any]:
     ],
 )
 def test_the_launcher_says_whether_runs_are_jobs_or_forked(
-    home: Path,
+    prepared_home: Path,
     monkeypatch: pytest.MonkeyPatch,
     launcher: Mapping[str, Any] | None,
     namespace: str | None,
     is_warm: tuple[bool, bool],
 ) -> None:
     monkeypatch.setattr("kubernetes.config.load_incluster_config", lambda: None)
-    with instance_with(home, {"run_launcher": dict(launcher)} if launcher else {}) as instance:
+    with instance_with(prepared_home, {"run_launcher": dict(launcher)} if launcher else {}) as instance:
         assert kubernetes_namespace(instance) == namespace
         assert tuple(is_launched_warm(instance, name) for name in ("a10_warm", "a10")) == is_warm
 
@@ -94,13 +94,13 @@ class TestTheEnvironment:
         environment = describe_environment(home_instance)
         assert json.loads(json.dumps(environment)) == environment
 
-    def test_the_settings_of_dagster_yaml_are_in_it(self, home: Path) -> None:
+    def test_the_settings_of_dagster_yaml_are_in_it(self, prepared_home: Path) -> None:
         limits = [{"key": "team", "limit": 3}]
         settings = {
             "concurrency": {"runs": {"max_concurrent_runs": 7, "tag_concurrency_limits": limits}},
             "run_monitoring": {"enabled": True},
         }
-        with instance_with(home, settings) as instance:
+        with instance_with(prepared_home, settings) as instance:
             environment = describe_environment(instance)
         assert environment["max_concurrent_runs"] == 7
         assert environment["tag_concurrency_limits"] == limits
@@ -113,16 +113,18 @@ class TestTheEnvironment:
             ("dagster_warm.queue", "PromptRunCoordinator", 0),
         ],
     )
-    def test_the_dequeue_interval_is_in_it(self, home: Path, module: str, name: str, interval_s: float) -> None:
+    def test_the_dequeue_interval_is_in_it(
+        self, prepared_home: Path, module: str, name: str, interval_s: float
+    ) -> None:
         config = {"dequeue_interval_seconds": 1, "max_concurrent_runs": 4}
         coordinator = {"module": module, "class": name, "config": config}
-        with instance_with(home, {"run_coordinator": coordinator}) as instance:
+        with instance_with(prepared_home, {"run_coordinator": coordinator}) as instance:
             environment = describe_environment(instance)
         assert (environment["dequeue_interval_s"], environment["max_concurrent_runs"]) == (interval_s, 4)
 
-    def test_without_a_queue_its_settings_are_none(self, home: Path) -> None:
+    def test_without_a_queue_its_settings_are_none(self, prepared_home: Path) -> None:
         coordinator = {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"}
-        with instance_with(home, {"run_coordinator": coordinator}) as instance:
+        with instance_with(prepared_home, {"run_coordinator": coordinator}) as instance:
             environment = describe_environment(instance)
         assert environment["coordinator"] == DefaultRunCoordinator.__name__
         assert environment["max_concurrent_runs"] is None
@@ -132,8 +134,8 @@ class TestTheEnvironment:
 
 class TestTheRunLimits:
     @pytest.mark.parametrize(("allowed", "blocks"), [(0, True), (1, True), (2, False), (-1, False)])
-    def test_a_sweep_and_its_trial_need_two_runs(self, home: Path, allowed: int, blocks: bool) -> None:
-        with instance_with(home, {"concurrency": {"runs": {"max_concurrent_runs": allowed}}}) as instance:
+    def test_a_sweep_and_its_trial_need_two_runs(self, prepared_home: Path, allowed: int, blocks: bool) -> None:
+        with instance_with(prepared_home, {"concurrency": {"runs": {"max_concurrent_runs": allowed}}}) as instance:
             reason = blocking_limit(instance, SWEEP, TRIAL)
         assert bool(reason) is blocks
         if blocks:
@@ -161,10 +163,10 @@ class TestTheRunLimits:
         ids=str,
     )
     def test_a_tag_limit_blocks_where_both_runs_fall_under_it(
-        self, home: Path, limit: dict[str, Any], blocks: bool
+        self, prepared_home: Path, limit: dict[str, Any], blocks: bool
     ) -> None:
         runs = {"max_concurrent_runs": 10, "tag_concurrency_limits": [limit]}
-        with instance_with(home, {"concurrency": {"runs": runs}}) as instance:
+        with instance_with(prepared_home, {"concurrency": {"runs": runs}}) as instance:
             reason = blocking_limit(instance, SWEEP, TRIAL)
         assert bool(reason) is blocks
         if blocks:

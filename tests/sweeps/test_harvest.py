@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import dagster as dg
 import pytest
-from hypothesis import given, settings
+from examples import fewer
+from hypothesis import given
 from hypothesis import strategies as st
 from recording import PROCESS, damage_log, end_run, make_plan, make_run, record_sweep, run_sweep, run_trial
 
@@ -268,7 +269,7 @@ class TestHarvesting:
         with pytest.raises(UnusableError, match="no run 4f2a"):
             harvest_sweep(instance, "4f2a")
 
-    @settings(max_examples=20, deadline=None)
+    @fewer(4)
     @given(
         runs=st.lists(st.sampled_from([*Status, None]), min_size=4, max_size=4),
         noted=st.lists(st.sampled_from([*Outcome, None]), min_size=4, max_size=4),

@@ -1,25 +1,19 @@
 """Definitions match the shape's name, and their assets really materialize."""
 
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 import pytest
-from hypothesis import given, settings
+from examples import fewer
+from hypothesis import given
 from hypothesis import strategies as st
 from materializing import definitions_of, materialize_all, reports_of, specs_of, upstream_of
 
 from synthetic_locations.build import KEYS_PER_TICK, build_definitions, upstream_numbers
 from synthetic_locations.kinds import Dependencies, Partitioning
 from synthetic_locations.shape import Shape, parse_shape
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
-        yield instance
 
 
 def asset_keys(definitions: dg.Definitions) -> list[str]:
@@ -64,7 +58,7 @@ def test_time_partitions_are_as_many_as_the_name_says_on_every_day(count: str, k
     assert len(set(keys)) == len(keys) == shape.partitions
 
 
-@settings(deadline=None, max_examples=25)
+@fewer(3)
 @given(
     st.integers(1, 3_000),
     st.sampled_from([kind for kind in Partitioning if kind is not Partitioning.DYNAMIC]),

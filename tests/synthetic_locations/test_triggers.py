@@ -20,10 +20,9 @@ IN_PROGRESS = {"QUEUED", "STARTING", "STARTED", "CANCELING"}
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    """Yield an instance on disk, like a deployment's."""
-    with dg.instance_for_test() as instance:
-        yield instance
+def instance(home_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """Return an instance on disk, like a deployment's: a schedule's tick opens it once more."""
+    return home_instance
 
 
 def tick_of_schedule(
@@ -154,13 +153,14 @@ def delete_runs(instance: dg.DagsterInstance) -> None:
 
 @pytest.fixture(scope="class")
 def shared_instance() -> Iterator[dg.DagsterInstance]:
+    """Yield an instance on disk, like a deployment's."""
     with dg.instance_for_test() as instance:
         yield instance
 
 
 @pytest.fixture
 def requested(shared_instance: dg.DagsterInstance) -> Iterator[dg.DagsterInstance]:
-    """Yield an instance on disk, without runs, with a request to the single-flight schedule."""
+    """Yield that instance without runs, with a request to the single-flight schedule."""
     write_request(shared_instance, SINGLE_FLIGHT, Trigger.SINGLE_FLIGHT, REQUEST_IN_SINGLE_FLIGHT)
     yield shared_instance
     delete_runs(shared_instance)
