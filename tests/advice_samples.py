@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from experiment_samples import experiment_sweep
@@ -48,6 +49,7 @@ EFFECTS: Mapping[str, Mapping[str, Mapping[Stage, float]]] = {
 """The durations of a side's stages, as multiples of those of `experiment_samples`."""
 
 
+@lru_cache(maxsize=64)
 def sample_experiment(name: str, *, quick: bool = False) -> Sweep:
     """Return a sweep of an experiment whose sides differ; a baseline's A/A arm equals the baseline."""
     sweep = experiment_sweep(name, quick=quick)
@@ -63,6 +65,7 @@ def sample_experiment(name: str, *, quick: bool = False) -> Sweep:
     )
 
 
+@lru_cache(maxsize=64)
 def sample_evidence(*experiments: str, sized: bool = True) -> Evidence:
     """Return the study's sweep (unless `sized` is False) and these experiments; all of them by default."""
     sweeps = (measured_sweep(),) if sized else ()
@@ -125,6 +128,7 @@ LAUNCH_CPU_S: Mapping[bool, tuple[float, float]] = {False: (4, 0.0016), True: (0
 """By whether the server is warm: without assets, and per asset."""
 
 
+@lru_cache(maxsize=64)
 def used_sweep(*, spread: float = 0.0, quick: bool = False) -> Sweep:
     """Return a sweep of `definitions-cache` with the usage of `RUN_MIB`, `SERVER_MIB` and `LAUNCH_CPU_S`.
 

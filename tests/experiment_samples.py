@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from batch_samples import etl_run
 from samples import CREATED_US, ENVIRONMENT, make_sweep, make_trial, relaunched, unmeasured
@@ -31,6 +32,7 @@ SUFFIX = "4f2a91c3"
 _BEFORE_QUEUE = (Boundary.REQUESTED, Boundary.CREATED, Boundary.ENQUEUED)
 
 
+@lru_cache(maxsize=64)
 def experiment_sweep(
     name: str = "split-definitions", *, repeats: int = 8, quick: bool = False, predicted: bool = False, seed: int = 1
 ) -> Sweep:
@@ -221,6 +223,7 @@ def asset_count(location: str) -> int:
     return int(match[1]) * (1000 if match[2] else 1)
 
 
+@lru_cache
 def troubled_experiment() -> Sweep:
     """Return a sweep with failures: one side never succeeded, and others failed occasionally."""
     sweep = experiment_sweep()

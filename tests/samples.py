@@ -1,8 +1,12 @@
-"""Hand-made sweeps for tests of everything that reads measurements: skewed upwards, like the study's."""
+"""Hand-made sweeps for tests of everything that reads measurements: skewed upwards, like the study's.
+
+Nothing of a sweep can be changed, so those that many tests ask for are made once in a process.
+"""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -173,6 +177,11 @@ def make_sweep(trials: Iterable[Trial], *, scenario: str = "all-locations", stat
 
 def measured_sweep(locations: Sequence[str] = STUDY, repeats: int = 5) -> Sweep:
     """Return a sweep without failures: one warm-up block, then `repeats` blocks."""
+    return _measured_sweep(tuple(locations), repeats)
+
+
+@lru_cache(maxsize=32)
+def _measured_sweep(locations: tuple[str, ...], repeats: int) -> Sweep:
     trials = [
         make_trial(block * len(locations) + position + 1, location, block=block + 1, warmup=block == 0)
         for block in range(repeats + 1)
@@ -181,6 +190,7 @@ def measured_sweep(locations: Sequence[str] = STUDY, repeats: int = 5) -> Sweep:
     return make_sweep(trials)
 
 
+@lru_cache
 def troubled_sweep() -> Sweep:
     """Return the study's sweep with failures: all of a10k timed out, others failed occasionally, one has a warning."""
     troubles = {

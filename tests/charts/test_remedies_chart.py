@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from bench_orchestrator.charts import inline_png
 from bench_orchestrator.charts.remedies import remedies_chart
 
 ADVICE: Mapping[str, Callable[[], Advice]] = {
-    "everything": lambda: advise(sample_evidence(), 10_000),
+    "everything": cache(lambda: advise(sample_evidence(), 10_000)),
     "one experiment": lambda: advise(sample_evidence("executors"), 2_000, 6),
     "no size": lambda: advise(sample_evidence("graph-asset", sized=False), 500),
     "nothing helps": lambda: advise(sample_evidence("cpu-limit"), 500),
@@ -38,17 +39,13 @@ def words(figure: Figure) -> str:
 
 
 @each
-def test_it_draws_whatever_was_measured(advice: Advice) -> None:
-    content = inline_png(remedies_chart(advice))
+def test_it_draws_whatever_was_measured_its_title_is_the_finding_and_no_remedy_is_missing(advice: Advice) -> None:
+    figure = remedies_chart(advice)
+    content = inline_png(figure)
     assert len(content) < 90_000
     with Image.open(io.BytesIO(content)) as image:
         assert image.width == 470
         assert len(np.unique(np.asarray(image.convert("L")))) > 10
-
-
-@each
-def test_its_title_is_the_finding_and_no_remedy_is_missing(advice: Advice) -> None:
-    figure = remedies_chart(advice)
     assert " ".join(figure.get_suptitle().split()) == headline(advice)
     text = words(figure).lower().replace("\N{NO-BREAK SPACE}", " ")
     for ranked in advice.remedies:

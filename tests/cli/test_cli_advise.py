@@ -1,6 +1,7 @@
 """`bench advise` for users and scripts: a prediction, the remedies, and an honest answer to a limit."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,24 @@ from test_cli_commands import bench, printed_json
 from bench_orchestrator.results.store import Store
 
 
-@pytest.fixture
-def measured(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a results folder with several sweeps of locations of five sizes, and two experiments."""
-    assert home.is_dir()
-    folder = tmp_path / "measured"
-    monkeypatch.setenv("BENCH_RESULTS_DIR", str(folder))
+    folder = tmp_path_factory.mktemp("saved")
     store = Store.in_directory(folder)
     sized = (sized_sweep(noise=0.02, seed=1 - day, day=day) for day in range(-5, 1))
     for sweep in (*sized, sample_experiment("split-definitions"), sample_experiment("executors")):
         store.save(sweep)
+    return folder
+
+
+@pytest.fixture
+def measured(home: Path, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of that folder, which the commands use."""
+    assert home.is_dir()
+    folder = tmp_path / "measured"
+    shutil.copytree(saved, folder)
+    monkeypatch.setenv("BENCH_RESULTS_DIR", str(folder))
     return folder
 
 

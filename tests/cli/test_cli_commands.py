@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,21 @@ def printed_json(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a results folder with one sweep."""
+    folder = tmp_path_factory.mktemp("saved")
+    Store.in_directory(folder).save(samples.troubled_sweep())
+    return folder
+
+
 @pytest.fixture
-def results(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a results folder with one sweep, for a home without a deployment."""
+def results(home: Path, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of that folder, for a home without a deployment."""
     assert home.is_dir()
     folder = tmp_path / "measured"
+    shutil.copytree(saved, folder)
     monkeypatch.setenv("BENCH_RESULTS_DIR", str(folder))
-    Store.in_directory(folder).save(samples.troubled_sweep())
     return folder
 
 
@@ -220,6 +229,7 @@ class TestReport:
         assert result.exit_code == 2
         assert "bench run quick" in result.stderr
 
+    @pytest.mark.usefixtures("undrawn")
     def test_it_prints_the_table_and_writes_every_file(self, results: Path) -> None:
         result = bench("report")
         assert result.exit_code == 0
@@ -287,6 +297,7 @@ class TestTimeline:
         assert f"Chart: {folder / 'timeline.png'}" in result.stdout
         assert sorted(path.name for path in folder.iterdir()) == ["timeline.png", "timeline.svg"]
 
+    @pytest.mark.usefixtures("undrawn")
     def test_as_json_only_the_numbers_are_on_stdout(self, results: Path, tmp_path: Path) -> None:
         assert results.is_dir()
         result = bench("timeline", "--location", "a250", "--json", "--output", str(tmp_path / "here"))
@@ -305,6 +316,7 @@ class TestTimeline:
         assert "in a5k, trial" in named.stdout
         assert bench("timeline").stdout == named.stdout
 
+    @pytest.mark.usefixtures("undrawn")
     def test_any_run_of_the_instance_is_accepted(self, home: Path, home_instance: dg.DagsterInstance) -> None:
         run_id = dg.materialize([measured], instance=home_instance).run_id
         result = bench("timeline", run_id[:8], "--json")

@@ -12,12 +12,11 @@ from bench_orchestrator.results.store import Store
 BEFORE = samples.SWEEP_ID
 
 
-@pytest.fixture
-def two_sweeps(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Store a sweep, and the same one again under another version of Dagster."""
-    assert home.is_dir()
-    monkeypatch.setenv("BENCH_RESULTS_DIR", str(tmp_path / "measured"))
-    store = Store.in_directory(tmp_path / "measured")
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a results folder with a sweep, and the same one again under another version of Dagster."""
+    folder = tmp_path_factory.mktemp("saved")
+    store = Store.in_directory(folder)
     sweep = samples.measured_sweep(("a250", "a2k"))
     store.save(sweep)
     plan = replace(sweep.plan, sweep_id="later", environment={**sweep.plan.environment, "dagster": "1.14.0"})
@@ -27,6 +26,14 @@ def two_sweeps(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     store.save(replace(other, plan=plan, trials=tuple(replace(one, sweep_id="other") for one in other.trials)))
     trials = (replace(one, sweep_id="grown", partition_count=int(one.location == "a2k")) for one in sweep.trials)
     store.save(replace(sweep, plan=replace(sweep.plan, sweep_id="grown"), trials=tuple(trials)))
+    return folder
+
+
+@pytest.fixture
+def two_sweeps(home: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the commands read that folder."""
+    assert home.is_dir()
+    monkeypatch.setenv("BENCH_RESULTS_DIR", str(saved))
 
 
 @pytest.mark.usefixtures("two_sweeps")

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -18,6 +19,7 @@ from bench_orchestrator.cli import COMMANDS, gate, main, run, shapes, sweeping, 
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.failures import describe
 from bench_orchestrator.model.errors import UnusableError
+from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.results.store import Store
 from bench_orchestrator.sweeps import client
 from dagster_warm.loading import Outcome
@@ -29,22 +31,35 @@ WRITING = (
 )
 
 
+def usable_sweep() -> Sweep:
+    """Return a sweep that every command can use; its launch lag is far below five minutes."""
+    return samples.measured_sweep(("a250", "a2k", "a10k"), repeats=6)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a results folder with that sweep."""
+    folder = tmp_path_factory.mktemp("saved")
+    Store.in_directory(folder).save(usable_sweep())
+    return folder
+
+
 @pytest.fixture
-def results(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a results folder with a sweep that every command can use, and an empty project around it."""
+def results(home: Path, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of that folder, and an empty project around it."""
     assert home.is_dir()
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "measured"
+    shutil.copytree(saved, folder)
     monkeypatch.setenv("BENCH_RESULTS_DIR", str(folder))
-    Store.in_directory(folder).save(samples.measured_sweep(("a250", "a2k", "a10k"), repeats=6))
     return folder
 
 
 @pytest.fixture
 def gated(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the gate measure the stored sweep; its launch lag is far below five minutes."""
-    sweep = Store.in_directory(results).load(samples.SWEEP_ID)
-    monkeypatch.setattr(gate, "measure", lambda *_: sweep)
+    """Make the gate measure that sweep."""
+    assert results.is_dir()
+    monkeypatch.setattr(gate, "measure", lambda *_: usable_sweep())
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """`bench timeline --gantt` for users and scripts."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +15,23 @@ from bench_orchestrator.model.runs import RunStatus
 from bench_orchestrator.results.store import Store
 
 
-@pytest.fixture
-def results(home: Path) -> Path:
-    """Store a sweep with a launch in each trial, and one with forty, and return the results folder."""
-    folder = home / "results"
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a results folder with a sweep with a launch in each trial, and one with forty."""
+    folder = tmp_path_factory.mktemp("saved")
     store = Store.in_directory(folder)
     store.save(samples.troubled_sweep())
     trial = replace(samples.make_trial(), launches=tuple(run.launch for run in queue_of_runs(45, 4)))
     sweep = samples.make_sweep([replace(trial, sweep_id="queued")])
     store.save(replace(sweep, plan=replace(sweep.plan, sweep_id="queued")))
+    return folder
+
+
+@pytest.fixture
+def results(home: Path, saved: Path) -> Path:
+    """Return a copy of that folder, where the commands find it."""
+    folder = home / "results"
+    shutil.copytree(saved, folder)
     return folder
 
 

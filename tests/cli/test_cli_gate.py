@@ -16,6 +16,8 @@ from bench_orchestrator.cli import gate, main
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.sweeps import client
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def bench_gate(*arguments: str) -> Result:
     """Invoke the command and return its result; an unhandled exception fails the test."""

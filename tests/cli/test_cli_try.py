@@ -111,13 +111,12 @@ def test_a_deployment_that_does_not_start_leaves_nothing(recorded: Callable[...,
     assert not any(home.exists() for home in tried.homes)
 
 
-def test_a_module_that_is_not_there_is_said_before_anything_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_module_that_is_not_there_is_said_before_anything_starts(recorded: Callable[..., Tried]) -> None:
+    tried = recorded(try_sweep(), Checked(error="ModuleNotFoundError: No module named 'no_such_shop'"))
     result = bench_try("-m", "no_such_shop")
     assert result.exit_code == 3
     assert "no_such_shop cannot be loaded: ModuleNotFoundError: No module named 'no_such_shop'" in result.stderr
+    assert tried.attempts == []
 
 
 @pytest.mark.parametrize(

@@ -98,19 +98,18 @@ class TestAHarvest:
             assert Path(chart["svg"]).read_text().lstrip().startswith("<?xml")
 
         files = {path: path.read_bytes() for path in (results / "charts").iterdir()}
-        assert harvest(home_instance).success
+        assert harvest(home_instance, only=[MEASUREMENTS, dg.AssetKey("lag_vs_assets")]).success
         assert rows(results / "bench.duckdb") == known
         assert {path: path.read_bytes() for path in (results / "charts").iterdir()} == files
         assert get_run(home_instance, run_id) is not None
 
-    @pytest.mark.usefixtures("undrawn")
     def test_without_configuration_takes_every_finished_sweep_and_passes_over_those_without_a_plan(
         self, home: Path, home_instance: dg.DagsterInstance
     ) -> None:
         for number, ending in enumerate((None, RuntimeError, KeyboardInterrupt)):
             run_sweep(home_instance, make_plan(f"quick-{number}"), ending=ending)
         run_sweep(home_instance, None, ending=RuntimeError)
-        result = harvest(home_instance)
+        result = harvest(home_instance, only=[MEASUREMENTS])
         summaries = Store.in_directory(home / "results").list_sweeps()
         assert {summary.sweep_id: summary.status for summary in summaries} == {
             "quick-0": "complete",
@@ -124,7 +123,6 @@ class TestAHarvest:
         assert not check.passed
         assert check.severity is dg.AssetCheckSeverity.WARN
 
-    @pytest.mark.usefixtures("undrawn")
     def test_reports_the_journals_that_cannot_be_read_and_takes_the_other_sweeps(
         self, home: Path, home_instance: dg.DagsterInstance
     ) -> None:
@@ -132,7 +130,7 @@ class TestAHarvest:
         damaged = run_sweep(home_instance, make_plan("quick-1"))
         run_sweep(home_instance, make_plan("quick-2"))
         damage_log(home_instance, damaged)
-        result = harvest(home_instance)
+        result = harvest(home_instance, only=[MEASUREMENTS])
         assert [one.sweep_id for one in Store.in_directory(home / "results").list_sweeps()] == ["quick-2"]
         (check,) = (one for one in result.get_asset_check_evaluations() if one.check_name == OUTCOME_CHECK)
         assert not check.passed
@@ -184,7 +182,6 @@ class TestAHarvest:
         assert len(result.get_asset_materialization_events()) == 1
         assert not (home / "results").exists()
 
-    @pytest.mark.usefixtures("undrawn")
     def test_of_an_unknown_run_fails_with_its_id_and_harvests_the_others(
         self, home: Path, home_instance: dg.DagsterInstance
     ) -> None:
@@ -192,21 +189,20 @@ class TestAHarvest:
         config = {"ops": {"launch_measurements": {"config": {"sweep_runs": ["4f2a", run_id]}}}}
         job = defs().resolve_job_def("harvest")
         with pytest.raises(UnusableError, match=r"no run 4f2a.* Sweeps harvested: 1\."):
-            job.execute_in_process(instance=home_instance, run_config=config)
+            job.execute_in_process(instance=home_instance, run_config=config, asset_selection=[MEASUREMENTS])
         (stored,) = Store.in_directory(home / "results").list_sweeps()
         assert stored.sweep_id == make_plan("known").sweep_id
 
-    @pytest.mark.usefixtures("undrawn")
     def test_keeps_what_was_measured_of_a_run_that_has_since_been_deleted(
         self, home: Path, home_instance: dg.DagsterInstance
     ) -> None:
         plan = make_plan(locations=("a10",))
         record_sweep(home_instance, plan)
-        harvest(home_instance)
+        harvest(home_instance, only=[MEASUREMENTS])
         known = rows(home / "results" / "bench.duckdb")
         for run in home_instance.get_runs(dg.RunsFilter(tags={Tag.KIND: "trial"})):
             home_instance.delete_run(run.run_id)
-        harvest(home_instance)
+        harvest(home_instance, only=[MEASUREMENTS])
         assert rows(home / "results" / "bench.duckdb") == known
 
     @pytest.mark.usefixtures("undrawn")
@@ -220,7 +216,6 @@ class TestAHarvest:
         assert [trial.outcome for trial in sweep.trials] == [Outcome.REJECTED, *[Outcome.LOST] * 3]
 
 
-@pytest.mark.usefixtures("undrawn")
 class TestTheCheck:
     @pytest.fixture
     def results(self, home: Path) -> Store:
@@ -256,13 +251,12 @@ class TestTheCheck:
         assert "0 of 4 trials of" in (evaluation.description or "")
 
 
-@pytest.mark.usefixtures("undrawn")
 class TestTheCatalog:
     def test_shows_the_columns_the_rows_and_the_name_of_the_table(
         self, home: Path, home_instance: dg.DagsterInstance
     ) -> None:
         record_sweep(home_instance, make_plan(locations=("a10",)))
-        harvest(home_instance)
+        harvest(home_instance, only=[MEASUREMENTS])
         schema = launch_measurements.metadata_by_key[MEASUREMENTS]["dagster/column_schema"]
         with Store.in_directory(home / "results").open(read_only=True) as connection:
             columns = connection.execute("DESCRIBE launch_measurements").fetchall()

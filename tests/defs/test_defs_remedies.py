@@ -77,6 +77,7 @@ def test_remedies_are_ranked_for_the_requested_size(measured: Path) -> None:
     assert "(../charts/remedies.svg)" in report.read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_claims_are_counted_and_written_down(measured: Path) -> None:
     metadata = materialize(measured)["study_claims"]
     assert len(metadata["summary"]) < 1_000
@@ -95,6 +96,7 @@ def test_again_the_same_is_written(measured: Path) -> None:
     assert {path: path.read_bytes() for path in (measured / "reports").iterdir()} == before
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("name", ["remedies", "study_claims"])
 def test_each_can_be_made_alone(measured: Path, name: str) -> None:
     assert list(materialize(measured, selection=[name])) == [name]

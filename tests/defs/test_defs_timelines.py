@@ -64,6 +64,7 @@ def test_it_is_the_median_launch_at_the_largest_location_of_the_latest_sweep(
     assert Path(metadata["svg"]).read_text().lstrip().startswith("<?xml")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_it_is_any_run_of_the_instance_that_is_named(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     run_id = dg.materialize([measured], instance=instance).run_id
     metadata = draw(instance, tmp_path, [run_id[:8]])

@@ -24,6 +24,7 @@ from rich.console import Console
 
 from bench_orchestrator.analysis.advice import advise
 from bench_orchestrator.analysis.claims import judge_claims
+from bench_orchestrator.analysis.evidence import LOCATION_SCENARIOS
 from bench_orchestrator.analysis.lag_model import comparable_sizes, predict_startups
 from bench_orchestrator.charts import save
 from bench_orchestrator.charts.remedies import remedies_chart
@@ -79,6 +80,16 @@ def write_all(directory: Path) -> None:
         save(remedies_chart(advice), directory / "remedies", "remedies")
         here = [sweep for name, sweep in sweeps.items() if name != _ANOTHER_DEPLOYMENT]
         (directory / "predictions.md").write_text(render_coverage(here), encoding="utf-8")
+
+
+def write_one(name: str, directory: Path) -> None:
+    """Regenerate the report of an experiment, whose first steps follow from the sweeps of locations."""
+    with TemporaryDirectory() as elsewhere:
+        store = Store.in_directory(Path(elsewhere))
+        for location_scenario in LOCATION_SCENARIOS:
+            if (RESULTS / location_scenario / "launches.parquet").exists():
+                store.save(read_sweep(RESULTS / location_scenario))
+        write_sweep(read_sweep(RESULTS / name), store, directory)
 
 
 def read_sweep(folder: Path) -> Sweep:

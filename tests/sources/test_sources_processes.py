@@ -188,12 +188,12 @@ def test_launches_wait_until_the_servers_are_at_rest(
     settle([meter], 60, said.append)
     assert said == []
 
-    daemon.do("import threading; busy = threading.Thread(target=spin, args=(2,)); busy.start()")
+    daemon.do("import threading; busy = threading.Thread(target=spin, args=(1,)); busy.start()")
     settle([meter, UsageMeter(deployment.folder / "elsewhere")], 60, said.append)
     assert [line.split(";")[0] for line in said] == ["Waiting until the servers are idle"]
     used_s = meter.servers_cpu_s()
     assert used_s is not None
-    assert used_s >= 1.5
+    assert used_s >= 0.7
     assert code_server.popen.poll() is None
 
 

@@ -34,7 +34,10 @@ def materialize_in_processes(
 
 
 @needs_forks
-@pytest.mark.parametrize("location", ["a20_sleep0ms_importtop_forkserver", "a20_sleep0ms_preloaded"])
+@pytest.mark.parametrize(
+    "location",
+    ["a20_sleep0ms_importtop_forkserver", pytest.param("a20_sleep0ms_preloaded", marks=pytest.mark.thorough)],
+)
 def test_a_step_is_a_fork_that_finds_the_definitions_built(home: dg.DagsterInstance, location: str) -> None:
     report = materialize_in_processes(home, "synthetic_locations.catalog", location, f"{location}/asset_0007")
     assert (report["build_s"], report["import_s"], report.get("heavy_import_s", 0)) == (0, 0, 0)

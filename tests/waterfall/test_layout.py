@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from pictures import check_legible, check_small, words
@@ -243,7 +243,6 @@ class TestLayingOut:
         with pytest.raises(UnknownLaunchError, match="rejected, no such job"):
             of(make_trial(outcome=Outcome.REJECTED, reason="no such job"))
 
-    @settings(max_examples=300)
     @given(logs, st.none() | instants, instants, st.lists(spans, max_size=3).map(tuple))
     def test_any_log_gives_stages_end_to_end_that_end_at_time_to_code_or_the_lag(
         self, events: list[RunEvent], requested_us: int | None, created_us: int, steps: tuple[StepSpan, ...]
@@ -355,7 +354,9 @@ class TestItsWords:
 
 class TestThePicture:
     @each_launch
-    def test_says_its_finding_and_every_stage_with_its_seconds_and_process(self, shown: Waterfall) -> None:
+    def test_says_its_finding_and_every_stage_with_its_seconds_and_process_small_and_legible(
+        self, shown: Waterfall
+    ) -> None:
         figure = waterfall(shown)
         text = words(figure)
         assert " ".join(figure.get_suptitle().split()) == headline(shown)
@@ -366,14 +367,8 @@ class TestThePicture:
         for remark in remarks(shown):
             assert remark in text
         assert "UTC" in text
-
-    @each_launch
-    def test_is_small_and_of_the_width_of_the_dialog(self, shown: Waterfall) -> None:
-        check_small(waterfall(shown))
-
-    @each_launch
-    def test_cuts_nothing_off_and_writes_nothing_over_anything(self, shown: Waterfall) -> None:
-        check_legible(waterfall(shown))
+        check_small(figure)
+        check_legible(figure)
 
     def test_draws_the_lag_in_its_two_pieces_and_below_it_the_stages_end_to_end(self) -> None:
         trial = make_trial(1, "a10k")
