@@ -25,6 +25,8 @@ from synthetic_locations.probed import PROBE
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def bench_gate(*arguments: str) -> Result:
     """Invoke the command and return its result; an unhandled exception fails the test."""

@@ -75,7 +75,8 @@ class TestAHarvest:
         check, *of_history = result.get_asset_check_evaluations()
         assert check.passed
         assert f"of {plan.sweep_id} succeeded" in (check.description or "")
-        assert {one.check_name: one.passed for one in of_history} == dict.fromkeys((SLOWER_CHECK, LIMIT_CHECK, DEPLOY_CHECK), True)
+        checks = (SLOWER_CHECK, LIMIT_CHECK, DEPLOY_CHECK)
+        assert {one.check_name: one.passed for one in of_history} == dict.fromkeys(checks, True)
 
         drawn = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}  # type: ignore[union-attr]
         drawn -= {"launch_measurements", "launch_timeline", "gantt_chart", "lag_over_time"}
