@@ -226,6 +226,15 @@ class Shape:
             raise ValueError("the stages of a batch pass on their values in files, which pods do not share")
 
 
+def is_shape(name: str) -> bool:
+    """Return whether this is the name of a shape."""
+    try:
+        parse_shape(name)
+    except ValueError:
+        return False
+    return True
+
+
 def parse_shape(name: str) -> Shape:
     """Return the shape with this name.
 

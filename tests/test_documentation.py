@@ -125,7 +125,9 @@ class TestTheResultsDatabase:
         store = Store.in_directory(tmp_path)
         store.save(samples.troubled_sweep())
         observed = Observed("sales", "nightly", None, 1, samples.make_trial().launch)
-        store.save_observed("", Observation((), (observed,), until_us=1, newest_id=1, deleted=0, forget_us=0))
+        store.save_observed(
+            "", Observation((), (observed,), until_us=1, newest_id=1, deleted=0, unreadable=(), forget_us=0)
+        )
         with duckdb.connect(store.path, read_only=True) as connection:
             yield connection
 

@@ -44,6 +44,7 @@ from bench_orchestrator.scenarios.registry import GATE, SCENARIOS
 from bench_orchestrator.scenarios.trying import BASE, NOTHING_EXECUTED
 from bench_orchestrator.sweeps.trying import Attempt, carry_out
 from synthetic_locations.probed import PROBE
+from synthetic_locations.shape import is_shape
 
 _EXIT_CODES = {Ruling.UNDER: 0, Ruling.OVER: 1, Ruling.UNDECIDED: 4}
 _MEASURES = {"max_lag_s": LAG, "max_queue_s": QUEUE, "max_init_s": INIT, "max_startup_s": STARTUP}
@@ -85,7 +86,7 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--probe", is_flag=True, help="Launch the probe that each of --locations carries: it does nothing.")
 @click.option("--asset", "assets", multiple=True, metavar="KEY", help="Launch this asset; may be repeated.")
-@click.option("--execute", is_flag=True, help="Agree that the assets of --asset are really materialized.")
+@click.option("--execute", is_flag=True, help="Agree that real assets are materialized.")
 @click.option(
     "--trials",
     type=click.IntRange(FEWEST_TRIALS, MOST_LAUNCHES),
@@ -123,8 +124,8 @@ def command(
     asset that does nothing, and launches that. Nothing of your code is executed but its import.
 
     Otherwise it launches in the locations of a deployment. In a location that is not synthetic, each trial really
-    materializes one of its assets. With --probe that is the probe, where the locations carry one, and nothing of them
-    is executed. With --asset it is one of those, which needs --execute.
+    materializes one of its assets, or one of --asset, which needs --execute. With --probe it is the probe, which each
+    location has to carry, and nothing else is executed.
 
     It judges the 95 % interval of each median, or of the ratio to the baseline's.
 
@@ -138,7 +139,7 @@ def command(
     \b
     Examples:
       bench gate --max-lag 10s
-      bench gate --max-lag 15s --locations a250,my_location --trials 12 --url https://staging.example.com
+      bench gate --max-lag 15s --locations sales --probe --trials 12 --url https://staging.example.com
       bench gate -m my_project.definitions --max-startup 8s --save-baseline baseline.json
       bench gate -m my_project.definitions --baseline baseline.json --max-regression 10% --junit gate.xml
       bench gate --project --against ../base --markdown gate.md
@@ -219,8 +220,12 @@ def _check_launched(
         raise click.UsageError("Launch one of --probe and --asset.")
     if assets and not execute:
         raise click.UsageError(f"Each trial really materializes {' or '.join(assets)}: agree to it with --execute.")
-    if execute and not assets:
-        raise click.UsageError("--execute belongs to --asset.")
+    real = [name for name in names or () if not is_shape(name)]
+    if real and not (probe or execute):
+        raise click.UsageError(
+            f"Each trial really materializes an asset of {' or '.join(real)}: agree to it with --execute, or launch the "
+            "probe of each location with --probe."
+        )
 
 
 def _find_baseline(name: str) -> Baseline:

@@ -64,6 +64,8 @@ class Tally:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     left_out: int = 0
     deleted: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    """The ids of runs whose records cannot be read."""
     doubtful: int = 0
     """Launches with warnings."""
     complete: bool = False
@@ -82,8 +84,9 @@ def observe_into(store: Store, instance: dg.DagsterInstance, selection: Selectio
         launches = [one.launch for one in observation.observed]
         tally.outcomes.update(launch.outcome for launch in launches if launch.outcome)
         tally.doubtful += sum(bool(launch.warnings) for launch in launches)
-        tally.left_out += len(observation.looked_at) - len(launches)
+        tally.left_out += len(observation.looked_at) - len(launches) - len(observation.unreadable)
         tally.deleted += observation.deleted
+        tally.unreadable += observation.unreadable
         if time.monotonic() >= ends_s:
             return tally
     tally.complete = True
@@ -108,6 +111,8 @@ def observed_launches(
     tally = observe_into(store, instance, config.selection, config.budget_s)
     if tally.deleted:
         context.log.warning(f"{tally.deleted:,} runs were deleted before they were observed.")
+    for run_id in tally.unreadable:
+        context.log.warning(f"Dagster cannot read its record of run {run_id}; it is left out.")
     progress = store.observation_progress(id_of(instance))
     return dg.MaterializeResult(
         metadata={
@@ -117,6 +122,7 @@ def observed_launches(
             "runs_left_out": tally.left_out,
             "runs_deleted": tally.deleted,
             "runs_deleted/ever": progress.deleted,
+            "runs_unreadable": len(tally.unreadable),
             "complete": tally.complete,
             "observed_until": dg.MetadataValue.timestamp(progress.until_us / MICROSECONDS),
             "database": dg.MetadataValue.path(store.path),

@@ -61,6 +61,8 @@ class Observation:
     newest_id: int | None
     deleted: int
     """Runs found to be deleted since the observation before."""
+    unreadable: tuple[str, ...]
+    """The ids of those whose records cannot be read."""
     forget_us: int
     """Those that last changed before are recent no longer."""
 

@@ -4,7 +4,7 @@ The place in that order is an instant. Processes have different clocks, and writ
 looks again begins `OVERLAP_US` before that place, and leaves out what was looked at already.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from dagster import DagsterInstance
@@ -16,6 +16,7 @@ from bench_orchestrator.model.tags import PARTITION_TAG
 from bench_orchestrator.model.text import legible
 from bench_orchestrator.sources.finished import find_gaps, finished_since
 from bench_orchestrator.sources.instance import find_requests, find_runs, read_run_logs
+from bench_orchestrator.sources.storage import UNREADABLE
 from bench_orchestrator.timeline.launches import launch_of_run
 from bench_orchestrator.timeline.run_log import START_TYPES
 
@@ -30,8 +31,8 @@ AT_ONCE = 500
 def is_any_to_observe(instance: DagsterInstance, progress: Progress, selection: Selection) -> bool:
     """Return whether a selected run has finished that is not observed; True if there are many others."""
     unknown = list(islice(_look(instance, progress), AT_ONCE))
-    runs = find_runs(instance, {}, run_ids=[one.run_id for one in unknown]) if unknown else []
-    return len(unknown) == AT_ONCE or any(map(selection.takes, runs))
+    runs, _ = _find(instance, [one.run_id for one in unknown])
+    return len(unknown) == AT_ONCE or any(map(selection.takes, runs.values()))
 
 
 def observe(instance: DagsterInstance, progress: Progress, selection: Selection) -> Iterator[Observation]:
@@ -42,16 +43,22 @@ def observe(instance: DagsterInstance, progress: Progress, selection: Selection)
     until_us, newest_id = _place_us(progress), progress.newest_id
     unknown = _look(instance, progress)
     while looked_at := tuple(islice(unknown, AT_ONCE)):
-        runs = {run.run_id: run for run in find_runs(instance, {}, run_ids=[one.run_id for one in looked_at])}
+        runs, unreadable = _find(instance, [one.run_id for one in looked_at])
         observed = _read(instance, [run for run in runs.values() if run.finished and selection.takes(run)])
         # Of those that are deleted meanwhile, the later ones leave gaps.
-        gone = {one.storage_id for one in looked_at if one.run_id not in runs}
+        gone = {one.storage_id for one in looked_at if one.run_id not in runs and one.run_id not in unreadable}
         counted = {storage_id for storage_id in gone if newest_id is None or storage_id <= newest_id}
         newest_id, deleted = find_gaps(instance, newest_id)
         # A clock that is ahead does not carry the place with it.
         until_us = max(until_us, min(looked_at[-1].updated_us, now_us()))
         yield Observation(
-            looked_at, observed, until_us, newest_id, len(counted) + deleted, forget_us=_beginning_us(until_us)
+            looked_at,
+            observed,
+            until_us,
+            newest_id,
+            len(counted) + deleted,
+            unreadable,
+            forget_us=_beginning_us(until_us),
         )
 
 
@@ -69,6 +76,20 @@ def _place_us(progress: Progress) -> int:
 
 def _beginning_us(place_us: int) -> int:
     return max(0, place_us - OVERLAP_US)
+
+
+def _find(instance: DagsterInstance, run_ids: Sequence[str]) -> tuple[dict[str, Run], tuple[str, ...]]:
+    """Return the runs by id, and the ids of those whose records Dagster cannot read: they hold up no other."""
+    if not run_ids:
+        return {}, ()
+    try:
+        return {run.run_id: run for run in find_runs(instance, {}, run_ids=run_ids)}, ()
+    except UNREADABLE:
+        if len(run_ids) == 1:
+            return {}, tuple(run_ids)
+        middle = len(run_ids) // 2
+        (some, bad), (others, also_bad) = (_find(instance, half) for half in (run_ids[:middle], run_ids[middle:]))
+        return some | others, bad + also_bad
 
 
 def _read(instance: DagsterInstance, runs: list[Run]) -> tuple[Observed, ...]:

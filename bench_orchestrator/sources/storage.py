@@ -42,6 +42,9 @@ _PAGE = 1_000
 _RUNS_AT_ONCE = 25
 """Maximum number of runs whose events are in memory together."""
 
+UNREADABLE = (ValueError, DeserializationError)
+"""What Dagster raises for a record that it cannot deserialize."""
+
 _Read = TypeVar("_Read", bound=Callable[..., Any])
 
 
@@ -233,5 +236,5 @@ def _read_entries(run_id: str, texts: Iterable[str]) -> Iterator[EventLogEntry]:
     try:
         while page := list(islice(left, _PAGE)):
             yield from deserialize_values(page, EventLogEntry)
-    except (ValueError, DeserializationError) as error:
+    except UNREADABLE as error:
         raise DagsterEventLogInvalidForRun(run_id=run_id) from error  # type: ignore[no-untyped-call]

@@ -11,6 +11,8 @@ import dagster as dg
 import duckdb
 import pytest
 import sqlalchemy as sa
+from dagster._core.storage.runs import SqlRunStorage
+from dagster._core.storage.runs.schema import RunsTable
 from finished_runs import NOON_US, add_run, change_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -135,6 +137,19 @@ class TestARow:
         (logs / f"{no_database}.db").write_text("no database")
         assert observe_all(store, home_instance).outcomes[Outcome.OK] == 4
         assert {run_id for run_id, row in rows_of(store).items() if row["lag_us"] is not None} == {sound}
+
+    @pytest.mark.parametrize("body", ["{", '{"__class__": "DagsterRunOfAnotherRelease"}'])
+    def test_of_a_run_whose_record_is_damaged_holds_up_no_other_either(
+        self, instance: dg.DagsterInstance, store: Store, body: str
+    ) -> None:
+        damaged, *sound = (add_run(instance, NOON_US + number) for number in range(5))
+        assert isinstance(instance.run_storage, SqlRunStorage)
+        with instance.run_storage.connect() as connection:
+            connection.execute(sa.update(RunsTable).where(RunsTable.c.run_id == damaged).values(run_body=body))
+        tally = observe_all(store, instance)
+        assert (tally.unreadable, tally.outcomes[Outcome.OK], tally.left_out, tally.deleted) == ([damaged], 4, 0, 0)
+        assert set(rows_of(store)) == set(sound)
+        assert not is_any_to_observe(instance, store.observation_progress(id_of(instance)), ALL)
 
     def test_stays_when_its_run_is_deleted(self, instance: dg.DagsterInstance, store: Store) -> None:
         run_id = add_run(instance)
