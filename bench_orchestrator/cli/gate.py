@@ -223,8 +223,8 @@ def _check_launched(
     real = [name for name in names or () if not is_shape(name)]
     if real and not (probe or execute):
         raise click.UsageError(
-            f"Each trial really materializes an asset of {' or '.join(real)}: agree to it with --execute, or launch the "
-            "probe of each location with --probe."
+            f"Each trial really materializes an asset of {' or '.join(real)}: agree to it with --execute, or launch "
+            "the probe of each location with --probe."
         )
 
 
