@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +13,7 @@ from bench_orchestrator.analysis.comparison import Changes, IncomparableError, c
 from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.results import open_results
+from bench_orchestrator.report.captions import captioned
 from bench_orchestrator.results.store import UnknownSweepError
 from bench_orchestrator.scenarios.experiment import LAG, STARTUP
 from bench_orchestrator.statistics import Verdict
@@ -48,11 +49,9 @@ def command(before_id: str, after_id: str, as_json: bool) -> None:
         click.echo(json.dumps(_as_data(changes)))
 
 
-def _table(changes: Changes) -> Table:
+def _table(changes: Changes) -> Group:
     table = Table(
         title=Text(f"{changes.before.plan.sweep_id} → {changes.after.plan.sweep_id}"),
-        caption="Medians, and the difference of the medians with its interval, in seconds.",
-        caption_justify="left",
         box=box.SIMPLE,
     )
     table.add_column("", no_wrap=True)
@@ -69,7 +68,7 @@ def _table(changes: Changes) -> Table:
             Text(describe_estimate(change.comparison.difference, unit="", digits=2, no_interval="[–]")),
             Text(verdict.value, style=_STYLES.get(verdict, "dim")),
         )
-    return table
+    return captioned(table, "Medians, and the difference of the medians with its interval, in seconds.")
 
 
 def _print_circumstances(changes: Changes, console: Console) -> None:

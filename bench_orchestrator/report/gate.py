@@ -6,6 +6,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +14,7 @@ from bench_orchestrator.analysis.gate import Judgement, Limit, Regression, Rulin
 from bench_orchestrator.analysis.wording import describe_estimate
 from bench_orchestrator.model.launch import Sweep
 from bench_orchestrator.model.text import legible
+from bench_orchestrator.report.captions import captioned
 from bench_orchestrator.report.rendering import render
 from bench_orchestrator.report.summary import list_failures
 
@@ -52,16 +54,16 @@ class GateResult:
         return describe(self.judgements) if self.judgements else "There was no limit to judge."
 
 
-def render_table(judgements: Sequence[Judgement]) -> Table:
+def render_table(judgements: Sequence[Judgement]) -> Group:
     """Return the rulings for the terminal."""
-    table = Table(box=box.SIMPLE, caption="Medians, or their ratio, with intervals.", caption_justify="left")
+    table = Table(box=box.SIMPLE)
     for head in _HEADS[:-1]:
         table.add_column(head, justify="left" if head in ("location", "what") else "right", no_wrap=True)
     table.add_column(_HEADS[-1])
     for one in judgements:
         *cells, ruling = _cells(one)
         table.add_row(*map(Text, cells), Text(ruling, style=STYLES[one.ruling]))
-    return table
+    return captioned(table, "Medians, or their ratio, with intervals.")
 
 
 def summarize_gate(result: GateResult) -> dict[str, Any]:

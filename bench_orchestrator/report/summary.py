@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +16,7 @@ from bench_orchestrator.analysis.summary import Row, startup_fits, sweep_rows
 from bench_orchestrator.model.launch import Outcome, Sweep
 from bench_orchestrator.model.plan import Prediction
 from bench_orchestrator.model.stages import Stage
+from bench_orchestrator.report.captions import captioned
 from bench_orchestrator.report.experiment import compare_side
 from bench_orchestrator.statistics import Estimate
 
@@ -22,16 +24,12 @@ _LONGEST_WORDS = {"n": 3, "verdict": len("undecided")}
 """What has to stay in one piece in a narrow terminal, by column: its characters."""
 
 
-def render_table(sweep: Sweep) -> Table:
+def render_table(sweep: Sweep) -> Group:
     """Return a table of medians with intervals by location or side, with findings and failures as its caption."""
     evaluation = evaluate(sweep) if is_experiment(sweep) else None
     rows = sweep_rows(sweep)
     table = Table(
         title=Text(f"{sweep.plan.scenario}  {sweep.plan.sweep_id}"),
-        caption=Text(
-            "\n".join((*(_say_sides(evaluation) if evaluation else _say_rows(sweep, rows)), *list_failures(sweep)))
-        ),
-        caption_justify="left",
         box=box.SIMPLE,
         show_footer=bool(rows) and evaluation is None,
     )
@@ -39,7 +37,8 @@ def render_table(sweep: Sweep) -> Table:
         _fill_sides(table, evaluation)
     else:
         _fill_rows(table, rows)
-    return table
+    said = _say_sides(evaluation) if evaluation else _say_rows(sweep, rows)
+    return captioned(table, "\n".join((*said, *list_failures(sweep))))
 
 
 def _fill_sides(table: Table, evaluation: Evaluation) -> None:

@@ -143,7 +143,7 @@ def test_the_assets_to_launch_are_chosen(
     assets: list[str] | None,
     said: str,
 ) -> None:
-    asked = recorded(samples.measured_sweep(("sales",), 9))
+    asked = recorded(samples.measured_sweep(("a250",), 9))
     result = bench_gate("--max-lag", "5min", "--locations", "sales", *arguments)
     assert result.exit_code == 0
     assert asked == [{"locations": ["sales"], "repeats": 9} | ({"assets": assets} if assets else {})]

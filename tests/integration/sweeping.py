@@ -39,7 +39,7 @@ from bench_orchestrator.sources.instance import find_runs, find_trial_runs, get_
 from bench_orchestrator.sweeps import client
 from bench_orchestrator.sweeps.harvest import harvest_sweep
 from bench_orchestrator.sweeps.journal import find_plan, read_journal
-from bench_orchestrator.webserver import Webserver, WebserverError
+from bench_orchestrator.webserver import LocationAwayError, Webserver, WebserverError
 from integration.leftovers import assert_nothing_left
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -176,13 +176,19 @@ class Bench:
     def harvest_now(self, run_id: str) -> Sweep:
         """Harvest at once, without the sensor and without charts."""
         self.wait_until_usable()
-        submitted = self.submit(
-            "harvest",
-            asset_keys=[MEASUREMENTS_ASSET],
-            run_config={"ops": {MEASUREMENTS_ASSET: {"config": {"sweep_runs": [run_id]}}}},
-            tags={Tag.HARVEST_OF.value: run_id},
-        )
-        assert self.wait_for_end(submitted) is RunStatus.SUCCESS
+
+        def submit() -> str | None:
+            try:
+                return self.submit(
+                    "harvest",
+                    asset_keys=[MEASUREMENTS_ASSET],
+                    run_config={"ops": {MEASUREMENTS_ASSET: {"config": {"sweep_runs": [run_id]}}}},
+                    tags={Tag.HARVEST_OF.value: run_id},
+                )
+            except LocationAwayError:  # the webserver does not know yet that its code server was killed
+                return None
+
+        assert self.wait_for_end(wait_for("the meta location", submit)) is RunStatus.SUCCESS
         return self.recorded(run_id)
 
     @contextmanager
