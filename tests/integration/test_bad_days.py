@@ -87,6 +87,7 @@ def test_a_daemon_and_a_webserver_that_are_killed_cost_no_trial(bench: Bench) ->
     assert bench.outcomes(bench.harvest_now(run_id)) == ["ok"] * 3
 
 
+@pytest.mark.thorough
 def test_a_code_server_that_is_killed_costs_trials_at_most(bench: Bench) -> None:
     run_id = bench.start([FAST], repeats=4)
     bench.wait_for_notes(run_id, 1)
@@ -185,6 +186,7 @@ def test_an_asset_that_is_no_longer_there_is_named(bench: Bench) -> None:
     assert not isinstance(refused.value, LocationAwayError)
 
 
+@pytest.mark.thorough
 def test_a_webserver_that_stays_away_ends_the_sweep(bench: Bench) -> None:
     with forwarding(bench.deployment.url) as (url, go_away):
         config = {

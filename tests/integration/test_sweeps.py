@@ -144,6 +144,7 @@ def test_bench_run_reports_a_failing_location_as_json_and_by_its_exit_code(bench
     }
 
 
+@pytest.mark.thorough
 def test_the_gate_launches_its_trials_and_lets_what_is_under_the_limit_pass(bench: Bench) -> None:
     arguments = ("gate", "--max-lag", "4min", "--locations", FAST, "--trials", "6", "--json")
     with ended(bench_command(bench.deployment.home, *arguments)) as process:
@@ -205,6 +206,7 @@ def test_a_sweep_refuses_limits_that_cannot_let_it_and_a_trial_run_together(benc
     assert run.run_id == _sweep_run(output)
 
 
+@pytest.mark.thorough
 def test_bench_run_brings_its_own_deployment_and_takes_it_away(
     new_home: Callable[..., Path], new_database_url: NewDatabase
 ) -> None:

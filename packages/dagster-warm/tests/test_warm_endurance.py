@@ -96,7 +96,7 @@ def test_reloads_leave_nothing_behind(server: LoneServer, temporary: Path, reloa
 
 
 @pytest.mark.timeout(3_600)
-@pytest.mark.parametrize(("early", "launches"), [(20, 50), pytest.param(100, 2_000, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(("early", "launches"), [(10, 20), pytest.param(100, 2_000, marks=pytest.mark.thorough)])
 def test_launches_leave_nothing_behind(server: LoneServer, temporary: Path, early: int, launches: int) -> None:
     launch(server, early)
     wait_until(lambda: len(processes_of(server)) == 3)
