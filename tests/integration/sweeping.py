@@ -437,18 +437,18 @@ def instance_of(home: Path, postgres_url: str | None = None) -> Iterator[dg.Dags
 
 
 def project_locations(
-    *names: str, server: tuple[str, ...] = WARM_SERVER, drawn: bool = False, **meta_environment: str
+    *names: str, server: tuple[str, ...] = WARM_SERVER, **meta_environment: str
 ) -> list[CodeLocation]:
     """Return the meta location with additional variables, and generated ones; warm, unless launches are the subject.
 
-    Args:
-        drawn: whether its charts are more than blank pictures.
+    Its charts are blank pictures; `test_mechanisms` has them drawn.
     """
     found = read_locations(PROJECT / "workspace.yaml", [META_LOCATION, *names])
     meta, *others = (location for location in found if isinstance(location, CodeLocation))
-    if not drawn:
-        meta = replace(meta, target="integration.undrawn", working_directory=PROJECT / "tests")
-    return [replace(meta, environment=meta_environment), *(replace(other, server=server) for other in others)]
+    meta = replace(
+        meta, target="integration.undrawn", working_directory=PROJECT / "tests", environment=meta_environment
+    )
+    return [meta, *(replace(other, server=server) for other in others)]
 
 
 def raising_location(directory: Path) -> CodeLocation:

@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from PIL import Image
 
 from bench_orchestrator.defs.evaluations import WORK_CHECK, evaluation_name
 from bench_orchestrator.deployment import WARM_SERVER, CodeLocation
@@ -175,6 +176,8 @@ def test_its_evaluation_reports_what_the_sides_did_and_did_not(bench: Bench, fin
         if event.is_step_materialization and event.asset_key == dg.AssetKey(evaluation_name(NAME))
     )
     assert evaluation.metadata["sweep"].value == sweep.plan.sweep_id
+    with Image.open(str(evaluation.metadata["png"].value)) as chart:
+        assert len(set(chart.convert("L").tobytes())) > 2, "a blank picture"
     (check,) = (
         event.asset_check_evaluation_data
         for event in events
