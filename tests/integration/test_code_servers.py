@@ -38,7 +38,9 @@ from integration.sweeping import wait_for
 )
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     command, is_beside_pods = request.param
-    settings: dict[str, Any] = {"run_coordinator": AT_ONCE} if command == WARM_SERVER else {}
+    # A run that finds its server away is looked at again after the interval, and no change tells of the server.
+    queue = {**AT_ONCE, "config": {**AT_ONCE["config"], "dequeue_interval_seconds": 20}}
+    settings: dict[str, Any] = {"run_coordinator": queue} if command == WARM_SERVER else {}
     if is_beside_pods:
         settings["run_launcher"] = beside_pods(tmp_path_factory.mktemp("pods"))
     with serve(tmp_path_factory.mktemp("home"), behaviours(command), **settings) as servers:
