@@ -1,7 +1,5 @@
 """`bench exporter`: a deployment's launches and queue as metrics for Prometheus, over GraphQL alone."""
 
-import signal
-
 import click
 from prometheus_client import CollectorRegistry, disable_created_metrics, start_http_server
 
@@ -9,6 +7,7 @@ from bench_orchestrator import settings
 from bench_orchestrator.cli.connecting import access_options, connect
 from bench_orchestrator.cli.console import open_console
 from bench_orchestrator.cli.values import Duration, Instant
+from bench_orchestrator.deployment.processes import interrupted_by_sigterm
 from bench_orchestrator.exporter import MOST_JOBS, Exporter
 from bench_orchestrator.model.errors import UnusableError, one_line
 
@@ -69,13 +68,12 @@ def command(
         server, _ = start_http_server(port, host, registry)
     except (OSError, ValueError) as error:
         raise UnusableError(f"Metrics cannot be served at {host}:{port}: {one_line(str(error))}") from error
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.print(f"Metrics of {webserver.url} at http://{host}:{port}/metrics (Ctrl-C stops it)")
     try:
-        exporter.run()
-    except KeyboardInterrupt:  # Ctrl-C and SIGTERM
+        with interrupted_by_sigterm():
+            exporter.run()
+    except KeyboardInterrupt:
         console.print("Stopped.")
     finally:
-        signal.signal(signal.SIGTERM, previous)
         server.shutdown()
         server.server_close()

@@ -6,8 +6,8 @@ from bench_orchestrator.defs.harvest import HarvestConfig, harvest_job
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
 from bench_orchestrator.model.runs import IN_PROGRESS, RunStatus
 from bench_orchestrator.model.tags import HARVEST_SENSOR, MEASUREMENTS_ASSET, Tag
-from bench_orchestrator.sources.instance import end_as_failed, find_runs
-from bench_orchestrator.sweeps.liveness import given_up, may_go_on, overdue
+from bench_orchestrator.sources.instance import find_runs
+from bench_orchestrator.sweeps.liveness import end_if_dead, may_go_on, overdue
 from bench_orchestrator.sweeps.turns import Finished, Position, backoff_s, find_measuring, find_owed
 
 
@@ -27,7 +27,8 @@ def harvest_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     has changed since, and is harvested again.
     """
     instance = context.instance
-    _end_the_dead(context)
+    for run in find_runs(instance, {Tag.KIND: ("sweep", "harvest")}, statuses=IN_PROGRESS):
+        end_if_dead(instance, run, now_us(), context.log.warning)
     measuring = find_measuring(instance)
     if measuring:
         return dg.SkipReason(f"Sweep run {measuring.run_id} is in progress; harvesting waits for its end.")
@@ -44,15 +45,6 @@ def harvest_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
             return dg.SensorResult(run_requests=[_request(finished)], cursor=cursor)
         waiting.append(reason)
     return dg.SensorResult(skip_reason=" ".join(waiting) or "Every finished sweep has been harvested.", cursor=cursor)
-
-
-def _end_the_dead(context: dg.SensorEvaluationContext) -> None:
-    """Mark runs of the bench as failed whose process died without Dagster noticing."""
-    for run in find_runs(context.instance, {Tag.KIND: ("sweep", "harvest")}, statuses=IN_PROGRESS):
-        reason = given_up(context.instance, run, now_us())
-        if reason:
-            context.log.warning(f"Run {run.run_id} is reported as failed. {reason}")
-            end_as_failed(context.instance, run.run_id, reason)
 
 
 def _why_wait(instance: dg.DagsterInstance, finished: Finished) -> str:

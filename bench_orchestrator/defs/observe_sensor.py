@@ -9,13 +9,13 @@ import dagster as dg
 from bench_orchestrator.defs.observe import ObserveConfig, observe_job
 from bench_orchestrator.defs.resources import ResultsResource
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
-from bench_orchestrator.model.runs import IN_PROGRESS, Run, RunStatus
+from bench_orchestrator.model.runs import IN_PROGRESS, RunStatus
 from bench_orchestrator.model.tags import OBSERVE_SENSOR, Tag
 from bench_orchestrator.results.database import StoreError
 from bench_orchestrator.sources.finished import id_of
-from bench_orchestrator.sources.instance import end_as_failed, find_runs
+from bench_orchestrator.sources.instance import find_runs
 from bench_orchestrator.sources.observing import is_any_to_observe
-from bench_orchestrator.sweeps.liveness import given_up
+from bench_orchestrator.sweeps.liveness import end_if_dead
 from bench_orchestrator.sweeps.turns import backoff_s, find_measuring
 
 _LOCK_WAIT_S = 2.0
@@ -61,7 +61,8 @@ def observe_sensor(context: dg.SensorEvaluationContext, results: ResultsResource
     instance, asked = context.instance, Asked.parse(context.cursor)
     last = next(iter(find_runs(instance, {Tag.OBSERVATION: asked.name})), None) if asked.name else None
     if last is not None and not last.finished:
-        _end_if_dead(context, last)
+        if last.status in IN_PROGRESS:
+            end_if_dead(instance, last, now_us(), context.log.warning)
         return dg.SkipReason(f"The observation by run {last.run_id} is in progress.")
     failures = 0
     if last is not None and last.status is not RunStatus.SUCCESS:
@@ -81,11 +82,3 @@ def observe_sensor(context: dg.SensorEvaluationContext, results: ResultsResource
         return dg.SkipReason("Every finished run is observed.")
     asking = Asked(uuid.uuid4().hex, failures)
     return dg.SensorResult(run_requests=[dg.RunRequest(tags={Tag.OBSERVATION: asking.name})], cursor=str(asking))
-
-
-def _end_if_dead(context: dg.SensorEvaluationContext, run: Run) -> None:
-    """Mark an observation as failed whose process died without Dagster noticing."""
-    reason = given_up(context.instance, run, now_us()) if run.status in IN_PROGRESS else ""
-    if reason:
-        context.log.warning(f"Run {run.run_id} is reported as failed. {reason}")
-        end_as_failed(context.instance, run.run_id, reason)

@@ -3,7 +3,6 @@
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import NoReturn
 
@@ -19,8 +18,9 @@ from bench_orchestrator.exporter.gauges import (
 )
 from bench_orchestrator.exporter.own_metrics import OwnMetrics
 from bench_orchestrator.exporter.run_metrics import MOST_JOBS, JobNames, RunMetrics
-from bench_orchestrator.model.deployment_reading import Cost, ReadRun
+from bench_orchestrator.model.deployment_reading import ReadRun
 from bench_orchestrator.model.instants import MICROSECONDS, now_us
+from bench_orchestrator.sources.cost_meter import CostMeter
 from bench_orchestrator.sources.deployment_contents import read_latest_ticks
 from bench_orchestrator.sources.deployment_instance import read_daemons
 from bench_orchestrator.sources.ended_runs import LOGS_AT_ONCE, EndedRuns, read_launches
@@ -88,7 +88,7 @@ class Exporter:
         away: WebserverError | None = None
         errors: dict[str, str] = {}
         for name, read in self._collectors.items():
-            before, began_s = replace(self._webserver.traffic), self._clock()
+            meter = CostMeter(self._webserver, self._clock)
             error = away
             if away is None:
                 try:
@@ -97,14 +97,7 @@ class Exporter:
                     error = away = failure
                 except WebserverError as failure:
                     error = failure
-            spent = self._webserver.traffic
-            cost = Cost(
-                requests=spent.requests - before.requests,
-                waited_s=spent.waited_s - before.waited_s,
-                received_bytes=spent.received_bytes - before.received_bytes,
-                took_s=self._clock() - began_s,
-            )
-            self._own.tell(name, cost, succeeded_at_s=time.time() if error is None else None)
+            self._own.tell(name, meter.read(), succeeded_at_s=time.time() if error is None else None)
             if error is not None:
                 self._gauges.hide(name)
                 errors[name] = str(error)

@@ -14,7 +14,6 @@ from typing import TypeVar
 
 from bench_orchestrator.model.deployment_reading import (
     Contents,
-    Cost,
     DeploymentReading,
     FailedTick,
     InstanceSettings,
@@ -30,6 +29,7 @@ from bench_orchestrator.model.sampling import take_turns
 from bench_orchestrator.model.story import Story
 from bench_orchestrator.sources import deployment_contents as contents
 from bench_orchestrator.sources import deployment_instance as instance
+from bench_orchestrator.sources.cost_meter import CostMeter
 from bench_orchestrator.sources.graphql import find_runs, read_events, to_us
 from bench_orchestrator.timeline.story import StoryFold
 from bench_orchestrator.webserver import (
@@ -83,8 +83,8 @@ class DeploymentReader:
         Raises:
             WebserverError: it does not answer at all, or rejects the credentials.
         """
-        began_s, before = self.clock(), replace(self.webserver.traffic)
-        self._missing, self._ends_s = [], began_s + self.budget_s
+        meter = CostMeter(self.webserver, self.clock)
+        self._missing, self._ends_s = [], self.clock() + self.budget_s
         entries = self.webserver.list_locations()
         at_us = now_us() + round(self.webserver.ahead_s * MICROSECONDS)
         version = self._try("the version", partial(instance.read_version, self.webserver)) or ""
@@ -96,7 +96,6 @@ class DeploymentReader:
         ticks = tuple(tick for entry in entries.values() for tick in self._read_ticks(entry))
         stories = self._read_stories(listed)
         runs = [ReadRun(run, name, stories.get(run.run_id)) for name, found in listed.items() for run in found]
-        spent = self.webserver.traffic
         return DeploymentReading(
             url=self.webserver.url,
             at_us=at_us,
@@ -109,12 +108,7 @@ class DeploymentReader:
             ticks=ticks,
             missing=tuple(dict.fromkeys(self._missing)),
             budget_s=self.budget_s,
-            cost=Cost(
-                requests=spent.requests - before.requests,
-                waited_s=spent.waited_s - before.waited_s,
-                received_bytes=spent.received_bytes - before.received_bytes,
-                took_s=self.clock() - began_s,
-            ),
+            cost=meter.read(),
         )
 
     @property

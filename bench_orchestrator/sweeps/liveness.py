@@ -1,11 +1,13 @@
 """Decides whether a run of the bench, or a run that it launched, may still be alive if Dagster cannot tell."""
 
+from collections.abc import Callable
+
 from dagster import DagsterInstance
 
 from bench_orchestrator.model.instants import MICROSECONDS
 from bench_orchestrator.model.plan import SweepPlan
 from bench_orchestrator.model.runs import UNFINISHED, Run
-from bench_orchestrator.sources.instance import find_trial_runs, is_in_doubt, last_sign_us
+from bench_orchestrator.sources.instance import end_as_failed, find_trial_runs, is_in_doubt, last_sign_us
 from bench_orchestrator.sweeps.entries import JournalError
 from bench_orchestrator.sweeps.journal import find_plan
 
@@ -46,6 +48,14 @@ def given_up(instance: DagsterInstance, run: Run, now_us: int) -> str:
     if silence_us <= SILENCE_US or silence_us <= SILENCE_US + _trial_us(instance, run):
         return ""
     return f"This run has written nothing to its log for {silence_us // MICROSECONDS} s: its process counts as dead."
+
+
+def end_if_dead(instance: DagsterInstance, run: Run, now_us: int, warn: Callable[[str], None]) -> None:
+    """Mark a run of the bench in progress as failed if it is given up, and say so."""
+    reason = given_up(instance, run, now_us)
+    if reason:
+        warn(f"Run {run.run_id} is reported as failed. {reason}")
+        end_as_failed(instance, run.run_id, reason)
 
 
 def _trial_us(instance: DagsterInstance, run: Run) -> int:

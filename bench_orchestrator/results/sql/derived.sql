@@ -33,3 +33,12 @@ CREATE OR REPLACE TABLE contents (
     locations VARCHAR[] NOT NULL,
     servers   MAP(VARCHAR, VARCHAR)  -- the ids of the code servers, by location, where they are known
 );
+
+-- Each sweep in each of its locations as it is, behind its code server; without the sweeps that compare sides.
+CREATE OR REPLACE VIEW visits AS
+SELECT sweep_id, created_us, location, map_extract(servers, location)[1] AS server
+FROM (
+    SELECT sweep_id, created_us, unnest(locations) AS location, servers
+    FROM sweeps JOIN contents USING (sweep_id)
+    WHERE NOT sides AND measured > 0
+);

@@ -1,19 +1,12 @@
 -- A point for each sweep in a location as it is: the medians of the launches that count, and the circumstances.
 -- Of the locations with the most sweeps, the latest sweeps of each; by location, in order of time.
-WITH visits AS (
-    SELECT *, map_extract(servers, location)[1] AS server
-    FROM (
-        SELECT sweep_id, created_us, unnest(locations) AS location, servers
-        FROM sweeps JOIN contents USING (sweep_id)
-        WHERE NOT sides AND measured > 0 AND created_us >= $since_us
-    )
-),
-ranked AS (
+WITH ranked AS (
     SELECT
         *,
         count(*) OVER (PARTITION BY location) AS sweeps_in_it,
         row_number() OVER (PARTITION BY location ORDER BY created_us DESC, sweep_id) AS age
     FROM visits
+    WHERE created_us >= $since_us
 ),
 chosen AS (
     SELECT sweep_id, location, server
