@@ -119,9 +119,9 @@ def rule(estimate: Estimate, limit: float, confidence: float) -> Ruling:
 
 
 def confidence_of_each(rulings: int) -> float:
-    """Return the coverage that each of so many intervals needs.
+    """Return the coverage that each interval needs, by the number of rulings.
 
-    An interval misses on the side that makes a ruling over wrong half as often as at all. One of them is enough.
+    Half of an interval's misses are on the side that makes a ruling wrong. One wrong ruling makes the gate wrong.
     """
     return 1 - min(1 - CONFIDENCE, 2 * WRONG / max(1, rulings))
 

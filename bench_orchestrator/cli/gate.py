@@ -213,7 +213,7 @@ def _check_usage(
 def _check_launched(
     own_code: bool, names: Sequence[str] | None, probe: bool, assets: Sequence[str], *, execute: bool
 ) -> None:
-    """Raise UsageError for a choice of assets that does not fit, or to which nobody has agreed."""
+    """Raise UsageError for a contradictory choice of assets, and for real assets without --execute."""
     if (probe or assets or execute) and (own_code or not names):
         raise click.UsageError("--probe, --asset and --execute belong to --locations of a deployment.")
     if probe and assets:

@@ -135,7 +135,7 @@ def _read(setting: Callable[[], _Setting]) -> tuple[_Setting | None, str]:
 
 
 def _unchecked(check: str, wrong: str) -> dg.AssetCheckResult:
-    """Fail a check whose setting is wrong, and say how to mend it."""
+    """Return a failed check for an invalid setting; the message says which values are valid."""
     return dg.AssetCheckResult(check_name=check, asset_key=NAME, passed=False, description=wrong)
 
 

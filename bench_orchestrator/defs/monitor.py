@@ -32,7 +32,7 @@ def monitor(_context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 
 @dg.sensor(
     name=DEPLOY_SENSOR,
-    job_name=monitor_job.name,  # given the job, Dagster 1.13 makes the sensor a second time, and warns of its own beta
+    job_name=monitor_job.name,  # with the job itself, Dagster 1.13 rebuilds the sensor and emits a BetaWarning
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.STOPPED,
     description=f"Launches {_LAUNCHES_AFTER_DEPLOY} trials, after a warm-up, in each location of the monitor that has "

@@ -1,4 +1,4 @@
-"""Read a deployment at intervals, one request at a time, and keep its metrics, whoever scrapes them and how often."""
+"""Read a deployment at intervals, one request at a time, and keep its metrics. Scrapes cause no reading."""
 
 import time
 from collections import deque

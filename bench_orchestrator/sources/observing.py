@@ -1,7 +1,7 @@
 """Observe finished runs of an instance: each run once, in the order in which they last changed.
 
-The place in that order is an instant. Processes have different clocks, and write a change later than it was: whoever
-looks again begins `OVERLAP_US` before that place, and leaves out what was looked at already.
+The position in that order is a time. Clocks differ between processes, and a change may be written late. Each look
+therefore begins `OVERLAP_US` before that position and skips the runs that were seen already.
 """
 
 from collections.abc import Iterator, Sequence
